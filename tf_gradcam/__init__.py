@@ -1,0 +1,44 @@
+"""Grad-CAM for any Keras 3 model on TensorFlow: see what a prediction rests on."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_gradcam.explainer import Explainer as Explainer
+    from tf_gradcam.explanation import Explanation as Explanation
+    from tf_gradcam.gradcam import get_img_array as get_img_array
+    from tf_gradcam.gradcam import make_gradcam_heatmap as make_gradcam_heatmap
+    from tf_gradcam.gradcam import save_and_display_gradcam as save_and_display_gradcam
+    from tf_gradcam.image import overlay_heatmap as overlay_heatmap
+    from tf_gradcam.methods import METHODS as METHODS
+    from tf_gradcam.split import SplitModel as SplitModel
+    from tf_gradcam.split import list_layers as list_layers
+    from tf_gradcam.split import split_model as split_model
+
+# Where each public name lives; TensorFlow is imported with the first name that needs it.
+_HOMES = {
+    "Explainer": "explainer",
+    "Explanation": "explanation",
+    "METHODS": "methods",
+    "SplitModel": "split",
+    "get_img_array": "gradcam",
+    "list_layers": "split",
+    "make_gradcam_heatmap": "gradcam",
+    "overlay_heatmap": "image",
+    "save_and_display_gradcam": "gradcam",
+    "split_model": "split",
+}
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tf_gradcam' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"tf_gradcam.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

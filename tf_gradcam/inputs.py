@@ -1,0 +1,152 @@
+"""What a model takes, and the check at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """The inputs of a model, flat, in its own order.
+
+    Attributes:
+        names: one per input.
+        specs: `tf.TensorSpec` per input, batch free.
+        structure: the names in the structure that the model is called with (a name, list, tuple or dict).
+    """
+
+    names: list[str]
+    specs: list[tf.TensorSpec]
+    structure: Any
+
+    @property
+    def image_index(self) -> int:
+        """The position of the images: the first input of rank 4 or more, else the one of highest rank."""
+        ranks = [min(spec.shape.rank or 0, 4) for spec in self.specs]
+        return ranks.index(max(ranks))
+
+    @property
+    def image_shape(self) -> tuple[int | None, ...]:
+        return tuple(self.specs[self.image_index].shape)
+
+    def flatten(self, images: Any) -> list[Any]:
+        """The given batch as arrays in the model's order, checked against what the model takes.
+
+        Raises:
+            TypeError: not numbers, or not the structure of the model's inputs.
+            ValueError: wrong rank, size, channels, or batches of different length; an empty batch.
+        """
+        arrays = [
+            _as_array(array, spec, name)
+            for array, spec, name in zip(self._order(images), self.specs, self.names, strict=True)
+        ]
+        lengths = {name: int(array.shape[0]) for array, name in zip(arrays, self.names, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"Expected inputs of one batch size, received {lengths}.")
+        if 0 in lengths.values():
+            raise ValueError("Expected at least one image, received an empty batch.")
+        return arrays
+
+    def _order(self, images: Any) -> list[Any]:
+        if isinstance(images, Mapping):
+            missing = [name for name in self.names if name not in images]
+            if missing:
+                raise TypeError(f"Expected inputs named {self.names}, received {list(images)}: {missing} missing.")
+            return [images[name] for name in self.names]
+        if len(self.names) == 1:
+            is_wrapped = isinstance(images, (list, tuple)) and len(images) == 1 and np.ndim(images[0]) > 0
+            wanted = self.specs[0].shape.rank
+            return [images[0]] if is_wrapped and np.ndim(images[0]) == wanted else [images]
+        if isinstance(images, (list, tuple)) and len(images) == len(self.names):
+            return list(images)
+        raise TypeError(
+            f"Expected {len(self.names)} inputs {self.names} as a list in this order or as a dict, "
+            f"received {_described(images)}."
+        )
+
+
+def _as_array(array: Any, spec: tf.TensorSpec, name: str) -> Any:
+    """Cast to the spec's dtype and compare shapes; a tensor stays a tensor."""
+    if not tf.is_tensor(array):
+        try:
+            array = np.asarray(array)
+        except ValueError as error:
+            raise ValueError(
+                f"Expected input '{name}' as one array, received arrays of different shapes: "
+                "resize the images to one size."
+            ) from error
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"Expected numbers for input '{name}', received dtype {array.dtype}.")
+    expected = tuple(spec.shape)
+    received = tuple(array.shape)
+    if len(received) != len(expected):
+        raise ValueError(_wrong_rank(name, expected, received))
+    if any(want is not None and want != have for want, have in zip(expected[1:], received[1:], strict=True)):
+        raise ValueError(_wrong_size(name, expected, received))
+    if tf.is_tensor(array):
+        return tf.cast(array, spec.dtype)
+    return array.astype(spec.dtype.as_numpy_dtype, copy=False)
+
+
+def _wrong_rank(name: str, expected: tuple[Any, ...], received: tuple[int, ...]) -> str:
+    remedy = "a single image needs a batch axis: images[None]" if len(received) == len(expected) - 1 else "reshape it"
+    return f"Expected input '{name}' of shape {shown(expected)}, received {received}: {remedy}."
+
+
+def _wrong_size(name: str, expected: tuple[Any, ...], received: tuple[int, ...]) -> str:
+    if expected[-1] is not None and expected[-1] != received[-1]:
+        if len(received) == 4 and received[1] == expected[-1]:
+            remedy = "the channels come last: np.moveaxis(images, 1, -1)"
+        elif received[-1] == 1 and expected[-1] == 3:
+            remedy = "repeat the grey channel: np.repeat(images, 3, axis=-1)"
+        elif received[-1] == 4 and expected[-1] == 3:
+            remedy = "drop the alpha channel: images[..., :3]"
+        else:
+            remedy = f"the model wants {expected[-1]} channels"
+    else:
+        size = "x".join(str(side) for side in expected[1:-1])
+        remedy = f"resize to {size} (get_img_array(path, size={tuple(expected[1:-1])}))"
+    return f"Expected input '{name}' of shape {shown(expected)}, received {received}: {remedy}."
+
+
+def shown(shape: Sequence[int | None]) -> str:
+    """A shape as the docstrings write it: the batch axis is B, free axes are None."""
+    return "(" + ", ".join(["B", *(str(side) for side in shape[1:])]) + ")"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{type(value).__name__} of shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+
+
+def inputs_of_graph(functional: Any) -> ModelInputs:
+    """Inputs of a model that has a graph: names, shapes and dtypes of its `keras.Input`s."""
+    specs = []
+    for tensor in functional.inputs:
+        # Floats come in as float32 whatever the policy: the model casts them itself, as it does for its owner.
+        dtype = "float32" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype
+        specs.append(tf.TensorSpec((None, *tensor.shape[1:]), dtype))
+    structure = keras.tree.map_structure(lambda tensor: tensor.name, functional._inputs_struct)
+    names = list(structure) if isinstance(structure, dict) else [tensor.name for tensor in functional.inputs]
+    if isinstance(structure, dict):
+        names = keras.tree.flatten({key: key for key in structure})
+    return ModelInputs(names, specs, structure)
+
+
+def inputs_of_shapes(shapes: Any) -> ModelInputs:
+    """Inputs of a model without a graph, from the shapes that it was built with."""
+    is_shape = isinstance(shapes, (list, tuple)) and all(side is None or isinstance(side, int) for side in shapes)
+    if is_shape:
+        return ModelInputs(["images"], [tf.TensorSpec((None, *shapes[1:]), "float32")], "images")
+    items = shapes.items() if isinstance(shapes, Mapping) else enumerate(shapes)
+    named = {str(key) if isinstance(shapes, Mapping) else f"input_{key}": shape for key, shape in items}
+    structure: Any = {name: name for name in named} if isinstance(shapes, Mapping) else list(named)
+    names = keras.tree.flatten(structure)
+    return ModelInputs(names, [tf.TensorSpec((None, *named[name][1:]), "float32") for name in names], structure)

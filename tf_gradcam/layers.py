@@ -1,0 +1,204 @@
+"""Which layer is explained: found by name, path, index or object, or chosen by rule; and the list of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from tf_gradcam.borrowed import BorrowedModel, is_input_layer
+from tf_gradcam.graph import Call, Graph
+from tf_gradcam.inputs import shown
+from tf_gradcam.names import unknown_name
+from tf_gradcam.watched import WatchedModel
+
+View = Graph | WatchedModel
+
+# Operations that move, drop or scale values and learn nothing about the picture.
+_PASSIVE = re.compile(r"Pool|Drop|Identity|Pad|Reshape|Permute|Flatten|Crop|Random|Resc|Resiz|Transpose|UpSampling")
+_HEAD = re.compile(r"Activation|Softmax|Sigmoid|Reshape|Identity|Drop|Flatten")
+
+
+@dataclass(frozen=True)
+class FoundLayer:
+    """A layer call and the view of the model that it was found in."""
+
+    view: View
+    call: Call
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One row of `list_layers`.
+
+    Attributes:
+        path: what `layer=` takes.
+        type: class of the layer.
+        output_shape: (B, H, W, C) with None for what is free.
+        stride: input pixels per cell, (vertical, horizontal), or None.
+        explainable: whether a heatmap can be made here.
+        reason: why not, or "".
+        default: whether `layer=None` chooses it.
+    """
+
+    path: str
+    type: str
+    output_shape: tuple[int | None, ...]
+    stride: tuple[float, ...] | None
+    explainable: bool
+    reason: str
+    default: bool
+
+
+def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
+    """The call that `layer` names.
+
+    Args:
+        borrowed: the model.
+        layer: a name or "outer/inner" path (`name[0]` for the first of several calls, the last otherwise), an index
+            into `model.layers`, a layer object, or None for the default: walking back from the first output, the first
+            tensor that every path passes, with a spatial size above 1x1, that is no pooling, dropout, identity, padding
+            or reshaping.
+
+    Raises:
+        TypeError: no such kind of layer argument.
+        ValueError: an unknown or ambiguous name, or a layer that cannot be explained.
+    """
+    if layer is None:
+        return _default(borrowed)
+    if isinstance(layer, str):
+        found = _by_name(borrowed, layer)
+    elif isinstance(layer, bool) or not isinstance(layer, (int, keras.layers.Layer, keras.Operation)):
+        raise TypeError(
+            f"Expected `layer` as a name, path, index, layer object or None, received {type(layer).__name__}."
+        )
+    else:
+        found = _by_object(borrowed, borrowed.top_level(layer) if isinstance(layer, int) else layer)
+    reason = why_not(found)
+    if reason:
+        raise ValueError(f"Layer '{found.call.path}' cannot be explained: {reason}. {_remedy(borrowed)}")
+    return found
+
+
+def _by_name(borrowed: BorrowedModel, name: str) -> FoundLayer:
+    paths: list[str] = []
+    for view in borrowed.views():
+        calls = [call for call in view.calls if call.path == name]
+        calls = calls or [call for call in view.calls if call.path.endswith("/" + name)]
+        if not calls and (numbered := re.fullmatch(r"(.+)\[(\d+)\]", name)):
+            several = [c for c in view.calls if c.path == numbered[1] or c.path.endswith("/" + numbered[1])]
+            calls = several[int(numbered[2]) :][:1]
+        if len(different := dict.fromkeys(call.path for call in calls)) > 1:
+            raise ValueError(f"Layer name '{name}' is not unique: pass one of {list(different)}.")
+        if calls:
+            reaching = [call for call in calls if view.reaches_output(call)]
+            return FoundLayer(view, (reaching or calls)[-1])
+        paths += [call.path for call in view.calls]
+    raise ValueError(f"{unknown_name('layer', name, paths)} list_layers(model) shows all.")
+
+
+def _by_object(borrowed: BorrowedModel, layer: Any) -> FoundLayer:
+    for view in borrowed.views():
+        calls = [call for call in view.calls if call.operation is layer]
+        reaching = [call for call in calls if view.reaches_output(call)]
+        if calls:
+            return FoundLayer(view, (reaching or calls)[-1])
+    if is_input_layer(layer):
+        raise ValueError(f"Layer '{layer.name}' is an input: it holds the picture itself, explain a layer behind it.")
+    raise ValueError(
+        f"Layer object '{layer.name}' is not called by model '{borrowed.name}': pass one of this very model's layers, "
+        "or a name from list_layers(model)."
+    )
+
+
+def _default(borrowed: BorrowedModel) -> FoundLayer:
+    rank = len(borrowed.inputs.image_shape)
+    for view in borrowed.views():
+        found = [FoundLayer(view, call) for call in reversed(view.calls) if _can_be_default(view, call)]
+        # A map over the picture before a map over tokens: the rank of the images first.
+        for same_rank in (True, False):
+            for candidate in found:
+                if (len(candidate.call.shape) == rank) == same_rank and view.is_cut_point(candidate.call):
+                    return candidate
+    raise ValueError(
+        f"Model '{borrowed.name}' has no layer with a spatial extent that every path to the output passes. "
+        f"{_remedy(borrowed)}"
+    )
+
+
+def _can_be_default(view: View, call: Call) -> bool:
+    kind = type(call.operation).__name__
+    if call.is_model or _PASSIVE.search(kind) or why_not(FoundLayer(view, call)):
+        return False
+    if not is_spatial(call.shape) or not view.has_learned(call):
+        return False
+    return any(not _HEAD.search(type(step).__name__) for step in view.operations_after(call))
+
+
+def is_spatial(shape: Sequence[int | None]) -> bool:
+    """Whether there is more than one cell."""
+    return len(shape) >= 3 and any(side != 1 for side in shape[1:-1])
+
+
+def why_not(found: FoundLayer) -> str:
+    """Why a layer cannot be explained, or ""."""
+    shape, operation = found.call.shape, found.call.operation
+    if len(shape) < 3:
+        return f"its output {shown(shape)} has no spatial extent"
+    if getattr(operation, "data_format", None) == "channels_first":
+        return "its channels come first, and the maps need channels_last"
+    if not found.view.reaches_output(found.call):
+        return "it is not on the way to the output"
+    if found.view.is_output(found.call):
+        return "it is the output itself: nothing comes after it"
+    return ""
+
+
+def _remedy(borrowed: BorrowedModel) -> str:
+    paths = []
+    for view in borrowed.views():
+        for call in view.calls:
+            if not call.is_model and is_spatial(call.shape) and not why_not(FoundLayer(view, call)):
+                paths.append(call.path)
+    if not paths:
+        return "The model has no convolutional or other spatial layer on the way to its output: Grad-CAM does not apply."
+    return f"Pass layer=, for example one of {list(dict.fromkeys(paths))[-4:]}."
+
+
+def layer_rows(borrowed: BorrowedModel) -> list[LayerRow]:
+    """All calls of a model in the order of execution, see `list_layers`."""
+    try:
+        default: Call | None = find_layer(borrowed).call
+    except ValueError:
+        default = None
+    image = borrowed.inputs.image_shape
+    rows: list[LayerRow] = []
+    view = next(borrowed.views())
+    shapes = view.known_shapes(borrowed.inputs.specs)
+    times = [call.path for call in view.calls]
+    for number, call in enumerate(view.calls):
+        if call.is_model:
+            continue
+        path = call.path
+        if times.count(path) > 1:
+            path += f"[{times[:number].count(path)}]"
+        shape = shapes[number]
+        reason = why_not(FoundLayer(view, call))
+        rows.append(
+            LayerRow(
+                path, type(call.operation).__name__, shape, _stride(image, shape), not reason, reason, call == default
+            )
+        )
+    return rows
+
+
+def _stride(image: Sequence[int | None], shape: Sequence[int | None]) -> tuple[float, ...] | None:
+    if len(shape) != len(image) or len(shape) < 3:
+        return None
+    pairs = list(zip(image[1:-1], shape[1:-1], strict=True))
+    if any(pixels is None or not cells for pixels, cells in pairs):
+        return None
+    return tuple(pixels / cells for pixels, cells in pairs)  # type: ignore[operator]

@@ -1,0 +1,129 @@
+"""Models whose graph only Python knows: the output of a layer is read, or replaced, while the model runs.
+
+For the length of one forward pass the layer's `call` is wrapped. Inside a `tf.function` that happens once, while it is
+traced, and what the replaced output no longer needs is pruned from the traced graph: the price is that of a split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradcam.graph import Call, Halves, call_in_inference, has_learned_weights, sublayers
+
+_ONE_AT_A_TIME = threading.RLock()  # a wrapped `call` belongs to the layer, which threads share
+
+
+class WatchedModel:
+    """The calls that `model(images)` makes, found by tracing it once.
+
+    Args:
+        model: called as `model(inputs, training=False)`.
+        inputs: structure of `tf.TensorSpec`, what the model is called with.
+    """
+
+    def __init__(self, model: Any, inputs: Any):
+        self.model = model
+        self._structure = inputs
+        self.calls: list[Call] = []
+        with contextlib.ExitStack() as stack:
+            for path, layer in sublayers(model):
+                stack.enter_context(_wrapped(layer, self._recorder(layer, path)))
+            tf.function(lambda *flat: self._run(flat), autograph=False).get_concrete_function(
+                *keras.tree.flatten(inputs)
+            )
+
+    def _recorder(self, layer: Any, path: str) -> Callable[..., Any]:
+        def record(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            if tf.is_tensor(result):
+                index = sum(known.operation is layer for known in self.calls)
+                self.calls.append(Call(layer, path, index, tuple(result.shape)))
+            return result
+
+        return record
+
+    def _run(self, flat: Sequence[Any]) -> Any:
+        inputs = keras.tree.pack_sequence_as(self._structure, list(flat))
+        with keras.StatelessScope():
+            return call_in_inference(self.model, inputs)
+
+    def halves(self, call: Call) -> Halves:
+        """The model read at `call`, and run again from there: its frontier is the inputs."""
+
+        def extract(inputs: Sequence[Any]) -> list[Any]:
+            seen: list[Any] = []
+
+            def keep(result: Any) -> Any:
+                seen.append(result)
+                return result
+
+            self._intercept(call, inputs, keep)
+            return [seen[0], *inputs]
+
+        def finish(tensors: Sequence[Any]) -> Any:
+            return self._intercept(call, tensors[1:], lambda result: tensors[0])
+
+        return extract, finish
+
+    def operations_after(self, call: Call) -> list[Any]:
+        """The layers that are called later; which of them read this very tensor only Python knows."""
+        return [later.operation for later in self.calls[self.calls.index(call) + 1 :]]
+
+    def has_learned(self, call: Call) -> bool:
+        earlier = self.calls[: self.calls.index(call) + 1]
+        return any(has_learned_weights(known.operation) for known in earlier)
+
+    def reaches_output(self, call: Call) -> bool:
+        return True  # shown by the gradient, which is an error where there is none
+
+    def is_cut_point(self, call: Call) -> bool:
+        return True
+
+    def is_output(self, call: Call) -> bool:
+        return False
+
+    def known_shapes(self, specs: Sequence[Any]) -> list[tuple[int | None, ...]]:
+        return [call.shape for call in self.calls]
+
+    def _intercept(self, call: Call, inputs: Sequence[Any], change: Callable[[Any], Any]) -> Any:
+        """Run the model with `change(result)` in place of the result of this very call."""
+        count = 0
+
+        def wrapper(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            result = original(*args, **kwargs)
+            count += 1
+            return change(result) if count == call.slot + 1 else result
+
+        with _wrapped(call.operation, wrapper):
+            outputs = self._run(inputs)
+        if count <= call.slot:
+            raise ValueError(
+                f"Layer '{call.path}' was expected to be called while the model runs, but its call number "
+                f"{call.slot + 1} did not come: the model's `call` takes another way now, or runs it inside a "
+                "tf.function of its own. Remove that decorator, or explain another layer."
+            )
+        return outputs
+
+
+@contextlib.contextmanager
+def _wrapped(layer: Any, wrapper: Callable[..., Any]) -> Iterator[None]:
+    """`layer.call(...)` becomes `wrapper(layer.call, ...)`, and itself again afterwards."""
+    with _ONE_AT_A_TIME:
+        own = vars(layer).get("call")
+        original = layer.call
+        # Around keras' attribute tracking, which would note a change of the layer.
+        object.__setattr__(layer, "call", lambda *args, **kwargs: wrapper(original, *args, **kwargs))
+        try:
+            yield
+        finally:
+            if own is None:
+                object.__delattr__(layer, "call")
+            else:
+                object.__setattr__(layer, "call", own)
