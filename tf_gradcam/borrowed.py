@@ -29,10 +29,9 @@ class BorrowedModel:
         self._layers = list(model.layers)
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
         self._watched: WatchedModel | None = None
-        functional = graph_of(model)
-        if functional is not None:
-            self.inputs = inputs_of_graph(functional)
+        if graph_of(model) is not None:
             self.graph: Graph | None = Graph(model)
+            self.inputs = inputs_of_graph(self.graph)
             # Only a model with layers that hide other layers is kept: to look into those it must run as a whole.
             listed = {id(call.operation) for call in self.graph.calls}
             hides = any(id(layer) not in listed for _, layer in sublayers(model) if not is_input_layer(layer))

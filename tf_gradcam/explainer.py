@@ -12,20 +12,18 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tf_gradcam.alignment import measure_offset
 from tf_gradcam.borrowed import parts_of
+from tf_gradcam.classes import ClassNames, class_indices
 from tf_gradcam.explanation import Explanation
-from tf_gradcam.head import Head, open_head, probabilities
 from tf_gradcam.methods import Rule, find_method
+from tf_gradcam.passes import GradientPass
 from tf_gradcam.preprocessing import find_preprocessing, range_warning
 from tf_gradcam.split import split_model
-from tf_gradcam.targets import TOP_CLASS, ClassNames, Target, class_count, class_indices, class_scores
+from tf_gradcam.targets import Target
 
-# Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
-_HALF_PRECISION_SCALE = 256.0
-_KEPT_TARGETS = 8  # compiled functions of callable targets, the oldest dropped first
+_KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped first
 
 
 class Explainer:
@@ -72,8 +70,7 @@ class Explainer:
         self.offset = (0.0, 0.0)
         if align:
             self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
-        self.trace_count = 0
-        self._compiled: OrderedDict[Any, Any] = OrderedDict()
+        self._passes: OrderedDict[Target | None, GradientPass] = OrderedDict()
 
     def __call__(self, images: Any, target: Any = None) -> Explanation:
         """Explain a batch.
@@ -96,9 +93,9 @@ class Explainer:
         is_callable = callable(target)
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
-        compiled = self._function(target if is_callable else None)
-        self._check_classes(indices)
-        results = {name: value.numpy() for name, value in compiled(*arrays, indices).items()}
+        compiled = self._pass(target if is_callable else None)
+        self._check_classes(indices, compiled.class_count)
+        results = compiled(arrays, indices)
         if not results["finite_images"].any():
             raise ValueError(
                 "Expected images of finite numbers, received NaN or infinite values in every image: "
@@ -110,7 +107,7 @@ class Explainer:
             layer_name=self.layer_name,
             method=self.method,
             image_size=tuple(photos.shape[1:-1]),
-            has_open_head=self._head_kind != "linear",
+            has_open_head=compiled.head_kind != "linear",
             offset=self.offset,
             class_names=self._class_names.by_index,
         )
@@ -122,72 +119,26 @@ class Explainer:
         """
         return parts_of(model) == self._parts
 
-    def _function(self, target: Target | None) -> Any:
-        """The compiled function for class targets (None) or for one callable."""
-        if target not in self._compiled:
-            signature = [*self.split.inputs.specs, tf.TensorSpec((None,), tf.int32)]
+    def _pass(self, target: Target | None) -> GradientPass:
+        """The compiled pass for class targets (None) or for one callable."""
+        if target not in self._passes:
+            self._passes[target] = GradientPass(self.split, target, self._rule)
+            if len(self._passes) > _KEPT_TARGETS:
+                del self._passes[next(key for key in self._passes if key is not None)]
+        return self._passes[target]
 
-            def explain(*tensors: Any) -> dict[str, Any]:
-                return self._explain(tensors[:-1], tensors[-1], target)
+    @property
+    def trace_count(self) -> int:
+        """How often Python was run to compile a pass; it stays while images and class targets change."""
+        return sum(compiled.trace_count for compiled in self._passes.values())
 
-            function = tf.function(explain, input_signature=signature, autograph=False)
-            self._compiled[target] = function.get_concrete_function()
-            if len(self._compiled) > _KEPT_TARGETS:
-                oldest = next(key for key in self._compiled if key is not None)
-                del self._compiled[oldest]
-        return self._compiled[target]
-
-    def _explain(self, inputs: Sequence[Any], indices: Any, target: Target | None) -> dict[str, Any]:
-        """Trace the whole recipe; runs in Python once per kind of target."""
-        self.trace_count += 1
-        tensors = self.split.extract(inputs)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(tensors[0])
-            heads = keras.tree.map_structure(open_head, self.split.finish(tensors))
-            first = _first(heads)
-            scores, classes = self._scores(heads, first, indices, target)
-            scale = 1.0 if tensors[0].dtype in (tf.float32, tf.float64) else _HALF_PRECISION_SCALE
-            total = tf.reduce_sum(scores) * scale
-        gradients = tape.gradient(total, tensors[0])
-        if gradients is None:
-            raise ValueError(
-                f"The score does not depend on layer '{self.layer_name}': no gradient leads there. Choose a layer "
-                "on the way to the explained output, see list_layers(model)."
-            )
-        activations = tf.cast(tensors[0], tf.float32)
-        gradients = tf.cast(gradients, tf.float32) / scale
-        raw = combine(self._rule(activations, gradients), activations)
-        self._head_kind = first.kind
-        self._class_count = class_count(first)
-        results = {
-            "raw": raw,
-            "heatmaps": normalise(raw),
-            "outputs": first.logits,
-            "probabilities": probabilities(first),
-            "scores": scores,
-            "class_indices": classes,
-            "gradient_peaks": tf.reduce_max(tf.abs(gradients), axis=list(range(1, len(gradients.shape)))),
-            "finite_images": all_finite(inputs[self.split.inputs.image_index]),
-        }
-        return {name: value for name, value in results.items() if value is not None}
-
-    def _scores(self, heads: Any, first: Head, indices: Any, target: Target | None) -> tuple[Any, Any]:
-        if target is None:
-            return class_scores(first, indices)
-        scores = tf.convert_to_tensor(target(keras.tree.map_structure(lambda head: head.logits, heads)))
-        if scores.shape.rank != 1:
-            raise ValueError(
-                f"Expected target to return one score per image, shape (B,), received shape {tuple(scores.shape)}."
-            )
-        return tf.cast(scores, tf.float32), tf.fill(tf.shape(indices), TOP_CLASS)
-
-    def _check_classes(self, indices: np.ndarray) -> None:
-        if self._class_count is None:
+    def _check_classes(self, indices: np.ndarray, class_count: int | None) -> None:
+        if class_count is None:
             return
-        self._class_names.check_count(self._class_count)
-        if indices.max() >= self._class_count:
+        self._class_names.check_count(class_count)
+        if indices.max() >= class_count:
             raise ValueError(
-                f"Expected a class index below {self._class_count}, the number of classes of the model, "
+                f"Expected a class index below {class_count}, the number of classes of the model, "
                 f"received {indices.max()}."
             )
 
@@ -200,51 +151,3 @@ class Explainer:
         sentence = range_warning(np.asarray(images), self._preprocessing)
         if sentence:
             warnings.warn(sentence, UserWarning, stacklevel=3)
-
-
-def combine(weights: Any, activations: Any) -> Any:
-    """The map before relu: sum over channels of weights times activations.
-
-    Args:
-        weights: (B, H, W, C) float32, or 1 in place of H and W where a channel has one weight; or the map, (B, H, W).
-        activations: (B, H, W, C) float32, any number of spatial axes.
-
-    Returns:
-        (B, H, W) float32.
-    """
-    if weights.shape.rank < activations.shape.rank:
-        return weights  # a rule that is no weighted sum gives the map itself
-    if all(side == 1 for side in weights.shape[1:-1]):
-        # One weight per channel is a matrix product, which saves a product the size of the activations.
-        shape = tf.shape(activations)
-        cells = tf.reshape(activations, [shape[0], -1, shape[-1]])
-        flat = tf.linalg.matmul(cells, tf.reshape(weights, [shape[0], shape[-1], 1]))
-        return tf.reshape(flat, shape[:-1])
-    return tf.reduce_sum(weights * activations, axis=-1)
-
-
-def normalise(raw: Any) -> Any:
-    """relu, then each image's map divided by its maximum; a map without a positive finite maximum is zero.
-
-    Args:
-        raw: (B, H, W) float32.
-
-    Returns:
-        (B, H, W) float32 in [0, 1].
-    """
-    positive = tf.nn.relu(raw)
-    peak = tf.reduce_max(positive, axis=list(range(1, len(raw.shape))), keepdims=True)
-    good = tf.reshape(all_finite(raw), tf.shape(peak)) & (peak > 0.0)
-    return tf.where(good, positive / tf.where(good, peak, 1.0), 0.0)
-
-
-def all_finite(values: Any) -> Any:
-    """(B,) bool: whether all values of an image are finite."""
-    if not values.dtype.is_floating:
-        return tf.ones(tf.shape(values)[:1], tf.bool)
-    return tf.reduce_all(tf.math.is_finite(values), axis=list(range(1, len(values.shape))))
-
-
-def _first(heads: Any) -> Head:
-    """The output that classes are counted in: a model of several outputs is explained at its first one."""
-    return keras.tree.flatten(heads)[0]

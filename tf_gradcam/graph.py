@@ -29,10 +29,11 @@ class Step:
     outputs: tuple[int, ...]
     function: Callable[..., Any] | None = None  # called instead of the operation
 
-    def run(self, values: dict[int, Any]) -> None:
+    def run(self, values: dict[int, Any], instead: Callable[..., Any] | None = None) -> None:
         tensors = {key: values[slot] for key, slot in self.sources.items()}
         args, kwargs = self.arguments.fill_in(tensors)
-        results = keras.tree.flatten(call_in_inference(self.function or self.operation, *args, **kwargs))
+        function = instead or self.function or self.operation
+        results = keras.tree.flatten(call_in_inference(function, *args, **kwargs))
         values.update(zip(self.outputs, results, strict=True))
 
 
@@ -88,6 +89,8 @@ class Graph:
         self.steps: list[Step] = []
         self.calls: list[Call] = []
         self.shapes: list[tuple[int | None, ...]] = []
+        self.input_tensors = list(functional.inputs)
+        self.input_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._inputs_struct)
         self.inputs = [self._new_slot(tensor.shape) for tensor in functional.inputs]
         self._input_dtypes = [_input_dtypes(model, tensor) for tensor in functional.inputs]
         self.output_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._outputs_struct)
@@ -212,14 +215,20 @@ class Graph:
             values[slot] = tensor
         return values
 
-    def run(self, steps: Iterable[Step], values: dict[int, Any]) -> dict[int, Any]:
+    def run(
+        self,
+        steps: Iterable[Step],
+        values: dict[int, Any],
+        instead: Callable[[Step], Callable[..., Any] | None] = lambda step: None,
+    ) -> dict[int, Any]:
         """Execute `steps` on the tensors in `values` (slot -> tensor), which is filled up and returned.
 
         Variables are read, never written: the states of stateful layers and added losses stay in the scope.
+        `instead(step)` may give a function to be called in place of a step's operation.
         """
         with keras.StatelessScope():
             for step in steps:
-                step.run(values)
+                step.run(values, instead(step))
         return values
 
     def pack_outputs(self, values: dict[int, Any]) -> Any:

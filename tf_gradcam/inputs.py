@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_gradcam.graph import Graph
+
 
 @dataclass(frozen=True)
 class ModelInputs:
@@ -126,17 +128,15 @@ def _described(value: Any) -> str:
     return f"{type(value).__name__} of shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
 
 
-def inputs_of_graph(functional: Any) -> ModelInputs:
+def inputs_of_graph(graph: Graph) -> ModelInputs:
     """Inputs of a model that has a graph: names, shapes and dtypes of its `keras.Input`s."""
     specs = []
-    for tensor in functional.inputs:
+    for tensor in graph.input_tensors:
         # Floats come in as float32 whatever the policy: the model casts them itself, as it does for its owner.
         dtype = "float32" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype
         specs.append(tf.TensorSpec((None, *tensor.shape[1:]), dtype))
-    structure = keras.tree.map_structure(lambda tensor: tensor.name, functional._inputs_struct)
-    names = list(structure) if isinstance(structure, dict) else [tensor.name for tensor in functional.inputs]
-    if isinstance(structure, dict):
-        names = keras.tree.flatten({key: key for key in structure})
+    structure = graph.input_struct
+    names = sorted(structure) if isinstance(structure, dict) else keras.tree.flatten(structure)
     return ModelInputs(names, specs, structure)
 
 

@@ -164,7 +164,7 @@ def _remedy(borrowed: BorrowedModel) -> str:
             if not call.is_model and is_spatial(call.shape) and not why_not(FoundLayer(view, call)):
                 paths.append(call.path)
     if not paths:
-        return "The model has no convolutional or other spatial layer on the way to its output: Grad-CAM does not apply."
+        return "The model has no spatial layer on the way to its output: Grad-CAM does not apply."
     return f"Pass layer=, for example one of {list(dict.fromkeys(paths))[-4:]}."
 
 

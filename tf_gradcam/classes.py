@@ -1,0 +1,138 @@
+"""Classes as targets: their names, their indices, their scores.
+
+Axis legend: B images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_gradcam.head import Head, probabilities
+from tf_gradcam.names import unknown_name
+
+TOP_CLASS = -1  # in an array of class indices: each image's own best class
+
+class ClassNames:
+    """Names of the classes, by index and back.
+
+    Args:
+        names: sequence of names in class order, or a mapping from index to name; None where there are none.
+
+    Raises:
+        TypeError: neither, or a name that is no string.
+    """
+
+    def __init__(self, names: Sequence[str] | Mapping[int, str] | None):
+        if names is not None and (isinstance(names, str) or not isinstance(names, (Sequence, Mapping, np.ndarray))):
+            raise TypeError(f"Expected class_names as a list of names, received {type(names).__name__}.")
+        items = names.items() if isinstance(names, Mapping) else enumerate([] if names is None else names)
+        self.by_index = {int(index): str(name) for index, name in items}
+        self.is_given = names is not None
+        self._by_name = {_plain(name): index for index, name in reversed(self.by_index.items())}
+
+    def label(self, index: int) -> str:
+        """The name of class `index`, its number where it has none."""
+        return self.by_index.get(int(index), str(int(index)))
+
+    def index(self, name: str) -> int:
+        """The class called `name`, whatever its case; underscores and spaces are one.
+
+        Raises:
+            ValueError: no names are known, or not this one.
+        """
+        if not self.is_given:
+            raise ValueError(
+                f"Expected a class index as target, received the name '{name}': no names are known. "
+                "Pass class_names=[...] to the Explainer."
+            )
+        if _plain(name) not in self._by_name:
+            raise ValueError(unknown_name("class", name, self.by_index.values()))
+        return self._by_name[_plain(name)]
+
+    def check_count(self, class_count: int) -> None:
+        """As many names as classes, where they come as a list.
+
+        Raises:
+            ValueError: another number of names.
+        """
+        if self.is_given and (len(self.by_index) > class_count or max(self.by_index, default=0) >= class_count):
+            raise ValueError(
+                f"Expected class_names for {class_count} classes, received {len(self.by_index)}: is this the list of "
+                "another model?"
+            )
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").strip().casefold()
+
+
+def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarray:
+    """Class indices (B,) int32 for None, an index, a name, or one of either per image.
+
+    Raises:
+        TypeError: neither.
+        ValueError: unknown name, or another number of targets than of images.
+    """
+    if target is None:
+        return np.full(image_count, TOP_CLASS, np.int32)
+    if isinstance(target, (str, int, np.integer)) and not isinstance(target, bool):
+        target = [target] * image_count
+    elif isinstance(target, np.ndarray) or tf.is_tensor(target):
+        target = np.asarray(target).tolist()
+        target = [target] * image_count if isinstance(target, int) else target
+    if isinstance(target, bool) or not isinstance(target, (list, tuple)):
+        raise TypeError(
+            "Expected target as None, a class index, a class name, one of these per image, or a callable "
+            f"outputs -> (B,), received {type(target).__name__}."
+        )
+    if len(target) != image_count:
+        raise ValueError(f"Expected one target per image, {image_count} in all, received {len(target)}.")
+    return np.array([_one_class(item, names) for item in target], np.int32)
+
+
+def _one_class(item: Any, names: ClassNames) -> int:
+    if item is None:
+        return TOP_CLASS
+    if isinstance(item, str):
+        return names.index(item)
+    if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+        if item < 0:
+            raise ValueError(f"Expected a class index of 0 or more, received {item}.")
+        return int(item)
+    raise TypeError(f"Expected a class index or name per image, received {item!r}.")
+
+
+def class_count(head: Head) -> int | None:
+    """How many classes an output tells apart: a single sigmoid unit two; None where its values are no classes."""
+    shape = head.logits.shape
+    if shape.rank != 2 or shape[-1] is None:
+        return None
+    return 2 if shape[-1] == 1 and head.kind == "sigmoid" else int(shape[-1])
+
+
+def class_scores(head: Head, indices: Any) -> tuple[Any, Any]:
+    """Scores (B,) of the classes `indices` (B,), and those indices with each top class filled in.
+
+    One sigmoid unit is two classes: the logit speaks for class 1, minus the logit for class 0.
+    """
+    if class_count(head) is None:
+        raise ValueError(
+            f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}. "
+            "Pass target= a callable that takes the outputs and returns one score per image."
+        )
+    logits = head.logits
+    if logits.shape[-1] == 1 and head.kind == "sigmoid":
+        logits = tf.concat([-logits, logits], axis=-1)
+    top = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    chosen = tf.where(indices < 0, top, indices)
+    return tf.gather(logits, chosen, axis=1, batch_dims=1), chosen
+
+
+def class_probabilities(head: Head, indices: Any) -> Any:
+    """Probabilities (B,) of the classes `indices` (B,); their outputs where those are no probabilities."""
+    values = probabilities(head)
+    return tf.gather(head.output if values is None else values, indices, axis=1, batch_dims=1)

@@ -1,0 +1,131 @@
+"""What is compiled: a forward pass, the tape over the tail, the rule; traced once for each kind of target.
+
+Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradcam.classes import TOP_CLASS, class_count, class_probabilities, class_scores
+from tf_gradcam.head import Head, open_head, probabilities
+from tf_gradcam.maps import all_finite, combine, normalise, peaks
+from tf_gradcam.methods import Rule
+from tf_gradcam.split import SplitModel
+from tf_gradcam.targets import Target
+
+# Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
+_HALF_PRECISION_SCALE = 256.0
+
+
+class Pass:
+    """A compiled function of images and class indices, for class targets or for one callable.
+
+    Attributes:
+        trace_count: how often Python was run to compile it.
+        head_kind: "softmax", "sigmoid" or "linear", how the explained output ends.
+        class_count: how many classes it tells apart, None where its values are no classes.
+    """
+
+    def __init__(self, split: SplitModel, target: Target | None):
+        self.split = split
+        self.target = target
+        self.trace_count = 0
+        self.head_kind = "linear"
+        self.class_count: int | None = None
+
+    def compile(self, function: Callable[..., Any], signature: Sequence[Any]) -> Any:
+        """`function(*tensors)` as a graph with free batch size; traced now, so that its errors come now."""
+
+        def traced(*tensors: Any) -> Any:
+            self.trace_count += 1
+            return function(*tensors)
+
+        return tf.function(traced, input_signature=list(signature), autograph=False).get_concrete_function()
+
+    def explained(self, outputs: Any, indices: Any) -> dict[str, Any]:
+        """Scores (B,) of the target and what else is told of the outputs, inside the graph being traced."""
+        heads = keras.tree.map_structure(open_head, outputs)
+        # A model of several outputs is explained at its first one, unless a callable says otherwise.
+        first: Head = keras.tree.flatten(heads)[0]
+        self.head_kind = first.kind
+        self.class_count = class_count(first)
+        if self.target is None:
+            scores, classes = class_scores(first, indices)
+            confidences = class_probabilities(first, classes)
+        else:
+            scores = self._called(keras.tree.map_structure(lambda head: head.logits, heads))
+            classes, confidences = tf.fill(tf.shape(indices), TOP_CLASS), scores
+        return {
+            "outputs": first.logits,
+            "probabilities": probabilities(first),
+            "scores": scores,
+            "confidences": confidences,
+            "class_indices": classes,
+        }
+
+    def _called(self, outputs: Any) -> Any:
+        assert self.target is not None
+        scores = tf.convert_to_tensor(self.target(outputs))
+        if scores.shape.rank != 1:
+            raise ValueError(
+                f"Expected target to return one score per image, shape (B,), received shape {tuple(scores.shape)}."
+            )
+        return tf.cast(scores, tf.float32)
+
+
+class GradientPass(Pass):
+    """Images to maps in one graph: extractor, tape over the tail, rule, combination."""
+
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule):
+        super().__init__(split, target)
+        self._rule = rule
+        self._needs = getattr(rule, "needs", "gradients")
+        self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
+
+    def __call__(self, arrays: Sequence[Any], indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
+
+    def _explain(self, *tensors: Any) -> dict[str, Any]:
+        inputs, indices = tensors[:-1], tensors[-1]
+        cut = self.split.extract(inputs)
+        activations = tf.cast(cut[0], tf.float32)
+        results, gradients, curvature = self._differentiate(cut, indices)
+        arguments = [activations, gradients, curvature] if self._needs == "curvature" else [activations, gradients]
+        raw = combine(self._rule(*arguments), activations)
+        uses_gradients = self._needs != "activations"
+        results |= {
+            "raw": raw,
+            "heatmaps": normalise(raw),
+            "gradient_peaks": peaks(gradients if uses_gradients else activations),
+            "finite_images": all_finite(inputs[self.split.inputs.image_index]),
+        }
+        return {name: value for name, value in results.items() if value is not None}
+
+    def _differentiate(self, cut: list[Any], indices: Any) -> tuple[dict[str, Any], Any, Any]:
+        """Scores of the tail, their gradients, and the curvature H A where the rule asks for it; float32."""
+        scale = 1.0 if cut[0].dtype in (tf.float32, tf.float64) else _HALF_PRECISION_SCALE
+        with tf.GradientTape(watch_accessed_variables=False) as second:
+            if self._needs == "curvature":
+                second.watch(cut[0])
+            with tf.GradientTape(watch_accessed_variables=False) as first:
+                first.watch(cut[0])
+                results = self.explained(self.split.finish(cut), indices)
+                total = tf.reduce_sum(results["scores"]) * scale
+            gradients = first.gradient(total, cut[0])
+            if gradients is None:
+                raise ValueError(
+                    f"The score does not depend on layer '{self.split.layer_name}': no gradient leads there. Choose a "
+                    "layer on the way to the explained output, see list_layers(model)."
+                )
+            slope = tf.reduce_sum(gradients * tf.stop_gradient(cut[0]))
+        curvature = None
+        if self._needs == "curvature":  # none at all where the tail is piecewise linear
+            curvature = second.gradient(slope, cut[0], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            curvature = tf.cast(curvature, tf.float32) / scale
+        return results, tf.cast(gradients, tf.float32) / scale, curvature
