@@ -25,7 +25,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """
     path = Path(path)
     folder = repr(str(path.parent))
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         if path.is_dir():
             raise IsADirectoryError(f"Expected the path of a file, received the folder {str(path)!r}.")

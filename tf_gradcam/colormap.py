@@ -32,10 +32,10 @@ def colormap_colors(name: str) -> NDArray[np.uint8]:
     if not isinstance(name, str):
         raise TypeError(f"Expected the name of a colour map, such as 'jet', received {type(name).__name__}.")
     cv2 = opencv()
-    codes = {key[len(_PREFIX) :].lower(): vars(cv2)[key] for key in dir(cv2) if key.startswith(_PREFIX)}
-    if name in codes:
+    code = getattr(cv2, _PREFIX + name.upper(), None) if name.islower() else None
+    if code is not None:
         levels = np.arange(256, dtype=np.uint8)[:, None]
-        bgr = cv2.applyColorMap(levels, codes[name])[:, 0]
+        bgr = cv2.applyColorMap(levels, code)[:, 0]
         return np.ascontiguousarray(bgr[:, ::-1])
 
     from matplotlib import colormaps  # not above: importing it takes longer than drawing an overlay
@@ -43,4 +43,5 @@ def colormap_colors(name: str) -> NDArray[np.uint8]:
     if name in list(colormaps):
         rgb = colormaps[name](np.linspace(0.0, 1.0, 256))[:, :3]
         return np.rint(255 * rgb).astype(np.uint8)
-    raise ValueError(unknown_name("colour map", name, [*sorted(codes), *colormaps]))
+    of_opencv = sorted(key[len(_PREFIX) :].lower() for key in dir(cv2) if key.startswith(_PREFIX))
+    raise ValueError(unknown_name("colour map", name, [*of_opencv, *colormaps]))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_gradcam.atomic import write_bytes
 from tf_gradcam.header import Header, read_header
 from tf_gradcam.interpolation import check_size
 from tf_gradcam.names import unknown_name
@@ -83,41 +82,12 @@ def save_image(path: str | os.PathLike[str], photo: Photo) -> None:
     Raises:
         ValueError: if the suffix is another one, `photo` is not uint8 of that shape, or the format cannot
             hold it (sides end at 16 383 pixels in WebP and at 65 500 in JPEG).
-        OSError: as `write_file`.
-    """
-    path = Path(path)
-    write_file(path, _encode(path, photo))
-
-
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes to a file, all of them or none: under a temporary name in the same folder, then renamed.
-
-    Args:
-        path: the file, replaced if it exists.
-        data: its content.
-
-    Raises:
         FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError: if there is no such folder,
             it is a file, the path is a folder, or writing is not permitted.
         OSError: if writing fails for another reason, such as a full disk.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"Expected the path of a file to write, received the folder {str(path)!r}.")
-    failed, folder = f"Cannot write {path.name!r}", repr(str(path.parent))
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{failed}: there is no folder {folder}. Create it first.") from error
-    except NotADirectoryError as error:
-        raise NotADirectoryError(f"{failed}: {folder} is a file. Choose a folder.") from error
-    except PermissionError as error:
-        raise PermissionError(f"{failed}: no permission in {folder}. Choose another folder.") from error
-    finally:
-        with contextlib.suppress(OSError):  # after success there is none, nor if it could not be made
-            temporary.unlink()
+    write_bytes(path, _encode(path, photo))
 
 
 def _read(path: Path) -> bytes:
