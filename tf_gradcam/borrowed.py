@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
-from tf_gradcam.graph import Graph, built_input_shapes, graph_of, sublayers
+from tf_gradcam.graph import Graph, graph_of
 from tf_gradcam.inputs import ModelInputs, inputs_of_graph, inputs_of_shapes
+from tf_gradcam.keraslayer import built_input_shapes, sublayers
 from tf_gradcam.watched import WatchedModel
 
 

@@ -29,10 +29,16 @@ class ClassNames:
     def __init__(self, names: Sequence[str] | Mapping[int, str] | None):
         if names is not None and (isinstance(names, str) or not isinstance(names, (Sequence, Mapping, np.ndarray))):
             raise TypeError(f"Expected class_names as a list of names, received {type(names).__name__}.")
-        items = names.items() if isinstance(names, Mapping) else enumerate([] if names is None else names)
+        items = list(names.items() if isinstance(names, Mapping) else enumerate([] if names is None else names))
+        for index, name in items:
+            if not (str(index).isdecimal() and isinstance(name, str)):  # "3" as well: so JSON spells the keys
+                raise TypeError(
+                    "Expected class_names as a list of strings or a mapping {index: string}, received "
+                    f"{name!r} for class {index!r}."
+                )
         self.by_index = {int(index): str(name) for index, name in items}
         self.is_given = names is not None
-        self._by_name = {_plain(name): index for index, name in reversed(self.by_index.items())}
+        self._is_list = self.is_given and not isinstance(names, Mapping)
 
     def label(self, index: int) -> str:
         """The name of class `index`, its number where it has none."""
@@ -42,16 +48,19 @@ class ClassNames:
         """The class called `name`, whatever its case; underscores and spaces are one.
 
         Raises:
-            ValueError: no names are known, or not this one.
+            ValueError: no names are known, or not this one; several classes have it.
         """
         if not self.is_given:
             raise ValueError(
                 f"Expected a class index as target, received the name '{name}': no names are known. "
                 "Pass class_names=[...] to the Explainer."
             )
-        if _plain(name) not in self._by_name:
+        found = [index for index, known in self.by_index.items() if _plain(known) == _plain(name)]
+        if not found:
             raise ValueError(unknown_name("class", name, self.by_index.values()))
-        return self._by_name[_plain(name)]
+        if len(found) > 1:  # ImageNet has two cranes
+            raise ValueError(f"Class name '{name}' is not unique: pass one of the indices {found}.")
+        return found[0]
 
     def check_count(self, class_count: int) -> None:
         """As many names as classes, where they come as a list.
@@ -59,10 +68,11 @@ class ClassNames:
         Raises:
             ValueError: another number of names.
         """
-        if self.is_given and (len(self.by_index) > class_count or max(self.by_index, default=0) >= class_count):
+        count = len(self.by_index)
+        if max(self.by_index, default=0) >= class_count or (self._is_list and count != class_count):
             raise ValueError(
-                f"Expected class_names for {class_count} classes, received {len(self.by_index)}: is this the list of "
-                "another model?"
+                f"Expected class_names for {class_count} classes, received {count}: is this the list of another model? "
+                "A mapping {index: name} may leave classes out."
             )
 
 
@@ -81,7 +91,7 @@ def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarra
         return np.full(image_count, TOP_CLASS, np.int32)
     if isinstance(target, (str, int, np.integer)) and not isinstance(target, bool):
         target = [target] * image_count
-    elif isinstance(target, np.ndarray) or tf.is_tensor(target):
+    elif hasattr(target, "__array__"):
         target = np.asarray(target).tolist()
         target = [target] * image_count if isinstance(target, int) else target
     if isinstance(target, bool) or not isinstance(target, (list, tuple)):
@@ -94,14 +104,29 @@ def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarra
     return np.array([_one_class(item, names) for item in target], np.int32)
 
 
+def check_classes(indices: np.ndarray, class_count: int | None, names: ClassNames) -> None:
+    """Indices and names within the classes of the model, where its outputs are classes.
+
+    Raises:
+        ValueError: an index that is no class, or names of another number of classes.
+    """
+    if class_count is None:
+        return
+    names.check_count(class_count)
+    if indices.max() >= class_count:
+        raise ValueError(
+            f"Expected a class index below {class_count}, the number of classes of the model, received {indices.max()}."
+        )
+
+
 def _one_class(item: Any, names: ClassNames) -> int:
     if item is None:
         return TOP_CLASS
     if isinstance(item, str):
         return names.index(item)
     if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
-        if item < 0:
-            raise ValueError(f"Expected a class index of 0 or more, received {item}.")
+        if not 0 <= item <= np.iinfo(np.int32).max:
+            raise ValueError(f"Expected a class index of 0 or more, below the number of classes, received {item}.")
         return int(item)
     raise TypeError(f"Expected a class index or name per image, received {item!r}.")
 

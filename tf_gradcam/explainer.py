@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_gradcam.alignment import measure_offset
 from tf_gradcam.borrowed import parts_of
-from tf_gradcam.classes import ClassNames, class_indices
+from tf_gradcam.classes import ClassNames, check_classes, class_indices
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.methods import Rule, find_method
 from tf_gradcam.passes import GradientPass
@@ -94,7 +94,7 @@ class Explainer:
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
         compiled = self._pass(target if is_callable else None)
-        self._check_classes(indices, compiled.class_count)
+        check_classes(indices, compiled.class_count, self._class_names)
         results = compiled(arrays, indices)
         if not results["finite_images"].any():
             raise ValueError(
@@ -131,16 +131,6 @@ class Explainer:
     def trace_count(self) -> int:
         """How often Python was run to compile a pass; it stays while images and class targets change."""
         return sum(compiled.trace_count for compiled in self._passes.values())
-
-    def _check_classes(self, indices: np.ndarray, class_count: int | None) -> None:
-        if class_count is None:
-            return
-        self._class_names.check_count(class_count)
-        if indices.max() >= class_count:
-            raise ValueError(
-                f"Expected a class index below {class_count}, the number of classes of the model, "
-                f"received {indices.max()}."
-            )
 
     def _labels(self, classes: np.ndarray, target: Any) -> list[str]:
         if callable(target):

@@ -1,4 +1,5 @@
-"""A Keras model as a flat list of steps, nested models inlined. The only file that knows Keras' graph internals.
+"""A Keras model as a flat list of steps, nested models inlined. With keraslayer.py the only file that knows
+Keras' internals.
 
 The steps are read from the nodes that produce `model.outputs` and executed by calling the model's own layers: nothing
 is cloned and no node is added to a layer, so the model stays as it was. A *slot* is the place of one tensor in the
@@ -8,7 +9,6 @@ the outputs need and that do not depend on the cut), and those from there to the
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.models.functional import Functional
+
+from tf_gradcam.keraslayer import call_in_inference, has_learned_weights
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,6 @@ class Call:
 
 # `extract(inputs) -> [activations, *frontier]` and `finish([activations, *frontier]) -> outputs`.
 Halves = tuple[Callable[[Sequence[Any]], list[Any]], Callable[[Sequence[Any]], Any]]
-
-
-def call_in_inference(operation: Any, *args: Any, **kwargs: Any) -> Any:
-    """The operation's result with dropout off and stored batch statistics."""
-    if _takes_training(operation):
-        kwargs["training"] = False
-    return operation(*args, **kwargs)
-
-
-def _takes_training(operation: Any) -> bool:
-    if not isinstance(operation, keras.layers.Layer):
-        return False
-    return "training" in inspect.signature(operation.call).parameters
 
 
 def graph_of(model: Any) -> Any | None:
@@ -167,6 +156,13 @@ class Graph:
 
         return extract, finish
 
+    def forward(
+        self, inputs: Sequence[Any], instead: Callable[[Step], Callable[..., Any] | None] = lambda step: None
+    ) -> Any:
+        """The model's outputs."""
+        needed = self.ancestors(self.outputs)
+        return self.pack_outputs(self.run(needed, self.enter(inputs), instead))
+
     def path_between(self, call: Call, end: int) -> list[Step]:
         """The steps that lead from what `call` returned to the slot `end`."""
         dependents = self.dependents(call.slot)
@@ -263,23 +259,3 @@ def _entrance(model: Any, functional: Any) -> Callable[..., Any]:
         return functional._standardize_inputs(inputs)
 
     return enter
-
-
-def sublayers(layer: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """(path, layer) of every layer inside `layer`, each once, in the order in which they were attached."""
-    found: dict[int, tuple[str, Any]] = {}
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
-        found.setdefault(id(inner), (prefix + inner.name, inner))
-        for path, deeper in sublayers(inner, f"{prefix}{inner.name}/"):
-            found.setdefault(id(deeper), (path, deeper))
-    return list(found.values())
-
-
-def has_learned_weights(operation: Any) -> bool:
-    return bool(getattr(operation, "weights", None)) and not isinstance(operation, keras.layers.Normalization)
-
-
-def built_input_shapes(model: Any) -> Any:
-    """What a model without a graph was built with: a structure of shapes, or None before its first call."""
-    shapes = getattr(model, "_build_shapes_dict", None)
-    return next(iter(shapes.values())) if shapes and len(shapes) == 1 else None

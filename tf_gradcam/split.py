@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam.borrowed import BorrowedModel
-from tf_gradcam.graph import Call, Graph, call_in_inference
+from tf_gradcam.graph import Call, Graph
 from tf_gradcam.inputs import ModelInputs
+from tf_gradcam.keraslayer import call_in_inference
 from tf_gradcam.layers import FoundLayer, LayerRow, find_layer, layer_rows
 from tf_gradcam.names import unknown_name
 

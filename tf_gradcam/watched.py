@@ -14,7 +14,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradcam.graph import Call, Halves, call_in_inference, has_learned_weights, sublayers
+from tf_gradcam.graph import Call, Halves
+from tf_gradcam.keraslayer import call_in_inference, has_learned_weights, sublayers
 
 _ONE_AT_A_TIME = threading.RLock()  # a wrapped `call` belongs to the layer, which threads share
 
@@ -34,7 +35,7 @@ class WatchedModel:
         with contextlib.ExitStack() as stack:
             for path, layer in sublayers(model):
                 stack.enter_context(_wrapped(layer, self._recorder(layer, path)))
-            tf.function(lambda *flat: self._run(flat), autograph=False).get_concrete_function(
+            tf.function(lambda *flat: self.forward(flat), autograph=False).get_concrete_function(
                 *keras.tree.flatten(inputs)
             )
 
@@ -48,7 +49,8 @@ class WatchedModel:
 
         return record
 
-    def _run(self, flat: Sequence[Any]) -> Any:
+    def forward(self, flat: Sequence[Any]) -> Any:
+        """The model's outputs, of its inputs in flat order."""
         inputs = keras.tree.pack_sequence_as(self._structure, list(flat))
         with keras.StatelessScope():
             return call_in_inference(self.model, inputs)
@@ -102,7 +104,7 @@ class WatchedModel:
             return change(result) if count == call.slot + 1 else result
 
         with _wrapped(call.operation, wrapper):
-            outputs = self._run(inputs)
+            outputs = self.forward(inputs)
         if count <= call.slot:
             raise ValueError(
                 f"Layer '{call.path}' was expected to be called while the model runs, but its call number "

@@ -1,0 +1,53 @@
+"""One Keras layer: called in inference, looked into, copied without its activation."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+
+
+def call_in_inference(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """The operation's result with dropout off and stored batch statistics."""
+    if _takes_training(operation):
+        kwargs["training"] = False
+    return operation(*args, **kwargs)
+
+
+def _takes_training(operation: Any) -> bool:
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    return "training" in inspect.signature(operation.call).parameters
+
+
+def sublayers(layer: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """(path, layer) of every layer inside `layer`, each once, in the order in which they were attached."""
+    found: dict[int, tuple[str, Any]] = {}
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        found.setdefault(id(inner), (prefix + inner.name, inner))
+        for path, deeper in sublayers(inner, f"{prefix}{inner.name}/"):
+            found.setdefault(id(deeper), (path, deeper))
+    return list(found.values())
+
+
+def has_learned_weights(operation: Any) -> bool:
+    return bool(getattr(operation, "weights", None)) and not isinstance(operation, keras.layers.Normalization)
+
+
+def built_input_shapes(model: Any) -> Any:
+    """What a model without a graph was built with: a structure of shapes, or None before its first call."""
+    shapes = getattr(model, "_build_shapes_dict", None)
+    return next(iter(shapes.values())) if shapes and len(shapes) == 1 else None
+
+
+def without_activation(layer: Any) -> Any:
+    """A layer that shares the variables of `layer` and does the same up to its activation.
+
+    A shallow copy: setting `layer.activation` would change the model.
+    """
+    plain = object.__new__(type(layer))
+    vars(plain).update(vars(layer))
+    if hasattr(layer, "activation"):
+        object.__setattr__(plain, "activation", keras.activations.linear)
+    return plain
