@@ -56,9 +56,10 @@ def measure_offset(
         for column in _innermost(cells[1]):
             tile = [(index + 0.5) / count for index, count in zip((row, column), cells, strict=True)]
             offsets.append(_centroid(energy(tf.constant(row), tf.constant(column), *inputs).numpy()) - tile)
-    mean = np.nanmean(offsets, axis=0) * inputs[split.inputs.image_index].shape[1:3]
-    if not np.isfinite(mean).all():
+    finite = [offset for offset in offsets if np.isfinite(offset).all()]
+    if not finite:
         raise ValueError(f"No gradient leads from layer '{split.layer_name}' to the pixels: leave align=False.")
+    mean = np.mean(finite, axis=0) * inputs[split.inputs.image_index].shape[1:3]
     return float(mean[0]), float(mean[1])
 
 
@@ -80,6 +81,8 @@ def _energy(
         activations = tf.cast(split.extract(inputs)[0], tf.float32)
         score = tf.reduce_sum(activations[:, row, column, :] * signs)
     gradient = tape.gradient(score, pixels)
+    if gradient is None:  # pixels of whole numbers, or a layer that does not read them
+        return tf.zeros(tf.shape(pixels)[1:3])
     return tf.reduce_sum(tf.square(gradient), axis=[0, 3])
 
 

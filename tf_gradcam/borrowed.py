@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from tf_gradcam.graph import Graph, graph_of
-from tf_gradcam.inputs import ModelInputs, inputs_of_graph, inputs_of_shapes
-from tf_gradcam.keraslayer import built_input_shapes, sublayers
+from tf_gradcam.inputs import ModelInputs, inputs_of_shapes, inputs_of_tensors
+from tf_gradcam.keraslayer import built_input_shapes, declared_inputs, sublayers
 from tf_gradcam.watched import WatchedModel
 
 
@@ -32,7 +32,7 @@ class BorrowedModel:
         self._watched: WatchedModel | None = None
         if graph_of(model) is not None:
             self.graph: Graph | None = Graph(model)
-            self.inputs = inputs_of_graph(self.graph)
+            self.inputs = inputs_of_tensors(self.graph.input_tensors, self.graph.input_struct)
             # Only a model with layers that hide other layers is kept: to look into those it must run as a whole.
             listed = {id(call.operation) for call in self.graph.calls}
             hides = any(id(layer) not in listed for _, layer in sublayers(model) if not is_input_layer(layer))
@@ -107,6 +107,9 @@ def _has_tfsm_layer(model: Any) -> bool:
 
 
 def _inputs_as_built(model: Any) -> ModelInputs:
+    declared = declared_inputs(model)
+    if declared is not None:  # built of inputs and outputs, with a `call` of its own
+        return inputs_of_tensors(*declared)
     shapes = built_input_shapes(model)
     if shapes is None:
         raise ValueError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -16,7 +18,8 @@ from tf_gradcam.imagefile import load_image, save_image
 from tf_gradcam.methods import Rule
 
 # Loops call with the same model again and again: its explainers live as long as it does.
-_EXPLAINERS: weakref.WeakKeyDictionary[Any, dict[Any, Explainer]] = weakref.WeakKeyDictionary()
+_EXPLAINERS: weakref.WeakKeyDictionary[Any, OrderedDict[Any, Explainer]] = weakref.WeakKeyDictionary()
+_KEPT_EXPLAINERS = 32  # of one model, the oldest dropped first: a new lambda is a new method each time
 
 
 def make_gradcam_heatmap(
@@ -50,8 +53,6 @@ def make_gradcam_heatmap(
     Source: https://keras.io/examples/vision/grad_cam/. Deviations: the score before the softmax, also where the model
     ends in one and without changing it; a blank map is zero, not NaN.
     """
-    if isinstance(pred_index, np.ndarray) or hasattr(pred_index, "numpy"):
-        pred_index = np.asarray(pred_index).item()
     explanation = _explainer(model, last_conv_layer_name, classifier_layers, method)(img_array, pred_index)
     if len(explanation) != 1:
         raise ValueError(
@@ -63,10 +64,15 @@ def make_gradcam_heatmap(
 
 def _explainer(model: Any, layer: Any, classifier_layers: Any, method: Any) -> Explainer:
     """The explainer of an earlier call with the same arguments, where the model is still made of the same parts."""
-    names = None if classifier_layers is None else tuple(classifier_layers)
+    if isinstance(classifier_layers, Integral):
+        raise TypeError(
+            f"Expected classifier_layers as a list of layer names, received {classifier_layers}. "
+            f"For the class, pass pred_index={classifier_layers}."
+        )
     try:
-        known = _EXPLAINERS.setdefault(model, {})
-        key = (layer, names, method)
+        known = _EXPLAINERS.setdefault(model, OrderedDict())
+        names = None if classifier_layers is None else tuple(classifier_layers)
+        key = (type(layer), layer, names, method)  # the type, because 1 == True
         explainer = known.get(key)
     except TypeError:  # no model, or arguments that cannot be hashed: Explainer has the words for it
         return Explainer(model, layer, method, classifier_layers=classifier_layers)
@@ -74,6 +80,8 @@ def _explainer(model: Any, layer: Any, classifier_layers: Any, method: Any) -> E
         explainer = Explainer(model, layer, method, classifier_layers=classifier_layers)
         if not explainer.split.keeps_model:  # else the entry would keep its own key alive
             known[key] = explainer
+    if len(known) > _KEPT_EXPLAINERS:
+        known.popitem(last=False)
     return explainer
 
 

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from keras.src.models.functional import Functional
 
-from tf_gradcam.keraslayer import call_in_inference, has_learned_weights
+from tf_gradcam.keraslayer import call_in_inference, declared_inputs, has_learned_weights
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ class Graph:
         self.steps: list[Step] = []
         self.calls: list[Call] = []
         self.shapes: list[tuple[int | None, ...]] = []
-        self.input_tensors = list(functional.inputs)
-        self.input_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._inputs_struct)
+        declared = declared_inputs(functional)
+        assert declared is not None
+        self.input_tensors, self.input_struct = declared
         self.inputs = [self._new_slot(tensor.shape) for tensor in functional.inputs]
         self._input_dtypes = [_input_dtypes(model, tensor) for tensor in functional.inputs]
         self.output_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._outputs_struct)
@@ -93,7 +94,9 @@ class Graph:
         """Append the steps of one model, those of the models inside it in their place; return its output slots."""
         scope = {id(t): slot for t, slot in zip(functional.inputs, inputs, strict=True)}
         for depth in sorted(functional._nodes_by_depth, reverse=True):
-            for node in functional._nodes_by_depth[depth]:
+            # Keras keeps no order within a depth: calls of one layer come in the order in which they were made.
+            nodes = functional._nodes_by_depth[depth]
+            for node in sorted(nodes, key=lambda node: node.operation._inbound_nodes.index(node)):
                 if node.is_input or any(id(t) not in scope for t in node.input_tensors):
                     continue
                 slots = self._append(node, {id(t): scope[id(t)] for t in node.input_tensors}, prefix)
@@ -176,8 +179,9 @@ class Graph:
         """Whether a layer with trained weights comes before the tensor; input statistics do not count."""
         return any(has_learned_weights(step.operation) for step in self.ancestors([call.slot]))
 
-    def is_output(self, call: Call) -> bool:
-        return call.slot in self.outputs
+    def is_end(self, call: Call) -> bool:
+        """Whether the tensor is an output that nothing else is made of."""
+        return call.slot in self.outputs and not self.operations_after(call)
 
     def known_shapes(self, specs: Sequence[Any]) -> list[tuple[int | None, ...]]:
         """The shape of every call when the inputs have those of `specs`: an inner model alone may know less."""

@@ -53,9 +53,8 @@ def probabilities(head: Head) -> tf.Tensor | None:
 
     Returns:
         (B, K) float32: the model's own softmax or sigmoid; (B, 2) for one sigmoid unit, the second column its value;
-        the
-        softmax of a model that ends in logits. Outputs that already sum to one (squashed where it cannot be seen, in a
-        tf.function of the model's own) are taken as they are.
+        the softmax of a model that ends in logits. Outputs that already sum to one (squashed where it cannot be seen,
+        in a tf.function of the model's own) are taken as they are.
     """
     output = head.output
     if head.kind == "sigmoid" and output.shape.rank == 2 and output.shape[-1] == 1:

@@ -10,8 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam.graph import Graph
-
 
 @dataclass(frozen=True)
 class ModelInputs:
@@ -45,7 +43,7 @@ class ModelInputs:
             ValueError: wrong rank, size, channels, or batches of different length; an empty batch.
         """
         arrays = [
-            _as_array(array, spec, name)
+            _checked(_as_array(array, name), spec, name, self.names)
             for array, spec, name in zip(self._order(images), self.specs, self.names, strict=True)
         ]
         lengths = {name: int(array.shape[0]) for array, name in zip(arrays, self.names, strict=True)}
@@ -56,6 +54,8 @@ class ModelInputs:
         return arrays
 
     def _order(self, images: Any) -> list[Any]:
+        if _is_deep(self.structure):
+            return self._order_deep(images)
         if isinstance(images, Mapping):
             missing = [name for name in self.names if name not in images]
             if missing:
@@ -73,9 +73,25 @@ class ModelInputs:
         )
 
 
-def _as_array(array: Any, spec: tf.TensorSpec, name: str) -> Any:
-    """Cast to the spec's dtype and compare shapes; a tensor stays a tensor."""
-    if not tf.is_tensor(array):
+    def _order_deep(self, images: Any) -> list[Any]:
+        """The parts of nested lists and dicts, in the order of the names."""
+        parts: list[Any] = []
+        try:
+            keras.tree.map_structure_up_to(
+                self.structure, lambda name, part: parts.append(part), self.structure, images
+            )
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"Expected inputs like {self.structure}, received {_described(images)}.") from error
+        return parts
+
+
+def _as_array(array: Any, name: str) -> Any:
+    """Numbers; a tensor stays a tensor."""
+    if isinstance(array, (tf.SparseTensor, tf.RaggedTensor, keras.KerasTensor)):
+        raise TypeError(f"Expected a dense array for input '{name}', received {type(array).__name__}: fill it first.")
+    if tf.is_tensor(array):
+        is_number = array.dtype.is_floating or array.dtype.is_integer or array.dtype.is_bool
+    else:
         try:
             array = np.asarray(array)
         except ValueError as error:
@@ -83,12 +99,18 @@ def _as_array(array: Any, spec: tf.TensorSpec, name: str) -> Any:
                 f"Expected input '{name}' as one array, received arrays of different shapes: "
                 "resize the images to one size."
             ) from error
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"Expected numbers for input '{name}', received dtype {array.dtype}.")
+        is_number = array.dtype.kind in "biuf"
+    if not is_number:
+        raise TypeError(f"Expected numbers for input '{name}', received dtype {getattr(array.dtype, 'name', '')}.")
+    return array
+
+
+def _checked(array: Any, spec: tf.TensorSpec, name: str, names: list[str]) -> Any:
+    """Of the spec's shape, and cast to its dtype."""
     expected = tuple(spec.shape)
     received = tuple(array.shape)
     if len(received) != len(expected):
-        raise ValueError(_wrong_rank(name, expected, received))
+        raise ValueError(_wrong_rank(name, expected, received, names))
     if any(want is not None and want != have for want, have in zip(expected[1:], received[1:], strict=True)):
         raise ValueError(_wrong_size(name, expected, received))
     if tf.is_tensor(array):
@@ -96,8 +118,13 @@ def _as_array(array: Any, spec: tf.TensorSpec, name: str) -> Any:
     return array.astype(spec.dtype.as_numpy_dtype, copy=False)
 
 
-def _wrong_rank(name: str, expected: tuple[Any, ...], received: tuple[int, ...]) -> str:
-    remedy = "a single image needs a batch axis: images[None]" if len(received) == len(expected) - 1 else "reshape it"
+def _wrong_rank(name: str, expected: tuple[Any, ...], received: tuple[int, ...], names: list[str]) -> str:
+    if len(received) == len(expected) - 1:
+        remedy = "a single image needs a batch axis: images[None]"
+    elif len(names) > 1:
+        remedy = f"the inputs of this model are, in this order, {names}"
+    else:
+        remedy = "reshape it"
     return f"Expected input '{name}' of shape {shown(expected)}, received {received}: {remedy}."
 
 
@@ -128,15 +155,21 @@ def _described(value: Any) -> str:
     return f"{type(value).__name__} of shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
 
 
-def inputs_of_graph(graph: Graph) -> ModelInputs:
-    """Inputs of a model that has a graph: names, shapes and dtypes of its `keras.Input`s."""
+def _is_deep(structure: Any) -> bool:
+    """Whether the inputs are a list or dict of lists or dicts."""
+    items = structure.values() if isinstance(structure, dict) else structure
+    return not isinstance(structure, str) and not all(isinstance(item, str) for item in items)
+
+
+def inputs_of_tensors(tensors: Sequence[Any], structure: Any) -> ModelInputs:
+    """Inputs of a model that declares them: names, shapes and dtypes of its `keras.Input`s."""
     specs = []
-    for tensor in graph.input_tensors:
+    for tensor in tensors:
         # Floats come in as float32 whatever the policy: the model casts them itself, as it does for its owner.
         dtype = "float32" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype
         specs.append(tf.TensorSpec((None, *tensor.shape[1:]), dtype))
-    structure = graph.input_struct
-    names = sorted(structure) if isinstance(structure, dict) else keras.tree.flatten(structure)
+    is_flat_dict = isinstance(structure, dict) and not _is_deep(structure)
+    names = sorted(structure) if is_flat_dict else keras.tree.flatten(structure)
     return ModelInputs(names, specs, structure)
 
 

@@ -51,3 +51,10 @@ def without_activation(layer: Any) -> Any:
     if hasattr(layer, "activation"):
         object.__setattr__(plain, "activation", keras.activations.linear)
     return plain
+
+
+def declared_inputs(model: Any) -> tuple[list[Any], Any] | None:
+    """The `keras.Input` tensors of a model and the structure of their names; None where it declares none."""
+    if getattr(model, "_inputs_struct", None) is None:
+        return None
+    return list(model.inputs), keras.tree.map_structure(lambda tensor: tensor.name, model._inputs_struct)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -71,12 +72,12 @@ def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
         return _default(borrowed)
     if isinstance(layer, str):
         found = _by_name(borrowed, layer)
-    elif isinstance(layer, bool) or not isinstance(layer, (int, keras.layers.Layer, keras.Operation)):
+    elif isinstance(layer, bool) or not isinstance(layer, (Integral, keras.layers.Layer, keras.Operation)):
         raise TypeError(
             f"Expected `layer` as a name, path, index, layer object or None, received {type(layer).__name__}."
         )
     else:
-        found = _by_object(borrowed, borrowed.top_level(layer) if isinstance(layer, int) else layer)
+        found = _by_object(borrowed, borrowed.top_level(int(layer)) if isinstance(layer, Integral) else layer)
     reason = why_not(found)
     if reason:
         raise ValueError(f"Layer '{found.call.path}' cannot be explained: {reason}. {_remedy(borrowed)}")
@@ -86,18 +87,26 @@ def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
 def _by_name(borrowed: BorrowedModel, name: str) -> FoundLayer:
     paths: list[str] = []
     for view in borrowed.views():
-        calls = [call for call in view.calls if call.path == name]
-        calls = calls or [call for call in view.calls if call.path.endswith("/" + name)]
-        if not calls and (numbered := re.fullmatch(r"(.+)\[(\d+)\]", name)):
-            several = [c for c in view.calls if c.path == numbered[1] or c.path.endswith("/" + numbered[1])]
-            calls = several[int(numbered[2]) :][:1]
+        calls, numbered = _calls_named(view, name), re.fullmatch(r"(.+)\[(\d+)\]", name)
+        if not calls and numbered:
+            calls = _calls_named(view, numbered[1])
+        else:
+            numbered = None
         if len(different := dict.fromkeys(call.path for call in calls)) > 1:
             raise ValueError(f"Layer name '{name}' is not unique: pass one of {list(different)}.")
+        if numbered:
+            calls = calls[int(numbered[2]) :][:1]
         if calls:
             reaching = [call for call in calls if view.reaches_output(call)]
             return FoundLayer(view, (reaching or calls)[-1])
         paths += [call.path for call in view.calls]
     raise ValueError(f"{unknown_name('layer', name, paths)} list_layers(model) shows all.")
+
+
+def _calls_named(view: View, name: str) -> list[Call]:
+    """The calls at the path `name`, else those whose path ends in it."""
+    calls = [call for call in view.calls if call.path == name]
+    return calls or [call for call in view.calls if call.path.endswith(f"/{name}")]
 
 
 def _by_object(borrowed: BorrowedModel, layer: Any) -> FoundLayer:
@@ -152,7 +161,7 @@ def why_not(found: FoundLayer) -> str:
         return "its channels come first, and the maps need channels_last"
     if not found.view.reaches_output(found.call):
         return "it is not on the way to the output"
-    if found.view.is_output(found.call):
+    if found.view.is_end(found.call):
         return "it is the output itself: nothing comes after it"
     return ""
 
@@ -164,7 +173,7 @@ def _remedy(borrowed: BorrowedModel) -> str:
             if not call.is_model and is_spatial(call.shape) and not why_not(FoundLayer(view, call)):
                 paths.append(call.path)
     if not paths:
-        return "The model has no spatial layer on the way to its output: Grad-CAM does not apply."
+        return "No layer of this model can be explained: that takes cells, channels last, on the way to the output."
     return f"Pass layer=, for example one of {list(dict.fromkeys(paths))[-4:]}."
 
 

@@ -60,6 +60,11 @@ class Preprocessing:
         """(lowest, highest) value that an image can have, None where unknown."""
         return MODES[self.mode].value_range if self.mode in MODES else None
 
+    @property
+    def meaning(self) -> str:
+        """What the images are, in words."""
+        return MODES[self.mode].meaning if self.mode in MODES else "unknown values"
+
     def __call__(self, photos: Any) -> NDArray[np.float32]:
         """The images that a model of this mode was trained on.
 

@@ -87,7 +87,7 @@ class WatchedModel:
     def is_cut_point(self, call: Call) -> bool:
         return True
 
-    def is_output(self, call: Call) -> bool:
+    def is_end(self, call: Call) -> bool:
         return False
 
     def known_shapes(self, specs: Sequence[Any]) -> list[tuple[int | None, ...]]:
