@@ -1,63 +1,59 @@
-"""Weight rules of the CAM family: what each activation counts for the score.
-
-Axis legend: B batch, H x W cells of the layer (any number of spatial axes), C channels. A rule is one pure function
-`(activations, gradients) -> weights` of float32 tensors (B, H, W, C); its weights broadcast to the activations, and the map
-is relu(sum_k weights_k * activations_k). `METHODS` is the family; the command line, the README and the tests read it.
-"""
+"""The CAM family as one table: a method is one rule and one word. Command line, README and tests read it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+import re
+from dataclasses import dataclass
 
-import tensorflow as tf
-
+from tf_gradcam.eigen import eigencam, eigengradcam
 from tf_gradcam.names import unknown_name
+from tf_gradcam.rules import Rule as Rule
+from tf_gradcam.rules import (
+    cam,
+    fem,
+    gradcam,
+    gradcam_elementwise,
+    gradcam_pp,
+    hirescam,
+    layercam,
+    random,
+    shapleycam,
+    xgradcam,
+)
 
-Rule = Callable[[Any, Any], Any]
+_FAMILY: tuple[Rule, ...] = (
+    gradcam,
+    gradcam_pp,
+    xgradcam,
+    hirescam,
+    gradcam_elementwise,
+    layercam,
+    shapleycam,
+    cam,
+    eigencam,
+    eigengradcam,
+    fem,
+    random,
+)
+METHODS: dict[str, Rule] = {rule.__name__: rule for rule in _FAMILY}
 
 
-def gradcam(activations: Any, gradients: Any) -> Any:
-    """Each channel counts by its mean gradient over the cells.
+@dataclass(frozen=True)
+class MethodInfo:
+    """What the docstring of a rule says about it; "" for what it does not say.
 
-    Args:
-        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
-
-    Returns:
-        (B, 1, 1, C) float32.
-
-    Source: Selvaraju et al. 2017, eq. 1, https://arxiv.org/abs/1610.02391. Deviation: none; per image, never pooled over
-    the batch.
-    Cost: 1 forward pass and the tail's backward pass.
+    Attributes:
+        name: key of `METHODS`, or the name of the callable.
+        summary: what the rule does, one line.
+        cost: in forward and backward passes.
+        source: author, year, equation and address.
     """
-    del activations
-    return tf.reduce_mean(gradients, axis=spatial_axes(gradients), keepdims=True)
 
-
-def hirescam(activations: Any, gradients: Any) -> Any:
-    """Each activation counts by its own gradient: the map shows only cells that raise the score.
-
-    Args:
-        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
-
-    Returns:
-        (B, H, W, C) float32.
-
-    Source: Draelos & Carin 2020, eq. 4, https://arxiv.org/abs/2011.08891. Deviation: none.
-    Cost: 1 forward pass and the tail's backward pass.
-    """
-    del activations
-    return gradients
-
-
-METHODS: dict[str, Rule] = {rule.__name__: rule for rule in (gradcam, hirescam)}
-
-
-def spatial_axes(tensor: Any) -> list[int]:
-    """All axes but the first (images) and the last (channels)."""
-    return list(range(1, len(tensor.shape) - 1))
+    name: str
+    summary: str
+    cost: str
+    source: str
 
 
 def find_method(method: str | Rule) -> tuple[str, Rule]:
@@ -74,3 +70,23 @@ def find_method(method: str | Rule) -> tuple[str, Rule]:
     if method not in METHODS:
         raise ValueError(unknown_name("method", method, METHODS))
     return method, METHODS[method]
+
+
+def describe(method: str | Rule) -> MethodInfo:
+    """Read what a method does, costs and comes from off its docstring.
+
+    Args:
+        method: a key of `METHODS`, or a callable.
+
+    Raises:
+        ValueError, TypeError: as `find_method`.
+    """
+    name, rule = find_method(method)
+    text = inspect.getdoc(rule) or ""
+    return MethodInfo(name, text.partition("\n")[0], _said(text, "Cost"), _said(text, "Source"))
+
+
+def _said(text: str, heading: str) -> str:
+    """What follows "heading:" up to the next heading or blank line, as one line without its full stop."""
+    found = re.search(rf"^{heading}: (.+?)(?=\s+Deviation: |\n[A-Z][a-z]+: |\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    return " ".join(found[1].split()).removesuffix(".") if found else ""
