@@ -2,9 +2,10 @@
 
     python -m tests.localisation --data DATA
 
-DATA holds `mobilenet_0.75_224_imagenet/`, `dog_breeds/` and its two tables. Each photograph is squashed to 224 x 224 and
-explained for its true breed at the default layer. Prints a Markdown table: mean and 95 % bootstrap interval of the share of
-heat inside the box, of all photographs and of those whose box covers less than 35 % of the picture.
+DATA holds `mobilenet_0.75_224_imagenet/`, `dog_breeds/` and its two tables. Each photograph is squashed to 224 x 224
+and
+explained for its true breed at the default layer. Prints a Markdown table: mean and 95 % bootstrap interval of the
+share of heat inside the box, of all photographs and of those whose box covers less than 35 % of the picture.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def main() -> None:
         down, right = explainer.offset
         rows.append((f"{name} ({down:+.1f} px down, {right:+.1f} px right)", *heat_in_boxes(explainer, photos)))
     plain = rows[1][1]
-    print(f"| Grad-CAM, {len(photos)} photographs ({small.sum()} small boxes) | energy in box, all | small | pointing, all | small |")
+    print(
+        f"| Grad-CAM, {len(photos)} photographs ({small.sum()} small boxes) | energy in box, all | small | pointing, all | small |"
+    )
     print("| --- | --- | --- | --- | --- |")
     for name, energy, hits in rows:
         cells = [interval(energy), interval(energy[small]), interval(hits), interval(hits[small])]

@@ -16,6 +16,7 @@ from tf_gradcam.names import unknown_name
 
 TOP_CLASS = -1  # in an array of class indices: each image's own best class
 
+
 class ClassNames:
     """Names of the classes, by index and back.
 
@@ -45,7 +46,8 @@ class ClassNames:
         return self.by_index.get(int(index), str(int(index)))
 
     def index(self, name: str) -> int:
-        """The class called `name`, whatever its case; underscores and spaces are one.
+        """The class called `name`, whatever its case; underscores and spaces are one, and so are synonyms between
+        commas.
 
         Raises:
             ValueError: no names are known, or not this one; several classes have it.
@@ -56,6 +58,9 @@ class ClassNames:
                 "Pass class_names=[...] to the Explainer."
             )
         found = [index for index, known in self.by_index.items() if _plain(known) == _plain(name)]
+        if not found:  # ImageNet's names list synonyms: "Afghan hound, Afghan"
+            parts = {index: map(_plain, known.split(",")) for index, known in self.by_index.items()}
+            found = [index for index, synonyms in parts.items() if _plain(name) in synonyms]
         if not found:
             raise ValueError(unknown_name("class", name, self.by_index.values()))
         if len(found) > 1:  # ImageNet has two cranes

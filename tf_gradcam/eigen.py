@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_gradcam.rules import declares, spatial_axes
+from tf_gradcam.rule import declares, spatial_axes
 
 # Squared singular values this close, relative to the first, are one: float32 features do not tell them apart.
 _DEGENERATE = 1e-6

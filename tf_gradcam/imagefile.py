@@ -110,7 +110,7 @@ def _check(data: bytes, name: str) -> Header:
     try:
         header = read_header(data)
     except ValueError as error:
-        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF image, but {name} {error}.") from None
+        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF image, but {name} is none: {error}.") from None
     if header is None or not (header.width and header.height):
         raise ValueError(f"The header of the image file {name} is damaged or cut short. {again}")
     if header.width * header.height > MAX_PIXELS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tf_gradcam.eigen import eigencam, eigengradcam
 from tf_gradcam.names import unknown_name
-from tf_gradcam.rules import Rule as Rule
+from tf_gradcam.rule import Rule as Rule
 from tf_gradcam.rules import (
     cam,
     fem,

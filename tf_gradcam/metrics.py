@@ -46,7 +46,8 @@ def pointing_hit(heatmap: np.ndarray, box: Sequence[float]) -> float:
         box: (xmin, ymin, xmax, ymax) in pixels of the heatmap.
 
     Returns:
-        1.0 or 0.0, or the part of the hottest pixels that lie inside where several are equally hot; NaN for a blank map.
+        1.0 or 0.0, or the part of the hottest pixels that lie inside where several are equally hot; NaN for a blank
+        map.
 
     Raises:
         ValueError: a box outside the image or without area.

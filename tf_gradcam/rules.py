@@ -8,36 +8,16 @@ What a rule needs or requires beyond that, it declares.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import tensorflow as tf
 
-Rule = Callable[..., Any]
-AnyRule = TypeVar("AnyRule", bound=Rule)
+from tf_gradcam.rule import Rule as Rule
+from tf_gradcam.rule import declares, spatial_axes
 
 # Below this share of its terms a sum of activations says nothing: see xgradcam.
 _CANCELLED = 0.1
 _SEED_BITS = 31
-
-
-def declares(
-    *, needs: Literal["activations", "gradients", "curvature"] = "gradients", requires: str | None = None
-) -> Callable[[AnyRule], AnyRule]:
-    """Write onto a rule what it needs and where alone it holds.
-
-    Args:
-        needs: "activations" for a rule that never looks at the gradients, which may then be None; "gradients", what a
-            rule without this decorator needs; "curvature" for one whose third argument is the product of the score's
-            Hessian with the activations, (B, H, W, C) float32.
-        requires: the only kind of tail that the rule holds for, None for any.
-    """
-
-    def mark(rule: AnyRule) -> AnyRule:
-        vars(rule).update(needs=needs, requires=requires)
-        return rule
-
-    return mark
 
 
 @declares(requires="pooled linear tail")
@@ -250,8 +230,3 @@ def random(activations: Any, gradients: Any) -> Any:
 
     weights = tf.map_fn(draw, tf.reduce_sum(stronger * powers, axis=-1), fn_output_signature=tf.float32)
     return tf.reshape(weights, [-1, *[1] * len(spatial_axes(activations)), channels])
-
-
-def spatial_axes(tensor: Any) -> list[int]:
-    """All axes but the first (images) and the last (channels)."""
-    return list(range(1, len(tensor.shape) - 1))
