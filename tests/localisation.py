@@ -64,9 +64,8 @@ def main() -> None:
         down, right = explainer.offset
         rows.append((f"{name} ({down:+.1f} px down, {right:+.1f} px right)", *heat_in_boxes(explainer, photos)))
     plain = rows[1][1]
-    print(
-        f"| Grad-CAM, {len(photos)} photographs ({small.sum()} small boxes) | energy in box, all | small | pointing, all | small |"
-    )
+    what = f"Grad-CAM, {len(photos)} photographs ({small.sum()} small boxes)"
+    print(f"| {what} | energy in box, all | small | pointing, all | small |")
     print("| --- | --- | --- | --- | --- |")
     for name, energy, hits in rows:
         cells = [interval(energy), interval(energy[small]), interval(hits), interval(hits[small])]

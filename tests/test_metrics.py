@@ -52,8 +52,10 @@ def test_pointing_hit_of_equal_pixels_is_their_part_inside() -> None:
     assert pointing_hit(hot_pixel(3, 1) + hot_pixel(3, 8), (0, 0, 5, 6)) == 0.5
 
 
-@pytest.mark.parametrize("box", [(0, 0, 11, 6), (0, 0, 10, 7), (-1, 0, 5, 5), (3, 3, 3, 5), (4, 3, 3, 5), (0, 0, np.nan,
-5)]) def test_box_outside_the_image_is_refused(box: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    "box", [(0, 0, 11, 6), (0, 0, 10, 7), (-1, 0, 5, 5), (3, 3, 3, 5), (4, 3, 3, 5), (0, 0, np.nan, 5)]
+)
+def test_box_outside_the_image_is_refused(box: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match=r"Expected a box .* inside 10 x 6 pixels"):
         energy_in_box(np.ones((6, 10)), box)
 

@@ -55,8 +55,8 @@ class FullGradPass(Pass):
         borrowed = BorrowedModel(model)
         if borrowed.graph is None:
             raise ValueError(
-                f"Expected a functional or Sequential model for FullGrad, received '{model.name}', whose graph only Python "
-                "knows: the biases inside its call cannot be reached. Use another method."
+                f"Expected a functional or Sequential model for FullGrad, received '{model.name}', whose graph only "
+                "Python knows: the biases inside its call cannot be reached. Use another method."
             )
         super().__init__(None, target)  # type: ignore[arg-type]
         self._graph: Graph = borrowed.graph

@@ -63,8 +63,8 @@ class GuidedBackprop:
         smooth = sorted(set(_smooth_activations(model)))
         if smooth:
             raise ValueError(
-                f"Expected a model of ReLUs, received '{model.name}' with {smooth}: guided backpropagation lets gradients "
-                "pass where a ReLU is open, and these are never closed. Use Explainer with another method."
+                f"Expected a model of ReLUs, received '{model.name}' with {smooth}: guided backpropagation lets "
+                "gradients pass where a ReLU is open, and these are never closed. Use Explainer with another method."
             )
         self.inputs = borrowed.inputs
         self._forward = next(borrowed.views()).forward
@@ -103,8 +103,8 @@ class GuidedBackprop:
             outputs = self._forward(inputs)
         if not any(operation.type in _GUIDED for operation in graph.get_operations()[before:]):
             raise ValueError(
-                f"Expected a model of ReLUs, found none in '{self._name}': guided backpropagation has nothing to guide. "
-                "Use Explainer with another method."
+                f"Expected a model of ReLUs, found none in '{self._name}': guided backpropagation has nothing to "
+                "guide. Use Explainer with another method."
             )
         scores = evaluate.explained(outputs, indices)["scores"]
         # tf.gradients honours the override; a GradientTape looks the gradient up by the operation's type.

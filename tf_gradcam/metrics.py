@@ -75,7 +75,8 @@ def _coverage(heatmap: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, np
     xmin, ymin, xmax, ymax = (float(side) for side in box)
     if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):
         raise ValueError(
-            f"Expected a box (xmin, ymin, xmax, ymax) with an area inside {width} x {height} pixels, received {tuple(box)}."
+            f"Expected a box (xmin, ymin, xmax, ymax) with an area inside {width} x {height} pixels, "
+            f"received {tuple(box)}."
         )
     return _axis_coverage(height, ymin, ymax), _axis_coverage(width, xmin, xmax)
 
