@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import fullgrad_twin
 import keras
 import numpy as np
+import probing_twins
 import pytest
 import tensorflow as tf
 from features import RULES
@@ -22,7 +24,9 @@ IMAGES = np.random.default_rng(4).random((3, 6, 10, 3), np.float32)
 
 
 def test_every_method_has_a_twin() -> None:
-    assert list(TWINS) == list(METHODS)
+    twins = {**TWINS, **probing_twins.TWINS, **fullgrad_twin.TWINS}
+    assert set(twins) == set(METHODS)
+    assert len(twins) == len(TWINS) + len(probing_twins.TWINS) + len(fullgrad_twin.TWINS)
 
 
 def test_method_names_are_those_of_their_rules() -> None:

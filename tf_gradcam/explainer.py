@@ -14,13 +14,20 @@ import keras
 import numpy as np
 
 from tf_gradcam.alignment import measure_offset
-from tf_gradcam.borrowed import parts_of
+from tf_gradcam.borrowed import BorrowedModel, parts_of
 from tf_gradcam.classes import ClassNames, check_classes, class_indices
+from tf_gradcam.classmaps import ClassMaps, class_maps
+from tf_gradcam.classpass import ClassPass
 from tf_gradcam.explanation import Explanation
+from tf_gradcam.fullgrad import FullGradPass
+from tf_gradcam.lineartail import linear_tail
 from tf_gradcam.methods import Rule, find_method
-from tf_gradcam.passes import GradientPass
+from tf_gradcam.passes import GradientPass, Pass, Progress
 from tf_gradcam.preprocessing import find_preprocessing, range_warning
+from tf_gradcam.probe import ProbingPass
+from tf_gradcam.rule import needs_of, required_tail
 from tf_gradcam.split import split_model
+from tf_gradcam.targetparts import with_indices
 from tf_gradcam.targets import Target
 
 _KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped first
@@ -62,23 +69,38 @@ class Explainer:
         self.method, self._rule = find_method(method)
         if align not in (False, "measured"):
             raise ValueError(f"Expected align=False or align='measured', received {align!r}.")
+        is_whole = needs_of(self._rule) == "network"
+        if is_whole:
+            _check_whole(self.method, layer, classifier_layers, align)
         self._class_names = ClassNames(class_names)
-        self.split = split_model(model, layer, classifier_layers)
         self._parts = parts_of(model)
         self._preprocessing = find_preprocessing(model)
+        self.split = split_model(model, layer, classifier_layers)
         self.layer_name = self.split.layer_name
         self.offset = (0.0, 0.0)
+        self._network: BorrowedModel | None = None
+        if is_whole:
+            self._network = BorrowedModel(model)
+            self.layer_name = "all layers"
+        if required_tail(self._rule) and linear_tail(self.split) is None:
+            raise ValueError(
+                f"Method '{self.method}' holds for a {required_tail(self._rule)} alone: global average pooling and "
+                f"one Dense layer behind '{self.layer_name}', which this model does not have. Use method='gradcam', of "
+                "which it is the special case."
+            )
         if align:
             self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
-        self._passes: OrderedDict[Target | None, GradientPass] = OrderedDict()
+        self._passes: OrderedDict[Target | None, Pass] = OrderedDict()
+        self._class_pass: ClassPass | None = None
 
-    def __call__(self, images: Any, target: Any = None) -> Explanation:
+    def __call__(self, images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch.
 
         Args:
             images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
             target: None for each image's top class, a class index or name, one of either per image, or a callable
-                outputs -> (B,) on the scores before the softmax.
+                outputs -> (B,) on the scores before the softmax, such as those of `tf_gradcam.targets`.
+            progress: called with (done, total) as the work goes on; worth it for the methods that run the model again.
 
         Returns:
             `Explanation` of the B images.
@@ -93,9 +115,9 @@ class Explainer:
         is_callable = callable(target)
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
-        compiled = self._pass(target if is_callable else None)
+        compiled = self._pass(with_indices(target, self._class_names.index) if is_callable else None)
         check_classes(indices, compiled.class_count, self._class_names)
-        results = compiled(arrays, indices)
+        results = compiled(arrays, indices, progress)
         if not results["finite_images"].any():
             raise ValueError(
                 "Expected images of finite numbers, received NaN or infinite values in every image: "
@@ -110,6 +132,28 @@ class Explainer:
             has_open_head=compiled.head_kind != "linear",
             offset=self.offset,
             class_names=self._class_names.by_index,
+            signed=getattr(target, "signed", False),
+        )
+
+    def class_maps(self, images: Any, classes: Sequence[Any] | None = None, top: int | None = None) -> ClassMaps:
+        """Maps of many classes from one forward pass.
+
+        Args:
+            images: (B, H0, W0, 3) as the model expects them.
+            classes: indices or names, the same for every image; None for all.
+            top: each image's `top` best classes instead.
+
+        Returns:
+            `ClassMaps` with heatmaps (B, K, H, W). Behind global average pooling and one Dense layer they are one
+            matrix product; behind any other tail each class costs a pass of the tail alone.
+
+        Raises:
+            TypeError, ValueError: as a call; both `classes` and `top`; a method that runs the model again.
+        """
+        if self._class_pass is None:
+            self._class_pass = ClassPass(self.split, self._rule)
+        return class_maps(
+            self._class_pass, images, classes, top, names=self._class_names, method=self.method, offset=self.offset
         )
 
     def fits(self, model: keras.Model) -> bool:
@@ -119,18 +163,26 @@ class Explainer:
         """
         return parts_of(model) == self._parts
 
-    def _pass(self, target: Target | None) -> GradientPass:
+    def _pass(self, target: Target | None) -> Pass:
         """The compiled pass for class targets (None) or for one callable."""
         if target not in self._passes:
-            self._passes[target] = GradientPass(self.split, target, self._rule)
+            self._passes[target] = self._new_pass(target)
             if len(self._passes) > _KEPT_TARGETS:
                 del self._passes[next(key for key in self._passes if key is not None)]
         return self._passes[target]
 
+    def _new_pass(self, target: Target | None) -> Pass:
+        if self._network is not None:
+            return FullGradPass(self._network, target, self._rule)
+        if needs_of(self._rule) == "probing":
+            return ProbingPass(self.split, target, self._rule)
+        return GradientPass(self.split, target, self._rule)
+
     @property
     def trace_count(self) -> int:
         """How often Python was run to compile a pass; it stays while images and class targets change."""
-        return sum(compiled.trace_count for compiled in self._passes.values())
+        of_classes = self._class_pass.trace_count if self._class_pass is not None else 0
+        return of_classes + sum(compiled.trace_count for compiled in self._passes.values())
 
     def _labels(self, classes: np.ndarray, target: Any) -> list[str]:
         if callable(target):
@@ -141,3 +193,12 @@ class Explainer:
         sentence = range_warning(np.asarray(images), self._preprocessing)
         if sentence:
             warnings.warn(sentence, UserWarning, stacklevel=3)
+
+
+def _check_whole(method: str, *arguments: Any) -> None:
+    """A method of all layers takes nothing that says which."""
+    if any(argument is not None and argument is not False for argument in arguments):
+        raise ValueError(
+            f"Method '{method}' looks at all layers at the size of the input: leave layer, classifier_layers and align "
+            "out."
+        )

@@ -16,7 +16,7 @@ from tf_gradcam.borrowed import BorrowedModel
 from tf_gradcam.graph import Graph, Step
 from tf_gradcam.keraslayer import call_in_inference, without_activation
 from tf_gradcam.maps import all_finite, normalise, peaks
-from tf_gradcam.passes import Pass
+from tf_gradcam.passes import Arrays, Pass, Progress
 from tf_gradcam.targets import Target
 
 # Layers that are affine before their activation: a kernel or scale, and a bias.
@@ -43,7 +43,7 @@ class FullGradPass(Pass):
     """Images and class indices to FullGrad maps, compiled.
 
     Args:
-        model: a model that has a graph; every layer with a bias takes part.
+        borrowed: a model that has a graph; every layer with a bias takes part.
         target: a callable, or None for class targets.
         rule: (B, H, W, C) contributions of the pixels and of each spatial layer's bias -> (B, H0, W0) map.
 
@@ -51,21 +51,23 @@ class FullGradPass(Pass):
         ValueError: a model whose graph only Python knows.
     """
 
-    def __init__(self, model: keras.Model, target: Target | None, rule: Callable[..., Any]):
-        borrowed = BorrowedModel(model)
+    def __init__(self, borrowed: BorrowedModel, target: Target | None, rule: Callable[..., Any]):
         if borrowed.graph is None:
             raise ValueError(
-                f"Expected a functional or Sequential model for FullGrad, received '{model.name}', whose graph only "
+                f"Expected a functional or Sequential model for FullGrad, received '{borrowed.name}', whose graph only "
                 "Python knows: the biases inside its call cannot be reached. Use another method."
             )
-        super().__init__(None, target)  # type: ignore[arg-type]
+        super().__init__(target)
         self._graph: Graph = borrowed.graph
         self._inputs = borrowed.inputs
         self._rule = rule
         self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
-    def __call__(self, arrays: Sequence[Any], indices: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
+    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
+        results = {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
+        if progress is not None:
+            progress(1, 1)
+        return results
 
     def _explain(self, *tensors: Any) -> dict[str, Any]:
         inputs, indices = list(tensors[:-1]), tensors[-1]

@@ -116,7 +116,7 @@ class _GuidedPass(Pass):
     """Images and class indices to guided gradients, compiled."""
 
     def __init__(self, guided: GuidedBackprop, target: Any):
-        super().__init__(None, target)  # type: ignore[arg-type]
+        super().__init__(target)
         signature = [*guided.inputs.specs, tf.TensorSpec((None,), tf.int32)]
         self.run = self.compile(lambda *tensors: guided.gradients(self, tensors[:-1], tensors[-1]), signature)
 

@@ -58,3 +58,13 @@ def declared_inputs(model: Any) -> tuple[list[Any], Any] | None:
     if getattr(model, "_inputs_struct", None) is None:
         return None
     return list(model.inputs), keras.tree.map_structure(lambda tensor: tensor.name, model._inputs_struct)
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that Keras hands on with a tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Hand a mask on with a tensor, as a layer would have done."""
+    tensor._keras_mask = mask

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from tf_gradcam.eigen import eigencam, eigengradcam
 from tf_gradcam.names import unknown_name
+from tf_gradcam.perturbation import ablationcam, faster_scorecam, iscam, scorecam, sscam
 from tf_gradcam.rule import Rule as Rule
 from tf_gradcam.rules import (
     cam,
     fem,
+    fullgrad,
     gradcam,
     gradcam_elementwise,
     gradcam_pp,
@@ -34,6 +36,12 @@ _FAMILY: tuple[Rule, ...] = (
     eigencam,
     eigengradcam,
     fem,
+    scorecam,
+    faster_scorecam,
+    sscam,
+    iscam,
+    ablationcam,
+    fullgrad,
     random,
 )
 METHODS: dict[str, Rule] = {rule.__name__: rule for rule in _FAMILY}
@@ -64,7 +72,8 @@ def find_method(method: str | Rule) -> tuple[str, Rule]:
         TypeError: neither a name nor a callable.
     """
     if callable(method):
-        return getattr(method, "__name__", type(method).__name__), method
+        plain = getattr(method, "func", method)  # of a functools.partial
+        return getattr(plain, "__name__", type(method).__name__), method
     if not isinstance(method, str):
         raise TypeError(f"Expected method as a name or a callable, received {type(method).__name__}.")
     if method not in METHODS:
@@ -82,7 +91,7 @@ def describe(method: str | Rule) -> MethodInfo:
         ValueError, TypeError: as `find_method`.
     """
     name, rule = find_method(method)
-    text = inspect.getdoc(rule) or ""
+    text = inspect.getdoc(getattr(rule, "func", rule)) or ""
     return MethodInfo(name, text.partition("\n")[0], _said(text, "Cost"), _said(text, "Source"))
 
 

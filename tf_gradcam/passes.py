@@ -15,9 +15,12 @@ import tensorflow as tf
 from tf_gradcam.classes import TOP_CLASS, class_count, class_probabilities, class_scores
 from tf_gradcam.head import Head, open_head, probabilities
 from tf_gradcam.maps import all_finite, combine, normalise, peaks
-from tf_gradcam.methods import Rule
+from tf_gradcam.rule import Rule, needs_of
 from tf_gradcam.split import SplitModel
 from tf_gradcam.targets import Target
+
+Arrays = dict[str, np.ndarray]
+Progress = Callable[[int, int], object]
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0
@@ -32,8 +35,7 @@ class Pass:
         class_count: how many classes it tells apart, None where its values are no classes.
     """
 
-    def __init__(self, split: SplitModel, target: Target | None):
-        self.split = split
+    def __init__(self, target: Target | None):
         self.target = target
         self.trace_count = 0
         self.head_kind = "linear"
@@ -79,39 +81,46 @@ class Pass:
         return tf.cast(scores, tf.float32)
 
 
-class GradientPass(Pass):
-    """Images to maps in one graph: extractor, tape over the tail, rule, combination."""
+    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
+        """Maps of a batch and what they explain.
+
+        Args:
+            arrays: the model's inputs as `ModelInputs.flatten` returns them.
+            indices: (B,) int32 classes, -1 for an image's own top class.
+            progress: called with (done, total) as the work goes on.
+
+        Returns:
+            raw and heatmaps (B, H, W); outputs (B, K); probabilities (B, K) where the outputs are classes; scores,
+            confidences, class_indices, gradient_peaks, finite_images (B,).
+        """
+        raise NotImplementedError
+
+
+class SplitPass(Pass):
+    """A pass over a split model by a rule of activations and gradients."""
 
     def __init__(self, split: SplitModel, target: Target | None, rule: Rule):
-        super().__init__(split, target)
-        self._rule = rule
-        self._needs = getattr(rule, "needs", "gradients")
-        self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
+        super().__init__(target)
+        self.split = split
+        self.rule = rule
+        self.needs = needs_of(rule)
 
-    def __call__(self, arrays: Sequence[Any], indices: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
-
-    def _explain(self, *tensors: Any) -> dict[str, Any]:
-        inputs, indices = tensors[:-1], tensors[-1]
-        cut = self.split.extract(inputs)
-        activations = tf.cast(cut[0], tf.float32)
+    def mapped(self, cut: list[Any], indices: Any) -> dict[str, Any]:
+        """Scores, the map before relu, and the peak that tells a zero gradient; inside the graph being traced."""
         results, gradients, curvature = self._differentiate(cut, indices)
-        arguments = [activations, gradients, curvature] if self._needs == "curvature" else [activations, gradients]
-        raw = combine(self._rule(*arguments), activations)
-        uses_gradients = self._needs != "activations"
-        results |= {
-            "raw": raw,
-            "heatmaps": normalise(raw),
-            "gradient_peaks": peaks(gradients if uses_gradients else activations),
-            "finite_images": all_finite(inputs[self.split.inputs.image_index]),
-        }
-        return {name: value for name, value in results.items() if value is not None}
+        activations = self.split.layout(tf.cast(cut[0], tf.float32))
+        gradients = self.split.layout(gradients)
+        arguments = [activations, gradients]
+        if curvature is not None:
+            arguments.append(self.split.layout(curvature))
+        used = activations if self.needs == "activations" else gradients
+        return results | {"raw": combine(self.rule(*arguments), activations), "gradient_peaks": peaks(used)}
 
     def _differentiate(self, cut: list[Any], indices: Any) -> tuple[dict[str, Any], Any, Any]:
         """Scores of the tail, their gradients, and the curvature H A where the rule asks for it; float32."""
         scale = 1.0 if cut[0].dtype in (tf.float32, tf.float64) else _HALF_PRECISION_SCALE
         with tf.GradientTape(watch_accessed_variables=False) as second:
-            if self._needs == "curvature":
+            if self.needs == "curvature":
                 second.watch(cut[0])
             with tf.GradientTape(watch_accessed_variables=False) as first:
                 first.watch(cut[0])
@@ -125,7 +134,28 @@ class GradientPass(Pass):
                 )
             slope = tf.reduce_sum(gradients * tf.stop_gradient(cut[0]))
         curvature = None
-        if self._needs == "curvature":  # none at all where the tail is piecewise linear
+        if self.needs == "curvature":  # none at all where the tail is piecewise linear
             curvature = second.gradient(slope, cut[0], unconnected_gradients=tf.UnconnectedGradients.ZERO)
             curvature = tf.cast(curvature, tf.float32) / scale
         return results, tf.cast(gradients, tf.float32) / scale, curvature
+
+
+class GradientPass(SplitPass):
+    """Images to maps in one graph: extractor, tape over the tail, rule, combination."""
+
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule):
+        super().__init__(split, target, rule)
+        self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
+
+    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
+        results = {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
+        if progress is not None:
+            progress(1, 1)
+        return results
+
+    def _explain(self, *tensors: Any) -> dict[str, Any]:
+        inputs, indices = tensors[:-1], tensors[-1]
+        results = self.mapped(self.split.extract(inputs), indices)
+        results["heatmaps"] = normalise(results["raw"])
+        results["finite_images"] = all_finite(inputs[self.split.inputs.image_index])
+        return {name: value for name, value in results.items() if value is not None}

@@ -230,3 +230,31 @@ def random(activations: Any, gradients: Any) -> Any:
 
     weights = tf.map_fn(draw, tf.reduce_sum(stronger * powers, axis=-1), fn_output_signature=tf.float32)
     return tf.reshape(weights, [-1, *[1] * len(spatial_axes(activations)), channels])
+
+
+@declares(needs="network")
+def fullgrad(contributions: Any) -> Any:
+    """The score split up among the pixels and the biases of every layer, added up where they lie.
+
+    Args:
+        contributions: list of (B, H, W, C) float32: the pixels times their gradient first, then each spatial layer's
+            bias times its gradient.
+
+    Returns:
+        (B, H0, W0) float32, the map itself, at the size of the first of them.
+
+    Source: Srinivas & Fleuret 2019, https://arxiv.org/abs/1905.00780. Deviation: the absolute values of each layer are
+    scaled to [0, 1] per image, as in the authors' code, without its epsilon; biases of layers without an extent (Dense
+    behind the pooling) have no place in the map.
+    Cost: 1 forward pass and 1 backward pass of the whole model.
+    """
+    size = tf.shape(contributions[0])[1:-1]
+    total = tf.zeros(())
+    for terms in contributions:
+        magnitudes = tf.abs(terms)
+        axes = list(range(1, len(terms.shape)))
+        low = tf.reduce_min(magnitudes, axis=axes, keepdims=True)
+        span = tf.reduce_max(magnitudes, axis=axes, keepdims=True) - low
+        scaled = tf.math.divide_no_nan(magnitudes - low, span)
+        total += tf.image.resize(tf.reduce_sum(scaled, axis=-1, keepdims=True), size)[..., 0]
+    return total

@@ -29,18 +29,25 @@ class SplitModel:
     def __init__(
         self,
         inputs: ModelInputs,
-        layer_name: str,
-        activation_shape: Sequence[int | None],
+        found: FoundLayer,
         extract: Callable[[Sequence[Any]], list[Any]],
         finish: Callable[[Sequence[Any]], Any],
-        keeps_model: bool,
     ):
         self.inputs = inputs
-        self.layer_name = layer_name
-        self.activation_shape = tuple(activation_shape)
+        self.found = found
+        self.layer_name = found.call.path
+        self.activation_shape = tuple(found.call.shape)
         self.extract = extract  # flat inputs -> [activations, *frontier], for use inside a tf.function
         self.finish = finish  # [activations, *frontier] -> the model's outputs, likewise
-        self.keeps_model = keeps_model  # a graph keeps the layers alone
+
+    def layout(self, tensor: Any) -> Any:
+        """Activations or gradients (B, *, C) with the axes that the map has."""
+        return tensor
+
+    @property
+    def keeps_model(self) -> bool:
+        """Whether the model lives as long as this does; a graph keeps its layers alone."""
+        return not isinstance(self.found.view, Graph)
 
     def extractor(self, images: Any) -> Any:
         """Activations of the layer.
@@ -97,8 +104,7 @@ def split_model(model: keras.Model, layer: Any = None, classifier_layers: Sequen
     extract, finish = found.view.halves(found.call)
     if classifier_layers is not None:
         extract, finish = _named_halves(borrowed, found, classifier_layers)
-    keeps_model = not isinstance(found.view, Graph)
-    return SplitModel(borrowed.inputs, found.call.path, found.call.shape, extract, finish, keeps_model)
+    return SplitModel(borrowed.inputs, found, extract, finish)
 
 
 def list_layers(model: keras.Model) -> list[LayerRow]:

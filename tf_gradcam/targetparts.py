@@ -1,0 +1,183 @@
+"""What the targets are made of: values that compare equal, and outputs read with a check.
+
+Axis legend: B images, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+Target = Callable[[Any], Any]
+Class = int | str | None
+
+
+class NamedTarget:
+    """A target that is a frozen dataclass: equal arguments make equal targets, which share one compiled pass.
+
+    Attributes:
+        signed: whether the score is a balance of two sides, so that its map before relu says something below zero too.
+    """
+
+    signed: ClassVar[bool] = False
+    classes: ClassVar[tuple[str, ...]] = ()  # the fields that hold classes
+
+    def __call__(self, outputs: Any) -> Any:
+        raise NotImplementedError
+
+    @property
+    def __name__(self) -> str:
+        raise NotImplementedError
+
+    def _set(self, **values: Any) -> None:
+        """Put arguments into the one form in which they are compared; only while the target is made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def with_indices(target: Target, index_of: Callable[[str], int]) -> Target:
+    """The same target, with the names of its classes replaced by their indices.
+
+    Args:
+        target: any; what is not made of `NamedTarget` comes back as it is.
+        index_of: class name -> class index; what it raises is passed on.
+    """
+    if not isinstance(target, NamedTarget):
+        return target
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(target):  # type: ignore[arg-type]
+        value = getattr(target, field.name)
+        if isinstance(value, NamedTarget):
+            changes[field.name] = with_indices(value, index_of)
+        elif field.name in target.classes and isinstance(value, tuple):
+            changes[field.name] = tuple(index_of(item) if isinstance(item, str) else item for item in value)
+        elif field.name in target.classes and isinstance(value, str):
+            changes[field.name] = index_of(value)
+    return dataclasses.replace(target, **changes) if changes else target  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, repr=False)
+class FrozenArray:
+    """An array that can be compared and hashed; `np.asarray` gives it back."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    data: bytes
+
+    @classmethod
+    def of(cls, array: Any) -> FrozenArray:
+        array = np.asarray(array)
+        return cls(array.shape, array.dtype.str, array.tobytes())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape).astype(dtype or self.dtype)
+
+    def __repr__(self) -> str:
+        return f"array of shape {self.shape}"
+
+
+def name_of(target: Target) -> str:
+    return getattr(target, "__name__", type(target).__name__)
+
+
+def label_of(index: Class) -> str:
+    """A class as a label shows it: its name as given, else its number."""
+    if index is None:
+        return "top class"
+    return index if isinstance(index, str) else f"class {index}"
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def as_position(value: Any) -> int:
+    """A position in the outputs, checked."""
+    if not is_integer(value):
+        raise TypeError(f"Expected a position in the outputs as an integer, received {value!r}.")
+    if value < 0:
+        raise ValueError(f"Expected a position of 0 or more, received {value}.")
+    return int(value)
+
+
+def as_class(value: Any, *, or_top: bool = False) -> Class:
+    """A class index or name, checked; None for the top class where that has a meaning."""
+    if isinstance(value, str) or (value is None and or_top):
+        return value
+    if not is_integer(value):
+        raise TypeError(f"Expected a class index or name{', or None' if or_top else ''}, received {value!r}.")
+    if value < 0:
+        raise ValueError(f"Expected a class index of 0 or more, received {value}.")
+    return int(value)
+
+
+def one_output(outputs: Any, target: Any) -> Any:
+    """The outputs of a model that has one, as a tensor."""
+    if isinstance(outputs, (list, tuple, dict)):
+        names = list(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
+        raise ValueError(f"Expected one output for {target!r}, received {names}: pass OutputOf(one of them, target).")
+    return tf.convert_to_tensor(outputs)
+
+
+def of_rank(outputs: Any, rank: int, target: Any) -> Any:
+    values = one_output(outputs, target)
+    if values.shape.rank != rank:
+        raise ValueError(f"Expected outputs of {rank} axes for {target!r}, received shape {shown(values)}.")
+    return values
+
+
+def class_logits(outputs: Any, target: Any) -> Any:
+    """Outputs (B, K) that tell at least two classes apart."""
+    logits = of_rank(outputs, 2, target)
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            f"Expected outputs of at least two classes for {target!r}, received {shown(logits)}. One sigmoid unit is "
+            "Unit(0), or Unit(0, positive=False) for the other side; one value is Value(0)."
+        )
+    return logits
+
+
+def column(values: Any, index: Class, target: Any) -> Any:
+    """What the outputs (B, ..., K) hold at one place of the last axis, (B, ...)."""
+    return values[..., _known(values, index, target)]
+
+
+def chosen_classes(logits: Any, index: Class, target: Any) -> Any:
+    """(B,) int32: `index` for every image, or the top class of each."""
+    if index is None:
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+    return tf.fill(tf.shape(logits)[:1], _known(logits, index, target))
+
+
+def without(logits: Any, chosen: Any, value: float) -> Any:
+    """(B, K) with `value` in place of the logits of the classes `chosen` (B,)."""
+    return tf.where(tf.one_hot(chosen, tf.shape(logits)[-1], True, False), value, logits)
+
+
+def pick(logits: Any, chosen: Any) -> Any:
+    """(B,) logits of the classes `chosen` (B,); (B, R) of R classes (B, R) each."""
+    return tf.gather(logits, chosen, axis=1, batch_dims=1)
+
+
+def _known(values: Any, index: Class, target: Any) -> int:
+    if isinstance(index, str):
+        raise ValueError(
+            f"Expected class indices in {target!r}, received the name '{index}': no names are known here. "
+            "Pass class_names=[...] to the Explainer, or an index."
+        )
+    assert index is not None
+    count = values.shape[-1]
+    if count is not None and index >= count:
+        raise ValueError(f"Expected an index below {count} in {target!r}, for outputs {shown(values)}.")
+    return index
+
+
+def shown(values: Any) -> str:
+    if values.shape.rank is None:
+        return "(unknown)"
+    return "(" + ", ".join(["B", *(str(side) for side in values.shape[1:])]) + ")"
