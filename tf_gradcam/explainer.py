@@ -73,9 +73,9 @@ class Explainer:
         if is_whole:
             _check_whole(self.method, layer, classifier_layers, align)
         self._class_names = ClassNames(class_names)
+        self.split = split_model(model, layer, classifier_layers)
         self._parts = parts_of(model)
         self._preprocessing = find_preprocessing(model)
-        self.split = split_model(model, layer, classifier_layers)
         self.layer_name = self.split.layer_name
         self.offset = (0.0, 0.0)
         self._network: BorrowedModel | None = None

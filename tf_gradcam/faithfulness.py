@@ -33,8 +33,8 @@ def deletion_auc(predict: Predict, image: np.ndarray, heatmap: np.ndarray, num_s
     Raises:
         ValueError: `image` and `heatmap` differ in height or width, `num_steps < 1`.
 
-    Source: Petsiuk et al. 2018 (RISE), https://arxiv.org/abs/1806.07421. Deviation: an erased pixel gets the image's own
-    mean colour, not a fixed one.
+    Source: Petsiuk et al. 2018 (RISE), https://arxiv.org/abs/1806.07421. Deviation: an erased pixel gets the image's
+    own mean colour, not a fixed one.
     """
     erased = np.broadcast_to(image.mean(axis=(0, 1)), image.shape)
     return _area(predict(exchange_path(image, erased, heatmap, num_steps)))
