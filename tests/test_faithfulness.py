@@ -19,8 +19,11 @@ def test_path_exchanges_the_hottest_pixels_first() -> None:
 
 
 def test_deletion_of_a_model_that_counts_one_pixel() -> None:
-    """The score is the left upper pixel, 1, and the mean colour is 1/4. Hottest first: the curve is 1, .25, .25,
-    .25, .25, whose mean by trapezoids is (.625 + 3 * .25) / 4 = .34375; coldest first: 1, 1, 1, 1, .25, so (3 + .625) / 4."""
+    """The score is the left upper pixel, 1, and the mean colour is 1/4.
+
+    Hottest first the curve is 1, .25, .25, .25, .25, whose mean by trapezoids is (.625 + 3 * .25) / 4 = .34375; coldest
+    first it is 1, 1, 1, 1, .25, so (3 + .625) / 4.
+    """
     image = np.zeros((2, 2, 3), np.float32)
     image[0, 0] = 1.0
     heatmap = np.array([[4.0, 3.0], [2.0, 1.0]])

@@ -6,11 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tf_gradcam.around import augment as augment
+    from tf_gradcam.around import smooth as smooth
+    from tf_gradcam.comparison import compare as compare
+    from tf_gradcam.eigensmooth import eigen_smooth as eigen_smooth
     from tf_gradcam.explainer import Explainer as Explainer
     from tf_gradcam.explanation import Explanation as Explanation
+    from tf_gradcam.fusion import fuse as fuse
     from tf_gradcam.gradcam import get_img_array as get_img_array
     from tf_gradcam.gradcam import make_gradcam_heatmap as make_gradcam_heatmap
     from tf_gradcam.gradcam import save_and_display_gradcam as save_and_display_gradcam
+    from tf_gradcam.guided import GuidedBackprop as GuidedBackprop
+    from tf_gradcam.guided import guided_gradcam as guided_gradcam
     from tf_gradcam.image import overlay_heatmap as overlay_heatmap
     from tf_gradcam.methods import METHODS as METHODS
     from tf_gradcam.split import SplitModel as SplitModel
@@ -21,13 +28,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "Explainer": "explainer",
     "Explanation": "explanation",
+    "GuidedBackprop": "guided",
     "METHODS": "methods",
     "SplitModel": "split",
+    "augment": "around",
+    "compare": "comparison",
+    "eigen_smooth": "eigensmooth",
+    "fuse": "fusion",
     "get_img_array": "gradcam",
+    "guided_gradcam": "guided",
     "list_layers": "split",
     "make_gradcam_heatmap": "gradcam",
     "overlay_heatmap": "image",
     "save_and_display_gradcam": "gradcam",
+    "smooth": "around",
     "split_model": "split",
 }
 __all__ = sorted(_HOMES)

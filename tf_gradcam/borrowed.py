@@ -46,7 +46,7 @@ class BorrowedModel:
         """`model.layers[index]`."""
         if not -len(self._layers) <= index < len(self._layers):
             raise ValueError(
-                f"Expected a layer index below {len(self._layers)}, the number of layers of '{self.name}', "
+                f"Expected a layer index from {-len(self._layers)} to {len(self._layers) - 1} for '{self.name}', "
                 f"received {index}."
             )
         return self._layers[index]

@@ -77,9 +77,10 @@ class ClassPass(SplitPass):
         make = self._multiplied if self.is_closed_form else self._looped
         raw, gradient_peaks = make(entered["cut"], chosen if top else wanted.astype(np.int32), len(scores))
         one_map_each = tf.reshape(raw, [-1, *raw.shape[2:]])
+        readable = np.repeat(entered["finite_images"].numpy(), raw.shape[1])
         return results | {
             "raw": raw,
-            "heatmaps": normalise(one_map_each).numpy().reshape(raw.shape),
+            "heatmaps": normalise(one_map_each, readable).numpy().reshape(raw.shape),
             "gradient_peaks": gradient_peaks,
             "scores": np.take_along_axis(scores, chosen, axis=1),
             "class_indices": chosen,

@@ -5,9 +5,11 @@ Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 p
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -20,13 +22,14 @@ from tf_gradcam.classmaps import ClassMaps, class_maps
 from tf_gradcam.classpass import ClassPass
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.fullgrad import FullGradPass
+from tf_gradcam.fusion import fuse
 from tf_gradcam.lineartail import linear_tail
 from tf_gradcam.methods import Rule, find_method
 from tf_gradcam.passes import GradientPass, Pass, Progress
 from tf_gradcam.preprocessing import find_preprocessing, range_warning
 from tf_gradcam.probe import ProbingPass
 from tf_gradcam.rule import needs_of, required_tail
-from tf_gradcam.split import split_model
+from tf_gradcam.split import SplitModel, split_model
 from tf_gradcam.targetparts import with_indices
 from tf_gradcam.targets import Target
 
@@ -39,7 +42,7 @@ class Explainer:
     Args:
         model: any built Keras 3 model. It is borrowed: weights, flags, graph and outputs stay as they are.
         layer: name, "outer/inner" path, index into `model.layers`, or layer object; None for the last spatial layer
-            that every path to the output passes.
+            that every path to the output passes; a list of these fuses their maps by mean (other ways: `fuse`).
         method: a key of `METHODS`, or a callable (activations, gradients) -> weights of the same contract.
         classifier_layers: names of the layers behind `layer`, called in this order; None cuts the tail out of the
             graph.
@@ -73,11 +76,12 @@ class Explainer:
         if is_whole:
             _check_whole(self.method, layer, classifier_layers, align)
         self._class_names = ClassNames(class_names)
-        self.split = split_model(model, layer, classifier_layers)
+        members = _members(model, layer, method, classifier_layers, class_names, align)
+        self._members = members
+        self.split: SplitModel = members[0].split if members else split_model(model, layer, classifier_layers)
         self._parts = parts_of(model)
         self._preprocessing = find_preprocessing(model)
-        self.layer_name = self.split.layer_name
-        self.offset = (0.0, 0.0)
+        self.layer_name: str = " + ".join(member.layer_name for member in self._members) or self.split.layer_name
         self._network: BorrowedModel | None = None
         if is_whole:
             self._network = BorrowedModel(model)
@@ -88,7 +92,8 @@ class Explainer:
                 f"one Dense layer behind '{self.layer_name}', which this model does not have. Use method='gradcam', of "
                 "which it is the special case."
             )
-        if align:
+        self.offset = (0.0, 0.0)
+        if align and not self._members:
             self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
         self._passes: OrderedDict[Target | None, Pass] = OrderedDict()
         self._class_pass: ClassPass | None = None
@@ -109,6 +114,8 @@ class Explainer:
             TypeError: images that are no numbers, a target of no known kind.
             ValueError: wrong rank, size or channels; no finite image at all; an unknown class.
         """
+        if self._members:
+            return fuse([partial(member, progress=progress) for member in self._members])(images, target)
         arrays = self.split.inputs.flatten(images)
         photos = arrays[self.split.inputs.image_index]
         self._warn_of_range(photos)
@@ -118,6 +125,10 @@ class Explainer:
         compiled = self._pass(with_indices(target, self._class_names.index) if is_callable else None)
         check_classes(indices, compiled.class_count, self._class_names)
         results = compiled(arrays, indices, progress)
+        if len(results["scores"]) != count:
+            raise ValueError(
+                f"Expected target to return one score per image, {count} in all, received {len(results['scores'])}."
+            )
         if not results["finite_images"].any():
             raise ValueError(
                 "Expected images of finite numbers, received NaN or infinite values in every image: "
@@ -148,8 +159,11 @@ class Explainer:
             matrix product; behind any other tail each class costs a pass of the tail alone.
 
         Raises:
-            TypeError, ValueError: as a call; both `classes` and `top`; a method that runs the model again.
+            TypeError, ValueError: as a call; both `classes` and `top`; a method that runs the model again; several
+                fused layers.
         """
+        if self._members:
+            raise ValueError("Expected one layer for the maps of many classes, received several: ask each by itself.")
         if self._class_pass is None:
             self._class_pass = ClassPass(self.split, self._rule)
         return class_maps(
@@ -182,7 +196,8 @@ class Explainer:
     def trace_count(self) -> int:
         """How often Python was run to compile a pass; it stays while images and class targets change."""
         of_classes = self._class_pass.trace_count if self._class_pass is not None else 0
-        return of_classes + sum(compiled.trace_count for compiled in self._passes.values())
+        own = sum(compiled.trace_count for compiled in self._passes.values())
+        return of_classes + own + sum(member.trace_count for member in self._members)
 
     def _labels(self, classes: np.ndarray, target: Any) -> list[str]:
         if callable(target):
@@ -192,7 +207,29 @@ class Explainer:
     def _warn_of_range(self, images: Any) -> None:
         sentence = range_warning(np.asarray(images), self._preprocessing)
         if sentence:
-            warnings.warn(sentence, UserWarning, stacklevel=3)
+            warnings.warn(sentence, UserWarning, stacklevel=_frames_inside())
+
+
+def _members(
+    model: keras.Model, layer: Any, method: str | Rule, classifier_layers: Any, class_names: Any, align: bool | str
+) -> list[Explainer]:
+    """One explainer for each layer of a list, none for a single layer."""
+    if not isinstance(layer, (list, tuple)):
+        return []
+    if classifier_layers is not None or not layer:
+        raise ValueError(
+            f"Expected a list of at least one layer, and no classifier_layers with it, received {len(layer)} layers "
+            f"and classifier_layers={classifier_layers!r}."
+        )
+    return [Explainer(model, one, method, class_names=class_names, align=align) for one in layer]
+
+
+def _frames_inside() -> int:
+    """How far up the caller's own line is, so that a warning points there and shows once for each."""
+    depth, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tf_gradcam":
+        depth, frame = depth + 1, frame.f_back
+    return depth
 
 
 def _check_whole(method: str, *arguments: Any) -> None:

@@ -1,10 +1,11 @@
 """The result: heatmaps with what they explain, and the pictures made of them. NumPy arrays, no framework.
 
-Axis legend: B images, H x W cells of the layer, K classes, H0 x W0 pixels.
+Axis legend: B images, H x W cells of the layer (any number of spatial axes), K classes, H0 x W0 pixels.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -15,16 +16,16 @@ import numpy as np
 
 from tf_gradcam.atomic import write_array
 from tf_gradcam.diagnosis import diagnose
-from tf_gradcam.image import overlay_heatmap
+from tf_gradcam.heatmaps import Heatmaps
+from tf_gradcam.image import to_photo
 from tf_gradcam.imagefile import save_image
-from tf_gradcam.interpolation import check_size, resize_heatmaps
-from tf_gradcam.regions import Box, boxes_of
+from tf_gradcam.spatial import positive_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Explanation:
+class Explanation(Heatmaps):
     """Heatmaps of a batch and what they explain.
 
     Attributes:
@@ -37,8 +38,9 @@ class Explanation:
         labels: B names of what was explained.
         layer_name: path of the layer.
         method: name of the rule.
-        image_size: (H0, W0) pixels of the model's input.
+        image_size: (H0, W0) of the model's input; (T0,) for signals, (D0, H0, W0) for volumes.
         offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
+        signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
     """
 
     def __init__(
@@ -50,31 +52,32 @@ class Explanation:
         method: str,
         image_size: tuple[int, ...],
         has_open_head: bool,
-        offset: tuple[float, float] = (0.0, 0.0),
+        offset: tuple[float, ...] = (0.0, 0.0),
         class_names: Mapping[int, str] | None = None,
+        signed: bool = False,
     ):
-        self.heatmaps = arrays["heatmaps"]
-        self.raw = arrays["raw"]
+        super().__init__(
+            arrays["heatmaps"],
+            arrays["raw"],
+            layer_name=layer_name,
+            image_size=image_size,
+            offset=offset,
+            signed=signed,
+        )
         self.outputs = arrays["outputs"]
         self.probabilities = arrays.get("probabilities")
         self.scores = arrays["scores"]
         self.class_indices = arrays["class_indices"]
         self.labels = list(labels)
-        self.layer_name = layer_name
         self.method = method
-        self.image_size = image_size
-        self.offset = offset
         self._gradient_peaks = arrays["gradient_peaks"]
         self._finite_images = arrays["finite_images"]
         self._has_open_head = has_open_head
         self._class_names = class_names or {}
 
-    def __len__(self) -> int:
-        return len(self.heatmaps)
-
     @cached_property
     def diagnosis(self) -> list[str | None]:
-        """Per image None, or a sentence on why the map is blank and what to do."""
+        """Per image None, or a sentence on why the heatmap is blank and what to do."""
         return [
             diagnose(
                 self.raw[index],
@@ -90,8 +93,37 @@ class Explanation:
 
     def _saturated_probability(self, index: int) -> float | None:
         """The explained value where it is itself a probability, 0 or 1 to seven digits."""
-        score = float(self.scores[index])
+        score, outputs = float(self.scores[index]), self.outputs[index]
+        if outputs.ndim != 1 or outputs.min() < 0 or abs(outputs.sum() - 1) > 1e-3:
+            return None
         return score if not self._has_open_head and min(abs(score), abs(1 - score)) < 1e-7 else None
+
+    def with_raw(
+        self,
+        raw: np.ndarray,
+        *,
+        layer_name: str,
+        method: str,
+        offset: tuple[float, ...],
+        diagnosis: Sequence[str | None],
+    ) -> Explanation:
+        """The same explanation with other maps: what combines or filters maps keeps all else that is known.
+
+        Args:
+            raw: (B, H, W) float32 before relu and normalising, of any size.
+            layer_name, method: what the maps come from, in words.
+            offset: by how much they are shifted when they are resized, in pixels of the input.
+            diagnosis: per image None, or why its heatmap is blank.
+
+        Returns:
+            A new `Explanation`; this one is left as it is.
+        """
+        other = copy.copy(self)
+        vars(other).pop("signed_heatmaps", None)
+        other.raw, other.heatmaps = raw, positive_share(raw)
+        other.layer_name, other.method, other.offset = layer_name, method, offset
+        vars(other)["diagnosis"] = list(diagnosis)
+        return other
 
     def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
         """The most probable classes of each image: (label, probability), best first.
@@ -112,96 +144,26 @@ class Explanation:
             for row, order in zip(self.probabilities, best, strict=True)
         ]
 
-    def resized(self, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Heatmaps at the size of a picture: bilinear with half-pixel centres, mirrored input to mirrored output.
+    def plot(self, photos: Any = None, colormap: str | None = None) -> Figure:
+        """A figure of all maps with their colour bar: what was explained, how probable it is, why a map is blank.
 
         Args:
-            size: (height, width) in pixels; None for the model's input.
+            photos: what to show beside the maps, None for the maps alone. B photos (H0, W0, 3) uint8 RGB, of any sizes;
+                signals (T0,) or (T0, C); volumes (D0, H0, W0) or frames (D0, H0, W0, 3).
+            colormap: as `overlay`.
 
         Returns:
-            (B, H0, W0) float32 in [0, 1], shifted by the measured offset where `align="measured"` was asked for.
+            Matplotlib Figure; `figure.savefig(path)` writes it, .pdf and .svg with text as text.
 
         Raises:
-            ValueError: `size` is not two positive numbers, or the layer is no picture.
-        """
-        return self._resize(self.heatmaps, size)
-
-    def _resize(self, heatmaps: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        if heatmaps.ndim != 3 or len(self.image_size) != 2:
-            raise ValueError(
-                f"Expected maps (B, H, W) of pictures, received {heatmaps.shape}: layer '{self.layer_name}' is no "
-                "picture. Use .heatmaps."
-            )
-        height, width = check_size(self.image_size if size is None else size)
-        down, right = self.offset
-        offset = (down * height / self.image_size[0], right * width / self.image_size[1])
-        return resize_heatmaps(heatmaps, (height, width), offset)
-
-    def overlay(self, photos: Any, alpha: float = 0.4, colormap: str = "jet") -> np.ndarray:
-        """Heatmaps painted on photos.
-
-        Args:
-            photos: (B, H0, W0, 3) uint8 RGB, of any one size.
-            alpha: weight of the heatmap in [0, 1]; 0 returns the photos byte for byte. Defaults to 0.4.
-            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
-
-        Returns:
-            (B, H0, W0, 3) uint8 RGB.
-
-        Raises:
-            ValueError: another number of photos than of maps, photos of several sizes, or as `overlay_heatmap`.
-        """
-        self._check_photos(photos)
-        sizes = {np.shape(photo)[:2] for photo in photos}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"Expected photos of one size, received {sorted(sizes)}: use overlay_of(index, photo) for each."
-            )
-        return np.stack([self.overlay_of(index, photo, alpha, colormap) for index, photo in enumerate(photos)])
-
-    def overlay_of(self, index: int, photo: Any, alpha: float = 0.4, colormap: str = "jet") -> np.ndarray:
-        """The overlay of map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
-        height, width = np.shape(photo)[:2]
-        heatmap = self._resize(self.heatmaps[index][None], (height, width))[0]
-        return overlay_heatmap(photo, heatmap, alpha, colormap)
-
-    def _check_photos(self, photos: Any) -> None:
-        if len(photos) != len(self):
-            raise ValueError(f"Expected {len(self)} photos, one per map, received {len(photos)}.")
-
-    def boxes(self, threshold: float = 0.15) -> list[list[Box]]:
-        """Bounding boxes of the hot regions, in pixels of the model's input.
-
-        Args:
-            threshold: part of each map's maximum, above 0 and at most 1. Defaults to the paper's 0.15.
-
-        Returns:
-            Per image a list of `Box(xmin, ymin, xmax, ymax)`, the largest region first; empty for a blank map.
-
-        Raises:
-            ValueError: `threshold` outside (0, 1].
-
-        Source: Selvaraju et al. 2017, section 4.1, https://arxiv.org/abs/1610.02391.
-        """
-        return [boxes_of(heatmap, threshold) for heatmap in self.resized()]
-
-    def plot(self, photos: Any = None) -> Figure:
-        """A figure with a row per image: the photo, the map with its colour bar, the overlay.
-
-        Args:
-            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes; None shows the maps alone.
-
-        Returns:
-            Matplotlib Figure; `figure.savefig(path)` writes it.
-
-        Raises:
-            ValueError: another number of photos than of maps.
+            ValueError: another number of photos than of maps; maps of more than three axes, or of others than the
+                input has.
         """
         from tf_gradcam.plot import explanation_figure
 
         if photos is not None:
             self._check_photos(photos)
-        return explanation_figure(self, photos)
+        return explanation_figure(self, photos, colormap)
 
     def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.
@@ -214,13 +176,22 @@ class Explanation:
             Paths of the files: `<number>.heatmap.npy` (H, W) float32 and, with photos, `<number>.overlay.png`.
 
         Raises:
-            ValueError: another number of photos than of maps.
-            OSError: a folder that cannot be written.
+            ValueError: another number of photos than of maps, photos with maps that are no pictures, or a photo that is
+                none; nothing is written then.
+            OSError: a folder that is a file, or cannot be written.
         """
         if photos is not None:
             self._check_photos(photos)
+            self._check_pictures()
+            for photo in photos:
+                to_photo(photo)
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise NotADirectoryError(
+                f"Expected a folder, received '{folder}': it is a file, or inside one. Choose another."
+            ) from error
         written = []
         for index in range(len(self)):
             written.append(folder / f"{index:04d}.heatmap.npy")

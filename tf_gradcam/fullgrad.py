@@ -87,7 +87,7 @@ class FullGradPass(Pass):
         raw = self._rule(spatial)
         results |= {
             "raw": raw,
-            "heatmaps": normalise(raw),
+            "heatmaps": normalise(raw, all_finite(pixels)),
             "gradient_peaks": peaks(gradients[self._inputs.image_index]),
             "finite_images": all_finite(pixels),
             "completeness": tf.add_n([tf.reduce_sum(t, axis=list(range(1, t.shape.rank))) for t in terms]),

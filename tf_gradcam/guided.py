@@ -135,8 +135,9 @@ def guided_gradcam(
     Args:
         model: any built Keras 3 model of ReLUs.
         images: (B, H0, W0, 3) as the model expects them.
-        layer, method: of the heatmap, as for `Explainer`.
+        layer: of the heatmap, as for `Explainer`.
         target: as for `Explainer`.
+        method: of the heatmap, as for `Explainer`. Defaults to "gradcam".
         class_names: as for `Explainer`.
 
     Returns:

@@ -19,9 +19,18 @@ def combine(weights: Any, activations: Any) -> Any:
 
     Returns:
         (B, H, W) float32.
+
+    Raises:
+        ValueError: weights of another rank.
     """
-    if weights.shape.rank < activations.shape.rank:
+    rank = activations.shape.rank
+    if weights.shape.rank == rank - 1 and weights.shape.is_compatible_with(activations.shape[:-1]):
         return weights  # a rule that is no weighted sum gives the map itself
+    if weights.shape.rank != rank:
+        raise ValueError(
+            f"Expected a method to return weights of shape {tuple(activations.shape)}, 1 in place of H and W "
+            f"where a channel has one weight, or the map (B, H, W); received {tuple(weights.shape)}."
+        )
     if all(side == 1 for side in weights.shape[1:-1]):
         # One weight per channel is a matrix product, which saves a product the size of the activations.
         shape = tf.shape(activations)
@@ -31,18 +40,20 @@ def combine(weights: Any, activations: Any) -> Any:
     return tf.reduce_sum(weights * activations, axis=-1)
 
 
-def normalise(raw: Any) -> Any:
+def normalise(raw: Any, readable: Any = True) -> Any:
     """relu, then each image's map divided by its maximum; a map without a positive finite maximum is zero.
 
     Args:
         raw: (B, H, W) float32.
+        readable: (B,) bool, False for an image that is not finite itself: its map is zero, whatever the model makes
+            of it.
 
     Returns:
         (B, H, W) float32 in [0, 1].
     """
     positive = tf.nn.relu(raw)
     peak = tf.reduce_max(positive, axis=list(range(1, len(raw.shape))), keepdims=True)
-    good = tf.reshape(all_finite(raw), tf.shape(peak)) & (peak > 0.0)
+    good = tf.reshape(all_finite(raw) & readable, tf.shape(peak)) & (peak > 0.0)
     return tf.where(good, positive / tf.where(good, peak, 1.0), 0.0)
 
 

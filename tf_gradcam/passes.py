@@ -73,11 +73,10 @@ class Pass:
 
     def _called(self, outputs: Any) -> Any:
         assert self.target is not None
-        scores = tf.convert_to_tensor(self.target(outputs))
-        if scores.shape.rank != 1:
-            raise ValueError(
-                f"Expected target to return one score per image, shape (B,), received shape {tuple(scores.shape)}."
-            )
+        scores = self.target(outputs)
+        if not tf.is_tensor(scores) or scores.shape.rank != 1:
+            received = f"shape {tuple(scores.shape)}" if tf.is_tensor(scores) else type(scores).__name__
+            raise ValueError(f"Expected target to return one score per image, a tensor (B,), received {received}.")
         return tf.cast(scores, tf.float32)
 
 
@@ -118,26 +117,40 @@ class SplitPass(Pass):
 
     def _differentiate(self, cut: list[Any], indices: Any) -> tuple[dict[str, Any], Any, Any]:
         """Scores of the tail, their gradients, and the curvature H A where the rule asks for it; float32."""
-        scale = 1.0 if cut[0].dtype in (tf.float32, tf.float64) else _HALF_PRECISION_SCALE
         with tf.GradientTape(watch_accessed_variables=False) as second:
             if self.needs == "curvature":
                 second.watch(cut[0])
-            with tf.GradientTape(watch_accessed_variables=False) as first:
+            with tf.GradientTape(watch_accessed_variables=False, persistent=cut[0].dtype == tf.float16) as first:
                 first.watch(cut[0])
                 results = self.explained(self.split.finish(cut), indices)
-                total = tf.reduce_sum(results["scores"]) * scale
-            gradients = first.gradient(total, cut[0])
+            gradients = _scaled_gradients(first, results["scores"], cut[0])
             if gradients is None:
                 raise ValueError(
                     f"The score does not depend on layer '{self.split.layer_name}': no gradient leads there. Choose a "
                     "layer on the way to the explained output, see list_layers(model)."
                 )
-            slope = tf.reduce_sum(gradients * tf.stop_gradient(cut[0]))
+            slope = tf.reduce_sum(gradients * tf.stop_gradient(tf.cast(cut[0], tf.float32)))
         curvature = None
         if self.needs == "curvature":  # none at all where the tail is piecewise linear
             curvature = second.gradient(slope, cut[0], unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            curvature = tf.cast(curvature, tf.float32) / scale
-        return results, tf.cast(gradients, tf.float32) / scale, curvature
+            curvature = tf.cast(curvature, tf.float32)
+        return results, gradients, curvature
+
+
+def _scaled_gradients(tape: tf.GradientTape, scores: Any, activations: Any) -> Any:
+    """Gradients of the sum of `scores`, float32; None where none leads there.
+
+    Those of float16 are taken of the scaled score, and of the score itself for an image where that overflows.
+    """
+    if activations.dtype != tf.float16:
+        gradients = tape.gradient(scores, activations)
+        return None if gradients is None else tf.cast(gradients, tf.float32)
+    scaled = tape.gradient(scores, activations, output_gradients=tf.fill(tf.shape(scores), _HALF_PRECISION_SCALE))
+    if scaled is None:
+        return None
+    plain = tf.cast(tape.gradient(scores, activations), tf.float32)
+    fits = tf.reshape(all_finite(scaled), [-1, *[1] * (scaled.shape.rank - 1)])
+    return tf.where(fits, tf.cast(scaled, tf.float32) / _HALF_PRECISION_SCALE, plain)
 
 
 class GradientPass(SplitPass):
@@ -156,6 +169,6 @@ class GradientPass(SplitPass):
     def _explain(self, *tensors: Any) -> dict[str, Any]:
         inputs, indices = tensors[:-1], tensors[-1]
         results = self.mapped(self.split.extract(inputs), indices)
-        results["heatmaps"] = normalise(results["raw"])
         results["finite_images"] = all_finite(inputs[self.split.inputs.image_index])
+        results["heatmaps"] = normalise(results["raw"], results["finite_images"])
         return {name: value for name, value in results.items() if value is not None}

@@ -1,63 +1,136 @@
-"""Figures of explanations, through Matplotlib's objects: no global state, no backend is touched."""
+"""Figures of explanations: photo, map and overlay of each image on a grid; signals and volumes in their own way."""
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tf_gradcam.painting import paint
+from tf_gradcam.panels import (
+    CAPTION,
+    GREY,
+    MARGIN,
+    SCALE,
+    TITLE,
+    Sheet,
+    alpha_of,
+    best_columns,
+    draw_caption,
+    shown_photo,
+)
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from tf_gradcam.explanation import Explanation
 
-_INCHES = 2.6  # side of a panel
+_GAP, _CARD_GAP, _ROW_GAP = 0.05, 0.2, 0.12
+_HEADING = 0.15
+_WIDEST = {1: 7.0, 2: 10.0, 3: 10.5}  # width of the figure by columns of cards: one is a page, the others lie across it
+_HIGHEST = 2.6
+_ALONE = {1: 2.6, 4: 1.8, 9: 1.5}  # height of a map without a photo, for up to so many
+_SMALLEST = 1.2
+_ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
 
 
-def explanation_figure(explanation: Explanation, photos: Any = None, colormap: str = "jet") -> Figure:
-    """A row per image: photo, map with colour bar, overlay; without photos the maps alone.
+def explanation_figure(explanation: Explanation, photos: Any = None, colormap: str | None = None) -> Figure:
+    """A figure of all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
     Args:
         explanation: of B images.
-        photos: B photos (H0, W0, 3) uint8 RGB, or None.
-        colormap: a colour map of Matplotlib. Defaults to "jet".
+        photos: B photos (H0, W0, 3) uint8 RGB, or signals or volumes; None for the maps alone.
+        colormap: a colour map of OpenCV or Matplotlib; None for the one of overlays.
 
     Returns:
         Matplotlib Figure.
+
+    Raises:
+        ValueError: maps of more than three axes, or of other axes than the input has.
     """
-    from matplotlib.figure import Figure
+    rank = explanation.heatmaps.ndim - 1
+    if rank == 1:
+        from tf_gradcam.signalplot import signal_figure
 
-    columns = 1 if photos is None else 3
-    rows = len(explanation)
-    figure = Figure(figsize=(columns * _INCHES + 0.8, rows * (_INCHES + 0.3)), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    resized = explanation.resized()
-    drawn: Any = None
-    for index, line in enumerate(panels):
-        drawn = _draw(line[0 if photos is None else 1], resized[index], cmap=colormap, vmin=0.0, vmax=1.0)
-        line[0 if photos is None else 1].set_title(_caption(explanation, index), fontsize=9)
-        if photos is not None:
-            _draw(line[0], photos[index])
-            line[0].set_title("photo", fontsize=9)
-            _draw(line[2], explanation.overlay_of(index, photos[index], colormap=colormap))
-            line[2].set_title("overlay", fontsize=9)
-    figure.colorbar(drawn, ax=panels, fraction=0.04, aspect=25, label="part of the maximum")
-    figure.suptitle(f"{explanation.method} at {explanation.layer_name}", fontsize=10)
-    return figure
+        return signal_figure(explanation, photos, colormap)
+    if rank == 3:
+        from tf_gradcam.montage import montage_figure
+
+        return montage_figure(explanation, photos, colormap)
+    if rank > 3:
+        raise ValueError(
+            f"Expected maps of one to three axes to plot, received {explanation.heatmaps.shape}: plot a part of them, "
+            "see .heatmaps."
+        )
+    return picture_figure(explanation, photos, colormap)
 
 
-def _draw(panel: Axes, picture: np.ndarray, **style: Any) -> Any:
-    panel.set_axis_off()
-    return panel.imshow(picture, interpolation="nearest", **style)
+def picture_figure(explanation: Explanation, photos: Any, colormap: str | None) -> Figure:
+    """A card per image: what was explained, then photo, map and overlay; without photos the map alone."""
+    count = len(explanation)
+    grid = _grid(count, _aspect(explanation, photos), panels=1 if photos is None else 3)
+    top = TITLE + (0 if photos is None else _HEADING)
+    rows, step = -(-count // grid.columns), CAPTION + grid.height + _ROW_GAP
+    sheet = Sheet(MARGIN + grid.columns * (grid.card + _CARD_GAP) + SCALE, top + rows * step)
+    sheet.title(f"{explanation.method} at {explanation.layer_name}")
+    for column in range(0 if photos is None else min(grid.columns, count)):
+        for index, heading in enumerate(("photo", "heatmap", "overlay")):
+            left = MARGIN + column * (grid.card + _CARD_GAP) + index * (grid.width + _GAP)
+            sheet.text(heading, left, TITLE, grid.width, 6.5, GREY)
+    for index in range(count):
+        row, column = divmod(index, grid.columns)
+        left, line = MARGIN + column * (grid.card + _CARD_GAP), top + row * step
+        draw_caption(sheet, explanation, index, left, line, grid.card)
+        photo = None if photos is None else shown_photo(photos[index])
+        _draw_card(sheet, explanation, index, photo, colormap, (left, line + CAPTION), grid)
+    sheet.scale(sheet.width - SCALE, top + CAPTION, rows * step - CAPTION - _ROW_GAP, explanation.signed, colormap)
+    return sheet.figure
 
 
-def _caption(explanation: Explanation, index: int) -> str:
-    """What was explained, how probable it is, and that the map is blank where it is."""
-    caption = textwrap.shorten(explanation.labels[index], 24, placeholder=" ...")
-    class_index = int(explanation.class_indices[index])
-    probabilities = explanation.probabilities
-    if probabilities is not None and probabilities.ndim == 2 and class_index >= 0:
-        caption += f" ({probabilities[index, class_index]:.1%})"
-    return f"{caption}, blank map" if explanation.diagnosis[index] else caption
+class _Grid(NamedTuple):
+    """Columns of cards, and the size of a panel; a card is one or three of them."""
+
+    columns: int
+    width: float
+    height: float
+    card: float
+
+
+def _grid(count: int, aspect: float, panels: int) -> _Grid:
+    if panels == 1:
+        height = next((height for most, height in _ALONE.items() if count <= most), _SMALLEST)
+        most = int((_WIDEST[3] - MARGIN - SCALE) / (height * aspect + _CARD_GAP))
+        columns = min(best_columns(count, height * aspect + _CARD_GAP, height + CAPTION + _ROW_GAP), most)
+    else:
+        columns = 1 if count <= 2 else 2 if count <= 10 else 3
+        widest = (_WIDEST[columns] - MARGIN - SCALE) / columns - _CARD_GAP
+        height = min(_HIGHEST, (widest - 2 * _GAP) / 3 / aspect)
+    width = height * aspect
+    return _Grid(columns, width, height, panels * width + (panels - 1) * _GAP)
+
+
+def _aspect(explanation: Explanation, photos: Any) -> float:
+    """Width over height of the panels: that of the picture in the middle, within what a grid can bear."""
+    sizes = [explanation.image_size] if photos is None else [np.shape(photo)[:2] for photo in photos]
+    return float(np.clip(np.median([size[1] / size[0] for size in sizes]), *_ASPECTS))
+
+
+def _draw_card(
+    sheet: Sheet,
+    explanation: Explanation,
+    index: int,
+    photo: np.ndarray | None,
+    colormap: str | None,
+    corner: tuple[float, float],
+    grid: _Grid,
+) -> None:
+    signed = explanation.signed
+    values = explanation.shown_at(index, explanation.image_size if photo is None else photo.shape[:2])
+    (left, top), step = corner, grid.width + _GAP
+    if photo is not None:
+        sheet.picture(photo, left, top, grid.width, grid.height)
+        left += step
+    sheet.heatmap(values, left, top, grid.width, grid.height, signed, colormap)
+    if photo is not None:
+        overlay = paint(photo, values, signed, alpha_of(explanation), colormap)
+        sheet.picture(overlay, left + step, top, grid.width, grid.height)

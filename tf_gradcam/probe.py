@@ -164,7 +164,7 @@ class ProbingPass(SplitPass):
             weights = np.asarray(self.rule(probe), np.float32)
         _check_weights(weights, probe.activations.shape)
         raw = combine(tf.constant(weights), self.split.layout(found["activations"]))
-        results |= {"raw": raw.numpy(), "heatmaps": normalise(raw).numpy()}
+        results |= {"raw": raw.numpy(), "heatmaps": normalise(raw, results["finite_images"]).numpy()}
         results["gradient_peaks"] = np.abs(weights).max(axis=tuple(range(1, weights.ndim)))
         return results
 

@@ -130,7 +130,8 @@ def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[An
             f"Expected classifier_layers=None for '{borrowed.name}', whose graph only Python knows, received a list. "
             "Leave the list out: the tail is then what the model itself runs."
         )
-    if isinstance(names, str) or not names:
+    names = names.tolist() if isinstance(names, np.ndarray) else names
+    if not isinstance(names, (list, tuple)) or not names:
         raise ValueError(f"Expected classifier_layers as a list of layer names, received {names!r}.")
     calls = [_named_call(graph, name) for name in names]
     extract_all, _ = graph.halves(found.call)
