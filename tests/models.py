@@ -412,9 +412,7 @@ def augmented_backbone() -> Built:
         [layers.RandomFlip("horizontal", seed=1), layers.RandomRotation(0.1, seed=2)], name="augmentation"
     )
     rescaling = layers.Rescaling(1 / 127.5, offset=-1.0)
-    model = sequential_of(
-        layers.Input((HEIGHT, WIDTH, 3)), augmentation, rescaling, backbone_model(), *head_layers()
-    )
+    model = sequential_of(layers.Input((HEIGHT, WIDTH, 3)), augmentation, rescaling, backbone_model(), *head_layers())
     conv1, conv2, conv3 = convs_of(model.get_layer("backbone"))
     head = model.get_layer("head")
     front = chain(lambda images: images / 127.5 - 1.0, conv1, conv2)
@@ -674,9 +672,7 @@ def output_is_layer() -> Built:
     label = layers.Dense(CLASSES, name="label")
     model = keras.Model(images, {"features": features, "label": chain(conv3, pooling(), label)(features)})
     randomise(model)
-    reference = reference_of(
-        chain(conv1, conv2), lambda A, _: {"features": A, "label": dense(label, pool(conv3(A)))}
-    )
+    reference = reference_of(chain(conv1, conv2), lambda A, _: {"features": A, "label": dense(label, pool(conv3(A)))})
     return model, "conv2", reference
 
 
@@ -703,9 +699,7 @@ def u_net() -> Built:
 # Heads.
 
 
-def head_style(
-    *tail: Callable[[Any], Any], activation: str = "relu"
-) -> tuple[keras.Model, Callable[..., Reference]]:
+def head_style(*tail: Callable[[Any], Any], activation: str = "relu") -> tuple[keras.Model, Callable[..., Reference]]:
     """A model of `conv_stack` and the given tail, and what makes the reference of `conv2` from a function.
 
     That function takes F, what `conv3` makes of the explained activations, to the outputs before the softmax.
@@ -1106,9 +1100,7 @@ def mixed(policy: str) -> Built:
     keras.config.set_dtype_policy(policy)
     try:
         head = layers.Dense(CLASSES, name="head")
-        model, reference = head_style(
-            pooling(), head, layers.Activation("softmax", dtype="float32"), activation="tanh"
-        )
+        model, reference = head_style(pooling(), head, layers.Activation("softmax", dtype="float32"), activation="tanh")
     finally:
         keras.config.set_dtype_policy(before)
     return model, "conv2", reference(lambda F: dense(head, pool(F)))

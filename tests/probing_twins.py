@@ -65,9 +65,7 @@ def masked_scores(
     return math.fsum(values) / len(values)
 
 
-def by_mask(
-    activations: Array, images: Array, confidence: Score, variants: Callable[[Array], list[Array]]
-) -> Array:
+def by_mask(activations: Array, images: Array, confidence: Score, variants: Callable[[Array], list[Array]]) -> Array:
     weights = np.zeros((activations.shape[0], activations.shape[-1]))
     for b in range(weights.shape[0]):
         channels = range(weights.shape[1])

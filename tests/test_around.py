@@ -355,4 +355,3 @@ def test_eigen_smoothing_of_a_probing_rule_is_refused() -> None:
 def test_eigen_smoothing_of_an_unknown_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="Unknown method 'gradcam1'"):
         eigen_smooth("gradcam1")
-

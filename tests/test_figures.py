@@ -32,7 +32,6 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts if text.get_text() != figure.get_suptitle()]
 
 
-
 LONG = "American Staffordshire terrier, Staffordshire terrier, American pit bull terrier, pit bull terrier"
 
 

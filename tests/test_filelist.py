@@ -118,6 +118,7 @@ def test_prepared_folder_goes_again_when_the_work_fails_at_once(tmp_path):
 
 def test_prepared_folder_stays_when_the_work_fails_later(tmp_path):
     (tmp_path / "there").mkdir()
+
     def fail_in(folder, *names):
         with prepared_folder(folder):
             for name in names:

@@ -362,9 +362,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch, running: bool) -> list[Any]:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_overlay_is_shown_where_a_notebook_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: bool
-) -> None:
+def test_overlay_is_shown_where_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
     shown = notebook(monkeypatch, running)
     save_and_display_gradcam(picture(tmp_path), HEATMAP, tmp_path / "cam.png")
     assert shown == ([str(tmp_path / "cam.png")] if running else [])

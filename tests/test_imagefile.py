@@ -63,9 +63,7 @@ def test_load_drops_alpha_of_tiff_in_either_byte_order(tmp_path, order):
 def test_load_makes_rgb_of_other_modes(tmp_path, mode, file_format):
     data = encoded(Image.fromarray(smooth_photo()).convert(mode), file_format)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    np.testing.assert_allclose(
-        load_image(write(tmp_path, data)).astype(int), expected, atol=1
-    )  # CMYK rounds otherwise
+    np.testing.assert_allclose(load_image(write(tmp_path, data)).astype(int), expected, atol=1)  # CMYK rounds otherwise
 
 
 def test_load_drops_transparency_of_palette(tmp_path):
@@ -115,9 +113,7 @@ def test_load_ignores_damaged_exif(tmp_path):
     assert load_image(write(tmp_path, data)).shape == photo.shape
 
 
-@pytest.mark.parametrize(
-    "name", ["grün 🐕.jpg", "two words.jpg", "no_suffix", "wrong.png", "-o.jpg", "a%20b.jpg"]
-)
+@pytest.mark.parametrize("name", ["grün 🐕.jpg", "two words.jpg", "no_suffix", "wrong.png", "-o.jpg", "a%20b.jpg"])
 def test_load_reads_any_file_name(tmp_path, name):
     assert load_image(write(tmp_path, encoded(smooth_photo(), "JPEG"), name)).shape == (48, 80, 3)
 
@@ -126,9 +122,7 @@ def test_load_takes_path_as_string(tmp_path):
     assert load_image(str(write(tmp_path, encoded(random_photo(), "PNG")))).shape == (6, 10, 3)
 
 
-@pytest.mark.parametrize(
-    "size", [(6, 10), (3, 5), (31, 9), (224, 224), (5, 299), (97, 128), (1, 1), (600, 331)]
-)
+@pytest.mark.parametrize("size", [(6, 10), (3, 5), (31, 9), (224, 224), (5, 299), (97, 128), (1, 1), (600, 331)])
 @pytest.mark.parametrize("stored", [(6, 10), (48, 80), (331, 500)])
 def test_load_nearest_takes_the_pixels_that_pillow_takes(tmp_path, stored, size):
     picture = Image.fromarray(random_photo(*stored))
@@ -140,9 +134,7 @@ def test_load_area_averages_blocks(tmp_path):
     """Thirds of 6 x 9: every pixel is the mean of a block of 2 x 3, rounded."""
     photo = random_photo(6, 9)
     expected = np.rint(photo.reshape(3, 2, 3, 3, 3).mean(axis=(1, 3)))
-    np.testing.assert_allclose(
-        load_image(write(tmp_path, encoded(photo, "PNG")), (3, 3)).astype(int), expected, atol=1
-    )
+    np.testing.assert_allclose(load_image(write(tmp_path, encoded(photo, "PNG")), (3, 3)).astype(int), expected, atol=1)
 
 
 def test_load_area_enlarges_bilinearly(tmp_path):

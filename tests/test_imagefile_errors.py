@@ -56,9 +56,7 @@ def test_load_refuses_empty_file(tmp_path):
 def test_load_refuses_truncated_file(tmp_path, capfd, file_format, options, kept):
     """No half picture, and nothing on the terminal but the error: the decoder is not even asked."""
     data = encoded(random_photo(48, 80), file_format, **options)
-    with pytest.raises(
-        ValueError, match=r"picture' is (truncated|damaged or cut short).*Copy or download it again"
-    ):
+    with pytest.raises(ValueError, match=r"picture' is (truncated|damaged or cut short).*Copy or download it again"):
         load_image(write(tmp_path, data[: int(len(data) * kept)]))
     assert capfd.readouterr() == ("", "")
 
@@ -98,9 +96,7 @@ def test_load_refuses_damaged_file(tmp_path):
     ],
 )
 def test_load_refuses_what_is_no_image(tmp_path, start, looks):
-    with pytest.raises(
-        ValueError, match=rf"Expected a JPEG, PNG, WebP, BMP or TIFF image, but '.*picture' .*{looks}"
-    ):
+    with pytest.raises(ValueError, match=rf"Expected a JPEG, PNG, WebP, BMP or TIFF image, but '.*picture' .*{looks}"):
         load_image(write(tmp_path, start + bytes(100)))
 
 
@@ -124,9 +120,7 @@ def absurd_headers():
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_load_refuses_absurd_size_before_decoding(tmp_path, capfd, file_format):
-    with pytest.raises(
-        ValueError, match=rf"at most {MAX_PIXELS} pixels, but '.*picture' says that it has \d+ x \d+"
-    ):
+    with pytest.raises(ValueError, match=rf"at most {MAX_PIXELS} pixels, but '.*picture' says that it has \d+ x \d+"):
         load_image(write(tmp_path, dict(absurd_headers())[file_format]))
     assert capfd.readouterr() == ("", "")
 
@@ -195,9 +189,7 @@ def test_save_refuses_what_the_format_cannot_hold(tmp_path, name, width):
 
 
 def test_save_refuses_missing_folder(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"Cannot write 'map.png': there is no folder '.*missing'. Create it"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"Cannot write 'map.png': there is no folder '.*missing'. Create it"):
         save_image(tmp_path / "missing" / "map.png", random_photo())
     assert not list(tmp_path.iterdir())
 

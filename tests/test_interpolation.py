@@ -36,9 +36,7 @@ def test_interpolation_matrix_offset_by_hand():
     np.testing.assert_array_equal(interpolation_matrix(2, 4, offset=0.5), expected)
 
 
-@pytest.mark.parametrize(
-    ("cells", "pixels", "offset"), [(7, 224, 0.0), (5, 3, 0.3), (1, 6, 2.0), (4, 9, -7.7)]
-)
+@pytest.mark.parametrize(("cells", "pixels", "offset"), [(7, 224, 0.0), (5, 3, 0.3), (1, 6, 2.0), (4, 9, -7.7)])
 def test_interpolation_matrix_rows_sum_to_one(cells, pixels, offset):
     matrix = interpolation_matrix(cells, pixels, offset)
     assert matrix.shape == (pixels, cells)

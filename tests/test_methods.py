@@ -84,7 +84,6 @@ def test_method_of_another_type_is_refused() -> None:
         find_method(3)  # type: ignore[arg-type]
 
 
-
 # Models
 
 

@@ -191,9 +191,7 @@ def _check_inputs(explainer: Explainer) -> int:
     return shape[-1] or 3
 
 
-def _image_size(
-    explainer: Explainer, preprocessing: Preprocessing, size: tuple[int, int] | None
-) -> tuple[int, int]:
+def _image_size(explainer: Explainer, preprocessing: Preprocessing, size: tuple[int, int] | None) -> tuple[int, int]:
     """(height, width) of the images: what the model fixes, else what was asked for, else what suits its family."""
     height, width = explainer.split.inputs.image_shape[1:3]
     side = _SIDES.get(preprocessing.architecture or "", 224)

@@ -115,8 +115,7 @@ def _check_heatmap(heatmap: ArrayLike) -> NDArray[np.float32]:
         raise TypeError(f"Expected a heatmap of floats in [0, 1], received {heat.dtype}.")
     if heat.ndim != 2 or not heat.size:
         raise ValueError(
-            f"Expected one heatmap of shape (H, W), received {heat.shape}. "
-            "Take one of a batch with `heatmaps[0]`."
+            f"Expected one heatmap of shape (H, W), received {heat.shape}. Take one of a batch with `heatmaps[0]`."
         )
     if not (heat.min() >= 0 and heat.max() <= 1):  # also false for NaN
         raise ValueError(

@@ -34,9 +34,7 @@ _UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
 }
 
 
-def load_image(
-    path: str | os.PathLike[str], size: tuple[int, int] | None = None, interpolation: str = "area"
-) -> Photo:
+def load_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None, interpolation: str = "area") -> Photo:
     """The picture in a file, upright, as RGB.
 
     Reads JPEG, PNG, WebP, BMP and TIFF, told by their bytes and not by the name. The orientation of EXIF data
@@ -119,9 +117,7 @@ def _check(data: bytes, name: str) -> Header:
             f"{header.height}. If that is true, scale it down with another program."
         )
     if not header.whole:
-        raise ValueError(
-            f"The {header.format} file {name} is truncated: its picture is not complete. {again}"
-        )
+        raise ValueError(f"The {header.format} file {name} is truncated: its picture is not complete. {again}")
     return header
 
 

@@ -72,7 +72,6 @@ class ModelInputs:
             f"received {_described(images)}."
         )
 
-
     def _order_deep(self, images: Any) -> list[Any]:
         """The parts of nested lists and dicts, in the order of the names."""
         parts: list[Any] = []

@@ -79,7 +79,6 @@ class Pass:
             raise ValueError(f"Expected target to return one score per image, a tensor (B,), received {received}.")
         return tf.cast(scores, tf.float32)
 
-
     def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
         """Maps of a batch and what they explain.
 

@@ -28,7 +28,6 @@ _LARGEST_OF_FREE_SIZE = 24
 _ROWS = tf.TensorSpec((None,), tf.int32)
 
 
-
 class Probe:
     """One batch as a probing rule sees it: what the model made of it, and the model to be asked again.
 

@@ -10,9 +10,7 @@ AnyRule = TypeVar("AnyRule", bound=Rule)
 Needs = Literal["activations", "gradients", "curvature", "probing", "network"]
 
 
-def declares(
-    *, needs: Needs = "gradients", requires: str | None = None
-) -> Callable[[AnyRule], AnyRule]:
+def declares(*, needs: Needs = "gradients", requires: str | None = None) -> Callable[[AnyRule], AnyRule]:
     """Write onto a rule what it needs and where alone it holds.
 
     Args:

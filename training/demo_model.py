@@ -5,15 +5,16 @@
 A promise, measured on 2 CPU cores that other work shared, in float32: 15 minutes, 3 of them drawing slices. Of 400
 unseen slices 97.5 %, 97.5 % and 98.0 % are right (seeds 1, 2, 3). Of the heat of Grad-CAM at block5_conv3 the true mask
 holds 50 % for a glioma (on 3 % of the picture), 57 % for a meningioma (on 1.5 %) and 15 % for a pituitary tumour (on
-0.5 %, one or two cells). 254,084 parameters, 1.1 MB.
+0.5 %, one or two cells). 254,084 parameters, 0.95 MB.
 
 The model has exactly the layer names of `keras.applications.VGG16`, from block1_conv1 to predictions, an eighth of its
 width, and a `rescaling` layer, so that it takes RGB 0..255. Two chapters:
 
 1. The convolutions learn where each kind of tumour is: a 1x1 convolution on block5_conv3, thrown away afterwards,
-   names it in each of the 14 x 14 cells, and activations away from tumours are kept quiet. From labels of whole slices
-   alone a network this small needs far longer, and finds the easy way: it recognises two classes and calls the rest the
-   third.
+   names it in each of the 14 x 14 cells, and activations away from tumours are kept quiet. So the
+   true masks are part of the training, and the shares above are no surprise. From labels of whole slices alone a
+   network of this size gets the classes right too (98 % in 7 minutes, with an auxiliary pooled head), but 23 %, 10 %
+   and 3 % of its heat lie on the tumours: it reads their surroundings.
 2. The classifier learns the class from the frozen convolutions. Slices are moved about, so that its evidence holds in
    every place, and in a part of them the tumour's cells are silenced and the slice is called "notumor", so that its
    evidence is the tumour.
