@@ -23,7 +23,7 @@ LONGEST = 300  # lines of a file; about 250 are meant
 PICTURES = (
     "names opencv interpolation header families atomic",  # sentences, grids, bytes
     "colormap regions spatial zoom imagefile manifest zoo diagnosis faithfulness",
-    "classnames filelist console phantom metrics",
+    "classnames filelist phantom metrics",
     "image",
     "diverging",
     "painting",
@@ -39,10 +39,10 @@ NETWORKS = (
     "keraslayer inputs head maps rule targetparts",  # one layer, one output, one map
     "graph rules eigen classes classtargets perturbation",
     "watched methods targets preprocessing",
-    "borrowed eigensmooth listing modelfile",
+    "borrowed console eigensmooth listing modelfile",
     "layers request",
     "split",
-    "passes alignment lineartail",
+    "passes alignment lineartail tokens",
     "probe classpass fullgrad",
 )
 CONVENIENCE = (

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tf_gradcam.console import OneLineGroup, Progress, downloads_on_stderr, start_tensorflow, tell, warnings_told
+from tf_gradcam.preprocessing import ImageRangeWarning
 
 
 class Terminal(io.StringIO):
@@ -83,15 +84,10 @@ def test_progress_counts_on_a_terminal_and_clears_its_line_for_text(monkeypatch)
 
 
 def test_warnings_of_this_package_are_one_line_each_and_once(capsys):
-    """A warning belongs to the module that it points at, here one of each name."""
-    code = "import warnings\ndef warn(text): warnings.warn(text, UserWarning, stacklevel=1)"
-    ours, others = {"__name__": "tf_gradcam.batch"}, {"__name__": "keras.layers"}
-    exec(code, ours)
-    exec(code, others)
     with warnings_told():
-        ours["warn"]("much\ntoo bright")
-        ours["warn"]("much\ntoo bright")
-        others["warn"]("not of interest")
+        for _ in range(2):
+            warnings.warn("much\ntoo bright", ImageRangeWarning, stacklevel=1)
+        warnings.warn("not of interest", UserWarning, stacklevel=1)
     assert capsys.readouterr().err == "tf-gradcam: note: much too bright\n"
     with pytest.warns(UserWarning, match="as before"):
         warnings.warn("as before", UserWarning, stacklevel=1)

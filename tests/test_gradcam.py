@@ -138,7 +138,7 @@ def test_class_in_place_of_the_tail_is_told_its_name() -> None:
     ("arguments", "error", "message"),
     [
         (("conv4",), ValueError, "Unknown layer 'conv4'. Did you mean"),
-        ((["conv3"],), TypeError, "`layer` as a name, path, index, layer object or None, received list"),
+        (({"conv3"},), TypeError, "`layer` as a name, path, index, layer object or None, received set"),
         (("conv3", "head"), ValueError, "classifier_layers as a list of layer names, received 'head'"),
         (("conv3", ["head"]), ValueError, "Missing from the list"),
         ((None, None, 4), ValueError, "class index below 4"),

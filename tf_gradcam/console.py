@@ -119,10 +119,19 @@ def downloads_on_stderr() -> Iterator[None]:
 @contextlib.contextmanager
 def warnings_told() -> Iterator[None]:
     """Show this package's warnings as one line each, once, and those of the libraries not at all."""
+    from tf_gradcam.preprocessing import ImageRangeWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("default", module="tf_gradcam")
-        warnings.showwarning = lambda message, *args, **kwargs: tell(f"note: {message}")
+        warnings.simplefilter("always", ImageRangeWarning)
+        told: set[str] = set()
+
+        def tell_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+            if str(message) not in told:
+                told.add(str(message))
+                tell(f"note: {message}")
+
+        warnings.showwarning = tell_once
         yield
 
 

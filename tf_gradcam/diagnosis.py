@@ -19,7 +19,8 @@ SATURATED = (
 )
 ZERO_GRADIENT = (
     "the gradient is zero everywhere: the score does not change with layer '{layer}' here (units behind it are dead "
-    "or clipped, or the target ignores this layer); choose another layer or target"
+    "or clipped, the target ignores this layer, or behind a transformer's last attention its class token alone is "
+    "read); choose another layer or target, in a transformer a layer before the last attention"
 )
 ALL_NEGATIVE = (
     "every cell speaks against '{label}': all contributions in layer '{layer}' are negative or zero (the score is "

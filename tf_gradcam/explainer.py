@@ -26,12 +26,13 @@ from tf_gradcam.fusion import fuse
 from tf_gradcam.lineartail import linear_tail
 from tf_gradcam.methods import Rule, find_method
 from tf_gradcam.passes import GradientPass, Pass, Progress
-from tf_gradcam.preprocessing import find_preprocessing, range_warning
+from tf_gradcam.preprocessing import ImageRangeWarning, find_preprocessing, range_warning
 from tf_gradcam.probe import ProbingPass
 from tf_gradcam.rule import needs_of, required_tail
 from tf_gradcam.split import SplitModel, split_model
 from tf_gradcam.targetparts import with_indices
 from tf_gradcam.targets import Target
+from tf_gradcam.tokens import on_grid
 
 _KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped first
 
@@ -48,6 +49,8 @@ class Explainer:
             graph.
         class_names: names in class order, or {index: name}; targets may then be names, and results carry them.
         align: False for plain upsampling, or "measured" to shift the map to where the trained cells look.
+        token_grid: (rows, columns) of the patches where `layer` is (B, T, C) of a transformer; None to find them from
+            T and the size of the images, behind at most 8 prefix tokens.
 
     Raises:
         TypeError: `model` is no Keras 3 model, or an argument of the wrong kind.
@@ -68,17 +71,20 @@ class Explainer:
         classifier_layers: Sequence[Any] | None = None,
         class_names: Sequence[str] | Mapping[int, str] | None = None,
         align: bool | str = False,
+        token_grid: Sequence[int] | None = None,
     ):
         self.method, self._rule = find_method(method)
         if align not in (False, "measured"):
             raise ValueError(f"Expected align=False or align='measured', received {align!r}.")
         is_whole = needs_of(self._rule) == "network"
         if is_whole:
-            _check_whole(self.method, layer, classifier_layers, align)
+            _check_whole(self.method, layer, classifier_layers, align, token_grid)
         self._class_names = ClassNames(class_names)
-        members = _members(model, layer, method, classifier_layers, class_names, align)
+        members = _members(model, layer, method, classifier_layers, class_names, align, token_grid)
         self._members = members
         self.split: SplitModel = members[0].split if members else split_model(model, layer, classifier_layers)
+        if not members and not is_whole:
+            self.split = on_grid(self.split, token_grid)
         self._parts = parts_of(model)
         self._preprocessing = find_preprocessing(model)
         self.layer_name: str = " + ".join(member.layer_name for member in self._members) or self.split.layer_name
@@ -207,11 +213,17 @@ class Explainer:
     def _warn_of_range(self, images: Any) -> None:
         sentence = range_warning(np.asarray(images), self._preprocessing)
         if sentence:
-            warnings.warn(sentence, UserWarning, stacklevel=_frames_inside())
+            warnings.warn(sentence, ImageRangeWarning, stacklevel=_frames_inside())
 
 
 def _members(
-    model: keras.Model, layer: Any, method: str | Rule, classifier_layers: Any, class_names: Any, align: bool | str
+    model: keras.Model,
+    layer: Any,
+    method: str | Rule,
+    classifier_layers: Any,
+    class_names: Any,
+    align: bool | str,
+    token_grid: Any,
 ) -> list[Explainer]:
     """One explainer for each layer of a list, none for a single layer."""
     if not isinstance(layer, (list, tuple)):
@@ -221,7 +233,8 @@ def _members(
             f"Expected a list of at least one layer, and no classifier_layers with it, received {len(layer)} layers "
             f"and classifier_layers={classifier_layers!r}."
         )
-    return [Explainer(model, one, method, class_names=class_names, align=align) for one in layer]
+    options: dict[str, Any] = {"class_names": class_names, "align": align, "token_grid": token_grid}
+    return [Explainer(model, one, method, **options) for one in layer]
 
 
 def _frames_inside() -> int:
@@ -236,6 +249,6 @@ def _check_whole(method: str, *arguments: Any) -> None:
     """A method of all layers takes nothing that says which."""
     if any(argument is not None and argument is not False for argument in arguments):
         raise ValueError(
-            f"Method '{method}' looks at all layers at the size of the input: leave layer, classifier_layers and align "
-            "out."
+            f"Method '{method}' looks at all layers at the size of the input: leave layer, classifier_layers, "
+            "align and token_grid out."
         )

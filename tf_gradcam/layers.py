@@ -13,6 +13,7 @@ import keras
 from tf_gradcam.borrowed import BorrowedModel, is_input_layer
 from tf_gradcam.graph import Call, Graph
 from tf_gradcam.inputs import shown
+from tf_gradcam.keraslayer import sublayers
 from tf_gradcam.names import unknown_name
 from tf_gradcam.watched import WatchedModel
 
@@ -62,7 +63,7 @@ def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
         layer: a name or "outer/inner" path (`name[0]` for the first of several calls, the last otherwise), an index
             into `model.layers`, a layer object, or None for the default: walking back from the first output, the first
             tensor that every path passes, with a spatial size above 1x1, that is no pooling, dropout, identity, padding
-            or reshaping.
+            or reshaping; of the tokens of a transformer, those before the last attention.
 
     Raises:
         TypeError: no such kind of layer argument.
@@ -131,11 +132,35 @@ def _default(borrowed: BorrowedModel) -> FoundLayer:
         for same_rank in (True, False):
             for candidate in found:
                 if (len(candidate.call.shape) == rank) == same_rank and view.is_cut_point(candidate.call):
-                    return candidate
+                    return _before_last_attention(candidate, found) if rank == 4 else candidate
     raise ValueError(
         f"Model '{borrowed.name}' has no layer with a spatial extent that every path to the output passes. "
         f"{_remedy(borrowed)}"
     )
+
+
+def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> FoundLayer:
+    """The last tokens (B, T, C) made of `chosen` that attention still mixes, else `chosen`; `found` from the last on.
+
+    Behind the last attention a class token alone may be read: no gradient leads to the patches there.
+    """
+    if len(chosen.call.shape) == 3:
+        followers = found
+    else:
+        # A map over the picture is kept unless tokens made of it are attended to again.
+        made = chosen.view.operations_after(chosen.call)
+        followers = [one for one in found if any(one.call.operation is operation for operation in made)]
+    for candidate in followers:
+        view, call = candidate.view, candidate.call
+        if len(call.shape) == 3 and view.is_cut_point(call) and any(map(_attends, view.operations_after(call))):
+            return candidate
+    return chosen
+
+
+def _attends(operation: Any) -> bool:
+    """Whether it is attention between tokens, or a layer that holds such."""
+    inner = [layer for _, layer in sublayers(operation)] if isinstance(operation, keras.layers.Layer) else []
+    return any("Attention" in type(layer).__name__ for layer in [operation, *inner])
 
 
 def _can_be_default(view: View, call: Call) -> bool:

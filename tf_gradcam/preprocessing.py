@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tf_gradcam.graph import Graph, Step
 
 
+class ImageRangeWarning(UserWarning):
+    """The values of the images cannot be what the model wants."""
+
+
 class Mode(NamedTuple):
     """A convention of scaling photos: the values that it gives, and the words for them."""
 
