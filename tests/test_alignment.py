@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras import layers
 from models import photos, plain_model, two_inputs_list
 
-from tf_gradcam import Explainer, split_model
+from tf_gradcam import Explainer, list_layers, split_model
 from tf_gradcam.alignment import measure_offset
 from tf_gradcam.interpolation import resize_heatmaps
 
@@ -221,3 +221,19 @@ def test_stopped_gradient_is_no_offset() -> None:
 def test_dead_layer_has_no_offset() -> None:
     dead = layers.Conv2D(2, 3, activation="relu", bias_initializer=keras.initializers.Constant(-100.0), name="dead")
     refused(network(dead, size=(6, 10)), "No gradient leads from layer 'dead' to the pixels")
+
+
+def test_list_layers_shows_the_offset_on_request() -> None:
+    """One convolution of kernel 3 and stride 2 that pads right and below alone: 1 * ((3 - 2) / 2 - 0) = +0.5 px."""
+    model = keras.Sequential(
+        [
+            keras.Input((32, 48, 3)),
+            keras.layers.Conv2D(2, 3, strides=2, padding="same", kernel_initializer="ones", name="conv"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, name="dense"),
+        ]
+    )
+    rows = {row.path: row for row in list_layers(model, offsets=True)}
+    np.testing.assert_allclose(rows["conv"].offset, (0.5, 0.5), atol=0.05)
+    assert rows["dense"].offset is None
+    assert all(row.offset is None for row in list_layers(model))

@@ -43,7 +43,7 @@ NETWORKS = (
     "layers request",
     "split",
     "passes alignment lineartail tokens",
-    "probe classpass fullgrad",
+    "probe classpass fullgrad layerlist",
 )
 CONVENIENCE = (
     "classmaps fusion",

@@ -2,9 +2,9 @@
 
 from redblue import red_blue_model
 
+from tf_gradcam.layerlist import list_layers
 from tf_gradcam.listing import layer_table, method_list
 from tf_gradcam.methods import METHODS
-from tf_gradcam.split import list_layers
 
 
 def test_layer_table_has_a_line_per_layer_and_marks_the_default():

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tf_gradcam.guided import GuidedBackprop as GuidedBackprop
     from tf_gradcam.guided import guided_gradcam as guided_gradcam
     from tf_gradcam.image import overlay_heatmap as overlay_heatmap
+    from tf_gradcam.layerlist import list_layers as list_layers
     from tf_gradcam.methods import METHODS as METHODS
     from tf_gradcam.split import SplitModel as SplitModel
-    from tf_gradcam.split import list_layers as list_layers
     from tf_gradcam.split import split_model as split_model
 
 # Where each public name lives; TensorFlow is imported with the first name that needs it.
@@ -37,7 +37,7 @@ _HOMES = {
     "fuse": "fusion",
     "get_img_array": "gradcam",
     "guided_gradcam": "guided",
-    "list_layers": "split",
+    "list_layers": "layerlist",
     "make_gradcam_heatmap": "gradcam",
     "overlay_heatmap": "image",
     "save_and_display_gradcam": "gradcam",

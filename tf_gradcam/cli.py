@@ -181,19 +181,20 @@ def _report(result: Result) -> str:
 @main.command()
 @click.argument("model", metavar="MODEL")
 @_weights_options
-def layers(model: str, weights: str | None, model_args: tuple[str, ...]) -> None:
+@click.option("--offsets", is_flag=True, help="Measure where the cells look beside their tile; a second a layer.")
+def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets: bool) -> None:
     """List the layers of MODEL (a name of keras.applications or a file) and which of them can be explained.
 
-    Weights are not needed for that, so the default is none.
+    Weights are not needed for that, so the default is none; offsets are those of the weights given.
     """
     start_tensorflow()
+    from tf_gradcam.layerlist import list_layers
     from tf_gradcam.listing import layer_table
     from tf_gradcam.modelfile import load_network
-    from tf_gradcam.split import list_layers
 
     with downloads_on_stderr():
         network = load_network(model, weights, model_args)
-    click.echo(layer_table(list_layers(network)))
+    click.echo(layer_table(list_layers(network, offsets), offsets))
 
 
 @main.command()

@@ -44,6 +44,7 @@ class LayerRow:
         explainable: whether a heatmap can be made here.
         reason: why not, or "".
         default: whether `layer=None` chooses it.
+        offset: (down, right) pixels by which its cells look beside their tile; None unless measured.
     """
 
     path: str
@@ -53,6 +54,7 @@ class LayerRow:
     explainable: bool
     reason: str
     default: bool
+    offset: tuple[float, float] | None = None
 
 
 def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
@@ -127,7 +129,9 @@ def _by_object(borrowed: BorrowedModel, layer: Any) -> FoundLayer:
 def _default(borrowed: BorrowedModel) -> FoundLayer:
     rank = len(borrowed.inputs.image_shape)
     for view in borrowed.views():
-        found = [FoundLayer(view, call) for call in reversed(view.calls) if _can_be_default(view, call)]
+        heads = tuple(f"{c.path}/" for c in view.calls if _is_attention(c.operation))  # what is inside has no cells
+        calls = [call for call in reversed(view.calls) if not call.path.startswith(heads)]
+        found = [FoundLayer(view, call) for call in calls if _can_be_default(view, call)]
         # A map over the picture before a map over tokens: the rank of the images first.
         for same_rank in (True, False):
             for candidate in found:
@@ -160,7 +164,11 @@ def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> F
 def _attends(operation: Any) -> bool:
     """Whether it is attention between tokens, or a layer that holds such."""
     inner = [layer for _, layer in sublayers(operation)] if isinstance(operation, keras.layers.Layer) else []
-    return any("Attention" in type(layer).__name__ for layer in [operation, *inner])
+    return any(map(_is_attention, [operation, *inner]))
+
+
+def _is_attention(operation: Any) -> bool:
+    return "Attention" in type(operation).__name__
 
 
 def _can_be_default(view: View, call: Call) -> bool:

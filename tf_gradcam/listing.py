@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 _LAYER_COLUMNS = ("layer", "type", "output", "stride", "can be explained")
 
 
-def layer_table(rows: Iterable[LayerRow]) -> str:
-    """The rows of `list_layers` in aligned columns: shapes without the batch axis, strides in pixels."""
-    return _aligned([_LAYER_COLUMNS, *map(_layer_cells, rows)])
+def layer_table(rows: Iterable[LayerRow], offsets: bool = False) -> str:
+    """The rows of `list_layers` in aligned columns: shapes without the batch axis, strides and offsets in pixels."""
+    lines = [(_LAYER_COLUMNS, "offset down, right"), *((_layer_cells(row), _offset_cell(row)) for row in rows)]
+    return _aligned([(*cells[:-1], offset, cells[-1]) if offsets else cells for cells, offset in lines])
+
+
+def _offset_cell(row: LayerRow) -> str:
+    return "" if row.offset is None else " ".join(f"{pixels:+.1f}" for pixels in row.offset)
 
 
 def _layer_cells(row: LayerRow) -> Sequence[str]:

@@ -13,7 +13,7 @@ from tf_gradcam.borrowed import BorrowedModel
 from tf_gradcam.graph import Call, Graph
 from tf_gradcam.inputs import ModelInputs
 from tf_gradcam.keraslayer import call_in_inference
-from tf_gradcam.layers import FoundLayer, LayerRow, find_layer, layer_rows
+from tf_gradcam.layers import FoundLayer, find_layer
 from tf_gradcam.names import unknown_name
 
 
@@ -105,21 +105,6 @@ def split_model(model: keras.Model, layer: Any = None, classifier_layers: Sequen
     if classifier_layers is not None:
         extract, finish = _named_halves(borrowed, found, classifier_layers)
     return SplitModel(borrowed.inputs, found, extract, finish)
-
-
-def list_layers(model: keras.Model) -> list[LayerRow]:
-    """The layers of a model in the order of execution, those of nested models by their path.
-
-    Args:
-        model: any built Keras 3 model.
-
-    Returns:
-        One `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default.
-
-    Raises:
-        TypeError, ValueError: as `split_model`.
-    """
-    return layer_rows(BorrowedModel(model))
 
 
 def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[Any]) -> tuple[Callable, Callable]:
