@@ -8,7 +8,7 @@ import keras
 
 from tf_gradcam.alignment import measure_offset
 from tf_gradcam.borrowed import BorrowedModel
-from tf_gradcam.layers import LayerRow, layer_rows
+from tf_gradcam.layers import LayerRow, is_spatial, layer_rows
 from tf_gradcam.preprocessing import find_preprocessing
 from tf_gradcam.split import split_model
 
@@ -36,7 +36,7 @@ def list_layers(model: keras.Model, offsets: bool = False) -> list[LayerRow]:
 
 def _offset(model: keras.Model, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:
     """(down, right) pixels; None where there are no cells on a picture, or nothing leads to the pixels."""
-    if not row.explainable or row.stride is None or len(row.stride) != 2:
+    if not row.explainable or row.stride is None or len(row.stride) != 2 or not is_spatial(row.output_shape):
         return None
     try:
         return measure_offset(split_model(model, row.path), value_range)
