@@ -5,18 +5,17 @@ Axis legend: B images, H x W cells of a layer, C channels, H0 x W0 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_gradcam.borrowed import BorrowedModel
 from tf_gradcam.graph import Graph, Step
 from tf_gradcam.keraslayer import call_in_inference, without_activation
 from tf_gradcam.maps import all_finite, normalise, peaks
-from tf_gradcam.passes import Arrays, Pass, Progress
+from tf_gradcam.passes import Pass
 from tf_gradcam.targets import Target
 
 # Layers that are affine before their activation: a kernel or scale, and a bias.
@@ -62,12 +61,6 @@ class FullGradPass(Pass):
         self._inputs = borrowed.inputs
         self._rule = rule
         self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
-
-    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
-        results = {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
-        if progress is not None:
-            progress(1, 1)
-        return results
 
     def _explain(self, *tensors: Any) -> dict[str, Any]:
         inputs, indices = list(tensors[:-1]), tensors[-1]

@@ -29,6 +29,8 @@ _HALF_PRECISION_SCALE = 256.0
 class Pass:
     """A compiled function of images and class indices, for class targets or for one callable.
 
+    A subclass sets `_compiled`, or brings a `__call__` of its own where one function is not enough.
+
     Attributes:
         trace_count: how often Python was run to compile it.
         head_kind: "softmax", "sigmoid" or "linear", how the explained output ends.
@@ -37,6 +39,7 @@ class Pass:
 
     def __init__(self, target: Target | None):
         self.target = target
+        self._compiled: Any = None
         self.trace_count = 0
         self.head_kind = "linear"
         self.class_count: int | None = None
@@ -91,7 +94,10 @@ class Pass:
             raw and heatmaps (B, H, W); outputs (B, K); probabilities (B, K) where the outputs are classes; scores,
             confidences, class_indices, gradient_peaks, finite_images (B,).
         """
-        raise NotImplementedError
+        results = {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
+        if progress is not None:
+            progress(1, 1)
+        return results
 
 
 class SplitPass(Pass):
@@ -158,12 +164,6 @@ class GradientPass(SplitPass):
     def __init__(self, split: SplitModel, target: Target | None, rule: Rule):
         super().__init__(split, target, rule)
         self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
-
-    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
-        results = {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
-        if progress is not None:
-            progress(1, 1)
-        return results
 
     def _explain(self, *tensors: Any) -> dict[str, Any]:
         inputs, indices = tensors[:-1], tensors[-1]

@@ -155,7 +155,7 @@ class ProbingPass(SplitPass):
         self._check_rows([found["activations"], *found["kept"]], len(images))
 
         def ask(what: str, chunk: np.ndarray, owners: np.ndarray) -> np.ndarray:
-            return self._compiled(what)(tf.constant(chunk), tf.constant(owners), classes, *kept[what]).numpy()
+            return self._compiled_for(what)(tf.constant(chunk), tf.constant(owners), classes, *kept[what]).numpy()
 
         arrays_of_probe = {"activations": found["activations"].numpy(), "images": images, **results}
         probe = Probe(arrays_of_probe, ask, self._chunk_length, progress)
@@ -199,7 +199,7 @@ class ProbingPass(SplitPass):
         outputs = self.split.finish(self.split.extract(rows))
         return self.explained(outputs, tf.gather(classes, owners))["confidences"]
 
-    def _compiled(self, what: str) -> Any:
+    def _compiled_for(self, what: str) -> Any:
         """`_run` or `_finish` as a graph, compiled when it is first asked for."""
         if what not in self._again:
             specs = self.split.inputs.specs
@@ -211,7 +211,7 @@ class ProbingPass(SplitPass):
 
     def _chunk_length(self, what: str, shape: tuple[int, ...]) -> int:
         """How many probes of `shape` run at a time."""
-        graph = self._compiled(what)
+        graph = self._compiled_for(what)
         own = 4 * int(np.prod(shape))
         if None in graph.inputs[0].shape[1:]:
             largest = _LARGEST_OF_FREE_SIZE * own
