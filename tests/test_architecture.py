@@ -46,7 +46,7 @@ NETWORKS = (
     "probe classpass fullgrad layerlist",
 )
 CONVENIENCE = (
-    "classmaps fusion",
+    "classmaps fusion attention",
     "explainer",
     "gradcam guided",
     "comparison around batch demo",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tf_gradcam.around import augment as augment
     from tf_gradcam.around import smooth as smooth
+    from tf_gradcam.attention import AttentionExplainer as AttentionExplainer
     from tf_gradcam.comparison import compare as compare
     from tf_gradcam.eigensmooth import eigen_smooth as eigen_smooth
     from tf_gradcam.explainer import Explainer as Explainer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; TensorFlow is imported with the first name that needs it.
 _HOMES = {
+    "AttentionExplainer": "attention",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "GuidedBackprop": "guided",

@@ -65,7 +65,7 @@ def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
         layer: a name or "outer/inner" path (`name[0]` for the first of several calls, the last otherwise), an index
             into `model.layers`, a layer object, or None for the default: walking back from the first output, the first
             tensor that every path passes, with a spatial size above 1x1, that is no pooling, dropout, identity, padding
-            or reshaping; of the tokens of a transformer, those before the last attention.
+            or reshaping; of the tokens of a transformer, those that the last attention reads.
 
     Raises:
         TypeError: no such kind of layer argument.
@@ -146,7 +146,10 @@ def _default(borrowed: BorrowedModel) -> FoundLayer:
 def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> FoundLayer:
     """The last tokens (B, T, C) made of `chosen` that attention still mixes, else `chosen`; `found` from the last on.
 
-    Behind the last attention a class token alone may be read: no gradient leads to the patches there.
+    Behind the last attention a class token alone may be read: no gradient leads to the patches there. Before it, where
+    a normalisation stands between, the normalised tokens are taken, though a residual branch goes round them: a
+    normalisation undoes any scaling, so before it gradient times activation sums to zero in every patch that a class
+    token sees through it alone, and `hirescam` would draw rounding errors.
     """
     if len(chosen.call.shape) == 3:
         followers = found
@@ -155,8 +158,11 @@ def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> F
         made = chosen.view.operations_after(chosen.call)
         followers = [one for one in found if any(one.call.operation is operation for operation in made)]
     for candidate in followers:
-        view, call = candidate.view, candidate.call
-        if len(call.shape) == 3 and view.is_cut_point(call) and any(map(_attends, view.operations_after(call))):
+        after = candidate.view.operations_after(candidate.call)
+        if len(candidate.call.shape) != 3 or not any(map(_attends, after)):
+            continue
+        is_read = "Normalization" in type(candidate.call.operation).__name__ and _is_attention(after[0])
+        if is_read or candidate.view.is_cut_point(candidate.call):
             return candidate
     return chosen
 

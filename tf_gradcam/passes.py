@@ -112,11 +112,10 @@ class SplitPass(Pass):
     def mapped(self, cut: list[Any], indices: Any) -> dict[str, Any]:
         """Scores, the map before relu, and the peak that tells a zero gradient; inside the graph being traced."""
         results, gradients, curvature = self._differentiate(cut, indices)
-        activations = self.split.layout(tf.cast(cut[0], tf.float32))
-        gradients = self.split.layout(gradients)
+        activations = tf.cast(cut[0], tf.float32)
         arguments = [activations, gradients]
         if curvature is not None:
-            arguments.append(self.split.layout(curvature))
+            arguments.append(curvature)
         used = activations if self.needs == "activations" else gradients
         return results | {"raw": combine(self.rule(*arguments), activations), "gradient_peaks": peaks(used)}
 

@@ -162,7 +162,7 @@ class ProbingPass(SplitPass):
         with np.errstate(all="ignore"):  # what is not finite is diagnosed, not warned of
             weights = np.asarray(self.rule(probe), np.float32)
         _check_weights(weights, probe.activations.shape)
-        raw = combine(tf.constant(weights), self.split.layout(found["activations"]))
+        raw = combine(tf.constant(weights), found["activations"])
         results |= {"raw": raw.numpy(), "heatmaps": normalise(raw, results["finite_images"]).numpy()}
         results["gradient_peaks"] = np.abs(weights).max(axis=tuple(range(1, weights.ndim)))
         return results

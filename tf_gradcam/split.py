@@ -40,10 +40,6 @@ class SplitModel:
         self.extract = extract  # flat inputs -> [activations, *frontier], for use inside a tf.function
         self.finish = finish  # [activations, *frontier] -> the model's outputs, likewise
 
-    def layout(self, tensor: Any) -> Any:
-        """Activations or gradients (B, *, C) with the axes that the map has."""
-        return tensor
-
     @property
     def keeps_model(self) -> bool:
         """Whether the model lives as long as this does; a graph keeps its layers alone."""

@@ -1,4 +1,4 @@
-"""Tokens of a transformer as the picture that they were cut from: prefix tokens set aside, the rest as rows and columns.
+"""Tokens of a transformer as the picture that they were cut from: prefix tokens set aside, the rest on a grid.
 
 Axis legend: B images, T tokens, P prefix tokens (class token, registers), H x W patches, C channels, H0 x W0 pixels.
 """
@@ -139,7 +139,12 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
 
     def finish(tensors: Sequence[Any]) -> Any:
         patches, *others = tensors
-        prefix = others.pop(0) if layout.prefix else None
+        prefix = None
+        if layout.prefix and others:
+            prefix = others.pop(0)
+        elif layout.prefix:
+            # Patches alone: `linear_tail` asks whether the tail looks at nothing else. Zeros show that it does.
+            prefix = tf.zeros((tf.shape(patches)[0], layout.prefix, patches.shape[-1]), patches.dtype)
         return split.finish([layout.to_tokens(prefix, patches), *others])
 
     gridded = SplitModel(split.inputs, split.found, extract, finish)
