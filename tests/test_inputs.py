@@ -14,6 +14,7 @@ from models import plain_model, randomise, two_inputs_dict, two_inputs_list
 
 from tf_gradcam import Explainer, split_model
 from tf_gradcam.inputs import ModelInputs, inputs_of_shapes
+from tf_gradcam.preprocessing import ImageRangeWarning
 
 IMAGES = np.random.default_rng(0).random((3, 6, 10, 3), np.float32)
 PHOTO = ModelInputs(["photo"], [tf.TensorSpec((None, 6, 10, 3), "float32")], "photo")
@@ -317,7 +318,7 @@ def test_range_warning_names_range_and_remedy_once_per_call_site() -> None:
         for _ in range(5):
             explainer(photos)
         explainer(photos)
-    assert [warning.category for warning in caught] == [UserWarning, UserWarning]
+    assert [warning.category for warning in caught] == [ImageRangeWarning, ImageRangeWarning]
     assert {warning.filename for warning in caught} == {__file__}
     assert "range from 0 to 255" in str(caught[0].message)
     assert "keras.applications.mobilenet.preprocess_input" in str(caught[0].message)
