@@ -14,7 +14,6 @@ from models import (
     head_layers,
     image_input,
     named_tail,
-    photo_and_vector,
     photos,
     plain_model,
     plain_nested,
@@ -56,15 +55,23 @@ def test_named_tail_equals_the_tail_of_the_graph() -> None:
     np.testing.assert_allclose(by_name.outputs, by_graph.outputs, rtol=1e-5)
 
 
-def test_named_tail_may_end_before_the_output() -> None:
-    """Up to `fc1` the tail gives its 8 features, and the classes of the explainer are those 8 units."""
+def test_named_tail_that_stops_before_the_output_is_refused() -> None:
+    """Its scores would be the units of `fc1`, and a class index would pick one of them without a word."""
     model, layer, _ = named_tail()
-    names = ["pool5", "flatten", "fc1"]
-    split = split_model(model, layer, names)
-    features = keras.Model(model.inputs[0], model.get_layer("fc1").output)(IMAGES)
-    np.testing.assert_allclose(split.tail(split.extractor(IMAGES)), features, rtol=1e-5, atol=1e-6)
-    explanation = Explainer(model, layer, classifier_layers=names)(IMAGES, 7)
-    np.testing.assert_allclose(explanation.scores, features[:, 7], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"stop before the output .* Missing from the list: \['predictions'\]"):
+        split_model(model, layer, ["pool5", "flatten", "fc1"])
+
+
+def test_named_tail_may_leave_out_a_final_activation() -> None:
+    """Published code lists the layers up to the logits: behind them come the same scores."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((6, 10, 3))
+    features = layers.Conv2D(3, 3, name="conv")(images)
+    logits = layers.Dense(4, name="logits")(layers.GlobalAveragePooling2D(name="pool")(features))
+    model = keras.Model(images, layers.Activation("softmax", name="softmax")(logits))
+    given = np.random.default_rng(0).random((2, 6, 10, 3), np.float32)
+    listed = Explainer(model, "conv", classifier_layers=["pool", "logits"])(given, 1)
+    np.testing.assert_allclose(listed.raw, Explainer(model, "conv")(given, 1).raw, rtol=1e-5, atol=1e-7)
 
 
 def test_named_tail_calls_a_nested_model_whole() -> None:
@@ -186,12 +193,10 @@ def test_named_tail_of_a_second_input_is_refused() -> None:
         named(["conv3", *sorted(names, reverse=True), "head"], layer, model)
 
 
-def test_named_tail_up_to_where_a_second_input_joins() -> None:
-    model, layer, _ = two_inputs_list()
-    split = named(["conv3"], layer, model)
-    inputs = photo_and_vector(2)
-    expected = keras.Model(model.inputs, model.get_layer("conv3").output)(inputs)
-    np.testing.assert_allclose(split.tail(split.extractor(inputs)), expected, rtol=1e-5, atol=1e-6)
+def test_named_tail_up_to_where_a_second_input_joins_is_refused() -> None:
+    model, _, _ = two_inputs_list()
+    with pytest.raises(ValueError, match=r"stop before the output .* Missing from the list"):
+        split_model(model, "conv2", ["conv3"])
 
 
 def test_named_tail_of_a_subclassed_model_is_refused() -> None:

@@ -28,6 +28,8 @@ from tf_gradcam.targetparts import (
     without,
 )
 
+_REFERENCES = 3  # nearest classes that Finer-CAM compares with
+
 
 @dataclass(frozen=True)
 class ClassScore(NamedTarget):
@@ -165,7 +167,7 @@ class Finer(NamedTarget):
     Args:
         index: class of outputs (B, K), or None for each image's top class.
         references: how many nearest classes, those whose scores differ least from its own, above or below; at most
-            K - 1. Defaults to the paper's 3.
+            K - 1. None for the paper's 3, or all others of a model of fewer classes.
         strength: the part, finite and at least 0; 0 explains the class alone. Defaults to the paper's 0.6.
 
     Source: Zhang et al. 2025, Finer-CAM, https://arxiv.org/abs/2501.11309: y_c - strength * y_d, averaged over the
@@ -175,13 +177,13 @@ class Finer(NamedTarget):
     """
 
     index: Class = None
-    references: int = 3
+    references: int | None = None
     strength: float = 0.6
     signed: ClassVar[bool] = True
     classes: ClassVar = ("index",)
 
     def __post_init__(self) -> None:
-        if not is_integer(self.references) or self.references < 1:
+        if self.references is not None and (not is_integer(self.references) or self.references < 1):
             raise ValueError(f"Expected references as a number of classes of at least 1, received {self.references!r}.")
         if not 0.0 <= self.strength < math.inf:
             raise ValueError(f"Expected strength of at least 0, received {self.strength!r}.")
@@ -189,20 +191,21 @@ class Finer(NamedTarget):
 
     def __call__(self, outputs: Any) -> Any:
         logits = class_logits(outputs, self)
-        if logits.shape[-1] is not None and self.references > logits.shape[-1] - 1:
+        others = logits.shape[-1] - 1
+        count = min(_REFERENCES, others) if self.references is None else self.references
+        if count > others:
             raise ValueError(
-                f"Expected at most {logits.shape[-1] - 1} references for {logits.shape[-1]} classes, received "
-                f"{self.references}. Pass references=."
+                f"Expected at most {others} references for {others + 1} classes, received {count}. Pass references=."
             )
         chosen = chosen_classes(logits, self.index, self)
         own = pick(logits, chosen)
         distances = without(tf.abs(logits - own[:, None]), chosen, logits.dtype.max)
-        nearest = tf.math.top_k(-distances, self.references).indices
+        nearest = tf.math.top_k(-distances, count).indices
         return own - self.strength * tf.reduce_mean(pick(logits, nearest), axis=-1)
 
     @property
     def __name__(self) -> str:
-        return f"{label_of(self.index)} - {self.strength:g} * nearest {self.references}"
+        return f"{label_of(self.index)} - {self.strength:g} * nearest {self.references or _REFERENCES}"
 
 
 def as_target(value: Any) -> Target:

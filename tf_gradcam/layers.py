@@ -183,7 +183,12 @@ def _can_be_default(view: View, call: Call) -> bool:
         return False
     if not is_spatial(call.shape) or not view.has_learned(call):
         return False
-    return any(not _HEAD.search(type(step).__name__) for step in view.operations_after(call))
+    return any(not is_head(operation) for operation in view.operations_after(call))
+
+
+def is_head(operation: Any) -> bool:
+    """Whether an operation only squashes or reshapes: behind it come the same scores."""
+    return bool(_HEAD.search(type(operation).__name__))
 
 
 def is_spatial(shape: Sequence[int | None]) -> bool:

@@ -13,7 +13,7 @@ from tf_gradcam.borrowed import BorrowedModel
 from tf_gradcam.graph import Call, Graph
 from tf_gradcam.inputs import ModelInputs
 from tf_gradcam.keraslayer import call_in_inference
-from tf_gradcam.layers import FoundLayer, find_layer
+from tf_gradcam.layers import FoundLayer, find_layer, is_head
 from tf_gradcam.names import unknown_name
 
 
@@ -128,7 +128,19 @@ def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[An
         return result
 
     _check_chain(borrowed, found, calls, extract, finish)
+    _check_end(borrowed, graph, calls)
     return extract, finish
+
+
+def _check_end(borrowed: BorrowedModel, graph: Graph, calls: list[Call]) -> None:
+    """A list may stop at the logits, but not at hidden units."""
+    rest = graph.path_between(calls[-1], graph.outputs[0])
+    if missing := [step.path for step in rest if step.function is None and not is_head(step.operation)]:
+        raise ValueError(
+            f"The layers {[call.path for call in calls]} stop before the output of '{borrowed.name}': their scores are "
+            f"hidden units, not classes. Missing from the list: {missing}. Name every layer from the cut to the output "
+            "in order, or leave classifier_layers out."
+        )
 
 
 def _named_call(graph: Graph, name: Any) -> Call:
