@@ -93,7 +93,8 @@ def split_model(model: keras.Model, layer: Any = None, classifier_layers: Sequen
     Raises:
         TypeError: `model` is no Keras 3 model, `layer` no kind of layer argument.
         ValueError: the layer is unknown, ambiguous, without spatial extent or not on the way to the output; the
-            classifier layers do not compute what the model computes.
+            classifier layers do not compute what the model computes, or stop before its output (a final
+            activation may be left out).
     """
     borrowed = BorrowedModel(model)
     found = find_layer(borrowed, layer)
