@@ -67,7 +67,7 @@ def main() -> None:
     print(f"| no map: share of the box, centre | {' | '.join(cells)} | | | |")
     for name in arguments.methods.split(","):
         explainer = Explainer(model, method=name)
-        explainer(images[:BATCH], targets[:BATCH])  # compiles
+        explainer(images[:1], targets[:1])  # compiles
         started = time.perf_counter()
         maps = [
             heatmap

@@ -21,7 +21,7 @@ LONGEST = 300  # lines of a file; about 250 are meant
 
 # A module may import those of the lines above its own and no other. A new module is entered here.
 PICTURES = (
-    "names opencv interpolation header families atomic",  # sentences, grids, bytes
+    "names opencv interpolation header families atomic runs",  # sentences, grids, bytes
     "colormap regions spatial zoom imagefile manifest zoo diagnosis faithfulness",
     "classnames filelist phantom metrics",
     "image",
@@ -32,18 +32,18 @@ PICTURES = (
 FIGURES = (
     "panels",
     "montage signalplot",
-    "plot",
+    "plot classplot",
     "explanation",
 )
 NETWORKS = (
-    "keraslayer inputs head maps rule targetparts",  # one layer, one output, one map
-    "graph rules eigen classes classtargets perturbation",
-    "watched methods targets preprocessing",
+    "keraslayer inputs head maps rule targetparts frozen",  # one layer, one output, one map
+    "graph rules attentionrules eigen classes classtargets perturbation",
+    "watched methods targets preprocessing encoder",
     "borrowed console eigensmooth listing modelfile",
     "layers request",
     "split",
     "passes alignment lineartail tokens",
-    "probe classpass fullgrad layerlist",
+    "probe classpass fullgrad layerlist attentionpass",
 )
 CONVENIENCE = (
     "classmaps fusion attention",

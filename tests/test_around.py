@@ -265,6 +265,29 @@ def test_copies_that_cancel_say_so() -> None:
     assert "the maps of the copies cancel" in explanation.diagnosis[0]
 
 
+@pytest.mark.parametrize(
+    ("wrap", "runs"),
+    [
+        (lambda explainer: augment(explainer), 2),
+        (lambda explainer: augment(explainer, scales=(0.8, 1.0, 1.25)), 6),
+        (lambda explainer: augment(explainer, False, (0.8, 1.25)), 3),  # and the images as they are
+        (lambda explainer: smooth(explainer, copies=3), 4),
+    ],
+)
+def test_progress_is_told_over_all_copies(wrap: Any, runs: int) -> None:
+    heard: list[tuple[int, int]] = []
+    wrap(seeing(first_channel))(PICTURES, progress=lambda done, total: heard.append((done, total)))
+    assert heard == [(100 * run, 100 * runs) for run in range(1, runs + 1)]
+
+
+def test_probing_methods_tell_their_progress_through_the_wrappers() -> None:
+    heard: list[tuple[int, int]] = []
+    explainer = smooth(augment(Explainer(plain_model(), "conv2", "ablationcam")), copies=1)
+    explainer(photos(1), progress=lambda done, total: heard.append((done, total)))
+    assert heard == sorted(set(heard))
+    assert heard[-1] == (200, 200)
+
+
 # What is refused.
 
 

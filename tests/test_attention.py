@@ -1,4 +1,4 @@
-"""Attention rollout and gradient rollout: twins in NumPy float64, and scores computed by hand from the weights."""
+"""AttentionExplainer, and both rollouts: twins in NumPy float64, scores computed by hand from the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import tensorflow as tf
 from keras import layers
 
 from tests.transformers import WIDTH, block, pictures, seeded, subclassed_vit, vit, windowed
-from tf_gradcam.attention import AttentionExplainer, gradient_rollout, rollout
+from tf_gradcam.attention import AttentionExplainer
+from tf_gradcam.attentionpass import METHODS
+from tf_gradcam.attentionrules import gradient_rollout, rollout
+from tf_gradcam.preprocessing import ImageRangeWarning
 
 
 def rollout_twin(scores: list[np.ndarray]) -> np.ndarray:
@@ -132,11 +135,85 @@ def test_target_that_looks_past_attention_is_refused() -> None:
     assert AttentionExplainer(model, "rollout")(pictures()).raw.shape == (2, 2, 3)
 
 
-def test_model_is_not_changed() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_model_is_not_changed(method: str) -> None:
     model, images = vit(4, 1), pictures()
     before = model(images).numpy()
-    AttentionExplainer(model, "gradient_rollout")(images)
+    AttentionExplainer(model, method)(images)
     np.testing.assert_array_equal(model(images).numpy(), before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_map_of_an_image_that_is_not_finite_is_blank_and_says_why(method: str) -> None:
+    images = pictures()
+    images[1, 2, 3] = np.nan
+    explanation = AttentionExplainer(vit(4, 1), method)(images)
+    assert explanation.heatmaps[0].max() == 1
+    assert explanation.heatmaps[1].max() == 0
+    assert explanation.diagnosis[0] is None
+    assert "NaN" in str(explanation.diagnosis[1])
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_map_of_gradients_that_are_all_negative_says_so(method: str) -> None:
+    """Each token hands on ones, and the score is minus their sum: it falls with every look."""
+    images = keras.Input((8, 12, 3))
+    tokens = layers.Reshape((-1, WIDTH))(layers.Conv2D(WIDTH, 4, strides=4)(images))
+    attention, head = layers.MultiHeadAttention(2, 3), layers.Dense(2)
+    model = keras.Model(images, head(layers.GlobalAveragePooling1D()(attention(tokens, tokens))))
+    parts = ((attention.value_dense, 0, 1), (attention.output_dense, 1, 0), (head, -1, 0))
+    for layer, kernel, bias in parts:
+        layer.set_weights([np.full(layer.kernel.shape, kernel), np.full(layer.bias.shape, bias)])
+    explanation = AttentionExplainer(model, method)(pictures(), 0)
+    assert explanation.raw.max() == 0
+    assert all("every cell speaks against" in str(sentence) for sentence in explanation.diagnosis)
+
+
+# Half precision.
+
+
+def faint_vit(policy: str, scale: float) -> keras.Model:
+    """Attention and head add little, so their product, the gradient, is `scale` squared times that of `vit`."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = vit(4, 1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    kernels = [model.get_layer(f"block{number}_attention").output_dense.kernel for number in range(2)]
+    for kernel in (*kernels, model.get_layer("head").kernel):
+        kernel.assign(scale * kernel)
+    return model
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("scale", [1.0, 5e-4])
+def test_half_precision_gives_the_float32_map(method: str, scale: float) -> None:
+    """The smallest number of float16 is 6e-8, about what the second scale leaves of the gradients."""
+    images = pictures(4)
+    half, full = (
+        AttentionExplainer(faint_vit(policy, scale), method)(images, 1) for policy in ("mixed_float16", "float32")
+    )
+    assert half.raw.dtype == np.float32
+    np.testing.assert_allclose(half.heatmaps, full.heatmaps, rtol=0, atol=2e-2)
+
+
+# Images of a wrong range.
+
+
+def scaling_vit() -> keras.Model:
+    """Wants RGB in 0..255."""
+    images = keras.Input((8, 12, 3))
+    return keras.Model(images, vit(4, 1)(layers.Rescaling(1 / 127.5, -1)(images)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_images_of_a_wrong_range_warn_at_the_callers_line(method: str) -> None:
+    explain = AttentionExplainer(scaling_vit(), method)
+    photos = np.random.default_rng(0).uniform(0, 255, (2, 8, 12, 3)).astype(np.float32)
+    explain(photos)  # right, and warnings are errors
+    with pytest.warns(ImageRangeWarning, match=r"wants RGB in 0\.\.255") as caught:
+        explain(photos / 255)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def convolutional() -> keras.Model:
@@ -149,6 +226,23 @@ def crossed() -> keras.Model:
     other = layers.Dense(WIDTH)(tokens)
     mixed = layers.MultiHeadAttention(2, 3)(tokens, other)
     return seeded(keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling1D()(mixed))))
+
+
+class Query(layers.Layer):
+    """A learned query, the same for every image."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.query = self.add_weight(shape=(1, 1, shape[-1]), name="query")
+
+    def call(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
+        return 0 * tokens[:, :1] + self.query
+
+
+def pooled_by_attention() -> keras.Model:
+    images = keras.Input((8, 12, 3))
+    tokens = block(layers.Reshape((-1, WIDTH))(layers.Conv2D(WIDTH, 4, strides=4)(images)), "block")
+    pooled = layers.MultiHeadAttention(2, 3)(query=Query()(tokens), value=tokens)
+    return seeded(keras.Model(images, layers.Dense(2)(layers.Flatten()(pooled))))
 
 
 class Hiding(layers.Layer):
@@ -172,13 +266,16 @@ def hiding() -> keras.Model:
         (convolutional, "Expected a model with keras.layers.MultiHeadAttention"),
         (subclassed_vit, "whose graph only Python knows"),
         (crossed, "cross attention"),
+        (pooled_by_attention, "pooling by a query of its own"),
         (hiding, "with attention inside"),
         (windowed, "fit no such grid"),
     ],
 )
 def test_other_models_are_refused_in_words(build: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        AttentionExplainer(build())
+    model = build()
+    for method in METHODS if build is not windowed else METHODS[:2]:
+        with pytest.raises(ValueError, match=message):
+            AttentionExplainer(model, method)
 
 
 def test_windows_with_a_grid_of_their_own_are_refused_too() -> None:

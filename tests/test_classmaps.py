@@ -15,6 +15,7 @@ from tf_gradcam import METHODS, Explainer
 from tf_gradcam.classes import ClassNames
 from tf_gradcam.classmaps import ClassMaps, class_maps
 from tf_gradcam.classpass import _CLOSED_FORMS, ClassPass
+from tf_gradcam.imagefile import load_image
 from tf_gradcam.lineartail import linear_tail
 from tf_gradcam.perturbation import scorecam
 
@@ -376,6 +377,12 @@ def test_top_of_all_is_everything() -> None:
 
 
 @pytest.mark.parametrize("looped", [False, True])
+def test_top_of_more_than_there_are_is_everything(looped: bool) -> None:
+    maps = Maps(built(), looped=looped)
+    np.testing.assert_array_equal(maps(top=1000).raw, maps(top=4).raw)
+
+
+@pytest.mark.parametrize("looped", [False, True])
 def test_one_sigmoid_unit_is_two_classes(looped: bool) -> None:
     model = built(units=1, activation="sigmoid")
     maps = Maps(model, names=["healthy", "ill"], looped=looped)
@@ -437,6 +444,96 @@ def test_broken_image_leaves_the_others_alone(looped: bool) -> None:
         maps(np.full_like(IMAGES, np.nan))
 
 
+# Pictures and files.
+
+PHOTOS = np.random.default_rng(5).integers(0, 256, (3, 6, 10, 3), np.uint8)
+
+
+def texts(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def pictures(figure: Any) -> list[np.ndarray]:
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+
+
+def test_figure_has_a_row_an_image_with_photo_and_overlays(named: Maps) -> None:
+    maps = named(top=2)
+    figure = maps.plot(PHOTOS)
+    shown = pictures(figure)
+    assert len(shown) == 3 * 3
+    for number, photo in enumerate(PHOTOS):
+        np.testing.assert_array_equal(shown[3 * number], photo)
+        for position in (0, 1):
+            overlay = maps.of_class(position).overlay(PHOTOS)[number]
+            np.testing.assert_array_equal(shown[3 * number + 1 + position], overlay)
+    captions = [caption for caption in texts(figure) if caption in NAMES]
+    assert captions == [label for row in maps.labels for label in row]
+    assert f"{maps.probabilities[0, 0]:.1%}" in texts(figure)
+    rows = [axes.get_position().y1 for axes in figure.axes if axes.images]
+    assert len({round(top, 6) for top in rows}) == 3
+
+
+def test_figure_without_photos_has_the_maps_alone(named: Maps) -> None:
+    maps = named(classes=["fox"])
+    shown = pictures(maps.plot())
+    np.testing.assert_array_equal(np.stack(shown), maps.of_class(0).resized())
+
+
+def test_many_classes_go_on_in_the_next_line() -> None:
+    """All panels stand within the figure, none on another."""
+    keras.utils.set_random_seed(1)
+    figure = Maps(built(units=30))(IMAGES[:1]).plot(PHOTOS[:1])
+    places = [axes.get_position().extents for axes in figure.axes if axes.images]
+    assert len(places) == 31
+    assert np.min(places) >= 0
+    assert np.max(places) <= 1
+    corners = {(round(place[0], 4), round(place[3], 4)) for place in places}
+    assert len(corners) == 31
+
+
+@pytest.mark.parametrize(
+    ("photos", "kind", "message"),
+    [
+        (PHOTOS[:2], ValueError, "Expected 3 photos, one per map, received 2"),
+        (PHOTOS[0], ValueError, r"Expected 3 photos, one per map, received 6\. A single photo needs a batch axis"),
+        (["a.png"] * 3, TypeError, "received the path 'a.png'"),
+    ],
+)
+def test_wrong_photos_are_refused(named: Maps, photos: Any, kind: type[Exception], message: str, tmp_path: Any) -> None:
+    for use in (named().plot, lambda given: named().save(tmp_path / "maps", given)):
+        with pytest.raises(kind, match=message):
+            use(photos)
+    assert not (tmp_path / "maps").exists()
+
+
+def test_figure_of_more_classes_than_a_page_holds_is_refused() -> None:
+    maps = Maps(built(units=51))(IMAGES[:1])
+    with pytest.raises(ValueError, match=r"at most 50 classes to plot, received 51\. .*class_maps\(images, top=5\)"):
+        maps.plot()
+
+
+def test_figure_of_signals_is_refused_with_the_way() -> None:
+    signals = keras.Input((None, 2))
+    features = layers.Conv1D(4, 3, name="conv")(signals)
+    maps = Maps(keras.Model(signals, layers.Dense(3)(layers.GlobalAveragePooling1D()(features))))
+    with pytest.raises(ValueError, match=r"of_class\(position\)\.plot"):
+        maps(np.zeros((2, 11, 2), np.float32)).plot()
+
+
+def test_saved_files_are_those_of_each_class(named: Maps, tmp_path: Any) -> None:
+    maps = named(classes=["wolf", "cat", "wolf"])
+    written = maps.save(tmp_path / "maps", PHOTOS)
+    kinds = ("heatmap.npy", "overlay.png")
+    names = [f"{number:04d}.class-{index}.{kind}" for index in (3, 0) for number in range(3) for kind in kinds]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == sorted(names)
+    np.testing.assert_array_equal(np.load(tmp_path / "maps" / "0002.class-0.heatmap.npy"), maps.heatmaps[2, 1])
+    overlay = load_image(tmp_path / "maps" / "0001.class-3.overlay.png")
+    np.testing.assert_array_equal(overlay, maps.of_class(0).overlay(PHOTOS)[1])
+    assert len(maps.save(tmp_path / "alone")) == 6
+
+
 # What is refused.
 
 
@@ -458,10 +555,9 @@ def named() -> Maps:
         ({"classes": [-1]}, ValueError, "class index of 0 or more"),
         ({"classes": [1.5]}, TypeError, "class index or name"),
         ({"classes": ["wulf"]}, ValueError, "Unknown class 'wulf'.* 'wolf'"),
-        ({"top": 0}, ValueError, "top from 1 to 4, the number of classes of the model, received 0"),
-        ({"top": 5}, ValueError, "top from 1 to 4"),
-        ({"top": True}, ValueError, "top from 1 to 4"),
-        ({"top": 1.0}, ValueError, "top from 1 to 4"),
+        ({"top": 0}, ValueError, "top as a number of classes of at least 1, received 0"),
+        ({"top": True}, ValueError, "top as a number of classes of at least 1, received True"),
+        ({"top": 1.0}, ValueError, "top as a number of classes of at least 1, received 1.0"),
         ({"images": IMAGES[0]}, ValueError, "batch axis"),
         ({"images": IMAGES[..., :2]}, ValueError, "wants 3 channels"),
     ],

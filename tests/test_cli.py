@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import keras
@@ -97,7 +99,9 @@ def test_explain_shows_why_a_map_is_blank(folder, model_file):
     write_photo(folder, "blue.png", red_blue_photo(columns=0))
     result = explain("blue.png", "--target", "red", model=model_file)
     assert result.exit_code == 0
-    assert "\n  note: " in result.stdout
+    (note,) = (line for line in result.stdout.splitlines() if line.startswith("  note: "))
+    assert "every cell speaks against 'red'" in note
+    assert note.endswith("or in Python look at explanation.raw")
 
 
 def test_options_reach_the_maps(folder, model_file):
@@ -153,8 +157,9 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--layer", "hues"], "Unknown layer 'hues'. Did you mean 'hue'"),
-        (["--layer", "classes"], "Layer 'classes' cannot be explained"),
+        (["--layer", "hues"], "Unknown layer 'hues'. Did you mean 'hue'? `tf-gradcam layers MODEL` shows all"),
+        (["--layer", "classes"], "has no spatial extent. Pass --layer, for example one of ['scale', 'hue']"),
+        (["--layer", "hue", "--method", "fullgrad"], "looks at all layers at the size of the input: leave --layer and"),
         (["--target", "reed"], "Unknown class 'reed'. Did you mean 'red'"),
         (["--target", "2"], "class index below 2"),
         (["--method", "gradcan"], "Unknown method 'gradcan'. Did you mean 'gradcam'"),
@@ -167,10 +172,11 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
         (["--batch-size", "0"], "Invalid value for '--batch-size'"),
         (["--align", "yes"], "Invalid value for '--align'"),
         (["--class-names", "nowhere.txt"], "Cannot read the class names 'nowhere.txt'"),
-        (["--class-names", "one.txt"], "class_names for 2 classes, received 1"),
-        (["--class-names", "three.txt"], "class_names for 2 classes, received 3"),
+        (["--class-names", "one.txt"], "Expected --class-names for 2 classes, received 1: is this the list"),
+        (["--class-names", "three.txt"], "Expected --class-names for 2 classes, received 3"),
         (["--model", "VGG17"], "Unknown model 'VGG17'. Did you mean"),
         (["--model", "nowhere.keras"], "There is no model file 'nowhere.keras'"),
+        (["--model", "red_blue.kers"], "'red_blue.kers' looks like a model file. There is no"),
         (["--out", "photo.png"], "Cannot write to the folder 'photo.png': it is a file"),
         (["--out", "photo.png/maps"], "Cannot write to the folder 'photo.png/maps': it is a file"),
         (["nothing*"], "No file matches the pattern 'nothing*'"),
@@ -225,6 +231,63 @@ def test_target_by_name_needs_names(folder, model_file):
 def test_classes_without_names_are_numbers(folder, model_file):
     result = run("explain", "photo.png", "--model", model_file, "--out", "maps")
     assert f"photo.png: 0\n  {PHOTO_SHARE}  0\n" in result.stdout
+
+
+def with_names(folder, names):
+    path = folder / "best.keras"
+    red_blue_model().save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("class_names.json", json.dumps(names))
+    return path
+
+
+def test_names_inside_the_models_file_are_shown(folder):
+    path = with_names(folder, ["rouge", "bleu"])
+    result = run("explain", "photo.png", "--model", path, "--target", "bleu", "--out", "maps")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"photo.png: bleu\n  {PHOTO_SHARE}  rouge\n" in result.stdout
+    assert f"photo.png: blue\n  {PHOTO_SHARE}  red\n" in explain("photo.png", "--target", "blue", model=path).stdout
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["rouge"], "to name the 2 classes of the model, received 1 names"), ({"0": 1}, 'received {"0": 1}')],
+)
+def test_wrong_names_inside_the_models_file_are_one_line(folder, names, message):
+    result = run("explain", "photo.png", "--model", with_names(folder, names), "--out", "maps")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert message in line
+
+
+class Net(keras.Model):
+    """A class of the user's own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.head = L.Dense(2)
+
+    def call(self, images):
+        return self.head(keras.ops.mean(images, axis=(1, 2)))
+
+
+def test_models_for_python_alone_say_so(folder):
+    own = Net()
+    own(np.zeros((1, 6, 10, 3)))
+    own.save("own.keras")
+    pair = keras.Input((6, 10, 3), name="left"), keras.Input((6, 10, 3), name="right")
+    features = L.Conv2D(2, 1)(L.Concatenate()(list(pair)))
+    keras.Model(pair, L.GlobalAveragePooling2D()(features)).save("pair.keras")
+    for path, message in {
+        "own.keras": "it needs 'Net', a class of your own. Load it in Python and explain it there: `Explainer(model)`",
+        "pair.keras": "a model of one input, received one of 2 (left, right). Explain it in Python: Explainer(model)([",
+    }.items():
+        result = run("explain", "photo.png", "--model", path, "--preprocess", "raw", "--out", "maps")
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert message in line
+    text = " ".join(run("explain", "--help").stdout.split())
+    assert "Models of classes of your own (subclassed ones) and of several inputs are explained in Python" in text
 
 
 def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):

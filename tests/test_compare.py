@@ -114,7 +114,7 @@ def test_methods_that_run_the_model_again_must_be_asked_for(monkeypatch: pytest.
 
 
 def test_bad_image_is_refused_and_not_blamed_on_the_methods() -> None:
-    with pytest.raises(ValueError, match="Expected input"):
+    with pytest.raises(ValueError, match="Expected the images of shape"):
         compare(plain_model(), np.zeros((5, 5, 3)))
 
 

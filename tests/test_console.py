@@ -2,15 +2,27 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from tf_gradcam.console import OneLineGroup, Progress, downloads_on_stderr, start_tensorflow, tell, warnings_told
+import tf_gradcam
+from tf_gradcam.console import (
+    OPTIONS,
+    OneLineGroup,
+    Progress,
+    downloads_on_stderr,
+    in_options,
+    start_tensorflow,
+    tell,
+    warnings_told,
+)
 from tf_gradcam.preprocessing import ImageRangeWarning
 
 
@@ -130,3 +142,17 @@ def test_muting_holds_back_what_is_written_to_the_descriptor(capfd):
 def test_tell_is_one_line(capsys):
     tell("several\nlines   of\ttext")
     assert capsys.readouterr().err == "tf-gradcam: several lines of text\n"
+
+
+@pytest.mark.parametrize("written", OPTIONS)
+def test_what_is_spelled_as_an_option_is_still_written_somewhere(written):
+    """A message that was reworded needs another spelling."""
+    files = [path for path in Path(tf_gradcam.__file__).parent.glob("*.py") if path.name != "console.py"]
+    whole = (re.sub(r'"\s*f?"', "", path.read_text(encoding="utf-8")) for path in files)  # lines joined
+    assert any(written in text.replace("{{", "{").replace("}}", "}") for text in whole)
+
+
+def test_messages_for_python_name_the_options_of_the_command(capsys):
+    tell("Layer 'a' has no cells. Pass layer=, for example one of ['b'].")
+    assert capsys.readouterr().err == "tf-gradcam: Layer 'a' has no cells. Pass --layer, for example one of ['b'].\n"
+    assert in_options("nothing of Python") == "nothing of Python"

@@ -1,4 +1,4 @@
-"""Why a map is blank: each of the six causes provoked by a model that has it, and told with its remedy."""
+"""Why a map says nothing: each of the causes provoked by a model that has it, and told with its remedy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from keras import layers
 
 from tf_gradcam import Explainer, Explanation
 from tf_gradcam.diagnosis import diagnose
+from tf_gradcam.targets import Counterfactual
 
 IMAGES = np.random.default_rng(0).uniform(0.1, 1.0, (2, 6, 10, 1)).astype(np.float32)
 
@@ -154,11 +155,12 @@ def test_black_picture() -> None:
 
 
 def test_diagnosis_is_one_per_image() -> None:
-    """A white picture, a black one, and one that is not finite."""
-    images = np.stack([np.ones((6, 10)), np.zeros((6, 10)), np.full((6, 10), np.nan)])
-    white, black, bad = drawn(images).diagnosis
-    assert white is None
-    assert "every cell" in str(black)
+    """A picture of two colours, a white one, a black one, and one that is not finite."""
+    images = np.stack([np.eye(6, 10), np.ones((6, 10)), np.zeros((6, 10)), np.full((6, 10), np.nan)])
+    drawing, white, black, bad = drawn(images).diagnosis
+    assert drawing is None
+    assert "the map is the same everywhere" in str(white)
+    assert "every cell speaks against" in str(black)
     assert "the image holds NaN" in str(bad)
 
 
@@ -170,3 +172,92 @@ def test_cause_that_lies_deepest_is_told() -> None:
     assert "the map holds" in str(diagnose(one, gradient_peak=1.0, finite_image=True, **given))
     assert "the map holds" in str(diagnose(blank, gradient_peak=np.inf, finite_image=True, **given))
     assert "single cell" in str(diagnose(blank[:1, :1], gradient_peak=0.0, finite_image=True, **given))
+
+
+GIVEN: dict[str, Any] = {
+    **{"gradient_peak": 1.0, "finite_image": True, "saturated_probability": None},
+    **{"layer": "conv", "label": "cat", "score": 1.0},
+}
+SLOPE = np.linspace(1.0, 2.0, 60).reshape(6, 10)
+
+
+# Maps that are the same everywhere.
+
+
+def test_flat_map_is_told_with_its_layer_and_remedy() -> None:
+    """One colour, one value: 2 times the pixel in every cell."""
+    explanation = explained(dense(1.0, -1.0), images=np.full((1, 6, 10, 1), 0.5, np.float32))
+    np.testing.assert_array_equal(explanation.heatmaps, np.ones((1, 6, 10)))
+    (sentence,) = explanation.diagnosis
+    assert "the map is the same everywhere: all cells of layer 'cells' count alike for '0'" in str(sentence)
+    assert "choose an earlier layer" in str(sentence)
+
+
+@pytest.mark.parametrize(("slope", "is_flat"), [(1e-6, True), (1e-4, False)])
+def test_flat_is_what_only_rounding_tells_apart(slope: float, is_flat: bool) -> None:
+    raw = (1 + slope * (SLOPE - 1)).astype(np.float32)
+    assert (diagnose(raw, **GIVEN) is not None) is is_flat
+    assert (diagnose(1e-20 * raw, **GIVEN) is not None) is is_flat
+
+
+def test_flat_map_that_speaks_against_is_told_as_blank() -> None:
+    assert "every cell speaks against 'cat'" in str(diagnose(-np.ones((6, 10)), **GIVEN))
+
+
+# Signed maps.
+
+
+def test_signed_map_that_only_speaks_against_points_to_its_picture() -> None:
+    """The score is minus the class's own: all cells are below zero, and the signed picture shows by how much."""
+    explanation = explained(dense(1.0, -1.0), target=Counterfactual(0))
+    assert (explanation.signed_heatmaps < 0).all()
+    assert "speaks against 'against class 0' and none for it" in only_sentence(explanation)
+    assert "see explanation.signed_heatmaps" in only_sentence(explanation)
+
+
+def test_signed_map_is_blank_or_flat_like_any_other() -> None:
+    assert diagnose(SLOPE - 1.5, **GIVEN, signed=True) is None
+    assert "the same everywhere" in str(diagnose(-np.ones((6, 10)), **GIVEN, signed=True))
+    assert "all contributions in layer 'conv' are negative or zero" in str(
+        diagnose(np.zeros((6, 10)), **GIVEN, signed=True)
+    )
+
+
+# Rules that look at no gradient.
+
+
+@pytest.mark.parametrize("method", ["random", "eigencam", "fem"])
+def test_rule_of_activations_is_not_told_of_gradients(method: str) -> None:
+    """A black picture: the layer's activations are all zero, and what they are weighed by does not count."""
+    cells = layers.Conv2D(2, 1, use_bias=False, name="cells")
+    model = keras.Sequential([keras.Input((6, 10, 1)), cells, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    sentence = only_sentence(Explainer(model, "cells", method)(0 * IMAGES, 0))
+    assert "all activations of layer 'cells' are zero" in sentence
+    assert "gradient" not in sentence
+
+
+def test_blank_map_of_random_weights_is_not_called_a_matter_of_the_class() -> None:
+    """Four positive channels, ordered by chance: on which side of zero their weighted sum lies is chance as well."""
+    draw = np.random.default_rng(5)
+    pictures = draw.uniform(0.1, 1.0, (32, 6, 10, 4)).astype(np.float32)
+    cells = layers.Conv2D(4, 1, name="cells")
+    model = keras.Sequential([keras.Input((6, 10, 4)), cells, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    cells.set_weights([np.eye(4)[None, None], np.ones(4)])
+    explanation = Explainer(model, "cells", "random")(pictures, 0)
+    blank = [told for told, raw in zip(explanation.diagnosis, explanation.raw, strict=True) if raw.max() <= 0]
+    assert blank
+    for sentence in blank:
+        assert "no cell of layer 'cells' is above zero; this method looks at the activations alone" in str(sentence)
+        assert "gradient" not in str(sentence)
+
+
+def test_rule_that_asks_the_model_again_is_not_told_of_gradients() -> None:
+    given = {**GIVEN, "gradient_peak": 0.0, "needs": "probing"}
+    assert "no channel of layer 'conv' changes the score" in str(diagnose(np.zeros((6, 10)), **given))
+
+
+def test_class_maps_tell_what_their_rule_looks_at() -> None:
+    cells = layers.Conv2D(2, 1, use_bias=False, name="cells")
+    model = keras.Sequential([keras.Input((6, 10, 1)), cells, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    maps = Explainer(model, "cells", "eigencam").class_maps(0 * IMAGES)
+    assert "all activations of layer 'cells' are zero" in only_sentence(maps.of_class(1))

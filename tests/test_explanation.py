@@ -117,6 +117,22 @@ def test_overlay_refuses_another_number_of_photos(count: int) -> None:
         DRAWN.overlay([np.zeros((6, 10, 3), np.uint8)] * count)
 
 
+@pytest.mark.parametrize("photos", ["cat.png", Path("cat.png"), ["cat.png"] * 3, [Path("cat.png")] * 3])
+def test_paths_in_place_of_photos_are_told_the_way_to_photos(photos: Any, tmp_path: Path) -> None:
+    uses = [DRAWN.overlay, DRAWN.plot, lambda given: DRAWN.save(tmp_path / "maps", given)]
+    for use in [*uses, *([] if isinstance(photos, list) else [lambda given: DRAWN.overlay_of(0, given)])]:
+        with pytest.raises(TypeError, match=r"received the path 'cat\.png'\. Read it with .*load_image\('cat\.png'\)"):
+            use(photos)
+    assert not (tmp_path / "maps").exists()
+
+
+def test_what_is_no_series_of_photos_is_refused() -> None:
+    with pytest.raises(TypeError, match="Expected 3 photos in an array or a list, received NoneType"):
+        DRAWN.overlay(None)
+    with pytest.raises(ValueError, match=r"Expected 3 photos, .* received 6\. A single photo needs a batch axis"):
+        DRAWN.overlay(photos_of(DRAWN)[0])
+
+
 def test_overlay_refuses_photos_of_several_sizes() -> None:
     several = [np.zeros((height, 10, 3), np.uint8) for height in (6, 7, 6)]
     with pytest.raises(ValueError, match=r"one size, received \[\(6, 10\), \(7, 10\)\]: use overlay_of"):

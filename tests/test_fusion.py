@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from explanations import explained, seeing
@@ -12,6 +13,7 @@ from models import photos, plain_model
 from tf_gradcam import Explainer
 from tf_gradcam.fusion import fuse
 
+L = keras.layers
 IMAGES = np.zeros((1, 2, 4, 3))
 COARSE = [[[0.0, 2.0]]]  # 1 x 2 cells, over its maximum [0, 1]; as 2 x 4 cells each row is [0, 1/4, 3/4, 1]
 COARSE_ON_FINE = np.array([[0.0, 0.25, 0.75, 1.0]] * 2)
@@ -181,3 +183,102 @@ def test_layers_with_other_axes_are_refused() -> None:
 def test_product_of_signed_maps_is_refused() -> None:
     with pytest.raises(ValueError, match="how='mean' or 'max' for a signed target"):
         fused(COARSE, FINE, how="product", signed=True)
+
+
+def test_one_explainer_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"list of explainers to fuse, received one Explainer\. .*layer=\[\.\.\.\]"):
+        fuse(Explainer(plain_model()))  # type: ignore[arg-type]
+
+
+def test_explanations_in_place_of_explainers_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"received Explanation\. Pass what made it, and call the result on the images"):
+        fuse([explained(FINE)])  # type: ignore[list-item]
+
+
+def test_models_of_other_classes_are_refused_for_a_class() -> None:
+    """Class 1 of three and class 1 of four are two things; a callable says by itself what it reads."""
+    start = [keras.Input((12, 20, 3)), L.Conv2D(2, 3), L.GlobalAveragePooling2D()]
+    three, four = (Explainer(keras.Sequential([*start, L.Dense(count)])) for count in (3, 4))
+    for target in (None, 1):
+        with pytest.raises(ValueError, match=r"the same classes to fuse, received models of \[3, 4\] classes"):
+            fuse([three, four])(photos(1), target)
+    assert fuse([three, four])(photos(1), lambda outputs: outputs[:, 0]).raw.shape == (1, 10, 18)
+
+
+# Maps that are the same everywhere, or speak against alone.
+
+
+def test_maps_that_even_each_other_out_say_so() -> None:
+    explanation = fused([[[1.0, 0.0, 1.0, 0.0]] * 2], [[[0.0, 1.0, 0.0, 1.0]] * 2])
+    assert "the map is the same everywhere: put together" in explanation.diagnosis[0]
+
+
+def test_flat_maps_give_their_reason() -> None:
+    (reason,) = fused(np.ones((1, 2, 4)), np.ones((1, 1, 2))).diagnosis
+    assert reason.count("all cells of layer 'cells' count alike for 'sun'") == 1
+
+
+def test_flat_map_beside_another_can_be_read() -> None:
+    assert fused(FINE, np.ones((1, 1, 2))).diagnosis == [None]
+
+
+def test_signed_maps_that_only_speak_against_point_to_the_signed_picture() -> None:
+    (reason,) = fused([[[-1.0, -2.0]]], [[[-3.0, -1.0]]], signed=True).diagnosis
+    assert "none for it, so the heatmap is blank; the signed picture shows" in reason
+
+
+# Progress.
+
+
+def stepping(steps: int) -> Any:
+    """An explainer that takes `steps` steps, and tells so."""
+
+    def explainer(images: Any, target: Any = None, *, progress: Any = None) -> Any:
+        for step in range(steps):
+            if progress is not None:
+                progress(step + 1, steps)
+        return explained(FINE, image_size=(2, 4))
+
+    return explainer
+
+
+def told(explainer: Any, images: Any = IMAGES) -> list[tuple[int, int]]:
+    heard: list[tuple[int, int]] = []
+    explainer(images, progress=lambda done, total: heard.append((done, total)))
+    return heard
+
+
+def test_progress_is_told_over_all_runs() -> None:
+    """Of three runs the first takes four steps, the second one; the third does not tell, and counts when it ends."""
+    parts = [stepping(4), stepping(1), layer(FINE)]
+    assert told(fuse(parts)) == [(25, 300), (50, 300), (75, 300), (100, 300), (200, 300), (300, 300)]
+
+
+def test_progress_never_falls() -> None:
+    """A rule that asks for more half way: 2 of 2 are 2 of 4 then."""
+
+    def growing(images: Any, target: Any = None, *, progress: Any = None) -> Any:
+        for done, total in [(1, 2), (2, 2), (2, 4), (3, 4), (4, 4)]:
+            if progress is not None:
+                progress(done, total)
+        return explained(FINE, image_size=(2, 4))
+
+    assert told(fuse([growing, growing])) == [(50, 200), (100, 200), (150, 200), (200, 200)]
+
+
+def test_progress_of_wrapped_wrappers_ends_at_its_total() -> None:
+    heard = told(fuse([fuse([stepping(3), stepping(2)]), stepping(1)]))
+    assert heard == sorted(set(heard))
+    assert heard[-1] == (200, 200)
+
+
+def test_fused_explainers_work_without_anyone_to_tell() -> None:
+    assert fuse([stepping(2), layer(FINE)])(IMAGES).raw.shape == (1, 2, 4)
+
+
+def test_layers_of_an_explainer_are_one_progress() -> None:
+    explainer = Explainer(plain_model(), ["conv2", "conv3"], "ablationcam")
+    heard = told(explainer, photos(1))
+    assert heard == sorted(set(heard))
+    assert len(heard) >= 2
+    assert heard[-1] == (200, 200)

@@ -1,5 +1,7 @@
 """Overlays pixel by pixel from the definition: photo * (1 - alpha) + colour * alpha, rounded to nearest."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pictures import random_photo
@@ -168,3 +170,9 @@ def test_photo_refuses_shape(shape):
 def test_photo_refuses_what_is_no_number(dtype):
     with pytest.raises(TypeError, match=r"integers or floats in 0..255, received"):
         to_photo(np.zeros((6, 10, 3), dtype))
+
+
+@pytest.mark.parametrize("image", ["cat.png", Path("cat.png")])
+def test_path_in_place_of_a_photo_is_told_the_way_to_one(image):
+    with pytest.raises(TypeError, match=r"Expected pixels, received the path 'cat\.png'\. Read it with load_image"):
+        overlay_heatmap(image, random_heatmap())

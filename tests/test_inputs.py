@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -116,20 +117,55 @@ def test_empty_batch_is_refused() -> None:
 @pytest.mark.parametrize(
     ("images", "received"),
     [
-        (None, "object"),
-        ("cat.jpg", "str"),
         (IMAGES.astype(str), "str"),
         (IMAGES.astype("complex64"), "complex64"),
         (IMAGES.astype(object), "object"),
         (tf.constant("cat.jpg"), "string"),
         (tf.complex(IMAGES, IMAGES), "complex64"),
-        (tf.data.Dataset.from_tensor_slices(IMAGES), "object"),
     ],
-    ids=["none", "path", "strings", "complex", "objects", "string_tensor", "complex_tensor", "dataset"],
+    ids=["strings", "complex", "objects", "string_tensor", "complex_tensor"],
 )
 def test_images_that_are_no_numbers_are_refused(images: Any, received: str) -> None:
     with pytest.raises(TypeError, match=rf"Expected numbers for input 'photo', received dtype {received}"):
         PHOTO.flatten(images)
+
+
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        ("cat.jpg", r"the path 'cat\.jpg': read it with get_img_array\('cat\.jpg', size="),
+        (Path("cat.jpg"), r"the path 'cat\.jpg'"),
+        (b"cat.jpg", r"the path 'cat\.jpg'"),
+        (["cat.jpg", "dog.jpg"], r"the path 'cat\.jpg'"),
+        ([Path("cat.jpg")], r"the path 'cat\.jpg'"),
+        (None, "None"),
+        (tf.data.Dataset.from_tensor_slices(IMAGES), r"a tf\.data\.Dataset: explain a batch of it at a time"),
+    ],
+    ids=["str", "path", "bytes", "list", "paths", "none", "dataset"],
+)
+def test_what_is_no_array_is_told_the_way_to_one(images: Any, received: str) -> None:
+    with pytest.raises(TypeError, match=rf"Expected input 'photo' as an array of numbers, received {received}"):
+        PHOTO.flatten(images)
+
+
+@pytest.mark.parametrize("name", ["keras_tensor_515", "keras_tensor", "input_layer_2", "images"])
+def test_input_without_a_name_of_its_owner_is_called_the_images(name: str) -> None:
+    inputs = ModelInputs([name], PHOTO.specs, name)
+    for images, message in {
+        "single": (IMAGES[0], r"^Expected the images of shape \(B, 6, 10, 3\), received \(6, 10, 3\): a single"),
+        "small": (IMAGES[:, :5], r"^Expected the images of shape \(B, 6, 10, 3\), received \(3, 5, 10, 3\): resize"),
+        "sparse": (tf.sparse.from_dense(IMAGES), "^Expected a dense array for the images, received"),
+        "text": (IMAGES.astype(str), "^Expected numbers for the images, received dtype str"),
+        "ragged": ([IMAGES[0], IMAGES[1, :5]], "^Expected the images as one array, received arrays of different"),
+    }.values():
+        with pytest.raises((TypeError, ValueError), match=message):
+            inputs.flatten(images)
+
+
+def test_input_of_several_is_called_by_its_name() -> None:
+    names = ["keras_tensor_1", "keras_tensor_2"]
+    with pytest.raises(ValueError, match=r"Expected input 'keras_tensor_1' of shape .* in this order, \['keras_"):
+        ModelInputs(names, PAIR.specs, names).flatten([VECTOR, IMAGES])
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,30 @@ def test_lambda_with_a_registered_function_is_no_code(tmp_path):
         load_model_file(path)
 
 
+@pytest.mark.parametrize("name", ["m1.kers", "m1.kera", "M1.KERSA", "m1.h", "m1.hdf"])
+def test_misspelt_file_is_not_taken_for_a_network(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"'{name}' looks like a model file\. There is no .* Check the path"):
+        load_network(name)
+
+
+@pytest.mark.parametrize("name", ["m1.kers", "runs/m1.kers", "runs/m2.keras"])
+def test_missing_file_names_the_nearest(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for folder in (tmp_path, tmp_path / "runs"):
+        (folder / "m1.keras").touch()
+        (folder / "notes.txt").touch()
+    near = name.replace("m1.kers", "m1.keras").replace("m2", "m1")
+    with pytest.raises(FileNotFoundError, match=rf"There is no model file '{name}'\. Did you mean '{near}'\?"):
+        load_network(name)
+
+
+def test_name_of_a_network_is_no_misspelt_file():
+    with pytest.raises(ValueError, match=r"Unknown model 'VGG17'\. Did you mean 'VGG1"):
+        load_network("VGG17")
+
+
 def test_name_and_file_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "saved").mkdir()

@@ -1,5 +1,8 @@
 """What the options of a command ask for."""
 
+import json
+import zipfile
+
 import keras
 import pytest
 from redblue import red_blue_model
@@ -59,13 +62,45 @@ def thousand_classes():
 
 
 def test_names_that_are_given_come_before_those_of_imagenet():
-    assert chosen_names(["a"], thousand_classes(), "imagenet") == ["a"]
+    assert chosen_names(["a"], "VGG16", thousand_classes(), "imagenet") == ["a"]
 
 
 @pytest.mark.parametrize("weights", [None, "none", "own.weights.h5"])
 def test_names_are_those_of_imagenet_for_its_weights_alone(weights):
-    assert chosen_names(None, thousand_classes(), weights) is None
-    assert chosen_names(None, red_blue_model(), "imagenet") is None
+    assert chosen_names(None, "VGG16", thousand_classes(), weights) is None
+    assert chosen_names(None, "VGG16", red_blue_model(), "imagenet") is None
+
+
+@pytest.fixture
+def carrying(tmp_path):
+    """Writes names into the file of a model."""
+
+    def write(model, names):
+        path = tmp_path / "model.keras"
+        model.save(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("class_names.json", json.dumps(names))
+        return str(path)
+
+    return write
+
+
+def test_names_inside_the_models_file_are_taken_where_none_are_given(carrying):
+    model = red_blue_model()
+    path = carrying(model, ["red", "blue"])
+    assert chosen_names(None, path, model, None) == ["red", "blue"]
+    assert chosen_names(["r", "b"], path, model, None) == ["r", "b"]
+
+
+def test_names_inside_of_another_count_are_refused(carrying):
+    model = red_blue_model()
+    with pytest.raises(ValueError, match=r"'class_names.json' in '.*' to name the 2 classes .* received 3 names"):
+        chosen_names(None, carrying(model, ["red", "green", "blue"]), model, None)
+
+
+def test_one_unit_may_have_two_names_inside(carrying):
+    unit = keras.Sequential([keras.Input((6, 10, 3)), L.Flatten(), L.Dense(1, activation="sigmoid")])
+    assert chosen_names(None, carrying(unit, ["healthy", "ill"]), unit, None) == ["healthy", "ill"]
 
 
 def test_names_of_imagenet_out_of_reach_leave_numbers_and_a_note(monkeypatch, capsys):
@@ -74,7 +109,7 @@ def test_names_of_imagenet_out_of_reach_leave_numbers_and_a_note(monkeypatch, ca
 
     monkeypatch.setattr(keras.src.applications.imagenet_utils, "CLASS_INDEX", None)
     monkeypatch.setattr(keras.src.utils.file_utils, "get_file", fail)
-    assert chosen_names(None, thousand_classes(), "imagenet") is None
+    assert chosen_names(None, "VGG16", thousand_classes(), "imagenet") is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tf-gradcam: note: classes are shown by their numbers. ImageNet's class names could not be")
     assert line.endswith("Give a file of names by --class-names.")

@@ -118,9 +118,9 @@ def test_panel_has_the_colours_of_overlays(signed: bool) -> None:
 
 
 def test_map_that_only_speaks_against_is_no_blank_picture() -> None:
-    """Its heatmap is blank, and the diagnosis says why; the signed picture shows it."""
+    """Its heatmap is blank, and the diagnosis says so; the signed picture shows it."""
     against = explained([RAW[2]], signed=True)
-    assert "every cell speaks against" in str(against.diagnosis[0])
+    assert "every cell speaks against 'sun' and none for it, so the heatmap is blank" in str(against.diagnosis[0])
     assert not any("blank" in text.get_text() for text in against.plot().texts)
 
 

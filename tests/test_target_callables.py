@@ -13,7 +13,7 @@ from keras import layers
 
 from tf_gradcam import Explainer
 from tf_gradcam.classes import ClassNames
-from tf_gradcam.targetparts import NamedTarget
+from tf_gradcam.targetparts import NamedTarget, called
 from tf_gradcam.targets import (
     ClassScore,
     Contrast,
@@ -210,7 +210,8 @@ NAMES = ClassNames(["cat", "dog", "Fox", "wolf", "owl"])
     ("named", "numbered", "label"),
     [
         (ClassScore("fox"), ClassScore(2), "fox"),
-        (Unit("fox", False), Unit(2, False), "not fox"),
+        (Unit("fox"), ClassScore(2), "fox"),
+        (Unit("fox", False), Counterfactual(2), "not fox"),
         (MultiLabel(["cat", 3]), MultiLabel([0, 3]), "cat + class 3"),
         (Contrast("dog", "wolf"), Contrast(1, 3), "dog - wolf"),
         (Contrast(None, "wolf"), Contrast(None, 3), "top class - wolf"),
@@ -281,6 +282,11 @@ def test_meaningless_arguments_are_refused(make: Any, kind: type[Exception], mes
         (ClassScore(0), PIXELS, r"outputs of 2 axes .* received shape \(B, 3, 5, 4\)"),
         (ClassScore(0), LOGITS[:, :1], r"at least two classes .* Unit\(0\)"),
         (Contrast(0, 5), LOGITS, "index below 5"),
+        (ClassScore(1), LOGITS[:, :1], r"without a final sigmoid\. One unit is Unit\(0\), or Unit\(0, pos"),
+        (Contrast(1, 0), LOGITS[:, :1], r"at least two classes for Contrast.*without a final sigmoid"),
+        (Finer(1), LOGITS[:, :1], r"at least two classes for Finer.*without a final sigmoid"),
+        (Unit(1), LOGITS[:, :1], r"Unit\(0\), or Unit\(0, positive=False\) for the other side.*received Unit\(index=1"),
+        (MultiLabel([0]), LOGITS[:, :1], r"several labels for MultiLabel.*One unit is Unit\(0\)"),
         (Unit(5), LOGITS, "index below 5"),
         (Unit(0), PIXELS, "outputs of 2 axes"),
         (MultiLabel([0, 7]), LOGITS, "index below 5"),
@@ -377,6 +383,90 @@ def test_sigmoid_unit_has_two_sides() -> None:
     explainer = Explainer(small_model(layers.GlobalAveragePooling2D(), layers.Dense(1, "sigmoid")))
     np.testing.assert_array_equal(explainer(IMAGES, Unit()).raw, explainer(IMAGES, 1).raw)
     np.testing.assert_array_equal(explainer(IMAGES, Unit(positive=False)).raw, explainer(IMAGES, 0).raw)
+
+
+UNIT = layers.GlobalAveragePooling2D, lambda: layers.Dense(1, "sigmoid")
+
+
+def test_one_sigmoid_unit_is_two_classes_for_targets_of_classes() -> None:
+    """With z the logit, class 1 scores z and class 0 minus z; Finer subtracts 0.6 of the other: 1.6 z."""
+    explainer = Explainer(small_model(*(make() for make in UNIT)))
+    yes = explainer(IMAGES, 1)
+    expected = {
+        ClassScore(1): 1.0,
+        ClassScore(0): -1.0,
+        Counterfactual(1): -1.0,
+        Counterfactual(0): 1.0,
+        Contrast(1, 0): 2.0,
+        Contrast(0, 1): -2.0,
+        Finer(1): 1.6,
+        Finer(0): -1.6,
+    }
+    for target, factor in expected.items():
+        explanation = explainer(IMAGES, target)
+        np.testing.assert_allclose(explanation.scores, factor * yes.scores, rtol=1e-5)
+        np.testing.assert_allclose(explanation.raw, factor * yes.raw, rtol=1e-4, atol=1e-6 * np.abs(yes.raw).max())
+
+
+def test_top_class_of_one_sigmoid_unit_is_its_side() -> None:
+    explainer = Explainer(small_model(*(make() for make in UNIT)))
+    top = explainer(IMAGES)
+    np.testing.assert_allclose(explainer(IMAGES, ClassScore(None)).scores, top.scores, rtol=1e-6)
+    np.testing.assert_allclose(explainer(IMAGES, Contrast()).scores, 2 * top.scores, rtol=1e-6)
+    np.testing.assert_allclose(explainer(IMAGES, Contrast()).scores, 2 * np.abs(top.outputs[:, 0]), rtol=1e-6)
+
+
+def test_name_of_one_sigmoid_unit_is_the_side_of_that_class() -> None:
+    explainer = Explainer(small_model(*(make() for make in UNIT)), class_names=["healthy", "ill"])
+    for name, index in {"healthy": 0, "ill": 1}.items():
+        expected = explainer(IMAGES, index)
+        for target in (Unit(name), ClassScore(name), Counterfactual(Counterfactual(name))):
+            np.testing.assert_allclose(explainer(IMAGES, target).scores, expected.scores, rtol=1e-6)
+        np.testing.assert_allclose(explainer(IMAGES, Unit(name, positive=False)).scores, -expected.scores, rtol=1e-6)
+        assert explainer(IMAGES, Unit(name, positive=False)).labels == [f"not {name}"] * 2
+    with pytest.raises(ValueError, match="several labels for MultiLabel"):
+        explainer(IMAGES, MultiLabel(["healthy"]))
+
+
+def test_sigmoid_unit_beside_another_output_has_two_classes() -> None:
+    images = keras.Input((6, 10, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="conv")(images))
+    outputs = {"age": layers.Dense(1)(pooled), "ill": layers.Dense(1, "sigmoid")(pooled)}
+    explainer = Explainer(keras.Model(images, outputs), "conv")
+    yes, no = explainer(IMAGES, OutputOf("ill", 1)), explainer(IMAGES, OutputOf("ill", 0))
+    np.testing.assert_allclose(no.scores, -yes.scores, rtol=1e-6)
+    assert yes.scores.any()
+    with pytest.raises(ValueError, match="without a final sigmoid"):
+        explainer(IMAGES, OutputOf("age", 1))
+
+
+# Functions of the user's own that TensorFlow refuses.
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (lambda outputs: outputs[:, 7], "slice index 7 of dimension 1 out of bounds"),
+        (lambda outputs: outputs[:, 0, 0], "input has only 2 dims"),
+        (lambda outputs: outputs["breed"], "valid indices, got 'breed'"),
+        (lambda: 0, "takes 0 positional arguments"),
+        (OutputOf, "position in the outputs"),
+    ],
+)
+def test_function_that_does_not_suit_the_outputs_is_told_their_shape(target: Any, reason: str) -> None:
+    explainer = Explainer(small_model())
+    for given in (target, Counterfactual(target)):
+        with pytest.raises(ValueError, match=r"takes outputs \(B, 5\), but '.*' fails on them: .*" + reason) as caught:
+            explainer(IMAGES, given)
+        assert "\n" not in str(caught.value)
+
+
+def test_function_is_told_the_shapes_of_several_outputs() -> None:
+    with pytest.raises(ValueError, match=r"takes outputs \{'age': \[\(B, 1\), \(B, 2\)\], 'breed': \(B, 5\)\}, but"):
+        called(
+            lambda outputs: outputs["breed"][:, 9],
+            {"age": [tf.zeros((2, 1)), tf.zeros((2, 2))], "breed": tf.constant(LOGITS)},
+        )
 
 
 def test_distance_pulls_a_value_from_either_side() -> None:

@@ -12,6 +12,7 @@ from keras import layers
 from models import photos, plain_model, randomise, regression, u_net
 
 from tf_gradcam import Explainer
+from tf_gradcam.targets import Unit
 
 NAMES = ["tench", "great_white_shark", "Hammerhead", "snow leopard"]
 IMAGES = photos(3)
@@ -217,8 +218,9 @@ def test_regression_unit_is_target_0() -> None:
     np.testing.assert_allclose(explanation.scores, np.ravel(model(IMAGES)), rtol=1e-5)
     np.testing.assert_array_equal(explainer(IMAGES).raw, explanation.raw)
     assert explanation.probabilities is None
-    with pytest.raises(ValueError, match="class index below 1, the number of classes of the model, received 1"):
+    with pytest.raises(ValueError, match=r"class index below 1, .* received 1\. .* target=Unit\(0, positive=False\)"):
         explainer(IMAGES, 1)
+    np.testing.assert_array_equal(explainer(IMAGES, Unit(0, positive=False)).raw, -explanation.raw)
 
 
 @pytest.mark.parametrize("target", [None, 1])

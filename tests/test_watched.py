@@ -222,16 +222,72 @@ class Compiled(Net):
 
 
 def test_model_in_a_function_of_its_own_is_refused_and_left_alone() -> None:
-    """Its function is traced while it is watched, and keeps that trace: it must compute what it did before."""
     model = Compiled()
     model(IMAGES)
     randomise(model)
-    with pytest.raises(ValueError, match=r"tf\.function of its own\. Remove that decorator"):
-        Explainer(model, "shared")(IMAGES)
+    for explain in (Explainer, list_layers, lambda refused: Explainer(refused, "shared")):
+        with pytest.raises(ValueError, match=r"whole `call` of model 'net' is one tf\.function, inside which no layer"):
+            explain(model)
     assert untouched(model)
     more = photos(5)[:, :6, :10]
     plain = net()
     plain.set_weights(model.get_weights())
+    np.testing.assert_allclose(model(more), plain(more), rtol=1e-5, atol=1e-6)
+
+
+def test_remedy_for_a_model_in_a_function_of_its_own_works_as_it_is_printed() -> None:
+    model, plain = Compiled(), net()
+    model(IMAGES)
+    model.set_weights(plain.get_weights())
+    with pytest.raises(ValueError, match="undo it for this object") as caught:
+        Explainer(model)
+    exec(str(caught.value).rpartition(": ")[2].removesuffix("."), {"model": model})
+    np.testing.assert_allclose(raw(model), raw(plain), rtol=1e-5)
+
+
+class Delegating(Net):
+    """Its `call` is plain, and runs all layers in a function that is compiled."""
+
+    def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.run(images)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 6, 10, 3))])
+    def run(self, images: tf.Tensor) -> tf.Tensor:
+        return super().call(images, training=False)
+
+
+def test_model_whose_layers_run_in_a_compiled_function_is_refused_and_left_alone() -> None:
+    """Once its function is traced no layer is called again; it must compute what it did before."""
+    model, plain = Delegating(), net()
+    model(IMAGES)
+    model.set_weights(plain.get_weights())
+    for explain in (Explainer, list_layers):
+        with pytest.raises(ValueError, match=r"'net' calls none of its layers where they can be watched: its `call`"):
+            explain(model)
+    assert untouched(model)
+    more = photos(5)[:, :6, :10]
+    np.testing.assert_allclose(model(more), plain(more), rtol=1e-5, atol=1e-6)
+
+
+class Freed(Net):
+    """Likewise, for images of any size: its function is traced once more while it is watched, and keeps that trace."""
+
+    def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.run(images)
+
+    @tf.function
+    def run(self, images: tf.Tensor) -> tf.Tensor:
+        return super().call(images, training=False)
+
+
+def test_model_that_is_traced_while_it_is_watched_is_refused_and_left_alone() -> None:
+    model, plain = Freed(), net()
+    model(IMAGES)
+    model.set_weights(plain.get_weights())
+    with pytest.raises(ValueError, match=r"tf\.function of its own\. Remove that decorator"):
+        Explainer(model, "shared")(IMAGES)
+    assert untouched(model)
+    more = photos(5)[:, :6, :10]
     np.testing.assert_allclose(model(more), plain(more), rtol=1e-5, atol=1e-6)
 
 

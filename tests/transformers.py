@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -44,7 +46,33 @@ def block(tokens: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return layers.Add(name=name)([tokens, hidden])
 
 
-def vit(patch: int = 4, prefix: int = 1, depth: int = 2, size: tuple[int, int] = SIZE) -> keras.Model:
+def post_norm_block(tokens: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """The block of the first transformers, normalised behind each sum; sums written as operators."""
+    attention = layers.MultiHeadAttention(num_heads=2, key_dim=3, name=f"{name}_attention")
+    tokens = layers.LayerNormalization(name=f"{name}_attended")(tokens + attention(tokens, tokens))
+    hidden = layers.Dense(WIDTH, activation="gelu", name=f"{name}_mlp")(tokens)
+    return layers.LayerNormalization(name=name)(tokens + hidden)
+
+
+def parallel_block(tokens: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Two attention layers side by side."""
+    normed = layers.LayerNormalization(name=f"{name}_norm")(tokens)
+    both = [layers.MultiHeadAttention(num_heads=2, key_dim=3, name=f"{name}_{side}")(normed, normed) for side in "ab"]
+    return layers.Add(name=name)([tokens, *both])
+
+
+def nested_block(tokens: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """A block that is a model of its own."""
+    inside = keras.Input(tokens.shape[1:])
+    return keras.Model(inside, block(inside, "inner"), name=name)(tokens)
+
+
+Block = Callable[[keras.KerasTensor, str], keras.KerasTensor]
+
+
+def vit(
+    patch: int = 4, prefix: int = 1, depth: int = 2, size: tuple[int, int] = SIZE, build: Block = block
+) -> keras.Model:
     """A vision transformer: the class token is read where there is one, else the mean of all tokens."""
     images = keras.Input((*size, 3), name="images")
     patches = layers.Conv2D(WIDTH, patch, strides=patch, name="patches")(images)
@@ -53,7 +81,7 @@ def vit(patch: int = 4, prefix: int = 1, depth: int = 2, size: tuple[int, int] =
         tokens = PrefixTokens(prefix, name="prefix")(tokens)
     tokens = Positions(name="positions")(tokens)
     for number in range(depth):
-        tokens = block(tokens, f"block{number}")
+        tokens = build(tokens, f"block{number}")
     tokens = layers.LayerNormalization(name="norm")(tokens)
     read = tokens[:, 0] if prefix else layers.GlobalAveragePooling1D(name="pool")(tokens)
     return seeded(keras.Model(images, layers.Dense(CLASSES, "softmax", name="head")(read)))

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_gradcam.explanation import Explanation
-from tf_gradcam.fusion import Explain, check_explainer, joint_diagnosis, on_grid, resolved_target
+from tf_gradcam.fusion import check_explainer, joint_diagnosis, on_grid, resolved_target
+from tf_gradcam.runs import Explain, Progress, Runs, WithProgress
 from tf_gradcam.zoom import coverage, exact_zoom, unzoom_matrix, zoom_matrix
 
 _CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"
 
 
-def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1.0,)) -> Explain:
+def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1.0,)) -> WithProgress:
     """The mean map over mirrored and zoomed copies of each image, each brought back to where the image has it.
 
         augment(Explainer(model))
@@ -38,9 +39,10 @@ def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1
             and time stay. Defaults to (1.0,).
 
     Returns:
-        A callable `(images, target=None) -> Explanation`; in a list or dict, all inputs that are pictures are changed
-        alike. Scores, labels, probabilities and, for target=None, the class are those of the images as they are. It
-        raises ValueError for signals, and for maps with other axes than the images.
+        A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
+        all copies together. In a list or dict, all inputs that are pictures are changed alike. Scores, labels,
+        probabilities and, for target=None, the class are those of the images as they are. It raises ValueError for
+        signals, and for maps with other axes than the images.
 
     Raises:
         TypeError: no callable.
@@ -55,16 +57,17 @@ def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1
     copies = [(zoom, flip) for zoom in zooms for flip in ((False, True) if flips else (False,))]
     kinds = [*(["flips"] if flips else []), *([f"scales {', '.join(f'{z:g}' for z in zooms)}"] if zooms != [1] else [])]
 
-    def augmented(images: Any, target: Any = None) -> Explanation:
-        plain = explainer(images, target)
+    def augmented(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+        run = Runs(1 + sum(copy != (1, False) for copy in copies), progress)
+        plain = run(explainer, images, target)
         _check_pictures(plain)
         same = resolved_target(plain, target)
         offset = (*plain.shifts[:-1], 0.0) if flips else plain.shifts  # mirrored, a cell looks beside its tile as far
         views = []
         for zoom, flip in copies:
             change = functools.partial(_copied, zoom=zoom, flip=flip)
-            is_plain = zoom == 1 and not flip
-            explanation = plain if is_plain else explainer(_changed(images, change), same)
+            is_plain = (zoom, flip) == (1, False)
+            explanation = plain if is_plain else run(explainer, _changed(images, change), same)
             views.append(_brought_back(explanation, zoom, flip, offset))
         raw = _mean_where_seen(views)
         return plain.with_raw(
@@ -121,7 +124,7 @@ def _mean_where_seen(views: Sequence[_View]) -> np.ndarray:
     return total / np.maximum(counts, 1)
 
 
-def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 0) -> Explain:
+def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 0) -> WithProgress:
     """The mean map over noisy copies of each image: what depends on single pixels averages out.
 
         smooth(Explainer(model), copies=16)
@@ -134,9 +137,10 @@ def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 
         seed: of the noise. Every image of every batch gets the same noise, so that a batch is its single images.
 
     Returns:
-        A callable `(images, target=None) -> Explanation`; in a list or dict, all inputs that are pictures are changed.
-        `raw` is the mean of the copies' raw maps. Scores, labels, probabilities and, for target=None, the class are
-        those of the images as they are.
+        A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
+        all copies together. In a list or dict, all inputs that are pictures are changed. `raw` is the mean of the
+        copies' raw maps. Scores, labels, probabilities and, for target=None, the class are those of the images as they
+        are.
 
     Raises:
         TypeError: no callable; `copies` or `seed` no integer.
@@ -153,14 +157,15 @@ def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 
     if not 0 <= noise < math.inf:
         raise ValueError(f"Expected noise as a part of the image's range, 0 or more, received {noise}.")
 
-    def smoothed(images: Any, target: Any = None) -> Explanation:
-        plain = explainer(images, target)
+    def smoothed(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+        run = Runs(1 + count, progress)
+        plain = run(explainer, images, target)
         same = resolved_target(plain, target)
         explanations = []
         for copy in range(count):
             draw = np.random.default_rng([seed, copy])
             noisy = _changed(images, functools.partial(_with_noise, noise=noise, draw=draw))
-            explanations.append(explainer(noisy, same))
+            explanations.append(run(explainer, noisy, same))
         raw = np.stack([explanation.raw for explanation in explanations]).mean(axis=0)
         return plain.with_raw(
             raw,

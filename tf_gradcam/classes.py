@@ -119,8 +119,12 @@ def check_classes(indices: np.ndarray, class_count: int | None, names: ClassName
         return
     names.check_count(class_count)
     if indices.max() >= class_count:
+        remedy = ""
+        if class_count == 1:
+            remedy = " One unit without a sigmoid is a value: what makes it small is target=Unit(0, positive=False)."
         raise ValueError(
             f"Expected a class index below {class_count}, the number of classes of the model, received {indices.max()}."
+            f"{remedy}"
         )
 
 

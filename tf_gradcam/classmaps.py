@@ -5,14 +5,19 @@ Axis legend: B images, K classes asked for, H x W cells of the layer (any number
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tf_gradcam.classes import ClassNames, check_classes, class_indices
 from tf_gradcam.classpass import ClassPass
 from tf_gradcam.explanation import Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class ClassMaps:
@@ -39,6 +44,7 @@ class ClassMaps:
         image_size: tuple[int, ...],
         has_open_head: bool,
         offset: tuple[float, ...] = (0.0, 0.0),
+        needs: str = "gradients",
     ):
         self.heatmaps = arrays["heatmaps"]
         self.raw = arrays["raw"]
@@ -57,6 +63,7 @@ class ClassMaps:
             "has_open_head": has_open_head,
             "offset": offset,
             "class_names": names.by_index,
+            "needs": needs,
         }
 
     def __len__(self) -> int:
@@ -78,6 +85,49 @@ class ClassMaps:
         for name in ("heatmaps", "raw", "scores", "class_indices", "gradient_peaks"):
             arrays[name] = self._arrays[name][:, position]
         return Explanation(arrays, labels=[row[position] for row in self.labels], **self._options)
+
+    def of_each_class(self) -> list[Explanation]:
+        """`of_class` of all K positions."""
+        return [self.of_class(position) for position in range(self.heatmaps.shape[1])]
+
+    def plot(self, photos: Any = None, colormap: str | None = None) -> Figure:
+        """A figure with a row for each image: its maps, one a class, over them the class and its probability.
+
+        Args:
+            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, to paint the maps on and to show before them; None for
+                the maps alone.
+            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
+
+        Returns:
+            Matplotlib Figure; `figure.savefig(path)` writes it.
+
+        Raises:
+            TypeError: paths instead of photos.
+            ValueError: another number of photos than of images; maps that are no pictures; more than 50 classes.
+        """
+        from tf_gradcam.classplot import class_figure
+
+        return class_figure(self.of_each_class(), photos, colormap)
+
+    def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+        """Write the maps as arrays and, on photos, as overlays.
+
+        Args:
+            directory: folder, made where it does not exist.
+            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, or None.
+
+        Returns:
+            Paths of the files: `<number>.class-<index>.heatmap.npy` (H, W) float32 and, with photos,
+            `<number>.class-<index>.overlay.png`, class by class; a class that was asked for twice has one.
+
+        Raises:
+            TypeError, ValueError, OSError: as `Explanation.save`; nothing is written then.
+        """
+        written: dict[Path, None] = {}
+        for explanation in self.of_each_class():
+            stems = [f"{number:04d}.class-{index}" for number, index in enumerate(explanation.class_indices)]
+            written |= dict.fromkeys(explanation.save_as(stems, directory, photos))
+        return list(written)
 
     def __repr__(self) -> str:
         return (
@@ -102,15 +152,15 @@ def class_maps(
         compiled: of one model, layer and rule.
         images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
         classes: K indices or names, the same for all images, in the order of the result; None for all classes.
-        top: instead, how many of each image's own best classes, best first.
+        top: instead, how many of each image's own best classes, best first; all where there are fewer.
         names: of the classes.
         method: name of the rule.
         offset: (down, right) pixels by which the maps are shifted when they are resized.
 
     Raises:
         TypeError: `classes` that is no list, a class that is neither index nor name; images that are no numbers.
-        ValueError: both `classes` and `top`, none or an unknown class, more than there are; images of another shape;
-            no finite image at all.
+        ValueError: both `classes` and `top`, none or an unknown class, `top` below 1; images of another shape; no
+            finite image at all.
     """
     if classes is not None and top is not None:
         raise ValueError("Expected either classes or top, received both.")
@@ -120,9 +170,9 @@ def class_maps(
     names.check_count(count)
     indices = None if classes is None else _checked(classes, count, names)
     is_number = isinstance(top, (int, np.integer)) and not isinstance(top, bool)
-    if top is not None and not (is_number and 1 <= top <= count):
-        raise ValueError(f"Expected top from 1 to {count}, the number of classes of the model, received {top!r}.")
-    results = compiled.of_classes(arrays, indices, top)
+    if top is not None and not (is_number and top >= 1):
+        raise ValueError(f"Expected top as a number of classes of at least 1, received {top!r}.")
+    results = compiled.of_classes(arrays, indices, None if top is None else min(int(top), count))
     if not results["finite_images"].any():
         raise ValueError("Expected images of finite numbers, received NaN or infinite values in every image.")
     return ClassMaps(
@@ -133,6 +183,7 @@ def class_maps(
         image_size=tuple(arrays[compiled.split.inputs.image_index].shape[1:-1]),
         has_open_head=compiled.head_kind != "linear",
         offset=offset,
+        needs=compiled.needs,
     )
 
 

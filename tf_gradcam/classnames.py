@@ -1,13 +1,27 @@
-"""Names of the classes, read from a file."""
+"""Names of the classes, read from a file of names or out of the model's own.
+
+A .keras file is a zip archive, and Keras leaves members alone that it does not know. So a script that trains a model
+can put the names beside the weights, where the command line finds them, and from Python:
+
+    with zipfile.ZipFile("best.keras", "a") as archive:
+        archive.writestr("class_names.json", json.dumps(names))
+    Explainer(keras.saving.load_model("best.keras"), class_names=class_names_inside("best.keras"))
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+MEMBER = "class_names.json"
+_MOST_BYTES = 2**22  # of the member, unpacked: ImageNet's 21 841 classes take a quarter of that
+_FORMS = '["cat", "dog"], {"0": "cat", "1": "dog"} or, as keras\' imagenet_class_index.json, {"0": ["n02", "cat"], ...}'
 
 
 def load_class_names(path: str | os.PathLike[str]) -> list[str]:
@@ -32,8 +46,9 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
         raise ValueError(f"Expected class names in UTF-8, but '{path}' is not. Save it as UTF-8 text.") from error
     except OSError as error:
         raise type(error)(f"Cannot read the class names '{path}': {error.strerror}.") from error
-    names = _from_json(text, path) if path.suffix.lower() == ".json" else text.rstrip().splitlines()
-    names = [name.strip() for name in names]
+    if path.suffix.lower() == ".json":
+        return _from_json(text, f"'{path}'")
+    names = [name.strip() for name in text.rstrip().splitlines()]
     if not names:
         raise ValueError(f"The file of class names '{path}' is empty. Write one name a line.")
     if "" in names:
@@ -41,28 +56,64 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def _from_json(text: str, path: Path) -> list[str]:
+def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
+    """The class names that a .keras file carries in its member `class_names.json`; no code of the file is run.
+
+    Args:
+        path: a .keras file.
+
+    Returns:
+        One name per class; None where there is no such member, or the file is no zip archive, such as an .h5 file.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if the member is damaged, of more than 4 MiB, not UTF-8, no JSON, or holds no names.
+    """
+    source = f"'{MEMBER}' in '{path}'"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if MEMBER not in archive.namelist():
+                return None
+            with archive.open(MEMBER) as member:
+                data = member.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise type(error)(f"Cannot read the model file '{path}': {error.strerror}.") from error
+    except zipfile.BadZipFile as error:
+        if not zipfile.is_zipfile(path):
+            return None
+        raise ValueError(f"The class names {source} are damaged: {error}. Write them again.") from error
+    except (zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown way of packing
+        raise ValueError(f"The class names {source} cannot be unpacked: {error}. Write them again.") from error
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"Expected class names of at most {_MOST_BYTES} bytes, but {source} has more.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected class names in UTF-8, but {source} is not. Write it again.") from error
+    return _from_json(text, source)
+
+
+def _from_json(text: str, source: str) -> list[str]:
+    """Names out of JSON; `source` is what messages call it."""
     try:
         content = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"The file of class names '{path}' is no JSON: {error}.") from error
-    values = _by_index(content, path) if isinstance(content, dict) else content
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Expected {source} to be JSON such as {_FORMS}, but it is none: {error}.") from error
+    values = _by_index(content, source) if isinstance(content, dict) else content
     if isinstance(values, list):
         # keras' own file pairs the WordNet number with the name.
         names = [value[1] if isinstance(value, list) and len(value) == 2 else value for value in values]
-        if all(isinstance(name, str) for name in names):
-            return names
-    raise ValueError(
-        f"Expected '{path}' to hold a list of names or an object {{index: name}}, received {_shortened(content)}."
-    )
+        if names and all(isinstance(name, str) and name.strip() for name in names):
+            return [name.strip() for name in names]
+    raise ValueError(f"Expected {source} to hold class names as {_FORMS}, received {_shortened(content)}.")
 
 
-def _by_index(content: dict[str, Any], path: Path) -> list[Any]:
+def _by_index(content: dict[str, Any], source: str) -> list[Any]:
     expected = [str(index) for index in range(len(content))]
     missing = [index for index in expected if index not in content]
     if missing:
         raise ValueError(
-            f"Expected '{path}' to name the classes 0 to {len(content) - 1} under their numbers, received the keys "
+            f"Expected {source} to name the classes 0 to {len(content) - 1} under their numbers, received the keys "
             f"{_shortened(list(content))}: class {missing[0]} is missing."
         )
     return [content[index] for index in expected]

@@ -41,6 +41,7 @@ class ClassPass(SplitPass):
         split: the model, cut at a layer.
         rule: one that needs a single forward pass.
         closed_form: whether the matrix product may be used; the loop gives the same maps. Defaults to True.
+        freeze: as `Pass`.
 
     Raises:
         ValueError: a rule that runs the model again or looks at other layers, outputs that are no classes.
@@ -49,8 +50,8 @@ class ClassPass(SplitPass):
         is_closed_form: whether it is the matrix product.
     """
 
-    def __init__(self, split: SplitModel, rule: Rule, closed_form: bool = True):
-        super().__init__(split, None, rule)
+    def __init__(self, split: SplitModel, rule: Rule, closed_form: bool = True, freeze: bool = False):
+        super().__init__(split, None, rule, freeze)
         _check_rule(rule)
         self._form = next((form for known, form in _CLOSED_FORMS.items() if known is rule), None)
         self._linear = linear_tail(split) if closed_form and self._form else None

@@ -1,7 +1,7 @@
 """Targets made of classes: one, several at once, one against others.
 
 Axis legend: B images, K classes. A class is an index, its name (see `with_indices`), or, where it says so, None for
-each image's top class.
+each image's top class. One sigmoid unit is two classes, as everywhere: class 1 has its logit, class 0 minus its logit.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tf_gradcam.targetparts import (
     NamedTarget,
     Target,
     as_class,
+    called,
     chosen_classes,
     class_logits,
     column,
@@ -25,6 +26,7 @@ from tf_gradcam.targetparts import (
     name_of,
     of_rank,
     pick,
+    shown,
     without,
 )
 
@@ -59,7 +61,8 @@ class Unit(NamedTarget):
     """One sigmoid unit, from either side: what speaks for yes, or what speaks for no.
 
     Args:
-        index: unit of outputs (B, K): 0 for the only one, a label of a multi-label model.
+        index: unit of outputs (B, K): 0 for the only one, a label of a multi-label model; by name, of the only one,
+            the side of that class.
         positive: False for minus the logit. Defaults to True.
     """
 
@@ -71,8 +74,19 @@ class Unit(NamedTarget):
         self._set(index=as_class(self.index), positive=bool(self.positive))
 
     def __call__(self, outputs: Any) -> Any:
-        logit = column(of_rank(outputs, 2, self), self.index, self)
+        logits = of_rank(outputs, 2, self)
+        if logits.shape[-1] == 1 and self.index != 0:
+            raise ValueError(
+                f"Expected Unit(0), or Unit(0, positive=False) for the other side, of the only unit of outputs "
+                f"{shown(logits)}, received {self!r}."
+            )
+        logit = column(logits, self.index, self)
         return logit if self.positive else -logit
+
+    def resolved(self, **changes: Any) -> NamedTarget:
+        """A name means a class, of which one sigmoid unit has two: its sides."""
+        own = ClassScore(changes["index"])
+        return own if self.positive else Counterfactual(own)
 
     @property
     def __name__(self) -> str:
@@ -98,6 +112,11 @@ class MultiLabel(NamedTarget):
 
     def __call__(self, outputs: Any) -> Any:
         logits = of_rank(outputs, 2, self)
+        if logits.shape[-1] == 1:
+            raise ValueError(
+                f"Expected outputs of several labels for {self!r}, received {shown(logits)}. One unit is Unit(0), or "
+                "Unit(0, positive=False) for the other side."
+            )
         return tf.add_n([column(logits, index, self) for index in self.indices])
 
     @property
@@ -122,7 +141,7 @@ class Counterfactual(NamedTarget):
         self._set(target=as_target(self.target))
 
     def __call__(self, outputs: Any) -> Any:
-        return -self.target(outputs)
+        return -called(self.target, outputs)
 
     @property
     def __name__(self) -> str:

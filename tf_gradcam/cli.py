@@ -16,6 +16,7 @@ from tf_gradcam.console import (
     OneLineGroup,
     Progress,
     downloads_on_stderr,
+    in_options,
     start_tensorflow,
     tell,
     warnings_told,
@@ -54,12 +55,21 @@ def _weights_options(command: Any) -> Any:
 
 @main.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--model", required=True, metavar="NAME|FILE", help="VGG16, ... of keras.applications, or .keras, .h5.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="NAME|FILE",
+    help="VGG16, ... of keras.applications, or a .keras or .h5 file of a functional or Sequential model of one image.",
+)
 @_weights_options
 @click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
 @click.option("--method", default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it.")
 @click.option("--target", metavar="CLASS", help="Index or name of the class; each image's top class by default.")
-@click.option("--class-names", type=click.Path(), help="Names in class order: a text file, one a line, or JSON.")
+@click.option(
+    "--class-names",
+    type=click.Path(),
+    help="Names in class order: a text file, one a line, or JSON. A .keras file may carry its own.",
+)
 @click.option(
     "--preprocess",
     default="auto",
@@ -87,6 +97,8 @@ def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     OUT/<stem>.overlay.png   the heatmap painted on the image
     OUT/<stem>.heatmap.npy   the heatmap, (H, W) float32 in [0, 1]
     OUT/manifest.csv         one row an image: file, status, class, label, score, layer, method, error
+
+    Models of classes of your own (subclassed ones) and of several inputs are explained in Python: Explainer(model).
 
     Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Exit status: 0 all images are done, 1 some failed
     and the others are done, 2 wrong use.
@@ -134,7 +146,7 @@ def _batch_explainer(
         tell("note: the weights are random, and so is what the heatmaps show.")
     with downloads_on_stderr():
         network = load_network(model, weights, model_args)
-        names = chosen_names(names, network, weights)
+        names = chosen_names(names, model, network, weights)
     explainer = Explainer(network, layer, method, class_names=names, align=False if align == "none" else align)
     preprocessing = preprocessing or found_preprocessing(network)
     side = (size, size) if size else None
@@ -174,7 +186,7 @@ def _report(result: Result) -> str:
     row = result.row
     lines = [f"{row.file}: {row.label}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
-    lines += [f"  note: {result.note}"] if result.note else []
+    lines += [f"  note: {in_options(result.note)}"] if result.note else []
     return "\n".join(lines)
 
 

@@ -73,11 +73,34 @@ def fail(message: str, status: int) -> NoReturn:
 
 def tell(message: str) -> None:
     """One line on stderr, whatever breaks the message has."""
-    click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
+    click.echo(f"{PROGRAM}: {one_line(in_options(message))}", err=True)
 
 
 def one_line(message: str) -> str:
     return " ".join(message.split())
+
+
+# How the remedies of messages that were written for Python are spelled as options.
+OPTIONS = {
+    "Pass layer=,": "Pass --layer,",
+    "list_layers(model)": "`tf-gradcam layers MODEL`",
+    "Use method='gradcam'": "Use --method gradcam",
+    "leave layer, classifier_layers, align and token_grid out": "leave --layer and --align out",
+    "Pass class_names=[...] to the Explainer": "Give names by --class-names",
+    "Expected class_names for": "Expected --class-names for",
+    " A mapping {index: name} may leave classes out.": "",
+    "what makes it small is target=Unit(": "in Python, what makes it small is target=Unit(",
+    "Pass target= a callable": "In Python, pass target= a callable",
+    "Pass token_grid=(rows, columns)": "In Python, pass token_grid=(rows, columns)",
+    "look at explanation.raw": "in Python look at explanation.raw",
+}
+
+
+def in_options(message: str) -> str:
+    """A message that names options of the command in place of arguments in Python."""
+    for written, spelled in OPTIONS.items():
+        message = message.replace(written, spelled)
+    return message
 
 
 def start_tensorflow() -> None:

@@ -1,4 +1,4 @@
-"""Why a map is blank, in words: the cause and the remedy."""
+"""Why a map says nothing, blank or the same everywhere, in words: the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,35 @@ ZERO_GRADIENT = (
     "or clipped, the target ignores this layer, or behind a transformer's last attention its class token alone is "
     "read); choose another layer or target, in a transformer a layer before the last attention"
 )
+NO_ACTIVATIONS = (
+    "all activations of layer '{layer}' are zero here (its units are dead, or the picture leaves them so): choose "
+    "another layer"
+)
+NO_WEIGHTS = (
+    "no channel of layer '{layer}' changes the score when the model is asked again: choose another layer or target"
+)
 ALL_NEGATIVE = (
     "every cell speaks against '{label}': all contributions in layer '{layer}' are negative or zero (the score is "
     "{score:.4g}); explain the predicted class, choose an earlier layer, or look at explanation.raw"
 )
+NONE_FOR = (
+    "every cell speaks against '{label}' and none for it, so the heatmap is blank; the signed picture shows how much, "
+    "see explanation.signed_heatmaps"
+)
+NONE_POSITIVE = (
+    "no cell of layer '{layer}' is above zero; this method looks at the activations alone, not at '{label}': choose "
+    "another method or layer, or look at explanation.raw"
+)
+FLAT = (
+    "the map is the same everywhere: all cells of layer '{layer}' count alike for '{label}', so it cannot show where "
+    "(is the picture of one colour, or the layer's value pooled before?); choose an earlier layer, see "
+    "list_layers(model)"
+)
+FLAT_TOGETHER = (
+    "the map is the same everywhere: put together, the maps tell no place from another; look at each by itself"
+)
+
+_FLATNESS = 1e-5  # of the largest value: some eighty roundings of float32
 
 
 def diagnose(
@@ -37,15 +62,19 @@ def diagnose(
     layer: str,
     label: str,
     score: float,
+    signed: bool = False,
+    needs: str = "gradients",
 ) -> str | None:
     """None for a map that can be read, else a sentence on why not and what to do.
 
     Args:
         raw: (H, W) float32, one image's map before relu and normalising.
-        gradient_peak: largest absolute gradient of the score.
+        gradient_peak: largest absolute gradient of the score; of a rule that needs none, what it looks at instead.
         finite_image: whether all pixels are finite.
         saturated_probability: the score, where it is a probability whose logit is out of reach, else None.
         layer, label, score: what was explained, for the sentence.
+        signed: whether pictures show negative cells too.
+        needs: what the rule declares; whose gradient is not asked for is not told of one.
     """
     if not finite_image:
         return NON_FINITE_IMAGE
@@ -53,10 +82,19 @@ def diagnose(
         return NON_FINITE_MAP
     if raw.size == 1:
         return ONE_CELL.format(layer=layer)
-    if raw.max() > 0:
-        return None
+    if raw.max() > 0 or (signed and raw.min() < 0):
+        if is_flat(raw):
+            return FLAT.format(layer=layer, label=label)
+        return None if raw.max() > 0 else NONE_FOR.format(label=label)
+    if needs == "activations":
+        return (NO_ACTIVATIONS if gradient_peak == 0 else NONE_POSITIVE).format(layer=layer, label=label)
     if gradient_peak == 0 and saturated_probability is not None:
         return SATURATED.format(probability=saturated_probability)
     if gradient_peak == 0:
-        return ZERO_GRADIENT.format(layer=layer)
+        return (NO_WEIGHTS if needs == "probing" else ZERO_GRADIENT).format(layer=layer)
     return ALL_NEGATIVE.format(label=label, layer=layer, score=score)
+
+
+def is_flat(raw: np.ndarray) -> bool:
+    """Whether a map of finite numbers has one value in all its cells, but for rounding."""
+    return bool(np.ptp(raw) <= _FLATNESS * np.abs(raw).max())

@@ -5,11 +5,8 @@ Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 p
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import keras
@@ -26,7 +23,7 @@ from tf_gradcam.fusion import fuse
 from tf_gradcam.lineartail import linear_tail
 from tf_gradcam.methods import Rule, find_method
 from tf_gradcam.passes import GradientPass, Pass, Progress
-from tf_gradcam.preprocessing import ImageRangeWarning, find_preprocessing, range_warning
+from tf_gradcam.preprocessing import find_preprocessing, warn_of_range
 from tf_gradcam.probe import ProbingPass
 from tf_gradcam.rule import needs_of, required_tail
 from tf_gradcam.split import SplitModel, split_model
@@ -51,6 +48,9 @@ class Explainer:
         align: False for plain upsampling, or "measured" to shift the map to where the trained cells look.
         token_grid: (rows, columns) of the patches where `layer` is (B, T, C) of a transformer; None to find them from
             T and the size of the images, behind at most 8 prefix tokens.
+        freeze: make the weights constants of the compiled graph, so that TensorFlow folds them (a batch normalisation
+            into its convolution): faster, for once more the memory of the weights (`frozen_bytes`). A model that is
+            trained or loaded into later is refused at the next call. Defaults to False: weights are read at every call.
 
     Raises:
         TypeError: `model` is no Keras 3 model, or an argument of the wrong kind.
@@ -72,6 +72,7 @@ class Explainer:
         class_names: Sequence[str] | Mapping[int, str] | None = None,
         align: bool | str = False,
         token_grid: Sequence[int] | None = None,
+        freeze: bool = False,
     ):
         self.method, self._rule = find_method(method)
         if align not in (False, "measured"):
@@ -80,8 +81,10 @@ class Explainer:
         if is_whole:
             _check_whole(self.method, layer, classifier_layers, align, token_grid)
         self._class_names = ClassNames(class_names)
-        members = _members(model, layer, method, classifier_layers, class_names, align, token_grid)
+        options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
+        members = _members(model, layer, method, classifier_layers, options)
         self._members = members
+        self._freeze = freeze
         self.split: SplitModel = members[0].split if members else split_model(model, layer, classifier_layers)
         if not members and not is_whole:
             self.split = on_grid(self.split, token_grid)
@@ -118,18 +121,20 @@ class Explainer:
 
         Raises:
             TypeError: images that are no numbers, a target of no known kind.
-            ValueError: wrong rank, size or channels; no finite image at all; an unknown class.
+            ValueError: wrong rank, size or channels; no finite image at all; an unknown class; weights that changed
+                since they were frozen.
         """
         if self._members:
-            return fuse([partial(member, progress=progress) for member in self._members])(images, target)
+            return fuse(self._members)(images, target, progress=progress)
         arrays = self.split.inputs.flatten(images)
         photos = arrays[self.split.inputs.image_index]
-        self._warn_of_range(photos)
+        warn_of_range(photos, self._preprocessing)
         is_callable = callable(target)
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
         compiled = self._pass(with_indices(target, self._class_names.index) if is_callable else None)
         check_classes(indices, compiled.class_count, self._class_names)
+        compiled.check_weights()
         results = compiled(arrays, indices, progress)
         if len(results["scores"]) != count:
             raise ValueError(
@@ -150,6 +155,7 @@ class Explainer:
             offset=self.offset,
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),
+            needs=needs_of(self._rule),
         )
 
     def class_maps(self, images: Any, classes: Sequence[Any] | None = None, top: int | None = None) -> ClassMaps:
@@ -158,7 +164,7 @@ class Explainer:
         Args:
             images: (B, H0, W0, 3) as the model expects them.
             classes: indices or names, the same for every image; None for all.
-            top: each image's `top` best classes instead.
+            top: each image's `top` best classes instead, all where there are fewer.
 
         Returns:
             `ClassMaps` with heatmaps (B, K, H, W). Behind global average pooling and one Dense layer they are one
@@ -171,7 +177,8 @@ class Explainer:
         if self._members:
             raise ValueError("Expected one layer for the maps of many classes, received several: ask each by itself.")
         if self._class_pass is None:
-            self._class_pass = ClassPass(self.split, self._rule)
+            self._class_pass = ClassPass(self.split, self._rule, freeze=self._freeze)
+        self._class_pass.check_weights()
         return class_maps(
             self._class_pass, images, classes, top, names=self._class_names, method=self.method, offset=self.offset
         )
@@ -193,10 +200,10 @@ class Explainer:
 
     def _new_pass(self, target: Target | None) -> Pass:
         if self._network is not None:
-            return FullGradPass(self._network, target, self._rule)
+            return FullGradPass(self._network, target, self._rule, self._freeze)
         if needs_of(self._rule) == "probing":
-            return ProbingPass(self.split, target, self._rule)
-        return GradientPass(self.split, target, self._rule)
+            return ProbingPass(self.split, target, self._rule, self._freeze)
+        return GradientPass(self.split, target, self._rule, self._freeze)
 
     @property
     def trace_count(self) -> int:
@@ -205,15 +212,17 @@ class Explainer:
         own = sum(compiled.trace_count for compiled in self._passes.values())
         return of_classes + own + sum(member.trace_count for member in self._members)
 
+    @property
+    def frozen_bytes(self) -> int:
+        """Memory of the weights that `freeze` copied, folded copies not counted; 0 without it."""
+        of_classes = self._class_pass.frozen_bytes if self._class_pass is not None else 0
+        own = sum(compiled.frozen_bytes for compiled in self._passes.values())
+        return of_classes + own + sum(member.frozen_bytes for member in self._members)
+
     def _labels(self, classes: np.ndarray, target: Any) -> list[str]:
         if callable(target):
             return [getattr(target, "__name__", type(target).__name__)] * len(classes)
         return [self._class_names.label(index) for index in classes]
-
-    def _warn_of_range(self, images: Any) -> None:
-        sentence = range_warning(np.asarray(images), self._preprocessing)
-        if sentence:
-            warnings.warn(sentence, ImageRangeWarning, stacklevel=_frames_inside())
 
 
 def _members(
@@ -221,9 +230,7 @@ def _members(
     layer: Any,
     method: str | Rule,
     classifier_layers: Any,
-    class_names: Any,
-    align: bool | str,
-    token_grid: Any,
+    options: Mapping[str, Any],
 ) -> list[Explainer]:
     """One explainer for each layer of a list, none for a single layer."""
     if not isinstance(layer, (list, tuple)):
@@ -233,16 +240,7 @@ def _members(
             f"Expected a list of at least one layer, and no classifier_layers with it, received {len(layer)} layers "
             f"and classifier_layers={classifier_layers!r}."
         )
-    options: dict[str, Any] = {"class_names": class_names, "align": align, "token_grid": token_grid}
     return [Explainer(model, one, method, **options) for one in layer]
-
-
-def _frames_inside() -> int:
-    """How far up the caller's own line is, so that a warning points there and shows once for each."""
-    depth, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tf_gradcam":
-        depth, frame = depth + 1, frame.f_back
-    return depth
 
 
 def _check_whole(method: str, *arguments: Any) -> None:

@@ -55,6 +55,7 @@ class Explanation(Heatmaps):
         offset: tuple[float, ...] = (0.0, 0.0),
         class_names: Mapping[int, str] | None = None,
         signed: bool = False,
+        needs: str = "gradients",
     ):
         super().__init__(
             arrays["heatmaps"],
@@ -74,10 +75,11 @@ class Explanation(Heatmaps):
         self._finite_images = arrays["finite_images"]
         self._has_open_head = has_open_head
         self._class_names = class_names or {}
+        self._needs = needs  # what the rule looks at, so that a diagnosis speaks of that
 
     @cached_property
     def diagnosis(self) -> list[str | None]:
-        """Per image None, or a sentence on why the heatmap is blank and what to do."""
+        """Per image None, or a sentence on why the map says nothing (blank, or the same everywhere) and what to do."""
         return [
             diagnose(
                 self.raw[index],
@@ -87,6 +89,8 @@ class Explanation(Heatmaps):
                 layer=self.layer_name,
                 label=self.labels[index],
                 score=float(self.scores[index]),
+                signed=self.signed,
+                needs=self._needs,
             )
             for index in range(len(self))
         ]
@@ -113,7 +117,7 @@ class Explanation(Heatmaps):
             raw: (B, H, W) float32 before relu and normalising, of any size.
             layer_name, method: what the maps come from, in words.
             offset: by how much they are shifted when they are resized, in pixels of the input.
-            diagnosis: per image None, or why its heatmap is blank.
+            diagnosis: per image None, or why its map says nothing.
 
         Returns:
             A new `Explanation`; this one is left as it is.
@@ -156,13 +160,14 @@ class Explanation(Heatmaps):
             Matplotlib Figure; `figure.savefig(path)` writes it, .pdf and .svg with text as text.
 
         Raises:
+            TypeError: paths instead of photos.
             ValueError: another number of photos than of maps; maps of more than three axes, or of others than the
                 input has.
         """
         from tf_gradcam.plot import explanation_figure
 
         if photos is not None:
-            self._check_photos(photos)
+            self.check_photos(photos)
         return explanation_figure(self, photos, colormap)
 
     def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
@@ -176,12 +181,17 @@ class Explanation(Heatmaps):
             Paths of the files: `<number>.heatmap.npy` (H, W) float32 and, with photos, `<number>.overlay.png`.
 
         Raises:
+            TypeError: paths instead of photos.
             ValueError: another number of photos than of maps, photos with maps that are no pictures, or a photo that is
                 none; nothing is written then.
             OSError: a folder that is a file, or cannot be written.
         """
+        return self.save_as([f"{index:04d}" for index in range(len(self))], directory, photos)
+
+    def save_as(self, stems: Sequence[str], directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+        """As `save`, with `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems."""
         if photos is not None:
-            self._check_photos(photos)
+            self.check_photos(photos)
             self._check_pictures()
             for photo in photos:
                 to_photo(photo)
@@ -193,11 +203,11 @@ class Explanation(Heatmaps):
                 f"Expected a folder, received '{folder}': it is a file, or inside one. Choose another."
             ) from error
         written = []
-        for index in range(len(self)):
-            written.append(folder / f"{index:04d}.heatmap.npy")
+        for index, stem in enumerate(stems):
+            written.append(folder / f"{stem}.heatmap.npy")
             write_array(written[-1], self.heatmaps[index])
             if photos is not None:
-                written.append(folder / f"{index:04d}.overlay.png")
+                written.append(folder / f"{stem}.overlay.png")
                 save_image(written[-1], self.overlay_of(index, photos[index]))
         return written
 

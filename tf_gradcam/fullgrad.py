@@ -45,18 +45,19 @@ class FullGradPass(Pass):
         borrowed: a model that has a graph; every layer with a bias takes part.
         target: a callable, or None for class targets.
         rule: (B, H, W, C) contributions of the pixels and of each spatial layer's bias -> (B, H0, W0) map.
+        freeze: as `Pass`.
 
     Raises:
         ValueError: a model whose graph only Python knows.
     """
 
-    def __init__(self, borrowed: BorrowedModel, target: Target | None, rule: Callable[..., Any]):
+    def __init__(self, borrowed: BorrowedModel, target: Target | None, rule: Callable[..., Any], freeze: bool = False):
         if borrowed.graph is None:
             raise ValueError(
                 f"Expected a functional or Sequential model for FullGrad, received '{borrowed.name}', whose graph only "
                 "Python knows: the biases inside its call cannot be reached. Use another method."
             )
-        super().__init__(target)
+        super().__init__(target, freeze)
         self._graph: Graph = borrowed.graph
         self._inputs = borrowed.inputs
         self._rule = rule

@@ -6,20 +6,16 @@ Axis legend: B images, N cells of a layer (any number of spatial axes).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from tf_gradcam.diagnosis import FLAT_TOGETHER, NONE_FOR, is_flat
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.names import unknown_name
+from tf_gradcam.runs import Explain as Explain
+from tf_gradcam.runs import Progress, Runs, WithProgress
 from tf_gradcam.spatial import positive_share, resize_maps
-
-
-class Explain(Protocol):
-    """What `Explainer` is, and what wraps one: images and a target in, an `Explanation` out."""
-
-    def __call__(self, images: Any, target: Any = None) -> Explanation: ...
-
 
 _SHALLOW_GAIN = 2.0
 _CANCELLED = (
@@ -27,7 +23,7 @@ _CANCELLED = (
 )
 
 
-def fuse(explainers: Sequence[Explain], how: str = "mean") -> Explain:
+def fuse(explainers: Sequence[Explain], how: str = "mean") -> WithProgress:
     """One map of several layers: coarse ones say what, fine ones where.
 
         fuse([Explainer(model, layer) for layer in ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")])
@@ -40,12 +36,14 @@ def fuse(explainers: Sequence[Explain], how: str = "mean") -> Explain:
             which lifts their weak values; "product", which keeps what all layers agree on. Defaults to "mean".
 
     Returns:
-        A callable `(images, target=None) -> Explanation`. Scores, labels, probabilities and, for target=None, the class
-        are those of the first explainer; `raw` is the combination, of a signed target from -1 to 1. The callable raises
-        ValueError where maps have different numbers of axes, or are signed and `how` is "product".
+        A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
+        all runs together. Scores, labels, probabilities and, for target=None, the class are those of the first
+        explainer; `raw` is the combination, of a signed target from -1 to 1. The callable raises ValueError where maps
+        have different numbers of axes, the models tell different numbers of classes apart, or maps are signed and `how`
+        is "product".
 
     Raises:
-        TypeError: no callables.
+        TypeError: one explainer instead of a list, or no callables.
         ValueError: no explainer, or an unknown `how`.
 
     Source: mean as in https://github.com/jacobgil/pytorch-grad-cam; maximum with tanh(2 M / max M) on shallow layers,
@@ -55,16 +53,23 @@ def fuse(explainers: Sequence[Explain], how: str = "mean") -> Explain:
     """
     if how not in _COMBINE:
         raise ValueError(unknown_name("way to fuse", str(how), _COMBINE))
+    if callable(explainers):
+        raise TypeError(
+            f"Expected a list of explainers to fuse, received one {type(explainers).__name__}. Pass one for each "
+            "layer, fuse([Explainer(model, name) for name in layers]), or Explainer(model, layer=[...])."
+        )
     parts = list(explainers)
     if not parts:
         raise ValueError("Expected at least one explainer to fuse, received none.")
     for part in parts:
         check_explainer(part)
 
-    def fused(images: Any, target: Any = None) -> Explanation:
-        first = parts[0](images, target)
+    def fused(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+        run = Runs(len(parts), progress)
+        first = run(parts[0], images, target)
         same = resolved_target(first, target)
-        explanations = [first, *(part(images, same) for part in parts[1:])]
+        explanations = [first, *(run(part, images, same) for part in parts[1:])]
+        _check_classes(explanations)
         return _combined(explanations, how)
 
     return fused
@@ -95,6 +100,21 @@ def _combined(explanations: Sequence[Explanation], how: str) -> Explanation:
         offset=finest.offset,
         diagnosis=joint_diagnosis(raw, explanations, _CANCELLED.format(layers=layers)),
     )
+
+
+def _check_classes(explanations: Sequence[Explanation]) -> None:
+    """A class index must mean one class in all models; a callable target says by itself what it reads."""
+    if any((explanation.class_indices < 0).any() for explanation in explanations):
+        return
+    counts = [
+        (explanation.outputs if explanation.probabilities is None else explanation.probabilities).shape[-1]
+        for explanation in explanations
+    ]
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"Expected explainers of models with the same classes to fuse, received models of {counts} classes. Pass a "
+            "callable as target that suits all of them, or fuse models of one set of classes."
+        )
 
 
 def _placed(explanation: Explanation, grid: tuple[int, ...], offset: Sequence[float]) -> np.ndarray:
@@ -132,9 +152,10 @@ _COMBINE: dict[str, Callable[[Sequence[np.ndarray], Sequence[bool]], np.ndarray]
 def check_explainer(explainer: Any) -> None:
     """Refuse what cannot be called on images, in words."""
     if not callable(explainer):
+        remedy = " Pass what made it, and call the result on the images." if isinstance(explainer, Explanation) else ""
         raise TypeError(
             "Expected an explainer, a callable (images, target=None) -> Explanation such as Explainer(model), received "
-            f"{type(explainer).__name__}."
+            f"{type(explainer).__name__}.{remedy}"
         )
 
 
@@ -159,17 +180,23 @@ def on_grid(
 
 
 def joint_diagnosis(raw: np.ndarray, explanations: Sequence[Explanation], cancelled: str) -> list[str | None]:
-    """Per image why nothing is left of several maps, None where the joint map can be read.
+    """Per image why several maps together say nothing, None where the joint map can be read.
 
     Args:
         raw: (B, N) the joint map before relu.
         explanations: its parts, of the same B images.
-        cancelled: the reason where every part can be read, but not what they make together.
+        cancelled: the reason where every part can be read, but what they make together is blank.
     """
     joint: list[str | None] = []
+    first = explanations[0]
     for index, heatmap in enumerate(positive_share(raw)):
         told = [explanation.diagnosis[index] for explanation in explanations]
         reasons = "; ".join(dict.fromkeys(reason for reason in told if reason is not None))
-        is_readable = heatmap.any() and None in told
-        joint.append(None if is_readable else reasons or cancelled)
+        if heatmap.any():
+            flat = FLAT_TOGETHER if is_flat(raw[index]) else None
+            joint.append(flat if None in told else reasons)
+        elif first.signed and raw[index].min() < 0:
+            joint.append(NONE_FOR.format(label=first.labels[index]))
+        else:
+            joint.append(reasons or cancelled)
     return joint

@@ -6,6 +6,7 @@ Axis legend: B images, H x W cells of the layer, H0 x W0 pixels. Maps of signals
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -108,10 +109,11 @@ class Heatmaps:
             (B, H0, W0, 3) uint8 RGB.
 
         Raises:
+            TypeError: paths instead of photos.
             ValueError: another number of photos than of maps, photos of several sizes, maps that are no pictures, or as
                 `overlay_heatmap`.
         """
-        self._check_photos(photos)
+        self.check_photos(photos)
         sizes = {np.shape(photo)[:2] for photo in photos}
         if len(sizes) > 1:
             raise ValueError(
@@ -122,11 +124,20 @@ class Heatmaps:
     def overlay_of(self, index: int, photo: Any, alpha: float = 0.4, colormap: str | None = None) -> np.ndarray:
         """The overlay of map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
         self._check_pictures()
+        _check_no_path(photo)
         return paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, alpha, colormap)
 
-    def _check_photos(self, photos: Any) -> None:
+    def check_photos(self, photos: Any) -> None:
+        """Refuse what is not one photo per map, in words."""
+        _check_no_path(photos)
+        if not hasattr(photos, "__len__"):
+            raise TypeError(f"Expected {len(self)} photos in an array or a list, received {type(photos).__name__}.")
         if len(photos) != len(self):
-            raise ValueError(f"Expected {len(self)} photos, one per map, received {len(photos)}.")
+            is_one = np.ndim(photos) == 3 and np.shape(photos)[-1] == 3
+            remedy = " A single photo needs a batch axis: photo[None]." if is_one else ""
+            raise ValueError(f"Expected {len(self)} photos, one per map, received {len(photos)}.{remedy}")
+        for photo in photos:
+            _check_no_path(photo)
 
     def _check_pictures(self) -> None:
         if self.heatmaps.ndim - 1 == len(self.image_size) != 2:
@@ -169,3 +180,12 @@ class Heatmaps:
     def contours(self, threshold: Threshold = 0.15) -> list[list[np.ndarray]]:
         """Per image the outer outlines of the same regions in the same order, each (P, 2) int32 pixels (x, y)."""
         return self._read(contours_of, threshold)
+
+
+def _check_no_path(photo: Any) -> None:
+    if isinstance(photo, (str, bytes, os.PathLike)):
+        name = os.fsdecode(photo)
+        raise TypeError(
+            f"Expected photos as arrays (H0, W0, 3) uint8, received the path '{name}'. Read it with "
+            f"tf_gradcam.image.load_image('{name}')."
+        )

@@ -7,6 +7,7 @@ Axis letters: H x W cells of the heatmap, H0 x W0 pixels.
 from __future__ import annotations
 
 import numbers
+import os
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,6 +84,9 @@ def to_photo(image: ArrayLike) -> Photo:
         ValueError: if the shape is another one, or there is no pixel; if a value is NaN or leaves 0..255; if
             the values are floats that are not all 0 and none is above 1, so that they may be meant as 0..1.
     """
+    if isinstance(image, (str, bytes, os.PathLike)):
+        name = os.fsdecode(image)
+        raise TypeError(f"Expected pixels, received the path '{name}'. Read it with load_image('{name}').")
     pixels = np.asarray(image)
     if pixels.dtype.kind not in "uif":
         raise TypeError(f"Expected pixels as integers or floats in 0..255, received {pixels.dtype}.")

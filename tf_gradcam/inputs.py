@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+
+# What Keras calls an input that its owner gave no name.
+_UNNAMED = re.compile(r"(keras_tensor|input_layer|input|images)(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class ModelInputs:
             ValueError: wrong rank, size, channels, or batches of different length; an empty batch.
         """
         arrays = [
-            _checked(_as_array(array, name), spec, name, self.names)
-            for array, spec, name in zip(self._order(images), self.specs, self.names, strict=True)
+            _checked(_as_array(array, title), spec, title, self.names)
+            for array, spec, title in zip(self._order(images), self.specs, self._titles, strict=True)
         ]
         lengths = {name: int(array.shape[0]) for array, name in zip(arrays, self.names, strict=True)}
         if len(set(lengths.values())) > 1:
@@ -52,6 +57,13 @@ class ModelInputs:
         if 0 in lengths.values():
             raise ValueError("Expected at least one image, received an empty batch.")
         return arrays
+
+    @property
+    def _titles(self) -> list[str]:
+        """What messages call the inputs: by name, or by what they are where the only one has none of its owner's."""
+        if len(self.names) == 1 and _UNNAMED.fullmatch(self.names[0]):
+            return ["the images"]
+        return [f"input '{name}'" for name in self.names]
 
     def _order(self, images: Any) -> list[Any]:
         if _is_deep(self.structure):
@@ -84,10 +96,12 @@ class ModelInputs:
         return parts
 
 
-def _as_array(array: Any, name: str) -> Any:
+def _as_array(array: Any, title: str) -> Any:
     """Numbers; a tensor stays a tensor."""
     if isinstance(array, (tf.SparseTensor, tf.RaggedTensor, keras.KerasTensor)):
-        raise TypeError(f"Expected a dense array for input '{name}', received {type(array).__name__}: fill it first.")
+        raise TypeError(f"Expected a dense array for {title}, received {type(array).__name__}: fill it first.")
+    if remedy := _remedy(array):
+        raise TypeError(f"Expected {title} as an array of numbers, received {remedy}.")
     if tf.is_tensor(array):
         is_number = array.dtype.is_floating or array.dtype.is_integer or array.dtype.is_bool
     else:
@@ -95,39 +109,52 @@ def _as_array(array: Any, name: str) -> Any:
             array = np.asarray(array)
         except ValueError as error:
             raise ValueError(
-                f"Expected input '{name}' as one array, received arrays of different shapes: "
-                "resize the images to one size."
+                f"Expected {title} as one array, received arrays of different shapes: resize the images to one size."
             ) from error
         is_number = array.dtype.kind in "biuf"
     if not is_number:
-        raise TypeError(f"Expected numbers for input '{name}', received dtype {getattr(array.dtype, 'name', '')}.")
+        raise TypeError(f"Expected numbers for {title}, received dtype {getattr(array.dtype, 'name', '')}.")
     return array
 
 
-def _checked(array: Any, spec: tf.TensorSpec, name: str, names: list[str]) -> Any:
+def _remedy(images: Any) -> str:
+    """What was given in place of an array, and the way to one; "" for what may be one."""
+    first = images[0] if isinstance(images, (list, tuple)) and images else images
+    if isinstance(first, (str, bytes, os.PathLike)):
+        name = os.fsdecode(first)
+        return (
+            f"the path '{name}': read it with get_img_array('{name}', size=(height, width)) and scale it as the model "
+            "was trained"
+        )
+    if isinstance(images, tf.data.Dataset):
+        return "a tf.data.Dataset: explain a batch of it at a time, for example next(iter(dataset))[0]"
+    return "None" if images is None else ""
+
+
+def _checked(array: Any, spec: tf.TensorSpec, title: str, names: list[str]) -> Any:
     """Of the spec's shape, and cast to its dtype."""
     expected = tuple(spec.shape)
     received = tuple(array.shape)
     if len(received) != len(expected):
-        raise ValueError(_wrong_rank(name, expected, received, names))
+        raise ValueError(_wrong_rank(title, expected, received, names))
     if any(want is not None and want != have for want, have in zip(expected[1:], received[1:], strict=True)):
-        raise ValueError(_wrong_size(name, expected, received))
+        raise ValueError(_wrong_size(title, expected, received))
     if tf.is_tensor(array):
         return tf.cast(array, spec.dtype)
     return array.astype(spec.dtype.as_numpy_dtype, copy=False)
 
 
-def _wrong_rank(name: str, expected: tuple[Any, ...], received: tuple[int, ...], names: list[str]) -> str:
+def _wrong_rank(title: str, expected: tuple[Any, ...], received: tuple[int, ...], names: list[str]) -> str:
     if len(received) == len(expected) - 1:
         remedy = "a single image needs a batch axis: images[None]"
     elif len(names) > 1:
         remedy = f"the inputs of this model are, in this order, {names}"
     else:
         remedy = "reshape it"
-    return f"Expected input '{name}' of shape {shown(expected)}, received {received}: {remedy}."
+    return f"Expected {title} of shape {shown(expected)}, received {received}: {remedy}."
 
 
-def _wrong_size(name: str, expected: tuple[Any, ...], received: tuple[int, ...]) -> str:
+def _wrong_size(title: str, expected: tuple[Any, ...], received: tuple[int, ...]) -> str:
     if expected[-1] is not None and expected[-1] != received[-1]:
         if len(received) == 4 and received[1] == expected[-1]:
             remedy = "the channels come last: np.moveaxis(images, 1, -1)"
@@ -140,7 +167,7 @@ def _wrong_size(name: str, expected: tuple[Any, ...], received: tuple[int, ...])
     else:
         size = "x".join(str(side) for side in expected[1:-1])
         remedy = f"resize to {size} (get_img_array(path, size={tuple(expected[1:-1])}))"
-    return f"Expected input '{name}' of shape {shown(expected)}, received {received}: {remedy}."
+    return f"Expected {title} of shape {shown(expected)}, received {received}: {remedy}."
 
 
 def shown(shape: Sequence[int | None]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -38,6 +39,7 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
             )
         network = load_model_file(model)
     else:
+        _check_name(model)
         network = build_model(model, "imagenet" if weights == "imagenet" else None, parse_arguments(arguments))
     if has_file:
         load_weights_file(network, str(weights))
@@ -47,6 +49,20 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
 def is_model_file(name: str) -> bool:
     """Whether `name` means a file: it exists, ends like one, or has a folder in it; else it is a network's name."""
     return os.path.exists(name) or name.lower().endswith(MODEL_SUFFIXES) or os.path.dirname(name) != ""
+
+
+def _check_name(name: str) -> None:
+    """Refuse a misspelt file, which would else be taken for the name of a network."""
+    if difflib.get_close_matches(Path(name).suffix.lower(), MODEL_SUFFIXES):
+        raise FileNotFoundError(f"'{name}' looks like a model file. {_missing(Path(name))}")
+
+
+def _missing(path: Path) -> str:
+    """The sentence for a file that does not exist, with the nearest model files of that folder."""
+    folder = path.parent
+    known = [one.name for one in folder.iterdir() if one.suffix.lower() in MODEL_SUFFIXES] if folder.is_dir() else []
+    near = ", ".join(f"'{folder / name}'" for name in difflib.get_close_matches(path.name, known))
+    return f"There is no model file '{path}'. {f'Did you mean {near}?' if near else 'Check the path.'}"
 
 
 def load_model_file(path: str | os.PathLike[str]) -> Any:
@@ -79,7 +95,7 @@ def _check_path(path: Path) -> None:
         kind = "a SavedModel, whose operations hide the layers" if (path / "saved_model.pb").exists() else "a folder"
         raise ValueError(f"Expected a .keras or .h5 file, but '{path}' is {kind}. Save it by model.save('name.keras').")
     if not path.exists():
-        raise FileNotFoundError(f"There is no model file '{path}'. Check the path.")
+        raise FileNotFoundError(_missing(path))
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received '{path}'.")
     with open(path, "rb") as file:  # a lack of permission has its own words

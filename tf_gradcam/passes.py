@@ -13,14 +13,16 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam.classes import TOP_CLASS, class_count, class_probabilities, class_scores
+from tf_gradcam.frozen import FrozenFunction
 from tf_gradcam.head import Head, open_head, probabilities
 from tf_gradcam.maps import all_finite, combine, normalise, peaks
 from tf_gradcam.rule import Rule, needs_of
+from tf_gradcam.runs import Progress as Progress
 from tf_gradcam.split import SplitModel
+from tf_gradcam.targetparts import as_two_sides, called
 from tf_gradcam.targets import Target
 
 Arrays = dict[str, np.ndarray]
-Progress = Callable[[int, int], object]
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0
@@ -31,14 +33,20 @@ class Pass:
 
     A subclass sets `_compiled`, or brings a `__call__` of its own where one function is not enough.
 
+    Args:
+        target: None for class targets, or a callable.
+        freeze: whether the weights become constants of what is compiled.
+
     Attributes:
         trace_count: how often Python was run to compile it.
         head_kind: "softmax", "sigmoid" or "linear", how the explained output ends.
         class_count: how many classes it tells apart, None where its values are no classes.
     """
 
-    def __init__(self, target: Target | None):
+    def __init__(self, target: Target | None, freeze: bool = False):
         self.target = target
+        self._freeze = freeze
+        self._frozen: list[FrozenFunction] = []
         self._compiled: Any = None
         self.trace_count = 0
         self.head_kind = "linear"
@@ -51,7 +59,30 @@ class Pass:
             self.trace_count += 1
             return function(*tensors)
 
-        return tf.function(traced, input_signature=list(signature), autograph=False).get_concrete_function()
+        concrete = tf.function(traced, input_signature=list(signature), autograph=False).get_concrete_function()
+        if not self._freeze:
+            return concrete
+        self._frozen.append(FrozenFunction(concrete))
+        return self._frozen[-1]
+
+    def check_weights(self) -> None:
+        """Refuse to run with constants that are no longer the model's weights.
+
+        Raises:
+            ValueError: a weight changed since it was frozen; it is named.
+        """
+        for function in self._frozen:
+            changed = function.watch.changed()
+            if changed is not None:
+                raise ValueError(
+                    f"Expected the weights that were frozen, but '{changed}' has changed since: build a new Explainer, "
+                    "or use freeze=False, which reads the weights at every call."
+                )
+
+    @property
+    def frozen_bytes(self) -> int:
+        """Memory of the weights that were copied into constants."""
+        return sum(function.watch.byte_count for function in self._frozen)
 
     def explained(self, outputs: Any, indices: Any) -> dict[str, Any]:
         """Scores (B,) of the target and what else is told of the outputs, inside the graph being traced."""
@@ -64,7 +95,7 @@ class Pass:
             scores, classes = class_scores(first, indices)
             confidences = class_probabilities(first, classes)
         else:
-            scores = self._called(keras.tree.map_structure(lambda head: head.logits, heads))
+            scores = self._called(keras.tree.map_structure(_told_to_targets, heads))
             classes, confidences = tf.fill(tf.shape(indices), TOP_CLASS), scores
         return {
             "outputs": first.logits,
@@ -76,7 +107,7 @@ class Pass:
 
     def _called(self, outputs: Any) -> Any:
         assert self.target is not None
-        scores = self.target(outputs)
+        scores = called(self.target, outputs)
         if not tf.is_tensor(scores) or scores.shape.rank != 1:
             received = f"shape {tuple(scores.shape)}" if tf.is_tensor(scores) else type(scores).__name__
             raise ValueError(f"Expected target to return one score per image, a tensor (B,), received {received}.")
@@ -100,11 +131,16 @@ class Pass:
         return results
 
 
+def _told_to_targets(head: Head) -> Any:
+    """The logits that a target is called with; of one sigmoid unit, class targets may take either side."""
+    return as_two_sides(head.logits) if class_count(head) == 2 and head.logits.shape[-1] == 1 else head.logits
+
+
 class SplitPass(Pass):
     """A pass over a split model by a rule of activations and gradients."""
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: Rule):
-        super().__init__(target)
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, freeze: bool = False):
+        super().__init__(target, freeze)
         self.split = split
         self.rule = rule
         self.needs = needs_of(rule)
@@ -127,7 +163,7 @@ class SplitPass(Pass):
             with tf.GradientTape(watch_accessed_variables=False, persistent=cut[0].dtype == tf.float16) as first:
                 first.watch(cut[0])
                 results = self.explained(self.split.finish(cut), indices)
-            gradients = _scaled_gradients(first, results["scores"], cut[0])
+            (gradients,) = scaled_gradients(first, results["scores"], cut[:1])
             if gradients is None:
                 raise ValueError(
                     f"The score does not depend on layer '{self.split.layer_name}': no gradient leads there. Choose a "
@@ -141,27 +177,33 @@ class SplitPass(Pass):
         return results, gradients, curvature
 
 
-def _scaled_gradients(tape: tf.GradientTape, scores: Any, activations: Any) -> Any:
-    """Gradients of the sum of `scores`, float32; None where none leads there.
+def scaled_gradients(tape: tf.GradientTape, scores: Any, sources: Sequence[Any]) -> list[Any]:
+    """Gradients of the sum of `scores` (B,) with respect to each of `sources`, float32; None where none leads there.
 
-    Those of float16 are taken of the scaled score, and of the score itself for an image where that overflows.
+    Those of float16 are taken of the scaled score, and of the score itself for an image where that overflows: the tape
+    must then be persistent.
     """
-    if activations.dtype != tf.float16:
-        gradients = tape.gradient(scores, activations)
-        return None if gradients is None else tf.cast(gradients, tf.float32)
-    scaled = tape.gradient(scores, activations, output_gradients=tf.fill(tf.shape(scores), _HALF_PRECISION_SCALE))
-    if scaled is None:
-        return None
-    plain = tf.cast(tape.gradient(scores, activations), tf.float32)
+    if all(source.dtype != tf.float16 for source in sources):
+        plain = tape.gradient(scores, list(sources))
+        return [None if gradient is None else tf.cast(gradient, tf.float32) for gradient in plain]
+    scale = tf.fill(tf.shape(scores), _HALF_PRECISION_SCALE)
+    scaled = tape.gradient(scores, list(sources), output_gradients=scale)
+    return [
+        None if large is None else _unscaled(large, small)
+        for large, small in zip(scaled, tape.gradient(scores, list(sources)), strict=True)
+    ]
+
+
+def _unscaled(scaled: Any, plain: Any) -> Any:
     fits = tf.reshape(all_finite(scaled), [-1, *[1] * (scaled.shape.rank - 1)])
-    return tf.where(fits, tf.cast(scaled, tf.float32) / _HALF_PRECISION_SCALE, plain)
+    return tf.where(fits, tf.cast(scaled, tf.float32) / _HALF_PRECISION_SCALE, tf.cast(plain, tf.float32))
 
 
 class GradientPass(SplitPass):
     """Images to maps in one graph: extractor, tape over the tail, rule, combination."""
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: Rule):
-        super().__init__(split, target, rule)
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, freeze: bool = False):
+        super().__init__(split, target, rule, freeze)
         self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
     def _explain(self, *tensors: Any) -> dict[str, Any]:

@@ -5,6 +5,8 @@ B batch, H0 x W0 pixels, C channels. What a model wants is named by a mode, a ke
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -236,6 +238,25 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
         f"The images range from {low:.4g} to {high:.4g}, but this model{owner} wants {mode.meaning}, "
         f"{mode.value_range[0]:.4g} to {mode.value_range[1]:.4g}. {preprocessing.remedy}."
     )
+
+
+def warn_of_range(images: Any, preprocessing: Preprocessing) -> None:
+    """Warn of what `range_warning` says, at the line of the caller's own that led here.
+
+    Args:
+        images, preprocessing: as `range_warning`.
+    """
+    sentence = range_warning(np.asarray(images), preprocessing)
+    if sentence:
+        warnings.warn(sentence, ImageRangeWarning, stacklevel=_frames_inside())
+
+
+def _frames_inside() -> int:
+    """How far up the caller's own line is, so that a warning points there and shows once for each."""
+    depth, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tf_gradcam":
+        depth, frame = depth + 1, frame.f_back
+    return depth
 
 
 def _cannot_be(mode: str, low: float, high: float) -> bool:

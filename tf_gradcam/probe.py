@@ -119,13 +119,14 @@ class ProbingPass(SplitPass):
         split: the model, cut.
         target: None for class targets, or a callable.
         rule: `Probe` -> weights (B, 1, 1, C) or (B, H, W, C), or the map itself, (B, H, W); float32.
+        freeze: as `Pass`.
 
     Raises:
         ValueError: a target that does not suit the outputs.
     """
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule):
-        super().__init__(split, target, rule)
+    def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule, freeze: bool = False):
+        super().__init__(split, target, rule, freeze)
         self._kept_specs: list[tf.TensorSpec] = []  # frontier, then masks
         self._mask_places: list[int] = []  # in the cut
         self._again: dict[str, Any] = {}

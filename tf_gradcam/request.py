@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tf_gradcam.classnames import imagenet_class_names, load_class_names
+from tf_gradcam.classnames import MEMBER, class_names_inside, imagenet_class_names, load_class_names
 from tf_gradcam.console import tell
 from tf_gradcam.modelfile import is_model_file
 from tf_gradcam.names import unknown_name
@@ -45,8 +45,17 @@ def usual_weights(model: str) -> str | None:
     return None if is_model_file(model) else "imagenet"
 
 
-def chosen_names(names: list[str] | None, network: Any, weights: str | None) -> list[str] | None:
-    """The names that were given, those of ImageNet for a network with its weights, else None."""
+def chosen_names(names: list[str] | None, model: str, network: Any, weights: str | None) -> list[str] | None:
+    """The names that were given, those that the model's file carries, those of ImageNet for a network with its weights,
+    else None.
+
+    Raises:
+        OSError, ValueError: as `class_names_inside`; if it carries another number of names than of classes.
+    """
+    if names is None and is_model_file(model):
+        names = class_names_inside(model)
+        if names is not None:
+            _check_count(names, model, network)
     if names is not None or weights != "imagenet" or network.output_shape[-1] != 1000:
         return names
     try:
@@ -54,6 +63,16 @@ def chosen_names(names: list[str] | None, network: Any, weights: str | None) -> 
     except ConnectionError as error:
         tell(f"note: classes are shown by their numbers. {error}. Give a file of names by --class-names.")
         return None
+
+
+def _check_count(names: list[str], model: str, network: Any) -> None:
+    """As many names as classes; one unit may be two classes or a value, which the explainer tells apart."""
+    count = network.outputs[0].shape[-1]
+    if len(names) not in ((1, 2) if count == 1 else (count,)):
+        raise ValueError(
+            f"Expected the '{MEMBER}' in '{model}' to name the {count} classes of the model, received {len(names)} "
+            "names. Give the right ones by --class-names, or write them into the file again."
+        )
 
 
 def chosen_target(text: str | None, names: list[str] | None) -> str | int | None:

@@ -16,6 +16,8 @@ import tensorflow as tf
 Target = Callable[[Any], Any]
 Class = int | str | None
 
+_TWO_SIDES = "tf_gradcam_two_sides"  # the mark on a tensor
+
 
 class NamedTarget:
     """A target that is a frozen dataclass: equal arguments make equal targets, which share one compiled pass.
@@ -33,6 +35,10 @@ class NamedTarget:
     @property
     def __name__(self) -> str:
         raise NotImplementedError
+
+    def resolved(self, **changes: Any) -> NamedTarget:
+        """The same target with indices in place of the names of classes."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def _set(self, **values: Any) -> None:
         """Put arguments into the one form in which they are compared; only while the target is made."""
@@ -58,7 +64,7 @@ def with_indices(target: Target, index_of: Callable[[str], int]) -> Target:
             changes[field.name] = tuple(index_of(item) if isinstance(item, str) else item for item in value)
         elif field.name in target.classes and isinstance(value, str):
             changes[field.name] = index_of(value)
-    return dataclasses.replace(target, **changes) if changes else target  # type: ignore[type-var]
+    return target.resolved(**changes) if changes else target
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,15 +137,50 @@ def of_rank(outputs: Any, rank: int, target: Any) -> Any:
     return values
 
 
-def class_logits(outputs: Any, target: Any) -> Any:
-    """Outputs (B, K) that tell at least two classes apart."""
-    logits = of_rank(outputs, 2, target)
-    if logits.shape[-1] == 1:
+def called(target: Target, outputs: Any) -> Any:
+    """What a target makes of outputs.
+
+    Raises:
+        ValueError: a function of the user's own that TensorFlow refuses, such as one that indexes beyond the outputs.
+    """
+    if isinstance(target, NamedTarget):
+        return target(outputs)
+    try:
+        return target(outputs)
+    except (ValueError, TypeError, IndexError, tf.errors.InvalidArgumentError) as error:
+        reason = str(error).strip().partition("\n")[0].partition(" for '{{")[0].rstrip(".")
         raise ValueError(
-            f"Expected outputs of at least two classes for {target!r}, received {shown(logits)}. One sigmoid unit is "
-            "Unit(0), or Unit(0, positive=False) for the other side; one value is Value(0)."
+            f"Expected a target that takes outputs {described(outputs)}, but '{name_of(target)}' fails on them: "
+            f"{reason}."
+        ) from error
+
+
+def described(outputs: Any) -> str:
+    """The shape of one output, or those of several in their structure."""
+    if isinstance(outputs, dict):
+        return "{" + ", ".join(f"'{name}': {described(part)}" for name, part in outputs.items()) + "}"
+    if isinstance(outputs, (list, tuple)):
+        return "[" + ", ".join(map(described, outputs)) + "]"
+    return shown(outputs)
+
+
+def as_two_sides(logit: Any) -> Any:
+    """The logit (B, 1) of one sigmoid unit, marked: unlike a value (B, 1) it has two classes, no and yes."""
+    setattr(logit, _TWO_SIDES, True)
+    return logit
+
+
+def class_logits(outputs: Any, target: Any) -> Any:
+    """Outputs (B, K) that tell at least two classes apart; of one sigmoid unit, minus its logit and its logit."""
+    logits = of_rank(outputs, 2, target)
+    if logits.shape[-1] != 1:
+        return logits
+    if not hasattr(logits, _TWO_SIDES):
+        raise ValueError(
+            f"Expected outputs of at least two classes for {target!r}, received {shown(logits)} without a final "
+            "sigmoid. One unit is Unit(0), or Unit(0, positive=False) for the other side; one value is Value(0)."
         )
-    return logits
+    return tf.concat([-logits, logits], axis=-1)
 
 
 def column(values: Any, index: Class, target: Any) -> Any:

@@ -31,6 +31,7 @@ from tf_gradcam.targetparts import (
     NamedTarget,
     as_class,
     as_position,
+    called,
     column,
     label_of,
     name_of,
@@ -232,7 +233,7 @@ class OutputOf(NamedTarget):
             raise ValueError(
                 f"Expected a position below {len(outputs)}, the outputs are a list, received {self.output!r}."
             )
-        return self.target(outputs[self.output])
+        return called(self.target, outputs[self.output])
 
     @property
     def __name__(self) -> str:

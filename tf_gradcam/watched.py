@@ -26,9 +26,17 @@ class WatchedModel:
     Args:
         model: called as `model(inputs, training=False)`.
         inputs: structure of `tf.TensorSpec`, what the model is called with.
+
+    Raises:
+        ValueError: a model that runs in a tf.function of its own, inside which no layer can be watched.
     """
 
     def __init__(self, model: Any, inputs: Any):
+        if isinstance(model.call, tf.types.experimental.PolymorphicFunction):
+            raise ValueError(
+                f"The whole `call` of model '{model.name}' is one tf.function, inside which no layer can be watched. "
+                "Remove that decorator, or undo it for this object: model.call = model.call.python_function."
+            )
         self.model = model
         self._structure = inputs
         self.calls: list[Call] = []
@@ -37,6 +45,11 @@ class WatchedModel:
                 stack.enter_context(_wrapped(layer, self._recorder(layer, path)))
             tf.function(lambda *flat: self.forward(flat), autograph=False).get_concrete_function(
                 *keras.tree.flatten(inputs)
+            )
+        if not self.calls and sublayers(model):
+            raise ValueError(
+                f"Model '{model.name}' calls none of its layers where they can be watched: its `call` runs them inside "
+                "a tf.function of its own, traced before. Remove that decorator."
             )
 
     def _recorder(self, layer: Any, path: str) -> Callable[..., Any]:
