@@ -1,0 +1,36 @@
+"""EfficientNetV2-S tells four kinds of brain MRI slices apart.
+
+    python -m training.brain_mri --data DIR --out RUN
+
+DIR holds glioma/, meningioma/, notumor/ and pituitary/ (Kaggle: masoudnickparvar/brain-tumor-mri-dataset). The
+published run, which this one repeats: 384 pixels, ImageNet's weights, batch 32, Adam at 1e-4, weight decay 5e-4, 25
+epochs in 16 bit, all frozen but stage 6, the top and the head; validation accuracy 0.9656, loss 0.1259 on a split that
+did not look for twins. Made for a GPU. Offline, and in a minute on a CPU:
+
+    python -m training.brain_mri --data phantom --out RUN --weights none --backbone MobileNet --image-size 96 --epochs 2
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from training.command import main as run
+from training.config import DataConfig, Stage, TrainingConfig
+
+DATA = DataConfig(data="", image_size=384)
+TRAINING = TrainingConfig(
+    backbone="EfficientNetV2S",
+    stages=(Stage("fine-tuning", epochs=25, unfreeze=2, learning_rate=1e-4),),
+    precision="mixed_float16",
+    layers=("top_activation", "block6o_add"),
+)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Train as the command line says; returns the exit code."""
+    return run(__doc__, DATA, TRAINING, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
