@@ -22,7 +22,7 @@ from training.charts import calibration_figure, confusion_figure
 from training.evaluate import calibrate, wilson_interval
 from training.figures import misclassified_figure, predictions_figure, samples_figure, write_figures
 from training.folder import Samples, read_folder
-from training.gradcam_figures import gradcam_figure
+from training.gradcam_figures import finer_layer, gradcam_figure
 from training.parts import Parts
 from training.predictions import Predictions, predictions_of, spread
 
@@ -379,3 +379,20 @@ def test_charts_need_neither_a_framework_nor_global_state() -> None:
     root = Path(__file__).parents[1]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_finer_layer_is_the_last_of_more_cells() -> None:
+    """8 x 8, then 4 x 4 twice: the last layer of 8 x 8 lies before the second convolution."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(2, 3, padding="same", name="wide"),
+            layers.Conv2D(2, 3, padding="same", strides=2, name="narrow"),
+            layers.ReLU(name="end"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    assert finer_layer(model, "end") == "wide"
+    assert finer_layer(model, "wide") == "wide"

@@ -47,7 +47,8 @@ def write_figures(
         samples: all samples, `parts` the indices of those for training and for validation.
         outputs: (N, K) probabilities of the N validation samples, in their order.
         image_size: (H0, W0).
-        layers: the last layer to explain and an intermediate one; None is the model's default.
+        layers: the last layer to explain and an intermediate one; None is the model's default, and the last layer of
+            more cells before it.
 
     Returns:
         Paths of the files. Without the three of Grad-CAM, and a line on stderr that says so, where Keras does not run

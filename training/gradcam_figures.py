@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from tf_gradcam import Explainer
+from tf_gradcam import Explainer, list_layers
 from training.cards import Card, Section, card_figure, save_figure
 from training.pipeline import arrays
 from training.predictions import Predictions, spread
@@ -41,14 +41,16 @@ def write_gradcam_figures(
         model: (B, H0, W0, 3) float32 RGB 0..255 to probabilities; it is borrowed.
         shown: what the model predicted; each prediction itself is explained, right or wrong.
         image_size: (H0, W0).
-        last, intermediate: layers, None for the model's default.
+        last: the layer; None for the model's default.
+        intermediate: the layer; None for that of `finer_layer`.
 
     Returns:
         Paths of the files.
     """
     names = shown.samples.class_names
     groups, few = ([_right(shown, count), shown.errors[:count]] for count in (_SHOWN, _BESIDE))
-    at_last, inside = (Explainer(model, layer, class_names=names) for layer in (last, intermediate))
+    at_last = Explainer(model, last, class_names=names)
+    inside = Explainer(model, intermediate or finer_layer(model, at_last.layer_name), class_names=names)
     hirescam = Explainer(model, last, "hirescam", class_names=names)
     figures = {
         "gradcam_last": lambda: gradcam_figure("the last layer", [at_last], shown, groups, image_size),
@@ -60,6 +62,14 @@ def write_gradcam_figures(
         written.append(folder / f"{name}.png")
         save_figure(written[-1], draw())
     return written
+
+
+def finer_layer(model: keras.Model, path: str) -> str:
+    """The last layer before the one at `path` that has more cells; itself where none has."""
+    rows = [row for row in list_layers(model) if row.explainable and len(row.output_shape) == 4]
+    index = [row.path for row in rows].index(path)
+    finer = [row.path for row in rows[:index] if (row.output_shape[1] or 0) > (rows[index].output_shape[1] or 0)]
+    return finer[-1] if finer else path
 
 
 def gradcam_figure(
