@@ -1,0 +1,38 @@
+"""The table over runs: one row for what differs in the seed alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.summary import main
+
+
+def finished(folder: Path, seed: int, accuracy: float, epochs: int = 2) -> str:
+    folder.mkdir()
+    data = {"data": "/somewhere/brain_mri", "seed": seed, "split": "naive", "image_size": 96}
+    training = {"backbone": "MobileNet", "stages": [{"epochs": epochs}]}
+    split = {"training": 80, "validation": 20, "validation_images_with_a_twin_in_training": seed}
+    (folder / "config.json").write_text(json.dumps({"data": data, "training": training}))
+    (folder / "metrics.json").write_text(json.dumps({"accuracy": accuracy, "loss": 1 - accuracy, "split": split}))
+    (folder / "history.csv").write_text("stage,epoch,seconds\nhead,1,40\nhead,2,50\n")
+    return str(folder)
+
+
+def test_runs_of_other_seeds_share_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Accuracies 0.8 and 0.9: mean 0.85; losses 0.2 and 0.1; 90 seconds are 1.5 minutes."""
+    runs = [finished(tmp_path / f"run{seed}", seed, accuracy) for seed, accuracy in ((1, 0.8), (2, 0.9))]
+    assert main([*runs, finished(tmp_path / "longer", 1, 0.7, epochs=3)]) == 0
+    *_, both, alone = capsys.readouterr().out.splitlines()
+    assert both == (
+        "| MobileNet, 96 px | brain_mri | naive, 80 / 20, 1 to 2 leaked | 2 | 0.8500 (0.8000 to 0.9000) | "
+        "0.1500 (0.1000 to 0.2000) | 1.5 |"
+    )
+    assert "| 1 leaked | 1 | 0.7000 | 0.3000 | 1.5 |" in alone.replace("naive, 80 / 20, ", "")
+
+
+def test_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("Error: Expected a finished run in")
