@@ -271,10 +271,32 @@ def test_changed_model_has_a_new_explainer(change: Any, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(after, Explainer(model, "conv2", "hirescam")(IMAGE, 1).heatmaps[0])
 
 
-@pytest.mark.parametrize("build", [parity_model, plain_sequential, lambda: small_net()[0]])
-def test_model_is_let_go(build: Any) -> None:
+def test_model_without_a_graph_has_one_explainer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_net()[0]
+    made = count_explainers(monkeypatch)
+    first = make_gradcam_heatmap(IMAGE, model, pred_index=1)
+    for _ in range(10):
+        np.testing.assert_array_equal(make_gradcam_heatmap(IMAGE, model, pred_index=1), first)
+    of_target = make_gradcam_heatmap(IMAGE, model, pred_index=lambda outputs: outputs[:, 1])  # traced later
+    np.testing.assert_allclose(of_target, first, rtol=1e-5, atol=1e-6)
+    assert len(made) == 1
+    assert made[0]().trace_count == 2
+
+
+LETTING_GO = {
+    "graph": (parity_model, None, "gradcam"),
+    "sequential": (plain_sequential, None, "gradcam"),
+    "subclassed": (lambda: small_net()[0], None, "gradcam"),
+    "subclassed probed": (lambda: small_net()[0], None, "ablationcam"),
+    "network": (plain_model, None, "fullgrad"),
+}
+
+
+@pytest.mark.parametrize("name", LETTING_GO)
+def test_model_is_let_go(name: str) -> None:
+    build, layer, method = LETTING_GO[name]
     model = build()
-    make_gradcam_heatmap(IMAGE, model)
+    make_gradcam_heatmap(IMAGE, model, layer, method=method)
     alive = weakref.ref(model)
     del model
     gc.collect()

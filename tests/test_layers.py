@@ -70,6 +70,18 @@ def test_layer_by_object_of_a_nested_model() -> None:
     assert name_of(model, model.get_layer("backbone").get_layer("conv2")) == "backbone/conv2"
 
 
+def test_nested_model_that_is_called_with_a_dict_is_looked_into() -> None:
+    """Keras hands it a dict of masks too, all of them None."""
+    images = image_input(name="photo")
+    inner = keras.Model({"photo": images}, conv("inside")(images), name="inner")
+    images = image_input()
+    model = randomise(keras.Model(images, chain(*head_layers())(inner({"photo": images}))))
+    assert name_of(model) == "inner/inside"
+    given = photos(1)
+    expected = inner.get_layer("inside")(given)
+    np.testing.assert_allclose(split_model(model).extractor(given), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_outer_name_comes_before_inner_names() -> None:
     """`conv2` is a layer of the model and one of its backbone: the model's own is meant."""
     images = image_input()

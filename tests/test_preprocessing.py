@@ -198,6 +198,24 @@ def test_subclassed_model_is_unknown():
     assert find_preprocessing(model) == UNKNOWN
 
 
+class WithConverter(keras.layers.Layer):
+    """A preprocessor as keras_hub builds them: its converter resizes and scales."""
+
+    def __init__(self, scale, offset):
+        super().__init__()
+        self.image_converter = keras.Sequential([keras.layers.Resizing(8, 8), keras.layers.Rescaling(scale, offset)])
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "mode"),
+    [(1.0, 0.0, "raw"), (1 / 255, 0.0, "unit"), (2 / 255, -1.0, "tf"), (0.5, 0.0, "unknown")],
+)
+def test_preprocessor_of_a_task_decides(scale, offset, mode):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
+    object.__setattr__(model, "preprocessor", WithConverter(scale, offset))  # around the lock of a built model
+    assert find_preprocessing(model) == Preprocessing(None, mode)
+
+
 def test_looking_leaves_the_model_alone():
     model = behind(backbone("MobileNet", alpha=0.25), L.Rescaling(1 / 255))
     images = np.random.default_rng(1).random((1, 32, 32, 3)).astype("float32")

@@ -212,7 +212,7 @@ def test_extractor_refuses_what_the_model_does_not_take() -> None:
     extractor = split_model(PLAIN).extractor
     with pytest.raises(ValueError, match=r"of shape \(B, 12, 20, 3\), received"):
         extractor(IMAGES[:, :6])
-    with pytest.raises(TypeError, match="Expected numbers"):
+    with pytest.raises(TypeError, match="Expected the images as an array of numbers"):
         extractor(None)
 
 

@@ -10,7 +10,18 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests.transformers import CLASSES, WIDTH, pictures, seeded, subclassed_vit, vit, windowed
+from tests.transformers import (
+    CLASSES,
+    WIDTH,
+    SubclassedBlocks,
+    one_layer_block,
+    one_layer_encoder,
+    pictures,
+    seeded,
+    subclassed_vit,
+    vit,
+    windowed,
+)
 from tf_gradcam import Explainer, list_layers
 from tf_gradcam.tokens import TokenLayout, find_layout
 
@@ -180,6 +191,39 @@ def test_default_layer_lies_before_the_last_attention() -> None:
     assert Explainer(vit(4, 1, depth=1)).layer_name == "block0_norm"
     assert Explainer(windowed()).layer_name == "stage1"  # cells all the way, none of them read by one token alone
     assert Explainer(subclassed_vit()).layer_name == "norm1"
+
+
+def test_default_layer_lies_inside_a_layer_that_is_the_whole_encoder() -> None:
+    """Between the two attentions, where the graph of the model has no tensor."""
+    model, images = vit(4, 1, depth=1, build=one_layer_encoder), pictures()
+    explainer = Explainer(model, method="hirescam")
+    assert explainer.layer_name == "block0/inner1/norm"
+    assert [row.path for row in list_layers(model) if row.default] == ["block0/inner1/norm"]
+    first, last = model.get_layer("block0").blocks
+    tokens = first(keras.Model(model.input, model.get_layer("positions").output)(images))
+    head, normed = model.get_layer("head"), last.norm(tokens)
+    with tf.GradientTape() as tape:
+        tape.watch(normed)
+        read = model.get_layer("norm")(tokens + last.attention(normed, normed))[:, 0]
+        score = tf.reduce_sum((tf.matmul(read, head.kernel) + head.bias)[:, 1])
+    terms = (normed * tape.gradient(score, normed)).numpy()
+    expected = terms[:, 1:].sum(axis=-1).reshape(2, 2, 3)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(explainer(images, 1).raw, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_default_layer_stays_in_the_graph_where_each_block_is_a_layer() -> None:
+    model = vit(4, 1, depth=3, build=one_layer_block)
+    assert Explainer(model).layer_name == "block1"
+    assert Explainer(model, "block2/norm")(pictures()).raw.shape == (2, 2, 3)
+
+
+def test_default_layer_of_a_subclassed_model_lies_before_the_last_attention_of_its_blocks() -> None:
+    """A block ends behind its parts, but does not come after them."""
+    model = subclassed_vit(SubclassedBlocks)
+    explainer = Explainer(model, method="hirescam")
+    assert explainer.layer_name == "encoder/inner1/norm"
+    assert np.abs(explainer(pictures()).raw).max() > 0
 
 
 def test_default_layer_of_a_convolutional_model_with_an_attention_head_stays_a_picture() -> None:

@@ -67,6 +67,48 @@ def nested_block(tokens: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return keras.Model(inside, block(inside, "inner"), name=name)(tokens)
 
 
+class EncoderBlock(layers.Layer):
+    """Pre-norm attention as one layer."""
+
+    def __init__(self, **options: object):
+        super().__init__(**options)
+        self.norm = layers.LayerNormalization(name="norm")
+        self.attention = layers.MultiHeadAttention(num_heads=2, key_dim=3, name="attention")
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.norm.build(shape)
+        self.attention.build(shape, shape)
+
+    def call(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
+        normed = self.norm(tokens)
+        return tokens + self.attention(normed, normed)
+
+
+class Encoder(layers.Layer):
+    """Two such blocks as one layer."""
+
+    def __init__(self, **options: object):
+        super().__init__(**options)
+        self.blocks = [EncoderBlock(name=f"inner{number}") for number in range(2)]
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        for inner in self.blocks:
+            inner.build(shape)
+
+    def call(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
+        for inner in self.blocks:
+            tokens = inner(tokens)
+        return tokens
+
+
+def one_layer_block(tokens: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return EncoderBlock(name=name)(tokens)
+
+
+def one_layer_encoder(tokens: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return Encoder(name=name)(tokens)
+
+
 Block = Callable[[keras.KerasTensor, str], keras.KerasTensor]
 
 
@@ -123,8 +165,23 @@ class SubclassedViT(keras.Model):
         return self.head(self.last_norm(tokens)[:, 0])
 
 
-def subclassed_vit() -> keras.Model:
-    model = SubclassedViT()
+class SubclassedBlocks(keras.Model):
+    """A `call` of its own over blocks that are layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = layers.Conv2D(WIDTH, 4, strides=4, name="patches")
+        self.flatten = layers.Reshape((6, WIDTH), name="tokens")
+        self.prefix = PrefixTokens(1, name="prefix")
+        self.encoder = Encoder(name="encoder")
+        self.head = layers.Dense(CLASSES, name="head")
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.head(self.encoder(self.prefix(self.flatten(self.patches(images))))[:, 0])
+
+
+def subclassed_vit(build: type[keras.Model] = SubclassedViT) -> keras.Model:
+    model = build()
     model(np.zeros((1, *SIZE, 3), np.float32))
     return seeded(model)
 

@@ -51,6 +51,10 @@ class BorrowedModel:
             )
         return self._layers[index]
 
+    def release(self) -> None:
+        """Hold the model no longer, only what its graph is made of."""
+        self._model = self._watched = None
+
     def views(self) -> Iterator[Graph | WatchedModel]:
         """Where layers are looked for: the graph, then what Python calls when the model runs."""
         if self.graph is not None:

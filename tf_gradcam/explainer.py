@@ -190,6 +190,14 @@ class Explainer:
         """
         return parts_of(model) == self._parts
 
+    def release_model(self) -> None:
+        """Hold the model no longer: a cache that is keyed by the model must not keep it alive."""
+        self.split.release_model()
+        if self._network is not None:
+            self._network.release()
+        for member in self._members:
+            member.release_model()
+
     def _pass(self, target: Target | None) -> Pass:
         """The compiled pass for class targets (None) or for one callable."""
         if target not in self._passes:

@@ -78,8 +78,8 @@ def _explainer(model: Any, layer: Any, classifier_layers: Any, method: Any) -> E
         return Explainer(model, layer, method, classifier_layers=classifier_layers)
     if explainer is None or not explainer.fits(model):
         explainer = Explainer(model, layer, method, classifier_layers=classifier_layers)
-        if not explainer.split.keeps_model:  # else the entry would keep its own key alive
-            known[key] = explainer
+        explainer.release_model()  # else the entry would keep its own key alive
+        known[key] = explainer
     if len(known) > _KEPT_EXPLAINERS:
         known.popitem(last=False)
     return explainer

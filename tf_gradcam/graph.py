@@ -242,7 +242,9 @@ class Graph:
 def _is_plain_call(node: Any) -> bool:
     """Whether a nested model was called with nothing but inputs (and training, which inference decides)."""
     return len(node.arguments.args) == 1 and all(
-        name == "training" or value is None for name, value in node.arguments.kwargs.items()
+        # A dict or list of inputs has a dict or list of masks.
+        name == "training" or all(item is None for item in keras.tree.flatten(value))
+        for name, value in node.arguments.kwargs.items()
     )
 
 

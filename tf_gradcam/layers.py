@@ -65,7 +65,8 @@ def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
         layer: a name or "outer/inner" path (`name[0]` for the first of several calls, the last otherwise), an index
             into `model.layers`, a layer object, or None for the default: walking back from the first output, the first
             tensor that every path passes, with a spatial size above 1x1, that is no pooling, dropout, identity, padding
-            or reshaping; of the tokens of a transformer, those that the last attention reads.
+            or reshaping; of the tokens of a transformer, those that the last attention reads, inside a layer that holds
+            several attentions.
 
     Raises:
         TypeError: no such kind of layer argument.
@@ -128,19 +129,47 @@ def _by_object(borrowed: BorrowedModel, layer: Any) -> FoundLayer:
 
 def _default(borrowed: BorrowedModel) -> FoundLayer:
     rank = len(borrowed.inputs.image_shape)
+    best: FoundLayer | None = None
     for view in borrowed.views():
-        heads = tuple(f"{c.path}/" for c in view.calls if _is_attention(c.operation))  # what is inside has no cells
-        calls = [call for call in reversed(view.calls) if not call.path.startswith(heads)]
-        found = [FoundLayer(view, call) for call in calls if _can_be_default(view, call)]
-        # A map over the picture before a map over tokens: the rank of the images first.
-        for same_rank in (True, False):
-            for candidate in found:
-                if (len(candidate.call.shape) == rank) == same_rank and view.is_cut_point(candidate.call):
-                    return _before_last_attention(candidate, found) if rank == 4 else candidate
+        best = _default_in(view, rank) or best
+        if best and not _hides_tokens(best):
+            return best
+    if best:
+        return best
     raise ValueError(
         f"Model '{borrowed.name}' has no layer with a spatial extent that every path to the output passes. "
         f"{_remedy(borrowed)}"
     )
+
+
+def _default_in(view: View, rank: int) -> FoundLayer | None:
+    heads = tuple(f"{c.path}/" for c in view.calls if _is_attention(c.operation))  # what is inside has no cells
+    calls = [call for call in reversed(view.calls) if not call.path.startswith(heads)]
+    found = [FoundLayer(view, call) for call in calls if _can_be_default(view, call)]
+    # A map over the picture before a map over tokens: the rank of the images first.
+    for same_rank in (True, False):
+        for candidate in found:
+            if (len(candidate.call.shape) == rank) == same_rank and view.is_cut_point(candidate.call):
+                return _before_last_attention(candidate, found) if rank == 4 else candidate
+    return None
+
+
+def _hides_tokens(found: FoundLayer) -> bool:
+    """Whether a layer of the graph holds a whole encoder: the tokens between its attentions are no call there."""
+    if not isinstance(found.view, Graph):
+        return False
+    after = found.view.operations_after(found.call)
+    if any(map(_attends, after)):
+        return any(_attention_count(operation) > 1 for operation in after)
+    return _attention_count(found.call.operation) > 0
+
+
+def _attention_count(operation: Any) -> int:
+    """How many attentions a layer calls that is none itself."""
+    if _is_attention(operation) or not isinstance(operation, keras.layers.Layer):
+        return 0
+    paths = [path for path, layer in sublayers(operation) if _is_attention(layer)]
+    return sum(not any(path.startswith(f"{outer}/") for outer in paths) for path in paths)
 
 
 def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> FoundLayer:
@@ -224,12 +253,12 @@ def _remedy(borrowed: BorrowedModel) -> str:
 def layer_rows(borrowed: BorrowedModel) -> list[LayerRow]:
     """All calls of a model in the order of execution, see `list_layers`."""
     try:
-        default: Call | None = find_layer(borrowed).call
+        default: FoundLayer | None = find_layer(borrowed)
     except ValueError:
         default = None
     image = borrowed.inputs.image_shape
     rows: list[LayerRow] = []
-    view = next(borrowed.views())
+    view = default.view if default else next(borrowed.views())
     shapes = view.known_shapes(borrowed.inputs.specs)
     times = [call.path for call in view.calls]
     for number, call in enumerate(view.calls):
@@ -242,7 +271,13 @@ def layer_rows(borrowed: BorrowedModel) -> list[LayerRow]:
         reason = why_not(FoundLayer(view, call))
         rows.append(
             LayerRow(
-                path, type(call.operation).__name__, shape, _stride(image, shape), not reason, reason, call == default
+                path,
+                type(call.operation).__name__,
+                shape,
+                _stride(image, shape),
+                not reason,
+                reason,
+                default is not None and call == default.call,
             )
         )
     return rows

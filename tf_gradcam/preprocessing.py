@@ -127,7 +127,8 @@ def find_preprocessing(model: Any) -> Preprocessing:
     Normalization, Lambda, `preprocess_input`, augmentation, padding). Where they arrive unchanged, the
     caller preprocesses: as the family of keras.applications demands, "unknown" for other networks. Where
     they arrive changed, the model scales by itself, and wants the one of 0..255, [0, 1] and [-1, 1] that
-    arrives nearest to what a first convolution is trained on.
+    arrives nearest to what a first convolution is trained on. A task of keras_hub is asked instead: its
+    preprocessor scales photos for `predict` and `fit`, not for a call.
 
     Args:
         model: a built Keras model, nested to any depth, reloaded or not; left as it is.
@@ -140,10 +141,28 @@ def find_preprocessing(model: Any) -> Preprocessing:
 
     if graph_of(model) is None:
         return UNKNOWN
+    converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
+    if converter is not None:
+        return Preprocessing(None, _converted_mode(converter))
     graph = Graph(model)
     takes_integers = any("int" in tensor.dtype for tensor in model.inputs if _is_image(tensor.shape))
-    found = {_judge(graph, step, slot, takes_integers) for step, slot in _first_kernels(graph)}
+    found = {_judge(graph, step, slot, takes_integers, model) for step, slot in _first_kernels(graph)}
     return found.pop() if len(found) == 1 else UNKNOWN
+
+
+def _converted_mode(converter: Any) -> str:
+    """The mode that a `keras_hub.layers.ImageConverter` puts black and white photos into."""
+    photos = np.broadcast_to(np.array([0, 255], np.float32).reshape(2, 1, 1, 1), (2, 32, 32, 3))
+    images = np.asarray(converter(photos), np.float32)
+    middle = images[:, images.shape[1] // 2, images.shape[2] // 2]  # away from padding
+    for mode in MODES:
+        if np.allclose(middle, Preprocessing(None, mode)(photos)[:, 0, 0], atol=1e-2):
+            return mode
+    return "unknown"
+
+
+def _is_of_hub(model: Any) -> bool:
+    return any(base.__module__.partition(".")[0] == "keras_hub" for base in type(model).__mro__)
 
 
 def _is_image(shape: tuple[int | None, ...]) -> bool:
@@ -170,11 +189,15 @@ def _has_kernel(step: Step) -> bool:
     return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", ()))
 
 
-def _judge(graph: Graph, step: Step, slot: int, takes_integers: bool) -> Preprocessing:
+def _judge(graph: Graph, step: Step, slot: int, takes_integers: bool, model: Any) -> Preprocessing:
     """What the way to `slot`, which `step` reads, says about the images."""
     folder = step.path.rpartition("/")[0]
     siblings = [other for other in graph.steps if other.path.rpartition("/")[0] == folder]
-    family = find_family(step.operation, {other.operation.name: other.operation for other in siblings})
+    owner = next((call.operation for call in graph.calls if call.is_model and call.path == folder), model)
+    # Layers of keras_hub bear names of keras.applications, not its weights: its VGG16 was trained on "torch".
+    family = None
+    if not _is_of_hub(owner):
+        family = find_family(step.operation, {other.operation.name: other.operation for other in siblings})
     name = family.name if family else None
     if takes_integers:
         return Preprocessing(name, "raw")

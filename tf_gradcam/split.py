@@ -40,10 +40,10 @@ class SplitModel:
         self.extract = extract  # flat inputs -> [activations, *frontier], for use inside a tf.function
         self.finish = finish  # [activations, *frontier] -> the model's outputs, likewise
 
-    @property
-    def keeps_model(self) -> bool:
-        """Whether the model lives as long as this does; a graph keeps its layers alone."""
-        return not isinstance(self.found.view, Graph)
+    def release_model(self) -> None:
+        """Hold the model no longer: a graph keeps its layers alone, a model without one must be kept by the caller."""
+        if not isinstance(self.found.view, Graph):
+            self.found.view.release()
 
     def extractor(self, images: Any) -> Any:
         """Activations of the layer.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -39,7 +40,8 @@ class WatchedModel:
             )
         self.model = model
         self._structure = inputs
-        self.calls: list[Call] = []
+        self.calls: list[Call] = []  # in the order in which they end
+        self._begins: list[int] = []  # how many had ended when each began
         with contextlib.ExitStack() as stack:
             for path, layer in sublayers(model):
                 stack.enter_context(_wrapped(layer, self._recorder(layer, path)))
@@ -54,13 +56,19 @@ class WatchedModel:
 
     def _recorder(self, layer: Any, path: str) -> Callable[..., Any]:
         def record(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            begin = len(self.calls)
             result = call(*args, **kwargs)
             if tf.is_tensor(result):
                 index = sum(known.operation is layer for known in self.calls)
                 self.calls.append(Call(layer, path, index, tuple(result.shape)))
+                self._begins.append(begin)
             return result
 
         return record
+
+    def release(self) -> None:
+        """Hold the model no longer: from now on somebody else must keep it alive."""
+        self.model = weakref.proxy(self.model)
 
     def forward(self, flat: Sequence[Any]) -> Any:
         """The model's outputs, of its inputs in flat order."""
@@ -87,8 +95,14 @@ class WatchedModel:
         return extract, finish
 
     def operations_after(self, call: Call) -> list[Any]:
-        """The layers that are called later; which of them read this very tensor only Python knows."""
-        return [later.operation for later in self.calls[self.calls.index(call) + 1 :]]
+        """The layers whose calls begin later, in that order; which of them read this very tensor only Python knows.
+
+        The layers that the call is a part of began before it, so they do not count.
+        """
+        ended = self.calls.index(call)
+        later = [number for number, begin in enumerate(self._begins) if begin > ended]
+        later.sort(key=lambda number: (self._begins[number], -number))  # a layer before its parts
+        return [self.calls[number].operation for number in later]
 
     def has_learned(self, call: Call) -> bool:
         earlier = self.calls[: self.calls.index(call) + 1]
