@@ -5,8 +5,11 @@ Axis legend: B images, H0 x W0 pixels, C channels.
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from tf_gradcam.image import load_image, overlay_heatmap, save_image
 from tf_gradcam.manifest import DONE, FAILED, Row
 from tf_gradcam.preprocessing import Preprocessing
 
+# Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
+_THREADS = min(8, os.cpu_count() or 1)
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as JPEG and OpenCV weigh
 # Where the model leaves the size free: the side that the family was trained at, 224 for others.
 _SIDES = {"inception_v3": 299, "inception_resnet_v2": 299, "xception": 299}
@@ -107,29 +112,50 @@ class BatchExplainer:
             One `Result` per path, in their order, when its files are written. An image that cannot be read, explained
             or written fails alone, and nothing of it is written in half.
         """
-        for start in range(0, len(paths), self._batch_size):
-            chosen = slice(start, start + self._batch_size)
-            yield from self._run_batch(paths[chosen], [directory / stem for stem in stems[chosen]])
+        batches = [slice(start, start + self._batch_size) for start in range(0, len(paths), self._batch_size)]
+        with ThreadPool(_THREADS) as pool:
+            # The next batch is read, and the one before is written, while the model runs.
+            reading = [[pool.apply_async(self._load, [path]) for path in paths[batch]] for batch in batches[:1]]
+            writing: deque[Any] = deque()
+            for number, batch in enumerate(batches):
+                reading += [
+                    [pool.apply_async(self._load, [path]) for path in paths[b]] for b in batches[number + 1 :][:1]
+                ]
+                current = reading.pop(0)
+                while writing and not all(image.ready() for image in current):
+                    yield writing.popleft().get()
+                images = [image.get() for image in current]
+                writing += self._explained(pool, paths[batch], [directory / stem for stem in stems[batch]], images)
+                while len(writing) > self._batch_size:
+                    yield writing.popleft().get()
+            yield from (result.get() for result in writing)
 
-    def _run_batch(self, paths: Sequence[Path], outputs: Sequence[Path]) -> Iterator[Result]:
-        images, errors = {}, {}
-        for path in paths:
-            try:
-                images[path] = self._image(load_image(path, self.size))
-            except (OSError, ValueError, MemoryError) as error:
-                errors[path] = str(error)
-        explanation = None
+    def _load(self, path: Path) -> np.ndarray | str:
+        """The image as the model wants it, or why there is none."""
+        try:
+            return self._image(load_image(path, self.size))
+        except (OSError, ValueError, MemoryError) as error:
+            return str(error)
+
+    def _explained(
+        self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[np.ndarray | str]
+    ) -> list[Any]:
+        """Run the model over a batch and have its results written: a promise of a `Result` for each image."""
+        images = [image for image in loaded if not isinstance(image, str)]
+        explanation, reason = None, ""
         if images:
             try:
-                explanation = self._explain(list(images.values()))
+                explanation = self._explain(images)
             except Exception as error:  # of TensorFlow, such as memory running out; the next batch may be smaller
-                errors |= dict.fromkeys(images, _reason(error))
-        places = {path: index for index, path in enumerate(images)}
-        for path, output in zip(paths, outputs, strict=True):
-            if path in errors or explanation is None:
-                yield _failure(path, errors[path])
+                reason = _reason(error)
+        places = iter(range(len(images)))
+        promised = []
+        for path, output, image in zip(paths, outputs, loaded, strict=True):
+            if isinstance(image, str) or explanation is None:
+                promised.append(pool.apply_async(_failure, [path, image if isinstance(image, str) else reason]))
             else:
-                yield self._finish(path, output, explanation, places[path])
+                promised.append(pool.apply_async(self._finish, [path, output, explanation, next(places)]))
+        return promised
 
     def _image(self, photo: np.ndarray) -> np.ndarray:
         """(H0, W0, C) float32 as the model wants it, from a photo of its size."""
