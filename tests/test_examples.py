@@ -28,4 +28,5 @@ def test_all_methods_draws_every_map(tmp_path: Path) -> None:
     committed = cv2.imread(str(EXAMPLES / "methods.png"))
     assert cv2.imread(str(path)).shape == committed.shape
     share = int(printed.split(":")[1].split("%")[0])
-    assert printed.startswith("glioma") and 50 < share <= 100  # on 3 % of the slice
+    assert printed.startswith("glioma")
+    assert 50 < share <= 100  # on 3 % of the slice
