@@ -51,10 +51,12 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "callbacks":  # a module, as keras.callbacks is one
+        return importlib.import_module("tf_gradcam.callbacks")
     if name not in _HOMES:
         raise AttributeError(f"module 'tf_gradcam' has no attribute {name!r}")
     return getattr(importlib.import_module(f"tf_gradcam.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return [*globals(), *_HOMES, "callbacks"]

@@ -5,56 +5,66 @@ Folding computes ahead what depends on weights alone: a batch normalisation beco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-_LARGEST_GRAPH = 2**31  # bytes that a serialised graph can have, by the format of protocol buffers
+from tf_gradcam.keraslayer import variables_read_as
+
+# A larger variable, such as the 411 MB of VGG16's fc1, is read at every call: there is nothing to fold it with, and
+# TensorFlow takes minutes to look at such a constant.
+LARGEST_CONSTANT = 32 * 2**20  # bytes
 # NumPy has no name for the first: its bytes are read as the second, in place.
 _BY_BYTES = {tf.bfloat16: tf.uint16}
 
 
-class FrozenFunction:
-    """A concrete function whose variables are constants of the values that they have now.
+class FrozenWeights:
+    """Variables that one compiled function reads as constants of the values that they had when it was traced.
 
-    Args:
-        concrete: what `tf.function(...).get_concrete_function()` returns.
-
-    Raises:
-        ValueError: weights of more than 2 GiB, which no graph can hold; weights that a loop is differentiated by.
-
-    Attributes:
-        watch: over the variables that it froze.
-        structured_outputs, inputs, graph: as those of a concrete function.
+    Those above `LARGEST_CONSTANT`, and those that are no Keras variables, stay variables and are never out of date.
     """
 
-    def __init__(self, concrete: Any):
-        size = sum(_byte_count(variable) for variable in concrete.graph.variables)
-        if size >= _LARGEST_GRAPH:
-            raise ValueError(
-                f"Expected weights of less than 2 GiB to freeze, received {size / 2**30:.1f} GiB: leave freeze=False."
-            )
-        # Before the values are copied: what changes in between is then seen.
-        self.watch = WeightWatch(concrete.graph.variables)
-        self.structured_outputs = concrete.structured_outputs
-        try:
-            self._frozen = convert_variables_to_constants_v2(concrete)
-        except (ValueError, NotImplementedError) as error:
-            raise ValueError(
-                "Expected weights that can become constants, received a graph that passes them into a loop "
-                f"(a recurrent layer behind the layer explained): leave freeze=False. TensorFlow says: {error}"
-            ) from error
-        self.inputs = self._frozen.inputs
-        self.graph = self._frozen.graph
+    def __init__(self) -> None:
+        self._graph: Any = None
+        self._constants: dict[int, Any] = {}
+        self._variables: list[Any] = []
+        self._watch = WeightWatch([])
 
-    def __call__(self, *tensors: Any) -> Any:
-        """As the function that was frozen."""
-        pairs = zip(tensors, self.inputs, strict=True)
-        results = self._frozen(*(tf.convert_to_tensor(tensor, spec.dtype) for tensor, spec in pairs))
-        return tf.nest.pack_sequence_as(self.structured_outputs, results, expand_composites=True)
+    @contextlib.contextmanager
+    def read_as_constants(self) -> Iterator[None]:
+        """To be entered while the function is traced."""
+        self._graph = tf.compat.v1.get_default_graph()
+        with variables_read_as(self._constant):
+            yield
+        self._graph = None
+        with tf.init_scope():
+            self._watch = WeightWatch(self._variables)
+        self._constants.clear()  # they are the graph's
+
+    def _constant(self, variable: Any) -> Any:
+        if id(variable) in self._constants:
+            return self._constants[id(variable)]
+        if _byte_count(variable) > LARGEST_CONSTANT:
+            return None
+        with tf.init_scope():
+            value = variable.numpy()
+        with self._graph.as_default():  # not in the body of a loop, where it could not be used outside
+            constant = tf.constant(value, variable.dtype)
+        self._variables.append(variable)
+        self._constants[id(variable)] = constant
+        return constant
+
+    def changed(self) -> str | None:
+        """The name of a frozen variable that is no longer what it was, None if all are."""
+        return self._watch.changed()
+
+    @property
+    def byte_count(self) -> int:
+        """Memory of the constants."""
+        return self._watch.byte_count
 
 
 class WeightWatch:

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from keras.src.models.functional import Functional
 
-from tf_gradcam.keraslayer import call_in_inference, declared_inputs, has_learned_weights
+from tf_gradcam.keraslayer import call_in_inference, declared_inputs, has_learned_weights, reading_scope
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Graph:
         Variables are read, never written: the states of stateful layers and added losses stay in the scope.
         `instead(step)` may give a function to be called in place of a step's operation.
         """
-        with keras.StatelessScope():
+        with reading_scope():
             for step in steps:
                 step.run(values, instead(step))
         return values

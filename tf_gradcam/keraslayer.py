@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import keras
+
+# What a variable is read as, while a pass with frozen weights is traced: a constant, or None for the variable itself.
+_AS_CONSTANT: ContextVar[Callable[[Any], Any] | None] = ContextVar("as_constant", default=None)
+
+
+@contextlib.contextmanager
+def variables_read_as(as_constant: Callable[[Any], Any]) -> Iterator[None]:
+    """Within, `reading_scope` reads variables through `as_constant(tf.Variable)`."""
+    token = _AS_CONSTANT.set(as_constant)
+    try:
+        yield
+    finally:
+        _AS_CONSTANT.reset(token)
+
+
+def reading_scope() -> keras.StatelessScope:
+    """A scope in which variables of Keras are read, never written."""
+    as_constant = _AS_CONSTANT.get()
+    return keras.StatelessScope() if as_constant is None else _ConstantScope(as_constant)
+
+
+class _ConstantScope(keras.StatelessScope):
+    def __init__(self, as_constant: Callable[[Any], Any]):
+        super().__init__()
+        self._as_constant = as_constant
+
+    def get_current_value(self, variable: Any) -> Any:
+        written = super().get_current_value(variable)
+        # Below `value`, which a scope of mixed precision would already have rounded.
+        return self._as_constant(variable._value) if written is None else written
 
 
 def call_in_inference(operation: Any, *args: Any, **kwargs: Any) -> Any:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tf_gradcam.graph import Graph, Step
 from tf_gradcam.head import open_head
+from tf_gradcam.keraslayer import reading_scope
 from tf_gradcam.split import SplitModel
 
 # A tail as a word, one letter a step: k keeps the values, r their order, p pools, d is linear, s squashes, ? the rest.
@@ -33,12 +34,14 @@ class LinearTail:
 
     def kernel(self) -> Any:
         """(C, K) float32, read from the layer's variables now."""
-        kernel = keras.ops.cast(keras.ops.convert_to_tensor(self._layer.kernel), "float32")
+        with reading_scope():
+            kernel = keras.ops.cast(keras.ops.convert_to_tensor(self._layer.kernel), "float32")
         return tf.reshape(kernel, kernel.shape[-2:])  # a 1x1 convolution's has further axes of one
 
     def bias(self) -> Any:
         """(K,) float32, or 0."""
-        return keras.ops.cast(self._layer.bias, "float32") if self._layer.use_bias else 0.0
+        with reading_scope():
+            return keras.ops.cast(self._layer.bias, "float32") if self._layer.use_bias else 0.0
 
 
 def linear_tail(split: SplitModel) -> LinearTail | None:

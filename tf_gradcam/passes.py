@@ -5,6 +5,7 @@ Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 p
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam.classes import TOP_CLASS, class_count, class_probabilities, class_scores
-from tf_gradcam.frozen import FrozenFunction
+from tf_gradcam.frozen import FrozenWeights
 from tf_gradcam.head import Head, open_head, probabilities
 from tf_gradcam.maps import all_finite, combine, normalise, peaks
 from tf_gradcam.rule import Rule, needs_of
@@ -46,7 +47,7 @@ class Pass:
     def __init__(self, target: Target | None, freeze: bool = False):
         self.target = target
         self._freeze = freeze
-        self._frozen: list[FrozenFunction] = []
+        self._frozen: list[FrozenWeights] = []
         self._compiled: Any = None
         self.trace_count = 0
         self.head_kind = "linear"
@@ -55,15 +56,17 @@ class Pass:
     def compile(self, function: Callable[..., Any], signature: Sequence[Any]) -> Any:
         """`function(*tensors)` as a graph with free batch size; traced now, so that its errors come now."""
 
+        frozen = FrozenWeights() if self._freeze else None
+
         def traced(*tensors: Any) -> Any:
             self.trace_count += 1
-            return function(*tensors)
+            with frozen.read_as_constants() if frozen else contextlib.nullcontext():
+                return function(*tensors)
 
         concrete = tf.function(traced, input_signature=list(signature), autograph=False).get_concrete_function()
-        if not self._freeze:
-            return concrete
-        self._frozen.append(FrozenFunction(concrete))
-        return self._frozen[-1]
+        if frozen:
+            self._frozen.append(frozen)
+        return concrete
 
     def check_weights(self) -> None:
         """Refuse to run with constants that are no longer the model's weights.
@@ -71,8 +74,8 @@ class Pass:
         Raises:
             ValueError: a weight changed since it was frozen; it is named.
         """
-        for function in self._frozen:
-            changed = function.watch.changed()
+        for frozen in self._frozen:
+            changed = frozen.changed()
             if changed is not None:
                 raise ValueError(
                     f"Expected the weights that were frozen, but '{changed}' has changed since: build a new Explainer, "
@@ -82,7 +85,7 @@ class Pass:
     @property
     def frozen_bytes(self) -> int:
         """Memory of the weights that were copied into constants."""
-        return sum(function.watch.byte_count for function in self._frozen)
+        return sum(frozen.byte_count for frozen in self._frozen)
 
     def explained(self, outputs: Any, indices: Any) -> dict[str, Any]:
         """Scores (B,) of the target and what else is told of the outputs, inside the graph being traced."""

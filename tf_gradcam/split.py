@@ -12,7 +12,7 @@ import tensorflow as tf
 from tf_gradcam.borrowed import BorrowedModel
 from tf_gradcam.graph import Call, Graph
 from tf_gradcam.inputs import ModelInputs
-from tf_gradcam.keraslayer import call_in_inference
+from tf_gradcam.keraslayer import call_in_inference, reading_scope
 from tf_gradcam.layers import FoundLayer, find_layer, is_head
 from tf_gradcam.names import unknown_name
 
@@ -123,7 +123,7 @@ def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[An
 
     def finish(tensors: Sequence[Any]) -> Any:
         result = tensors[0]
-        with keras.StatelessScope():
+        with reading_scope():
             for call in calls:
                 result = call_in_inference(call.operation, result)
         return result

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from tf_gradcam.graph import Call, Halves
-from tf_gradcam.keraslayer import call_in_inference, has_learned_weights, sublayers
+from tf_gradcam.keraslayer import call_in_inference, has_learned_weights, reading_scope, sublayers
 
 _ONE_AT_A_TIME = threading.RLock()  # a wrapped `call` belongs to the layer, which threads share
 
@@ -73,7 +73,7 @@ class WatchedModel:
     def forward(self, flat: Sequence[Any]) -> Any:
         """The model's outputs, of its inputs in flat order."""
         inputs = keras.tree.pack_sequence_as(self._structure, list(flat))
-        with keras.StatelessScope():
+        with reading_scope():
             return call_in_inference(self.model, inputs)
 
     def halves(self, call: Call) -> Halves:

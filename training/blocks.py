@@ -28,6 +28,7 @@ _NUMBERED = (
     r"(?:normal|reduction)_conv_\d+",  # NASNet
 )
 _BLOCK = re.compile("|".join(f"({pattern})" for pattern in _NUMBERED))
+_MOBILENET_STEM = re.compile("conv1(_bn|_relu)?")  # while conv1_conv and conv1_pad are of ResNet and DenseNet
 _TOP = re.compile(r"top_|post_|Conv_1|out_relu|conv_7b|head_")
 
 # Statistics of a batch normalisation follow the data within 10 batches in place of 100: fine-tuning has few of them,
@@ -47,7 +48,7 @@ def block_of(name: str, before: str) -> str:
     if _TOP.match(name):
         return TOP
     found = _BLOCK.search(name)
-    if found is None or (before == STEM and name == "conv1"):
+    if found is None or (before == STEM and _MOBILENET_STEM.fullmatch(name)):
         return before
     numbers = re.findall(r"\d+", found.group())
     kind = re.split(r"_(?:dw|pw|pad)|\d|_block", found.group())[0].rstrip("_")

@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 
-from training.backbone import build_backbone, find_backbone, load_trunk, scaled
+from training.backbone import build_backbone, copy_trunk, download, find_backbone, load_trunk, scaled
 
 _WITH_FC = {"VGG16", "VGG19"}  # their classifier is kept, for the published call of Grad-CAM
+_FC = ("fc1", "fc2")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -52,16 +53,19 @@ def build_classifier(
     keras.config.set_dtype_policy(precision)
     try:
         images = keras.Input((*image_size, 3), name="images", dtype="float32")
-        trunk = build_backbone(name, scaled(images, name), "imagenet" if weights == "imagenet" else None, arguments)
+        # Of EfficientNet the weights of ImageNet go with a layer more, so the network must be built with them.
+        downloaded = "imagenet" if weights == "imagenet" and name not in _WITH_FC else None
+        trunk = build_backbone(name, scaled(images, name), downloaded, arguments)
         hidden = _with_fc(trunk.output) if name in _WITH_FC else _pooled(trunk.output, dropout)
         outputs = keras.layers.Dense(class_count, activation="softmax", dtype="float32", name="dense")(hidden)
         model = keras.Model(images, outputs, name="classifier")
     finally:
         keras.config.set_dtype_policy(policy)
-    if weights == "imagenet" and name in _WITH_FC:
-        _download_fc(model, name)
+    also = _FC if name in _WITH_FC else ()
+    if weights == "imagenet" and also:
+        copy_trunk(model, download(name), name, also)
     elif weights not in ("imagenet", "none"):
-        load_trunk(model, Path(weights), name, arguments, also=("fc1", "fc2"))
+        load_trunk(model, Path(weights), name, arguments, also)
     return model
 
 
@@ -72,21 +76,6 @@ def _pooled(features: Any, dropout: float) -> Any:
 
 def _with_fc(features: Any) -> Any:
     hidden = keras.layers.Flatten(name="flatten")(features)
-    for name in ("fc1", "fc2"):
+    for name in _FC:
         hidden = keras.layers.Dense(4096, activation="relu", name=name)(hidden)
     return hidden
-
-
-def _download_fc(model: keras.Model, backbone: str) -> None:
-    """ImageNet's `fc1` and `fc2` too, where the image size gives them the shape that they were trained in."""
-    try:
-        source = getattr(keras.applications, backbone)(weights="imagenet")
-    except Exception as error:  # Keras raises a plain Exception where a download fails
-        raise ConnectionError(
-            f"The weights of {backbone} with its classifier could not be downloaded: {error}. Give a file by "
-            "--weights FILE (https://keras.io/api/applications/), or none."
-        ) from error
-    for name in ("fc1", "fc2"):
-        values = source.get_layer(name).get_weights()
-        if [value.shape for value in values] == [tuple(weight.shape) for weight in model.get_layer(name).weights]:
-            model.get_layer(name).set_weights(values)

@@ -9,17 +9,26 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from training.classifier import PRECISIONS
 from training.config import DataConfig, Stage, TrainingConfig
 from training.story import train
 from training.strategy import STRATEGIES
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space left, over the quota, over the limit of a file
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers wrong use in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"Error: {message}. --help lists the options.\n")
+
 
 def parser(description: str | None, data: DataConfig, training: TrainingConfig) -> argparse.ArgumentParser:
     """The options of a training, with its defaults."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., Any] = made.add_argument
     add("--data", required=True, help="folder with a folder per class, a .zip of one, its URL, or: phantom")
     add("--out", type=Path, required=True, help="folder of the run, new or empty")
@@ -71,13 +80,15 @@ def main(description: str | None, data: DataConfig, training: TrainingConfig, wo
         _check(data, training)
         train(data, training, options.out, options.resume)
     except KeyboardInterrupt:
-        print(f"Interrupted. Continue by the same command with --resume; '{options.out}' keeps the best model so far.")
-        return 130
-    except (FloatingPointError, RuntimeError) as error:
+        best = options.out / "best.keras"
+        kept = f"The best model so far is '{best}'" if best.exists() else "No epoch had ended yet"
+        return _fail(130, f"Interrupted. {kept}. Continue by the same command with --resume.")
+    except (FloatingPointError, MemoryError, RuntimeError) as error:
         return _fail(1, str(error))
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _fail(1, f"The disk is full: '{options.out}' keeps what was whole. Make room, then add --resume.")
+        if error.errno in _FULL:
+            kept = f"'{options.out}' keeps what was whole: make room, then add --resume"
+            return _fail(1, f"The disk is full ({error.strerror}). {kept}.")
         return _fail(2, str(error))
     except ValueError as error:
         return _fail(2, str(error))

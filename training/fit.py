@@ -88,6 +88,7 @@ def fit(
         f"{sum(parameters(model).values()):,} of {model.count_params():,} parameters",
         flush=True,
     )
+    room = state_bytes(model)
     trainer = _trainer(model, stage, training, len(feeds[0]), seed)
     own = [Journal(run, stage.name, model, class_names)] if is_chief else []
     _fit(
@@ -99,6 +100,9 @@ def fit(
         verbose=0,
         callbacks=[
             FiniteLoss(stage.name),
+            keras.callbacks.LambdaCallback(
+                on_train_begin=lambda logs: run.check_room(room), on_epoch_end=lambda epoch, logs: run.check_room(room)
+            ),
             *own,
             *callbacks,
             # Last, so that what an epoch leaves is written before it counts as done.
@@ -107,9 +111,16 @@ def fit(
             ),
         ],
     )
+    run.check_room(room)
     temporary = run.backup / f"_{done.name}"
     model.save_weights(temporary)
     temporary.replace(done)
+
+
+def state_bytes(model: keras.Model) -> int:
+    """What an epoch writes beside what is there: the model, and its state with Adam's two averages of each gradient."""
+    trained = sum(parameters(model).values())
+    return 2**20 + 4 * (2 * model.count_params() + 2 * trained)
 
 
 def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:
@@ -119,6 +130,10 @@ def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:
         raise
     except (ValueError, ArithmeticError) as error:
         raise RuntimeError(f"Keras stopped the training: {str(error)[:300]}") from error
+    except Exception as error:  # TensorFlow and JAX each have their own
+        if "RESOURCE_EXHAUSTED" not in str(error) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        raise MemoryError("The memory of the device is full. Lower --batch-size or --image-size.") from error
 
 
 def _trainer(model: keras.Model, stage: Stage, training: TrainingConfig, steps: int, seed: int) -> keras.Model:
@@ -127,9 +142,11 @@ def _trainer(model: keras.Model, stage: Stage, training: TrainingConfig, steps: 
     rate: Any = stage.learning_rate
     if stage.decay:
         rate = keras.optimizers.schedules.CosineDecay(rate, max(1, stage.epochs * steps))
-    optimizer = keras.optimizers.Adam(rate, weight_decay=training.weight_decay or None)
+    optimizer: Any = keras.optimizers.Adam(rate, weight_decay=training.weight_decay or None)
     if training.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if training.precision == "mixed_float16":  # by itself `compile` looks at the trainer, which is float32
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return trainer
 
@@ -161,7 +178,10 @@ class Journal(keras.callbacks.Callback):
         self._writer = _event_writer(run.path / "tensorboard")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._started = time.monotonic()
+        self._started = self._trained = time.monotonic()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._trained = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         number = epoch + 1
@@ -169,6 +189,7 @@ class Journal(keras.callbacks.Callback):
         before = [row for row in self._run.rows() if row["stage"] != self._stage or int(row["epoch"]) < number]
         row = {"stage": self._stage, "epoch": number, **{key: f"{logs[key]:.6g}" for key in _KEYS}}
         row["learning_rate"] = f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.4g}"
+        row["training_seconds"] = f"{self._trained - self._started:.1f}"
         row["seconds"] = f"{time.monotonic() - self._started:.1f}"
         if not self._run.best_model.exists() or _merit(row) > max(map(_merit, before), default=(-1.0, 0.0)):
             self._run.save_best(self._classifier, self._class_names)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import platform
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ import numpy as np
 from training.config import DataConfig, TrainingConfig
 from training.evaluate import write_whole
 
+PREPARED = {"phantom", "data"}  # what may be there before a run begins: images drawn or unpacked
 CLASS_NAMES = "class_names.json"  # also the member of best.keras that `tf-gradcam explain` reads
 
 
@@ -48,7 +51,7 @@ class Run:
         is_run = (path / "config.json").exists()
         if is_run and not resume:
             raise FileExistsError(f"'{path}' holds a run already. Continue it by --resume, or name another folder.")
-        if path.is_dir() and not is_run and any(path.iterdir()):
+        if path.is_dir() and not is_run and {item.name.strip(".") for item in path.iterdir()} - PREPARED:
             raise FileExistsError(f"'{path}' holds files that are no run. Name a new or empty folder by --out.")
         path.mkdir(parents=True, exist_ok=True)
         self.best_model = path / "best.keras"
@@ -56,26 +59,30 @@ class Run:
         self.backup = path / "backup"
         self.figures = path / "figures"
 
-    def write_config(self, data: DataConfig, training: TrainingConfig) -> None:
-        """Write what the run is told; a resumed run must be told the same.
+    def check_config(self, data: DataConfig, training: TrainingConfig) -> None:
+        """A resumed run must be told what it began with.
 
         Raises:
-            ValueError: a resumed run with other settings; they are named.
+            ValueError: other settings; they are named.
         """
-        told = json.loads(json.dumps({"data": asdict(data), "training": asdict(training)}))
         file = self.path / "config.json"
-        if file.exists():
-            before = json.loads(file.read_text(encoding="utf-8"))
-            changed = [
-                f"{part}.{key} {before[part].get(key)!r} -> {value!r}"
-                for part in told
-                for key, value in told[part].items()
-                if before[part].get(key) != value
-            ]
-            if changed:
-                raise ValueError(f"Expected the settings that '{self.path}' began with, received {', '.join(changed)}.")
+        if not file.exists():
             return
-        write_whole(file, _json({**told, "versions": versions(), "git": git_revision()}))
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [
+            f"{part}.{key} {before[part].get(key)!r} -> {value!r}"
+            for part, values in _told(data, training).items()
+            for key, value in values.items()
+            if before[part].get(key) != value
+        ]
+        if changed:
+            raise ValueError(f"Expected the settings that '{self.path}' began with, received {', '.join(changed)}.")
+
+    def write_config(self, data: DataConfig, training: TrainingConfig) -> None:
+        """Write what the run is told and what runs it; from here on the folder is that of a run."""
+        file = self.path / "config.json"
+        if not file.exists():
+            write_whole(file, _json({**_told(data, training), "versions": versions(), "git": git_revision()}))
 
     def write_class_names(self, names: Sequence[str]) -> None:
         write_whole(self.path / CLASS_NAMES, _json(list(names)))
@@ -91,6 +98,16 @@ class Run:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def check_room(self, size: int) -> None:
+        """Refuse to write what does not fit: HDF5 crashes the process after a write to a full disk.
+
+        Raises:
+            OSError: fewer than `size` bytes free, with the number of a full disk.
+        """
+        free = shutil.disk_usage(self.path).free
+        if free < size:
+            raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free", str(self.path))
+
     def rows(self) -> list[dict[str, str]]:
         """The epochs so far."""
         if not self.history.exists():
@@ -105,6 +122,11 @@ class Run:
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.history, text.getvalue().encode())
+
+
+def is_complete(path: Path) -> bool:
+    """Whether the run in a folder has come to its end: the state to resume from goes last."""
+    return (path / "metrics.json").exists() and not (path / "backup").exists()
 
 
 def versions() -> dict[str, str]:
@@ -131,6 +153,11 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return revision + ("+" if changed else "")
+
+
+def _told(data: DataConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
+    """As JSON gives it back."""
+    return json.loads(json.dumps({"data": asdict(data), "training": asdict(training)}))
 
 
 def _json(value: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from training.archive import fetch
+from training.blocks import unfreeze
 from training.classifier import build_classifier
 from training.config import DataConfig, TrainingConfig
 from training.duplicates import duplicate_groups
@@ -20,7 +22,7 @@ from training.fit import feed, fit
 from training.folder import Samples, read_folder
 from training.parts import Parts, counted, split, write_validation_samples
 from training.phantom import write_phantom
-from training.run import Run
+from training.run import Run, is_complete
 from training.selection import apart, first_classes, without
 from training.strategy import is_chief, strategy_scope, worker
 
@@ -45,12 +47,13 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
     scope = strategy_scope(training.strategy)
     run = Run(out if chief else out.with_name(f"{out.name}.{worker(training.strategy)}"), resume)
     keras.utils.set_random_seed(data.seed)
-    run.write_config(data, training)
+    run.check_config(data, training)
+    if is_complete(out):
+        print(f"'{out}' is complete, nothing is left to resume.", flush=True)
+        return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
     samples = _samples(data, run)
     parts = _parts(samples, data)
-    run.write_class_names(samples.class_names)
-    write_validation_samples(run.path / "validation_samples.csv", samples, parts)
     size = (data.image_size, data.image_size)
     feeds = tuple(
         feed(samples.take(part), size, data.batch_size, shuffle=shuffle, seed=data.seed)
@@ -66,6 +69,12 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
             dropout=training.dropout,
             precision=training.precision,
         )
+        for stage in training.stages:
+            unfreeze(model, stage.unfreeze)  # raises where there are fewer blocks
+        # Only now, so that a wrong option leaves no run behind.
+        run.write_config(data, training)
+        run.write_class_names(samples.class_names)
+        write_validation_samples(run.path / "validation_samples.csv", samples, parts)
         started = time.monotonic()
         for stage in training.stages:
             fit(model, stage, training, feeds, run, samples.class_names, data.seed, is_chief=chief)

@@ -1,0 +1,262 @@
+"""Callbacks of `model.fit`: what a model looks at while it learns.
+
+Axis legend: B images, K classes, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradcam.atomic import write_bytes
+from tf_gradcam.classes import class_indices
+from tf_gradcam.epochplot import Line, epoch_figure
+from tf_gradcam.explainer import Explainer
+from tf_gradcam.explanation import Explanation
+from tf_gradcam.fixedimages import FixedImages
+from tf_gradcam.methods import Rule, find_method
+from tf_gradcam.names import unknown_name
+from tf_gradcam.panels import GREY, RED
+
+_TAG = "gradcam"
+
+
+class GradCAMCallback(keras.callbacks.Callback):
+    """Overlays of the same few images before the first epoch and after each: where the evidence moves to.
+
+    `directory/epoch_0003.png` shows what the model rests on after its third epoch, `epoch_0000.png` before training.
+    The training is the same, bit for bit, as without it. What is wrong with the arguments is told before its first
+    step; a picture that fails later (a full disk) is told in one warning, and the training goes on. A second fit counts
+    its epochs from `initial_epoch`, as Keras does. Where several workers train, give it to the chief alone.
+
+    Args:
+        images: (B, H0, W0, 3) validation images as the model expects them, B at most 64; a list or dict for a model of
+            several inputs. They are copied, and explained as one batch.
+        directory: folder of the pictures, made where it does not exist. Pictures of the same epochs are replaced.
+        labels: true class of each image, indices or names; None where they are not known.
+        photos: B photos (H0, W0, 3) uint8 RGB to paint on, of any sizes; None where the images are RGB in 0..255.
+        class_names: names in class order, or {index: name}.
+        model: the classifier to explain, where it is inside the model that is trained: a model that shares its
+            weights, or the name of a layer that is one. Defaults to the model that is trained.
+        layer, method, classifier_layers, token_grid: as `Explainer`.
+        target: as of an explainer's call. Defaults to the true class where `labels` are given, so that the pictures of
+            all epochs explain the same, else to each image's top class; `[None] * B` is the top class in any case.
+        every: epochs between pictures, at least 1. Defaults to 1.
+        log_dir: folder for TensorBoard, to which the same pictures go in `log_dir/gradcam`, step 0 before training and
+            step n after epoch n; None for none. The `tensorboard` package is needed to look at them alone.
+
+    Attributes:
+        explanation: of the last picture, None before the first.
+        missing: the epochs whose picture failed in the last training.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: no images or too many, another number of photos or labels, an unknown name; when training begins:
+            images of another shape than the model's, what `Explainer` refuses.
+        OSError: a folder that cannot be written.
+
+    Example:
+        >>> model.fit(training, epochs=25, callbacks=[GradCAMCallback(images, "pictures", labels, class_names=names)])
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        directory: str | os.PathLike[str],
+        labels: Any = None,
+        *,
+        photos: Any = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        model: keras.Model | str | None = None,
+        layer: Any = None,
+        method: str | Rule = "gradcam",
+        target: Any = None,
+        classifier_layers: Sequence[Any] | None = None,
+        token_grid: Sequence[int] | None = None,
+        every: int = 1,
+        log_dir: str | os.PathLike[str] | None = None,
+    ):
+        super().__init__()
+        find_method(method)
+        self._shown = FixedImages(images, photos, labels, class_names)
+        known = self._shown.labels
+        self._target = target if target is not None or known is None else known.tolist()
+        self._is_asked = target is not None
+        if not callable(target):
+            class_indices(target, len(self._shown), self._shown.names)
+        self._inner = model
+        self._options = {
+            "layer": layer,
+            "method": method,
+            "classifier_layers": classifier_layers,
+            "token_grid": token_grid,
+            "class_names": class_names,
+        }
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ValueError(f"Expected every, the epochs from picture to picture, as 1 or more, received {every!r}.")
+        self._every = every
+        self.directory = _writable_folder("directory", directory)
+        self._log_folder = None if log_dir is None else _writable_folder("log_dir", log_dir, _TAG)
+        self.explanation: Explanation | None = None
+        self.missing: list[int] = []
+        self._explainer: Explainer | None = None
+        self._events: _Events | None = None
+        self._has_begun = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Build the explainer, and look at the images as the model would."""
+        self.missing, self._has_begun = [], False
+        model = self._classifier()
+        if self._explainer is None or not self._explainer.fits(model):
+            self._explainer = Explainer(model, **self._options)
+        self._explainer.split.inputs.flatten(self._shown.images)
+        if self._log_folder is not None:
+            self._events = _Events(self._log_folder)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Picture the model that training starts from; here, and not when training begins, a resumed one is loaded."""
+        if not self._has_begun:
+            self._draw(epoch)
+            self._has_begun = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Picture the model, come what may of it."""
+        number = epoch + 1
+        if number % self._every:
+            return
+        try:
+            self._draw(number)
+        except Exception as error:  # whatever it is, hours of training weigh more than a picture
+            self.missing.append(number)
+            if len(self.missing) == 1:
+                warnings.warn(
+                    f"GradCAMCallback has no picture of epoch {number}, and training goes on. {type(error).__name__}: "
+                    f"{str(error).rstrip('.')}. Later failures are noted in its `missing` alone.",
+                    stacklevel=2,
+                )
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the file for TensorBoard."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def _classifier(self) -> Any:
+        """The model to explain."""
+        inner = self._inner
+        if isinstance(inner, str):
+            named = {layer.name: layer for layer in self.model.layers}
+            if inner not in named:
+                raise ValueError(unknown_name("model", inner, named))
+            return named[inner]
+        if inner is None:
+            return self.model
+        if isinstance(inner, keras.Model) and inner is not self.model:
+            trained = {id(variable) for variable in self.model.variables}
+            if inner.variables and trained.isdisjoint(map(id, inner.variables)):
+                raise ValueError(
+                    f"Expected model= to be a part of the model that is trained, received '{inner.name}', which shares "
+                    f"no weight with '{self.model.name}': its pictures would not follow the training. Pass the very "
+                    "object that is inside, no copy."
+                )
+        return inner
+
+    def _draw(self, number: int) -> None:
+        """Explain, and write the picture of the model after `number` epochs."""
+        assert self._explainer is not None
+        self.explanation = explanation = self._explainer(self._shown.images, self._target)
+        title = (self._when(number), f"{explanation.method} at {explanation.layer_name}, for {self._what(explanation)}")
+        captions = [self._caption(explanation, index) for index in range(len(explanation))]
+        figure = epoch_figure(title, explanation, self._shown.photos, captions)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi="figure")
+        figure.clear()  # frees its pixels now: its parts refer to each other, and wait for the garbage collector
+        try:
+            write_bytes(self.directory / f"epoch_{number:04d}.png", stream.getvalue())
+        finally:
+            if self._events is not None:
+                self._events.write(stream.getvalue(), number)
+
+    def _when(self, number: int) -> str:
+        return f"After epoch {number} of {self.params['epochs']}" if number else "Before training"
+
+    def _what(self, explanation: Explanation) -> str:
+        """What is explained, in words."""
+        if not self._is_asked:
+            return "the predicted class" if self._shown.labels is None else "the true class"
+        labels = set(explanation.labels)
+        return labels.pop() if len(labels) == 1 else "the classes given"
+
+    def _caption(self, explanation: Explanation, index: int) -> list[Line]:
+        """What is predicted, what is true, what is explained where it is neither by request."""
+        told, labels = explanation.probabilities, self._shown.labels
+        values = told[index] if told is not None and told.ndim == 2 else None
+        if values is not None:
+            best = int(values.argmax())
+            is_wrong = labels is not None and best != labels[index]
+            lines = [(f"predicted {self._told(best, values)}", RED if is_wrong else "black")]
+        else:
+            output = explanation.outputs[index].ravel()
+            lines = [(f"output {output[0]:.4g}" if output.size == 1 else "outputs that are no classes", "black")]
+        if labels is not None:
+            lines.append((f"true {self._told(int(labels[index]), values)}", GREY))
+        if self._is_asked:
+            lines.append((f"explained {explanation.labels[index]}, score {explanation.scores[index]:.4g}", GREY))
+        return lines
+
+    def _told(self, label: int, probabilities: np.ndarray | None) -> str:
+        """A class by its name, and how probable it is."""
+        name = self._shown.names.label(label)
+        if probabilities is None:
+            return name
+        if label >= len(probabilities):
+            raise ValueError(
+                f"Expected labels below {len(probabilities)}, the number of classes of the model, received {label}."
+            )
+        return f"{name}, {probabilities[label]:.1%}"
+
+
+class _Events:
+    """Pictures in TensorBoard's file format, which TensorFlow writes by itself."""
+
+    def __init__(self, folder: Path):
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
+        )
+
+    def write(self, png: bytes, step: int) -> None:
+        """One picture, on the disk when this returns."""
+        sides = [str(int.from_bytes(png[start : start + 4], "big")).encode() for start in (16, 20)]  # width, height
+        # `record_if`: keras.callbacks.TensorBoard may have set another one, which counts batches.
+        with self._writer.as_default(), tf.summary.record_if(True):
+            tf.summary.write(_TAG, tf.constant([*sides, png]), step, self._metadata)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _writable_folder(name: str, folder: Any, *inside: str) -> Path:
+    """The folder, made; that it can be written is tried, since rights alone do not tell."""
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"Expected {name} as the path of a folder, received {type(folder).__name__}.")
+    path = Path(os.fsdecode(folder), *inside)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"Expected {name} as a folder that can be written, received '{path}': {error.strerror}. Choose another."
+        ) from error
+    return path
