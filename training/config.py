@@ -57,7 +57,8 @@ class TrainingConfig:
     weight_decay is decoupled (Loshchilov & Hutter 2019): each step takes `learning_rate * weight_decay` of a kernel
     off, beside the step of Adam. As an L2 term in the loss, Adam would divide it by the size of the gradients, so that
     the weights with the largest gradients would be held least, and mixed precision would scale it with the loss.
-    Biases and batch normalisation are left alone.
+    Biases and batch normalisation are left alone. At a rate of 1e-4 and a decay of 5e-4 that is 5e-8 of a kernel a
+    step: next to nothing.
     """
 
     backbone: str
