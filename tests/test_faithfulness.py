@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from tf_gradcam.faithfulness import deletion_auc, exchange_path, insertion_auc
+from tf_gradcam.faithfulness import area, deletion_auc, deletion_path, exchange_path, insertion_auc, insertion_path
 
 ONES = np.ones((2, 2, 3), np.float32)
 
@@ -56,3 +58,24 @@ def test_bad_arguments_are_refused() -> None:
         deletion_auc(lambda images: images[:, 0, 0, 0], ONES, np.ones((2, 2)), 0)
     with pytest.raises(ValueError, match="one height and width"):
         insertion_auc(lambda images: images[:, 0, 0, 0], ONES, np.ones((3, 2)))
+
+
+def test_paths_begin_and_end_where_they_say() -> None:
+    """Deletion from the image to its mean colour; insertion from something blurred to the image."""
+    image, heatmap = np.random.default_rng(1).random((6, 10, 3), np.float32), np.random.default_rng(2).random((6, 10))
+    deletion, insertion = deletion_path(image, heatmap, 4), insertion_path(image, heatmap, 4)
+    np.testing.assert_array_equal(deletion[0], image)
+    np.testing.assert_allclose(deletion[-1], np.broadcast_to(image.mean(axis=(0, 1)), image.shape), rtol=1e-6)
+    np.testing.assert_array_equal(insertion[-1], image)
+    assert (insertion[0].std(axis=(0, 1)) < 0.2 * image.std(axis=(0, 1))).all()
+
+
+def test_images_of_one_channel_keep_it() -> None:
+    image, heatmap = np.random.default_rng(1).random((6, 10, 1), np.float32), np.random.default_rng(2).random((6, 10))
+    assert insertion_path(image, heatmap, 4).shape == deletion_path(image, heatmap, 4).shape == (5, 6, 10, 1)
+
+
+def test_area_is_the_sum_of_its_trapezoids() -> None:
+    curve = np.random.default_rng(3).random(8)
+    expected = sum((left + right) / 2 / 7 for left, right in itertools.pairwise(curve))
+    np.testing.assert_allclose(area(curve), expected, rtol=1e-12)

@@ -29,6 +29,8 @@ _CLOSED_FORMS: dict[Rule, Callable[[Any, Any], Any]] = {
     cam: lambda kernel, cells: kernel,
 }
 
+_FINITE = tf.TensorSpec((None,), tf.bool)
+
 
 class ClassPass(SplitPass):
     """One run of the extractor, then the maps of any classes.
@@ -59,34 +61,41 @@ class ClassPass(SplitPass):
         self._extract = self.compile(self._cut, split.inputs.specs)
         cut = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._extract.structured_outputs["cut"]]
         self._finish = self.compile(self._outputs, cut)
-        indices = tf.TensorSpec((None, None) if self.is_closed_form else (None,), tf.int32)
-        function, inputs = (self._product, cut[:1]) if self.is_closed_form else (self._one_class, cut)
-        self._maps = self.compile(function, [*inputs, indices])
+        if self.is_closed_form:
+            self._maps = self.compile(self._product, [cut[0], tf.TensorSpec((None, None), tf.int32), _FINITE])
+            # Classes that are the same for all images need no score before their maps: all is one graph.
+            self._whole = self.compile(self._at_once, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
+        else:
+            self._maps = self.compile(self._one_class, [*cut, tf.TensorSpec((None,), tf.int32)])
 
     def of_classes(self, arrays: Sequence[Any], classes: np.ndarray | None, top: int | None) -> dict[str, np.ndarray]:
         """Maps and scores of the classes (K,) of every image, of the `top` best of each, or of all."""
+        if top is None and classes is None:
+            assert self.class_count is not None
+            classes = np.arange(self.class_count)
+        if self.is_closed_form and classes is not None:
+            results = {
+                name: value.numpy() for name, value in self._whole(*arrays, tf.constant(classes, tf.int32)).items()
+            }
+            return self._with_scores(results, np.asarray(classes)[None])
         entered = self._extract(*arrays)
         results = {name: value.numpy() for name, value in self._finish(*entered["cut"]).items()}
-        outputs = results["outputs"]
-        is_one_unit = self.class_count == 2 and outputs.shape[1] == 1
-        scores = np.concatenate([-outputs, outputs], axis=1) if is_one_unit else outputs
-        if top is None:
-            wanted = (np.arange(scores.shape[1]) if classes is None else classes)[None]
-        else:
-            wanted = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-        chosen = np.broadcast_to(wanted, (len(scores), wanted.shape[1])).astype(np.int32)
+        results["finite_images"] = entered["finite_images"].numpy()
+        wanted = _best(self._scores(results["outputs"]), top) if top else np.asarray(classes)[None]
         make = self._multiplied if self.is_closed_form else self._looped
-        raw, gradient_peaks = make(entered["cut"], chosen if top else wanted.astype(np.int32), len(scores))
-        one_map_each = tf.reshape(raw, [-1, *raw.shape[2:]])
-        readable = np.repeat(entered["finite_images"].numpy(), raw.shape[1])
-        return results | {
-            "raw": raw,
-            "heatmaps": normalise(one_map_each, readable).numpy().reshape(raw.shape),
-            "gradient_peaks": gradient_peaks,
-            "scores": np.take_along_axis(scores, chosen, axis=1),
-            "class_indices": chosen,
-            "finite_images": entered["finite_images"].numpy(),
-        }
+        return self._with_scores(results | make(entered, wanted.astype(np.int32)), wanted)
+
+    def _scores(self, outputs: np.ndarray) -> np.ndarray:
+        """(B, K) of all classes: one unit is two."""
+        is_one_unit = self.class_count == 2 and outputs.shape[1] == 1
+        return np.concatenate([-outputs, outputs], axis=1) if is_one_unit else outputs
+
+    def _with_scores(self, results: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, np.ndarray]:
+        scores = self._scores(results["outputs"])
+        chosen = np.broadcast_to(wanted, (len(scores), wanted.shape[1])).astype(np.int32)
+        peaks = np.broadcast_to(results["gradient_peaks"], chosen.shape)
+        found = {"gradient_peaks": peaks, "scores": np.take_along_axis(scores, chosen, axis=1)}
+        return results | found | {"class_indices": chosen}
 
     def _cut(self, *inputs: Any) -> dict[str, Any]:
         return {
@@ -98,38 +107,64 @@ class ClassPass(SplitPass):
         seen = self.explained(self.split.finish(list(cut)), tf.zeros(tf.shape(cut[0])[:1], tf.int32))
         return {name: seen[name] for name in ("outputs", "probabilities") if seen[name] is not None}
 
-    def _multiplied(self, cut: list[Any], wanted: np.ndarray, image_count: int) -> tuple[np.ndarray, np.ndarray]:
-        raw, gradient_peaks = (tensor.numpy() for tensor in self._maps(cut[0], wanted))
-        return raw, np.broadcast_to(gradient_peaks, (image_count, wanted.shape[1]))
+    def _at_once(self, *tensors: Any) -> dict[str, Any]:
+        """All of it, for images and the classes (K,)."""
+        entered = self._cut(*tensors[:-1])
+        made = self._product(entered["cut"][0], tensors[-1][None], entered["finite_images"])
+        return {**self._outputs(*entered["cut"]), **made, "finite_images": entered["finite_images"]}
 
-    def _product(self, activations: Any, wanted: Any) -> tuple[Any, Any]:
+    def _multiplied(self, entered: dict[str, Any], wanted: np.ndarray) -> dict[str, np.ndarray]:
+        made = self._maps(entered["cut"][0], tf.constant(wanted), entered["finite_images"])
+        return {name: tensor.numpy() for name, tensor in made.items()}
+
+    def _product(self, activations: Any, wanted: Any, finite_images: Any) -> dict[str, Any]:
         """Maps (B, K, H, W) of the classes (B, K), or (1, K) for all images, and the gradients' peaks."""
         assert self._linear is not None
         assert self._form is not None
         activations = tf.cast(activations, tf.float32)
         shape = tf.shape(activations)
         flat = tf.reshape(activations, [shape[0], -1, shape[-1]])
-        kernel = tf.transpose(self._linear.kernel())
-        if kernel.shape[0] == 1 and self.class_count == 2:
-            kernel = tf.concat([-kernel, kernel], axis=0)
+        kernel = self._linear.kernel()
+        if kernel.shape[1] == 1 and self.class_count == 2:
+            kernel = tf.concat([-kernel, kernel], axis=1)
         cell_count = tf.cast(tf.shape(flat)[1], tf.float32)
-        weights = tf.gather(self._form(kernel, cell_count), wanted)
-        raw = tf.linalg.matmul(weights, flat, transpose_b=True)
-        peaks_of_classes = tf.reduce_max(tf.abs(kernel), axis=1) / cell_count
-        return tf.reshape(raw, tf.concat([tf.shape(raw)[:2], shape[1:-1]], axis=0)), tf.gather(peaks_of_classes, wanted)
+        # Columns, (C, B or 1, K), to (B or 1, C, K): a kernel of a thousand classes is not turned around for that.
+        weights = tf.transpose(tf.gather(self._form(kernel, cell_count), wanted, axis=1), [1, 0, 2])
+        raw = tf.transpose(tf.linalg.matmul(flat, weights), [0, 2, 1])
+        peaks = tf.reduce_max(tf.abs(kernel), axis=0) / cell_count
+        maps = tf.reshape(raw, tf.concat([[-1], shape[1:-1]], axis=0))
+        heatmaps = normalise(maps, tf.repeat(finite_images, tf.shape(wanted)[1]))
+        size = tf.concat([tf.shape(raw)[:2], shape[1:-1]], axis=0)
+        return {
+            "raw": tf.reshape(raw, size),
+            "heatmaps": tf.reshape(heatmaps, size),
+            "gradient_peaks": tf.gather(peaks, wanted),
+        }
 
-    def _looped(self, cut: list[Any], wanted: np.ndarray, image_count: int) -> tuple[np.ndarray, np.ndarray]:
-        columns = np.broadcast_to(wanted, (image_count, wanted.shape[1])).T
+    def _looped(self, entered: dict[str, Any], wanted: np.ndarray) -> dict[str, np.ndarray]:
+        finite = entered["finite_images"].numpy()
+        columns = np.broadcast_to(wanted, (len(finite), wanted.shape[1])).T
         once = self.needs == "activations"  # such a map is the same for every class
-        made = [[tensor.numpy() for tensor in self._maps(*cut, column)] for column in columns[: 1 if once else None]]
-        raw, gradient_peaks = (np.stack(arrays, axis=1) for arrays in zip(*made, strict=True))
+        made = [
+            [tensor.numpy() for tensor in self._maps(*entered["cut"], column)]
+            for column in columns[: 1 if once else None]
+        ]
+        raw, peaks = (np.stack(arrays, axis=1) for arrays in zip(*made, strict=True))
         repeats = len(columns) if once else 1
-        return raw.repeat(repeats, axis=1), gradient_peaks.repeat(repeats, axis=1)
+        raw, peaks = raw.repeat(repeats, axis=1), peaks.repeat(repeats, axis=1)
+        one_map_each = raw.reshape(-1, *raw.shape[2:])
+        heatmaps = normalise(tf.constant(one_map_each), np.repeat(finite, raw.shape[1])).numpy().reshape(raw.shape)
+        return {"raw": raw, "heatmaps": heatmaps, "gradient_peaks": peaks}
 
     def _one_class(self, *tensors: Any) -> tuple[Any, Any]:
         """Map (B, H, W) of one class of each image, and the gradients' peak."""
         results = self.mapped(list(tensors[:-1]), tensors[-1])
         return results["raw"], results["gradient_peaks"]
+
+
+def _best(scores: np.ndarray, top: int) -> np.ndarray:
+    """(B, top) each image's best classes, best first."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :top]
 
 
 def _check_rule(rule: Rule) -> None:

@@ -1,7 +1,7 @@
 """How much of the score the hot pixels carry: insertion and deletion. NumPy and OpenCV only.
 
-Axis legend: H0 x W0 pixels, S steps. `predict` takes images (N, H0, W0, 3) in model range and gives the probability of
-the explained class, (N,).
+Axis legend: H0 x W0 pixels, C channels, S steps. `predict` takes images (N, H0, W0, C) in model range and gives the
+probability of the explained class, (N,).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def deletion_auc(predict: Predict, image: np.ndarray, heatmap: np.ndarray, num_s
     """Area under the score curve as the hottest pixels are erased; lower is better.
 
     Args:
-        predict: images (N, H0, W0, 3) -> probabilities (N,).
-        image: (H0, W0, 3) float32, model range.
+        predict: images (N, H0, W0, C) -> probabilities (N,).
+        image: (H0, W0, C) float32, model range.
         heatmap: (H0, W0); only its order matters, equal pixels go in reading order.
         num_steps: number of equal parts, at least 1. Defaults to 20.
 
@@ -36,8 +36,7 @@ def deletion_auc(predict: Predict, image: np.ndarray, heatmap: np.ndarray, num_s
     Source: Petsiuk et al. 2018 (RISE), https://arxiv.org/abs/1806.07421. Deviation: an erased pixel gets the image's
     own mean colour, not a fixed one.
     """
-    erased = np.broadcast_to(image.mean(axis=(0, 1)), image.shape)
-    return _area(predict(exchange_path(image, erased, heatmap, num_steps)))
+    return area(predict(deletion_path(image, heatmap, num_steps)))
 
 
 def insertion_auc(predict: Predict, image: np.ndarray, heatmap: np.ndarray, num_steps: int = 20) -> float:
@@ -47,20 +46,30 @@ def insertion_auc(predict: Predict, image: np.ndarray, heatmap: np.ndarray, num_
 
     Source: Petsiuk et al. 2018 (RISE), https://arxiv.org/abs/1806.07421. Deviation: a blur of 31 pixels, sigma 10.
     """
-    blurred = opencv().GaussianBlur(image, (_BLUR, _BLUR), _SIGMA)
-    return _area(predict(exchange_path(blurred, image, heatmap, num_steps)))
+    return area(predict(insertion_path(image, heatmap, num_steps)))
+
+
+def deletion_path(image: np.ndarray, heatmap: np.ndarray, num_steps: int) -> np.ndarray:
+    """The images of `deletion_auc`, (S + 1, H0, W0, C): from the image to its mean colour."""
+    return exchange_path(image, np.broadcast_to(image.mean(axis=(0, 1)), image.shape), heatmap, num_steps)
+
+
+def insertion_path(image: np.ndarray, heatmap: np.ndarray, num_steps: int) -> np.ndarray:
+    """The images of `insertion_auc`, (S + 1, H0, W0, C): from the blurred image to the image."""
+    blurred = opencv().GaussianBlur(image, (_BLUR, _BLUR), _SIGMA).reshape(image.shape)  # which lost an axis of one
+    return exchange_path(blurred, image, heatmap, num_steps)
 
 
 def exchange_path(start: np.ndarray, end: np.ndarray, heatmap: np.ndarray, num_steps: int) -> np.ndarray:
     """Images from `start` to `end`, the pixels exchanged part by part from the hottest to the coldest.
 
     Args:
-        start, end: (H0, W0, 3) float32.
+        start, end: (H0, W0, C) float32.
         heatmap: (H0, W0).
         num_steps: S, at least 1.
 
     Returns:
-        (S + 1, H0, W0, 3) float32; the first is `start`, the last `end`.
+        (S + 1, H0, W0, C) float32; the first is `start`, the last `end`.
 
     Raises:
         ValueError: sizes that differ, `num_steps < 1`.
@@ -79,6 +88,7 @@ def exchange_path(start: np.ndarray, end: np.ndarray, heatmap: np.ndarray, num_s
     return np.where(exchanged[..., None], end, start).astype(np.float32)
 
 
-def _area(probabilities: np.ndarray) -> float:
+def area(probabilities: np.ndarray) -> float:
+    """Area under a curve of (S + 1,) probabilities over a path of length 1, by the trapezoidal rule."""
     values = np.asarray(probabilities, np.float64)
     return float((values[:-1] + values[1:]).mean() / 2)
