@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from redblue import RED_PROBABILITY, RED_SCORE, red_blue_heatmap, red_blue_model
 
 import tf_gradcam
 from tf_gradcam.cli import main
+from tf_gradcam.explainer import Explainer
 from tf_gradcam.manifest import COLUMNS
 from tf_gradcam.methods import METHODS
 from tf_gradcam.preprocessing import MODES
@@ -397,6 +399,7 @@ def test_help_and_wrong_use_import_neither_tensorflow_nor_numpy():
 import sys
 import tf_gradcam
 from tf_gradcam.cli import main
+from tf_gradcam.explainer import Explainer
 for arguments in (["--help"], ["explain", "--help"], ["--version"], ["explain"], ["nonsense"], []):
     try:
         main(arguments)
@@ -477,3 +480,22 @@ def test_real_network_sees_the_afghan_hound(folder):
     assert heatmap.shape == (7, 7)
     row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
     assert row < 3.5 < column
+
+
+@pytest.mark.parametrize(("count", "is_frozen"), [(3, True), (2, False)])
+def test_weights_are_constants_where_many_images_share_them(folder, model_file, monkeypatch, count, is_frozen):
+    asked = []
+
+    class Watched(Explainer):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            asked.append(options["freeze"])
+
+    monkeypatch.setattr("tf_gradcam.explainer.Explainer", Watched)
+    monkeypatch.setattr("tf_gradcam.cli._MANY", 3)
+    for number in range(count):
+        shutil.copy("photo.png", f"{number}.png")
+    result = explain(*(f"{number}.png" for number in range(count)), model=model_file)
+    assert result.exit_code == 0
+    assert asked == [is_frozen]
+    np.testing.assert_allclose(np.load("maps/0.heatmap.npy"), red_blue_heatmap(), atol=1e-6)

@@ -198,14 +198,21 @@ def count_explainers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return made
 
 
-def test_fifty_calls_share_one_explainer_and_one_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thousand_calls_share_one_explainer_and_one_trace_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects are counted after the tenth and after the last call: what a call leaves would be there 990 times."""
     made = count_explainers(monkeypatch)
     model = parity_model()
-    for number in range(50):
+    counts = []
+    for number in range(1000):
         index = (None, number % CLASSES, np.int64(number % CLASSES), tf.constant(number % CLASSES))[number % 4]
-        make_gradcam_heatmap(photos(1, seed=number), model, "conv3", pred_index=index)
+        make_gradcam_heatmap(photos(1, seed=number % 7), model, "conv3", pred_index=index)
+        if number in (9, 999):
+            del index
+            gc.collect()
+            counts.append(len(gc.get_objects()))
     assert len(made) == 1
     assert made[0]().trace_count == 1
+    assert counts[1] - counts[0] < 100
 
 
 def test_other_arguments_have_an_explainer_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

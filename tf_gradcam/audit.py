@@ -90,7 +90,7 @@ def audit(
         OSError: `out` cannot be written.
     """
     if engine not in ENGINES:
-        raise ValueError(unknown_name("engine", engine, ENGINES))
+        raise ValueError(unknown_name("engine", engine, list(ENGINES)))
     for package in ("sklearn", "jinja2", "scipy"):  # before an hour's work, not behind it
         require(package, extra="audit")
     tell: Progress = progress or (lambda stage, done, total: None)
@@ -140,7 +140,9 @@ def _source(data: Any, mapper: AuditMapper, engine: str) -> Samples | DatasetSou
         return find_samples(data, names)
     source = DatasetSource(data, names)
     if engine == "ray":
-        raise ValueError("Expected engine='local' for a tf.data.Dataset: Ray's workers read files. Give a folder or CSV.")
+        raise ValueError(
+            "Expected engine='local' for a tf.data.Dataset: Ray's workers read files. Give a folder or CSV."
+        )
     return source
 
 
@@ -201,9 +203,7 @@ def _inside(regions: Regions | None, size: tuple[int, int]) -> Callable[[Sequenc
         return None
 
     def inside(rows: Sequence[int]) -> np.ndarray:
-        return np.stack(
-            [regions.region(row, size) > 0 if regions.known[row] else np.ones(size, bool) for row in rows]
-        )
+        return np.stack([regions.region(row, size) > 0 if regions.known[row] else np.ones(size, bool) for row in rows])
 
     return inside
 

@@ -21,13 +21,11 @@ from tf_gradcam.explanation import Explanation
 from tf_gradcam.filelist import HEATMAP_SUFFIX, OVERLAY_SUFFIX
 from tf_gradcam.image import load_image, overlay_heatmap, save_image
 from tf_gradcam.manifest import DONE, FAILED, Row
+from tf_gradcam.modelimages import ModelImages, model_failure
 from tf_gradcam.preprocessing import Preprocessing
 
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as JPEG and OpenCV weigh
-# Where the model leaves the size free: the side that the family was trained at, 224 for others.
-_SIDES = {"inception_v3": 299, "inception_resnet_v2": 299, "xception": 299}
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,12 @@ class BatchExplainer:
         batch_size: int = 8,
     ):
         self._explainer = explainer
-        self._preprocessing = preprocessing
         self._target = target
         self._alpha = alpha
         self._colormap = colormap
         self._batch_size = batch_size
-        self._channels = _check_inputs(explainer)
-        self.size = _image_size(explainer, preprocessing, size)
+        self._images = ModelImages(explainer.split.inputs, preprocessing, size)
+        self.size = self._images.size
         self.class_count = self._try_out()
 
     def _try_out(self) -> int | None:
@@ -97,7 +94,7 @@ class BatchExplainer:
         """
         black = np.zeros((*self.size, 3), np.uint8)
         overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
-        probabilities = self._explain([self._image(black)]).probabilities
+        probabilities = self._explain([self._images.of_photos(black)]).probabilities
         return None if probabilities is None or probabilities.ndim != 2 else probabilities.shape[1]
 
     def run(self, paths: Sequence[Path], stems: Sequence[str], directory: Path) -> Iterator[Result]:
@@ -133,7 +130,7 @@ class BatchExplainer:
     def _load(self, path: Path) -> np.ndarray | str:
         """The image as the model wants it, or why there is none."""
         try:
-            return self._image(load_image(path, self.size))
+            return self._images.of_photos(load_image(path, self.size))
         except (OSError, ValueError, MemoryError) as error:
             return str(error)
 
@@ -147,7 +144,7 @@ class BatchExplainer:
             try:
                 explanation = self._explain(images)
             except Exception as error:  # of TensorFlow, such as memory running out; the next batch may be smaller
-                reason = _reason(error)
+                reason = model_failure(error)
         places = iter(range(len(images)))
         promised = []
         for path, output, image in zip(paths, outputs, loaded, strict=True):
@@ -156,12 +153,6 @@ class BatchExplainer:
             else:
                 promised.append(pool.apply_async(self._finish, [path, output, explanation, next(places)]))
         return promised
-
-    def _image(self, photo: np.ndarray) -> np.ndarray:
-        """(H0, W0, C) float32 as the model wants it, from a photo of its size."""
-        if self._channels == 1:
-            photo = (photo.astype(np.float32) @ _GREY)[..., None]
-        return self._preprocessing(photo)
 
     def _explain(self, images: Sequence[np.ndarray]) -> Explanation:
         return self._explainer(np.stack(images), self._target)
@@ -190,41 +181,3 @@ class BatchExplainer:
 
 def _failure(path: Path, error: str) -> Result:
     return Result(Row(str(path), FAILED, error=" ".join(error.split())), [], None)
-
-
-def _reason(error: Exception) -> str:
-    """What an error of the model says, without the trace and the list of nodes that TensorFlow puts around it."""
-    if type(error).__name__ == "ResourceExhaustedError":
-        return "The memory is too small for a batch of this size. Lower --batch-size, or use a smaller model."
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith("[[")]
-    return f"The model fails: {type(error).__name__}: {lines[-1][:300] if lines else ''}"
-
-
-def _check_inputs(explainer: Explainer) -> int:
-    """The number of channels that the model takes."""
-    inputs = explainer.split.inputs
-    if len(inputs.names) != 1:
-        raise ValueError(
-            f"Expected a model of one input, received one of {len(inputs.names)} ({', '.join(inputs.names)}). Explain "
-            "it in Python: Explainer(model)([images, ...])."
-        )
-    shape = inputs.image_shape
-    if len(shape) != 4 or shape[-1] not in (1, 3, None):
-        raise ValueError(
-            f"Expected a model of images (B, height, width, 1 or 3), received one that takes {shape}. Explain it in "
-            "Python: Explainer(model)(images)."
-        )
-    return shape[-1] or 3
-
-
-def _image_size(explainer: Explainer, preprocessing: Preprocessing, size: tuple[int, int] | None) -> tuple[int, int]:
-    """(height, width) of the images: what the model fixes, else what was asked for, else what suits its family."""
-    height, width = explainer.split.inputs.image_shape[1:3]
-    side = _SIDES.get(preprocessing.architecture or "", 224)
-    wanted = size or (height or side, width or side)
-    if height not in (None, wanted[0]) or width not in (None, wanted[1]):
-        raise ValueError(
-            f"Expected images of the model's own size {height} x {width}, received {wanted[0]} x {wanted[1]}. "
-            "Leave the size out."
-        )
-    return wanted

@@ -1,4 +1,4 @@
-"""The command line: `tf-gradcam explain | layers | methods | demo`.
+"""The command line: `tf-gradcam explain | layers | methods | demo | audit`.
 
 TensorFlow, OpenCV and NumPy are imported inside the commands, so that help and wrong use answer at once.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import tf_gradcam
+from tf_gradcam.auditcommand import audit
 from tf_gradcam.console import (
     SOME_FAILED,
     OneLineGroup,
@@ -25,6 +26,8 @@ from tf_gradcam.console import (
 if TYPE_CHECKING:
     from tf_gradcam.batch import BatchExplainer, Result
 
+# Images from which on constant weights pay: they make each faster, and the first one wait for seconds.
+_MANY = 64
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -32,6 +35,9 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.version_option(tf_gradcam.__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Heatmaps that show what the predictions of a Keras model rest on."""
+
+
+main.add_command(audit)
 
 
 def _weights_options(command: Any) -> Any:
@@ -109,7 +115,7 @@ def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     stems = output_stems(paths)
     check_outputs(paths, stems, out)
     with prepared_folder(out), warnings_told():
-        explainer = _batch_explainer(**options)
+        explainer = _batch_explainer(freeze=len(paths) >= _MANY, **options)
         return _explain_all(explainer, paths, stems, out)
 
 
@@ -124,6 +130,7 @@ def _batch_explainer(
     preprocess: str,
     size: int | None,
     align: str,
+    freeze: bool,
     **options: Any,
 ) -> BatchExplainer:
     """Everything that does not depend on an image, checked: what is wrong here stops the run before it begins."""
@@ -147,7 +154,8 @@ def _batch_explainer(
     with downloads_on_stderr():
         network = load_network(model, weights, model_args)
         names = chosen_names(names, model, network, weights)
-    explainer = Explainer(network, layer, method, class_names=names, align=False if align == "none" else align)
+    shift = False if align == "none" else align
+    explainer = Explainer(network, layer, method, class_names=names, align=shift, freeze=freeze)
     preprocessing = preprocessing or found_preprocessing(network)
     side = (size, size) if size else None
     batch = BatchExplainer(explainer, preprocessing, side, target=chosen_target(target, names), **options)

@@ -2,8 +2,9 @@
 
 Source: Lapuschkin et al. 2019, "Unmasking Clever Hans predictors", https://doi.org/10.1038/s41467-019-08987-4.
 Deviations: maps are compared at 16 x 16 cells by the Hellinger distance of their shares of heat, not by the Euclidean
-one of their values, so that a map counts by where its heat is and not by how strong; the number of clusters, at most 6,
-is that of the best mean silhouette and not read off the eigenvalues, and maps that no number divides well stay together.
+one of their values, so that a map counts by where its heat is and not by how strong; the number of clusters, at most
+6, is that of the best mean silhouette and not read off the eigenvalues, and maps that no number divides well stay
+together.
 
 Axis legend: N maps, H x W cells.
 """

@@ -168,7 +168,7 @@ def _encode(path: Path, photo: Photo) -> bytes:
     return data.tobytes()
 
 
-def _resize_by_area(photo: Photo, size: tuple[int, int]) -> Photo:
+def resize_by_area(photo: Photo, size: tuple[int, int]) -> Photo:
     """Shrink first, then enlarge: OpenCV's INTER_AREA averages only where neither side grows."""
     cv2 = opencv()
     height, width = (min(old, new) for old, new in zip(photo.shape, size, strict=False))
@@ -187,4 +187,4 @@ def _resize_by_nearest(photo: Photo, size: tuple[int, int]) -> Photo:
     return photo[rows[:, None], columns]
 
 
-_RESIZE = {"area": _resize_by_area, "nearest": _resize_by_nearest}
+_RESIZE = {"area": resize_by_area, "nearest": _resize_by_nearest}

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_gradcam.imagefile import _resize_by_area as resize_by_area
-from tf_gradcam.imagefile import load_image
+from tf_gradcam.imagefile import load_image, resize_by_area
 from tf_gradcam.preprocessing import Preprocessing
 from tf_gradcam.thumbnails import photos_of, shrunk, thumbnail
 

@@ -47,7 +47,7 @@ class Subject:
         images = self.images(rows)
         if self._range is None:
             least, most = float(images.min()), float(images.max())
-            is_raw = 0 <= least and 1.5 < most <= 255
+            is_raw = least >= 0 and 1.5 < most <= 255
             self._range = (0.0, 255.0) if is_raw else (least, max(most, least + 1e-6))
         least, most = self._range
         scaled = (images - least) * (255 / (most - least))

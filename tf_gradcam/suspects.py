@@ -187,8 +187,8 @@ def tints(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
 def _is_everywhere(photos: np.ndarray, others: np.ndarray, shift: float) -> bool:
     """Whether the colours differ alike in all parts of the images: a golden dog is no tint.
 
-    Of nine parts those count that are bright enough to show a tint; two thirds of them must differ in the same direction
-    by at least half of what they differ on average, and that must be half of the shift that is suspected.
+    Of nine parts those count that are bright enough to show a tint; two thirds of them must differ in the same
+    direction by at least half of what they differ on average, and that must be half of the shift that is suspected.
     """
     here, there = (_parts(part) for part in (photos, others))
     change = (here - there)[..., [0, 2]] - (here - there)[..., [1]]
