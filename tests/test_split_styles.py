@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import rare_models  # noqa: F401, enters its styles
 import tensorflow as tf
 from models import STYLES, Style, chain, conv_stack, head_layers, photos
 
@@ -317,3 +318,30 @@ def test_explainer_memory_does_not_grow() -> None:
         explainer(images + 0.0, target=number % 4)
     gc.collect()
     assert resident_bytes() - before < 200 * images.nbytes / 4
+
+
+class CountsItsCalls(keras.layers.Layer):
+    """Counts its calls in a variable, as streaming and quantisation layers keep state."""
+
+    def build(self, shape: Any) -> None:
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
+
+    def call(self, features: Any) -> Any:
+        self.calls.assign(self.calls + 1)
+        return features * 1.5
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_layers_that_keep_state_keep_it(freeze: bool) -> None:
+    """The map is that of the model, and the count is its owner's."""
+    images = keras.Input((12, 20, 3))
+    counting, conv = CountsItsCalls(), keras.layers.Conv2D(4, 3, activation="relu", name="conv")
+    hidden = keras.layers.GlobalAveragePooling2D()(counting(conv(images)))
+    model = keras.Model(images, keras.layers.Dense(3)(hidden))
+    batch = photos(2)
+    expected = model(batch, training=False).numpy()
+    before = float(counting.calls.value)
+    explainer = Explainer(model, "conv", freeze=freeze)
+    for _ in range(3):
+        np.testing.assert_allclose(explainer(batch).outputs, expected, rtol=1e-5)
+    assert float(counting.calls.value) == before

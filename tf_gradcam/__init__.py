@@ -50,13 +50,17 @@ __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 
+# Modules that are public as they are, as keras.callbacks is.
+_MODULES = ("audit", "callbacks", "demo", "targets")
+
+
 def __getattr__(name: str) -> Any:
-    if name == "callbacks":  # a module, as keras.callbacks is one
-        return importlib.import_module("tf_gradcam.callbacks")
+    if name in _MODULES:
+        return importlib.import_module(f"tf_gradcam.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'tf_gradcam' has no attribute {name!r}")
     return getattr(importlib.import_module(f"tf_gradcam.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES, "callbacks"]
+    return [*globals(), *_HOMES, *_MODULES]

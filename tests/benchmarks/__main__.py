@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tests.benchmarks import auditing, firstuse, folder, growth, machine, memory, peers, probing, ratios
+from tests.benchmarks import auditing, firstuse, folder, growth, machine, memory, peers, probing, ratios, styles
 from tests.benchmarks.models import MEASURED, NETWORKS
 from tests.benchmarks.pairs import one_line
 from tests.benchmarks.report import Curves, Report, Table, plot
@@ -33,6 +33,7 @@ SECTIONS: dict[str, Callable[[Settings], Iterable[Table | Curves | str]]] = {
     "first": firstuse.run,
     "folder": folder.run,
     "auditing": auditing.run,
+    "styles": styles.run,
     "gpu": ratios.run_on_gpu,
 }
 
