@@ -1,4 +1,4 @@
-"""Metrics as a table has them: a row a number, the method beside its baselines, and what follows from their intervals."""
+"""Metrics as a table has them: a row a number, the method beside its baselines, and what their intervals say."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ class MetricRow(NamedTuple):
     """A number of the method and of the baselines.
 
     Attributes:
-        name, better, count: of the metric.
+        name, better, images: of the metric, and how many images it is the mean of.
         method: its value; None where it was measured of the baselines alone.
         baselines: value by name.
+        digits: that its numbers are shown with: fewer where they are percentages.
         best: "method", or the baseline with the best mean; "" where two are equal.
         verdict: the method against the baselines, in words.
     """
 
     name: str
     better: str
-    count: int
+    images: int
     method: Interval | None
     baselines: dict[str, Interval]
+    digits: int
     best: str
     verdict: str
 
@@ -48,7 +50,14 @@ def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
         verdict = "" if own is None or not baselines else _verdict(own, baselines, same[0].better)
         rows.append(
             MetricRow(
-                name, same[0].better, same[0].count, own, baselines, best[0] if len(best) == 1 else "", verdict
+                name,
+                same[0].better,
+                same[0].count,
+                own,
+                baselines,
+                1 if name.endswith("%") else 3,
+                best[0] if len(best) == 1 else "",
+                verdict,
             )
         )
     return rows

@@ -14,7 +14,6 @@ from tf_gradcam import pagetext
 from tf_gradcam.auditresult import AuditResult
 from tf_gradcam.pagepictures import RowPictures, Shot
 
-
 _RUNNER_UP = 0.05  # probability from which on the second class is told
 
 

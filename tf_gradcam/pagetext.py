@@ -10,8 +10,9 @@ from tf_gradcam.auditresult import Interval
 
 NOTHING = "–"  # noqa: RUF001
 
-# What a browser would not show, drop, or let turn the text around it: controls, marks of direction, halves of characters
-# (which Python makes of file names that are no UTF-8), places that are no characters. Joiners of emoji and scripts stay.
+# What a browser would not show, drop, or let turn the text around it: controls, marks of direction, halves of
+# characters (which Python makes of file names that are no UTF-8), places that are no characters. Joiners, which emoji
+# and some scripts need, stay.
 _UNSHOWN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -24,10 +25,10 @@ def shown(text: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Three decimals, one from 10 on; a dash where it is not known."""
+    """Rounded; a dash where it is not known."""
     if not math.isfinite(value):
         return NOTHING
-    text = f"{value:,.{1 if abs(value) >= 10 else digits}f}"
+    text = f"{value:,.{digits}f}"
     return text if float(text.replace(",", "")) else text.lstrip("-")
 
 

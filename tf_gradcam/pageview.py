@@ -51,10 +51,10 @@ class FindingView(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of the matrix: `shade` 0 to 8 is its share of the true class."""
+    """A cell of the matrix: `shade` 0 to 8 grows with its share of the true class."""
 
     key: str
-    count: int
+    images: int
     shade: int
     truth: str
     predicted: str
@@ -70,7 +70,7 @@ class Panel(NamedTuple):
 
 
 class ClusterView(NamedTuple):
-    count: int
+    images: int
     picture: Picture | None
     cards: list[Card]
 
@@ -213,7 +213,8 @@ class PageView:
     def _cell(self, row: int, column: int) -> Cell:
         number, names = int(self._confusion[row, column]), self.result.class_names
         share = _share(number, int(self._confusion[row].sum()))
-        shade = math.ceil(share * _CELL_SHADES) if number else 0
+        # Errors by the root of their share: with many classes, all of them are small.
+        shade = math.ceil((share if row == column else math.sqrt(share)) * _CELL_SHADES) if number else 0
         return Cell(f"cell-{row}-{column}", number, shade, names[row], names[column], row == column)
 
 

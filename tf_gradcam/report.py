@@ -85,8 +85,8 @@ def _page(result: AuditResult) -> str:
         finalize=lambda value: pagetext.shown(value) if type(value) is str else value,
     )
 
-    def split(interval: Interval) -> Any:
-        value, _, reaches = pagetext.interval(interval).partition(" ")
+    def split(interval: Interval, digits: int) -> Any:
+        value, _, reaches = pagetext.interval(interval, digits).partition(" ")
         return markup.Markup('{} <span class="reaches">{}</span>').format(value, reaches.strip("()"))
 
     def ticked(sentence: str) -> Any:
@@ -123,7 +123,7 @@ def _page(result: AuditResult) -> str:
 
 
 def _asset(name: str) -> str:
-    text = files("tf_gradcam").joinpath("templates", name).read_text(encoding="utf-8")
+    text = files("tf_gradcam").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")  # as a browser reads it, and so hashes it
 
 
