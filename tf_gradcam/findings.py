@@ -23,6 +23,7 @@ from tf_gradcam.findingplot import draw_examples
 from tf_gradcam.intervention import place_in_words
 from tf_gradcam.marks import find_marks
 from tf_gradcam.suspects import (
+    DRAWN,
     Suspect,
     drawn_places,
     heat_in,
@@ -85,7 +86,14 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
             suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MOST], predict, seed
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
-    found.sort(key=lambda one: (not one.finding.is_shortcut, -one.evidence.strength))
+    # What is drawn alike is known to the pixel, a hot place to a cell: of two in one place it goes first.
+    found.sort(
+        key=lambda one: (
+            not one.finding.is_shortcut,
+            one.suspect.source != DRAWN,
+            -one.evidence.strength,
+        )
+    )
     return [
         replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill))
         for one in _distinct(found)
@@ -226,6 +234,8 @@ def _is_same(one: Suspect, other: Suspect) -> bool:
     """Two regions that mostly overlap, or a mark that does not move and the place where it lies."""
     if one.kind == other.kind == "place" and one.region is not None and other.region is not None:
         both = (one.region & other.region).sum()
+        if both and DRAWN in (one.source, other.source):  # heat beside a mark is that mark's
+            return True
         return (
             bool(both > _SAME_PLACE * min(one.region.sum(), other.region.sum()))
             or _distance(one.region, other.region) < _NEAR

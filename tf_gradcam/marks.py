@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_gradcam.image import resize_heatmaps
 from tf_gradcam.opencv import opencv
-from tf_gradcam.suspects import Suspect
+from tf_gradcam.suspects import DRAWN, Suspect
 
 _TILES = (1 / 20, 1 / 12)  # sides of the tiles, in sides of the image
 _WINDOW = 0.3  # side of what is searched around the hottest place
@@ -126,4 +126,4 @@ def _whole_mark(photos: np.ndarray, tile: np.ndarray) -> list[Suspect]:
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     places = corners - margin + np.array([rows[0], columns[0]])
     patch = middle[box].astype(np.float32)
-    return [Suspect("mark", "drawn alike", members, places=places, patch=patch, patch_region=region[box])]
+    return [Suspect("mark", DRAWN, members, places=places, patch=patch, patch_region=region[box])]

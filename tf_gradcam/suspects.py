@@ -15,6 +15,7 @@ import numpy as np
 from tf_gradcam.image import resize_heatmaps
 from tf_gradcam.opencv import opencv
 
+DRAWN = "drawn alike"  # the source of suspects that are told by pixels, not by heat
 _HOT = 0.5  # of the maximum of a mean map: what belongs to its hot region
 _LARGEST = 0.35  # of the image: a larger hot region says that the heat is everywhere
 _ALIKE = 6.0  # grey levels: what is drawn the same differs by noise and JPEG alone
@@ -111,7 +112,7 @@ def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
         core = region & drawn
         difference = np.abs(photos[:, core] - middle[core]).mean(axis=(1, 2))
         members = np.flatnonzero(difference <= 2 * _ALIKE)
-        found.append(Suspect("place", "drawn alike", members[np.argsort(difference[members])], region=region))
+        found.append(Suspect("place", DRAWN, members[np.argsort(difference[members])], region=region))
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def folder(settings: Settings, name: str, directory: Path) -> Table:
     images = network.images(BATCH)
     explainer(images)
     calls: dict[str, Call] = {
-        "files alone: read, resize, paint, write, one after the other": partial(
+        "files alone: read, resize, paint, write, by as many threads": partial(
             _files_alone, paths, preprocessing, network.size, directory
         ),
         "model alone": lambda: [explainer(images[: len(part)]) for part in _parts(paths)],
@@ -86,12 +88,16 @@ def _run(whole: BatchExplainer, paths: list[Path], directory: Path) -> None:
 
 
 def _files_alone(paths: list[Path], preprocessing: Preprocessing, size: tuple[int, int], directory: Path) -> None:
-    """What is done for each file, with a map that was there before."""
+    """What is done for each file, with a map that was there before, by the threads that a run has."""
     heatmap = np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7)
-    for path in paths:
+
+    def one(path: Path) -> None:
         preprocessing(load_image(path, size))
         save_image(directory / f"{path.stem}.alone.png", overlay_heatmap(load_image(path), heatmap))
         np.save(directory / f"{path.stem}.alone.npy", heatmap)
+
+    with ThreadPool(min(8, os.cpu_count() or 1)) as pool:
+        pool.map(one, paths, chunksize=1)
 
 
 def _parts(paths: list[Path]) -> list[list[Path]]:
