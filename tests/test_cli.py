@@ -399,7 +399,6 @@ def test_help_and_wrong_use_import_neither_tensorflow_nor_numpy():
 import sys
 import tf_gradcam
 from tf_gradcam.cli import main
-from tf_gradcam.explainer import Explainer
 for arguments in (["--help"], ["explain", "--help"], ["--version"], ["explain"], ["nonsense"], []):
     try:
         main(arguments)
