@@ -328,9 +328,12 @@ def test_extractor_runs_once_and_tail_once_for_the_scores(looped: bool, classes:
 
 @pytest.mark.parametrize("looped", [False, True])
 def test_nothing_is_traced_again(looped: bool) -> None:
+    """All classes at once are compiled when they are first asked for, all else before."""
     maps = Maps(built(), looped=looped)
-    traced = maps.compiled.trace_count
     maps(IMAGES[:1])
+    traced = maps.compiled.trace_count
+    maps(IMAGES)
+    maps(IMAGES[:2], [0])
     maps(IMAGES, [3, 1, 1])
     maps(IMAGES, top=2)
     assert maps.compiled.trace_count == traced

@@ -65,25 +65,33 @@ class ClassPass(SplitPass):
             self._maps = self.compile(self._product, [cut[0], tf.TensorSpec((None, None), tf.int32), _FINITE])
             # Classes that are the same for all images need no score before their maps: all is one graph.
             self._whole = self.compile(self._at_once, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
+            self._every: Any = None  # the same for all classes, compiled when they are first asked for
         else:
             self._maps = self.compile(self._one_class, [*cut, tf.TensorSpec((None,), tf.int32)])
 
     def of_classes(self, arrays: Sequence[Any], classes: np.ndarray | None, top: int | None) -> dict[str, np.ndarray]:
         """Maps and scores of the classes (K,) of every image, of the `top` best of each, or of all."""
+        if classes is not None and np.array_equal(classes, np.arange(self.class_count or 0)):
+            classes = None
+        if self.is_closed_form and top is None:
+            made = (
+                self._all_classes(arrays) if classes is None else self._whole(*arrays, tf.constant(classes, tf.int32))
+            )
+            wanted = np.arange(self.class_count or 0) if classes is None else np.asarray(classes)
+            return self._with_scores({name: value.numpy() for name, value in made.items()}, wanted[None])
         if top is None and classes is None:
-            assert self.class_count is not None
-            classes = np.arange(self.class_count)
-        if self.is_closed_form and classes is not None:
-            results = {
-                name: value.numpy() for name, value in self._whole(*arrays, tf.constant(classes, tf.int32)).items()
-            }
-            return self._with_scores(results, np.asarray(classes)[None])
+            classes = np.arange(self.class_count or 0)
         entered = self._extract(*arrays)
         results = {name: value.numpy() for name, value in self._finish(*entered["cut"]).items()}
         results["finite_images"] = entered["finite_images"].numpy()
         wanted = _best(self._scores(results["outputs"]), top) if top else np.asarray(classes)[None]
         make = self._multiplied if self.is_closed_form else self._looped
         return self._with_scores(results | make(entered, wanted.astype(np.int32)), wanted)
+
+    def _all_classes(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        if self._every is None:
+            self._every = self.compile(lambda *images: self._at_once(*images, None), self.split.inputs.specs)
+        return self._every(*arrays)
 
     def _scores(self, outputs: np.ndarray) -> np.ndarray:
         """(B, K) of all classes: one unit is two."""
@@ -108,9 +116,10 @@ class ClassPass(SplitPass):
         return {name: seen[name] for name in ("outputs", "probabilities") if seen[name] is not None}
 
     def _at_once(self, *tensors: Any) -> dict[str, Any]:
-        """All of it, for images and the classes (K,)."""
+        """All of it, for images and the classes (K,), None for every one."""
         entered = self._cut(*tensors[:-1])
-        made = self._product(entered["cut"][0], tensors[-1][None], entered["finite_images"])
+        wanted = None if tensors[-1] is None else tensors[-1][None]
+        made = self._product(entered["cut"][0], wanted, entered["finite_images"])
         return {**self._outputs(*entered["cut"]), **made, "finite_images": entered["finite_images"]}
 
     def _multiplied(self, entered: dict[str, Any], wanted: np.ndarray) -> dict[str, np.ndarray]:
@@ -118,7 +127,7 @@ class ClassPass(SplitPass):
         return {name: tensor.numpy() for name, tensor in made.items()}
 
     def _product(self, activations: Any, wanted: Any, finite_images: Any) -> dict[str, Any]:
-        """Maps (B, K, H, W) of the classes (B, K), or (1, K) for all images, and the gradients' peaks."""
+        """Maps (B, K, H, W) and gradient peaks of the classes (B, K), (1, K) for all images, None for every class."""
         assert self._linear is not None
         assert self._form is not None
         activations = tf.cast(activations, tf.float32)
@@ -128,17 +137,22 @@ class ClassPass(SplitPass):
         if kernel.shape[1] == 1 and self.class_count == 2:
             kernel = tf.concat([-kernel, kernel], axis=1)
         cell_count = tf.cast(tf.shape(flat)[1], tf.float32)
-        # Columns, (C, B or 1, K), to (B or 1, C, K): a kernel of a thousand classes is not turned around for that.
-        weights = tf.transpose(tf.gather(self._form(kernel, cell_count), wanted, axis=1), [1, 0, 2])
-        raw = tf.transpose(tf.linalg.matmul(flat, weights), [0, 2, 1])
+        weights = self._form(kernel, cell_count)
         peaks = tf.reduce_max(tf.abs(kernel), axis=0) / cell_count
+        if wanted is None:  # gathering a thousand columns takes as long as multiplying them
+            peaks = peaks[None]
+        else:
+            # Columns, (C, B or 1, K), to (B or 1, C, K): a kernel of a thousand classes is not turned around for that.
+            weights = tf.transpose(tf.gather(weights, wanted, axis=1), [1, 0, 2])
+            peaks = tf.gather(peaks, wanted)
+        raw = tf.transpose(tf.linalg.matmul(flat, weights), [0, 2, 1])
         maps = tf.reshape(raw, tf.concat([[-1], shape[1:-1]], axis=0))
-        heatmaps = normalise(maps, tf.repeat(finite_images, tf.shape(wanted)[1]))
+        heatmaps = normalise(maps, tf.repeat(finite_images, tf.shape(raw)[1]))
         size = tf.concat([tf.shape(raw)[:2], shape[1:-1]], axis=0)
         return {
             "raw": tf.reshape(raw, size),
             "heatmaps": tf.reshape(heatmaps, size),
-            "gradient_peaks": tf.gather(peaks, wanted),
+            "gradient_peaks": peaks,
         }
 
     def _looped(self, entered: dict[str, Any], wanted: np.ndarray) -> dict[str, np.ndarray]:

@@ -58,7 +58,8 @@ def folder(settings: Settings, name: str, directory: Path) -> Table:
     rows = [(one, spread, f"{len(paths) / spread.median:.1f}") for one, spread in spreads.items()]
     count = len(times["end to end"]) * len(paths)
     note = (
-        f"End to end at {max(medians[:2]) / medians[2]:.2f} of the speed of the slower stage. "
+        f"End to end at {max(medians[:2]) / medians[2]:.2f} of the speed of the slower stage, and at "
+        f"{sum(medians[:2]) / medians[2]:.2f} of both one after the other: each keeps every core busy by itself. "
         f"Memory after {count} more files: {grown:+.0f} MiB."
     )
     title = f"A folder of {len(paths)} JPEG files, {PHOTO[1]} x {PHOTO[0]}: {name}, frozen, batch {BATCH}"
