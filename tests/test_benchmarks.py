@@ -201,6 +201,7 @@ def test_run_prints_the_machine_and_every_table(tmp_path, capsys):
         *("### Tiny", "### Overhead of a call"),
         *("### Growth with the batch", "### Growth with the classes"),
         *("### Ablation-CAM", "### Score-CAM", "### A folder of 3 JPEG files, 640 x 480"),
+        "### Memory over many files",
     ]
     assert "fails" not in text
     assert picture.exists()

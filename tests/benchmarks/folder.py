@@ -31,6 +31,8 @@ def run(settings: Settings) -> Iterator[Table]:
     """On the light model, where the files count most."""
     with tempfile.TemporaryDirectory() as directory:
         yield folder(settings, settings.model_like("MobileNetV2"), Path(directory))
+    with tempfile.TemporaryDirectory() as directory:
+        yield memory_over_many(100 * settings.files, Path(directory))
 
 
 def folder(settings: Settings, name: str, directory: Path) -> Table:
@@ -64,6 +66,24 @@ def folder(settings: Settings, name: str, directory: Path) -> Table:
     )
     title = f"A folder of {len(paths)} JPEG files, {PHOTO[1]} x {PHOTO[0]}: {name}, frozen, batch {BATCH}"
     return Table(title, ("", "s", "files a second"), rows, note)
+
+
+def memory_over_many(count: int, directory: Path) -> Table:
+    """What the process holds while many small files are explained by a model that is hardly there."""
+    network = NETWORKS["Tiny"]
+    explainer = Explainer(network.model(), network.layer, freeze=True)
+    whole = BatchExplainer(explainer, Preprocessing(None, "raw"), network.size, batch_size=32)
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    path = directory / "small.png"
+    save_image(path, picture)
+    step = max(1, count // 5)
+    rows = []
+    for done, result in enumerate(whole.run([path] * count, [f"out{n % 200}" for n in range(count)], directory), 1):
+        if result.row.error:
+            raise RuntimeError(result.row.error)
+        if done % step == 0:
+            rows.append((f"{done}", f"{resident_bytes() / 2**20:.1f}"))
+    return Table("Memory over many files", ("files", "resident, MiB"), rows)
 
 
 def write_photos(directory: Path, count: int) -> list[Path]:
