@@ -59,12 +59,25 @@ CONVENIENCE = (
     "callbacks comparison around batch demo localengine subject",
     "rayengine",
     "audit",
-    "auditcommand",
+)
+PAGE = (  # the web page
+    "appjob appstyle appfiles photoinput",
+    "apppicture appmodel appsample",
+    "appbatch appchoices apphtml",
+    "appsession",
+    "applines appsessions",
+    "appview",
+    "appevents",
+    "apppage",
+    "app",
+)
+COMMANDS = (
+    "appcommand auditcommand",
     "cli",
     "__main__",
 )
 WITHOUT_FRAMEWORK = PICTURES + FIGURES + AUDIT
-EVERYTHING = WITHOUT_FRAMEWORK + NETWORKS + CONVENIENCE
+EVERYTHING = WITHOUT_FRAMEWORK + NETWORKS + CONVENIENCE + PAGE + COMMANDS
 RANKS = {module: rank for rank, line in enumerate(EVERYTHING) for module in line.split()}
 RANKS["__init__"] = len(RANKS)
 

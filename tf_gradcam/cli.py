@@ -1,4 +1,4 @@
-"""The command line: `tf-gradcam explain | layers | methods | demo | audit`.
+"""The command line: `tf-gradcam explain | layers | methods | demo | audit | app`.
 
 TensorFlow, OpenCV and NumPy are imported inside the commands, so that help and wrong use answer at once.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import tf_gradcam
+from tf_gradcam.appcommand import app
 from tf_gradcam.auditcommand import audit
 from tf_gradcam.console import (
     SOME_FAILED,
@@ -37,6 +38,7 @@ def main() -> None:
     """Heatmaps that show what the predictions of a Keras model rest on."""
 
 
+main.add_command(app)
 main.add_command(audit)
 
 
@@ -110,11 +112,12 @@ def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     and the others are done, 2 wrong use.
     """
     from tf_gradcam.filelist import check_outputs, find_images, output_stems, prepared_folder
+    from tf_gradcam.folderlock import held_folder
 
     paths = find_images(images)
     stems = output_stems(paths)
     check_outputs(paths, stems, out)
-    with prepared_folder(out), warnings_told():
+    with prepared_folder(out), held_folder(out), warnings_told():
         explainer = _batch_explainer(freeze=len(paths) >= _MANY, **options)
         return _explain_all(explainer, paths, stems, out)
 

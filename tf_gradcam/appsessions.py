@@ -1,0 +1,106 @@
+"""The browser windows that are open, each with its session."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from tf_gradcam.appfiles import AppFolder
+from tf_gradcam.appmodel import AppModel
+from tf_gradcam.appsample import Sample
+from tf_gradcam.appsession import Session
+
+_MOST_SESSIONS = 64
+_MOST_MODELS = 4  # uploaded by the windows that are open
+
+
+class Sessions:
+    """The windows that are open, the least recently used closed where they are too many.
+
+    Args:
+        model: what each begins with.
+        folder: for their files.
+        samples: what can be looked at without a file.
+
+    Attributes:
+        start: what a new window shows at once, or None.
+    """
+
+    def __init__(self, model: AppModel, folder: AppFolder, samples: Sequence[Sample]):
+        self.model = model
+        self.folder = folder
+        self.samples = samples
+        self.start: Session | None = None
+        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._windows: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Explain the first sample, so that new windows show its map without asking the model.
+
+        Raises:
+            OSError, TypeError, ValueError: as `AppModel.explain`.
+        """
+        start = Session(self.model, self.folder.new(), self.samples)
+        start.show_sample(0)
+        question = self.model.usual_question
+        job = start.begin(lambda job: start.explain(question, job))
+        for _ in job.follow():
+            pass
+        job.result()
+        self.start = start
+
+    def new(self, window: str = "") -> Session:
+        """A new session, of a window that has a name of its own."""
+        session = Session(self.model, self.folder.new(), self.samples)
+        if self.start is not None:
+            session.picture, session.answers = self.start.picture, dict(self.start.answers)
+        with self._lock:
+            self._open[session.token] = session
+            if window:
+                self._windows[window] = session.token
+            surplus = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - _MOST_SESSIONS)]
+        for old in surplus:
+            old.close()
+        return session
+
+    def find(self, token: str) -> Session:
+        """The session of that token.
+
+        Raises:
+            ValueError: there is none, or no longer.
+        """
+        with self._lock:
+            if token not in self._open:
+                raise ValueError("This window was closed or is too old, and its picture is no longer kept. Reload it.")
+            self._open.move_to_end(token)
+            return self._open[token]
+
+    def check_model_count(self) -> None:
+        """Refuse one more uploaded model where the windows hold as many as there is room for."""
+        with self._lock:
+            count = sum(session.has_own_model for session in self._open.values())
+        if count >= _MOST_MODELS:
+            raise ValueError(f"Other windows hold {count} uploaded models. Close one of these windows, then try again.")
+
+    def close_window(self, window: str) -> None:
+        """End the session of a window that was closed."""
+        with self._lock:
+            session = self._open.pop(self._windows.pop(window, ""), None)
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """End all sessions, the model's thread, and remove every file."""
+        with self._lock:
+            sessions = [*self._open.values()]
+            self._open.clear()
+            self._windows.clear()
+        for session in sessions:
+            session.close()
+        self.model.close()
+        self.folder.remove()
+
+    def __len__(self) -> int:
+        return len(self._open)

@@ -1,0 +1,104 @@
+"""How the web page looks: style sheet, a line of script, nothing from outside."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
+MONO = ("ui-monospace", "Consolas", "monospace")
+
+# What changes without a click is read out by screen readers; Gradio has no argument for that.
+SCRIPT = """() => {
+  const status = document.querySelector('#tg-status');
+  if (status) { status.setAttribute('role', 'status'); status.setAttribute('aria-live', 'polite'); }
+  document.documentElement.lang = 'en';
+  for (const button of document.querySelectorAll('button.upload-container')) {
+    const label = button.closest('.block')?.querySelector('label')?.innerText.trim();
+    if (label) button.setAttribute('aria-label', `${label}: click to choose, or drop here`);
+  }
+}"""
+
+CSS = """
+.gradio-container { max-width: 1500px !important; }
+.gradio-container { --body-text-color-subdued: #475569; }
+.dark .gradio-container, .gradio-container.dark { --body-text-color-subdued: #cbd5e1; }
+.gradio-container button[role=tab][aria-selected=true] { color: #1d4ed8 !important; }
+.dark .gradio-container button[role=tab][aria-selected=true] { color: #93c5fd !important; }
+#tg-samples button { white-space: nowrap; overflow: hidden; }
+.gradio-container .html-container { padding: 0 !important; }
+#tg-head { gap: 2px !important; } .tg-label { margin: 0; font-size: .85rem; } .tg-ready { margin: 0; }
+.tg-model { margin: 0; font-size: .9rem; }
+#tg-head h1 { font-size: 1.5rem; font-weight: 700; margin: 0; }
+#tg-head p { margin: .2rem 0 0; color: var(--body-text-color); }
+#tg-main { display: grid !important; grid-template-columns: 320px minmax(0, 1fr);
+  grid-template-areas: "pick out" "set out"; grid-template-rows: auto 1fr; gap: 16px; align-items: start; }
+#tg-pick, #tg-set { gap: 10px !important; }
+#tg-pick { grid-area: pick; } #tg-set { grid-area: set; } #tg-out { grid-area: out; min-width: 0; }
+#tg-main > .column { min-width: 0 !important; width: 100%; }
+@media (max-width: 860px) {
+  #tg-main { grid-template-columns: minmax(0, 1fr); grid-template-areas: "pick" "out" "set"; } }
+#tg-samples { display: grid !important; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 6px; }
+#tg-samples button { min-width: 0; padding: 4px; flex-direction: column; font-size: .72rem; font-weight: 500;
+  gap: 3px; }
+#tg-samples button img { width: 100%; max-width: 64px; height: auto; aspect-ratio: 1; border-radius: 4px; margin: 0; }
+#tg-bar-row { align-items: center; flex-wrap: nowrap; min-height: 44px; }
+#tg-bar-row:not(:has(progress)) #tg-stop { visibility: hidden; }
+.tg-hint { margin: 0 0 8px; } #tg-tab-explore { padding: 0 !important; border: 0 !important; }
+#tg-stop { flex: 0 0 auto; min-width: 90px; transition: none; }
+.tg-grid { display: grid; gap: 12px; }
+.tg-three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.tg-many { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
+@media (max-width: 560px) { .tab-container button { padding: 0 4px !important; }
+  #tg-samples button { font-size: .62rem; } #tg-set input[role=combobox] { text-overflow: ellipsis; } }
+@media (max-width: 560px) { .tg-three { grid-template-columns: minmax(0, 1fr); } }
+.tg-figure { margin: 0; min-width: 0; } .tg-figure h3 { margin: 0 0 4px; font-size: .9rem; font-weight: 600; }
+.tg-figure img { width: 100%; height: auto; display: block; border-radius: 4px;
+  border: 1px solid var(--border-color-primary); }
+.tg-figure figcaption { font-size: .8rem; margin-top: 4px; overflow-wrap: anywhere; color: var(--body-text-color); }
+.tg-empty { border: 1px dashed var(--border-color-primary); border-radius: 4px; padding: 8px; }
+.tg-scale { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin: 12px 0 4px; font-size: .8rem; }
+.tg-bar { width: 220px; height: 12px; border-radius: 3px; border: 1px solid var(--border-color-primary); }
+.tg-headline { font-weight: 600; margin: 0 0 8px; }
+.tg-notice { padding: 8px 12px; border-radius: 6px; margin: 0 0 10px; border-left: 4px solid; overflow-wrap: anywhere; }
+.tg-note { background: #fff4d6; color: #4a3500; border-color: #b7791f; }
+.tg-error { background: #fde4e4; color: #6b0f0f; border-color: #c53030; }
+.tg-progress { display: flex; align-items: center; gap: 10px; }
+.tg-progress progress { width: 220px; height: 14px; appearance: none; border: 0; border-radius: 7px;
+  overflow: hidden; background: #cbd5e1; }
+.tg-progress progress::-webkit-progress-bar { background: #cbd5e1; }
+.tg-progress progress::-webkit-progress-value { background: #1d4ed8; transition: width .2s; }
+.tg-progress progress::-moz-progress-bar { background: #1d4ed8; }
+.tg-progress progress:indeterminate { background: repeating-linear-gradient(45deg, #cbd5e1 0 8px, #93c5fd 8px 16px); }
+.tg-progress progress:indeterminate::-webkit-progress-bar { background: transparent; }
+.tg-top { width: 100%; border-collapse: collapse; font-size: .88rem; margin: 18px 0; }
+.tg-top caption, .tg-table caption { text-align: left; font-weight: 600; padding-bottom: 4px; }
+.tg-top th { text-align: left; font-weight: 400; padding: 3px 10px 3px 0; width: 34%; overflow-wrap: anywhere; }
+.tg-top td { padding: 3px 0; } .tg-cell { background: var(--background-fill-secondary); }
+.tg-fill { display: block; height: 14px; background: #2b6cb0; border-radius: 2px; }
+.tg-explained th { font-weight: 700; } .tg-mark { font-size: .72rem; font-weight: 400; opacity: .9; }
+.tg-number { text-align: right; font-variant-numeric: tabular-nums; width: 70px; }
+.tg-links { display: flex; flex-wrap: wrap; gap: 8px; margin: 12px 0; }
+.tg-link { padding: 6px 12px; border: 1px solid var(--border-color-primary); border-radius: 6px; font-size: .85rem;
+  background: var(--button-secondary-background-fill); color: var(--body-text-color) !important;
+  text-decoration: none; }
+.tg-link:hover { text-decoration: underline; }
+.tg-link:focus-visible, .tg-scroll:focus-visible, .gradio-container button:focus-visible {
+  outline: 3px solid #2b6cb0 !important; outline-offset: 2px; }
+.tg-scroll { overflow-x: auto; } .tg-table { border-collapse: collapse; font-size: .82rem; width: 100%; }
+.tg-table th, .tg-table td { text-align: left; padding: 4px 10px 4px 0;
+  border-bottom: 1px solid var(--border-color-primary); vertical-align: top; overflow-wrap: break-word; }
+"""
+
+
+def theme(gradio: ModuleType) -> Any:
+    """Gradio's theme with the fonts of the system: its own ones would be fetched."""
+    plain = gradio.themes.Default(primary_hue="blue", neutral_hue="slate", font=list(FONTS), font_mono=list(MONO))
+    return plain.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
+        block_info_text_color="*neutral_600",
+    )
