@@ -35,11 +35,13 @@ class Server(NamedTuple):
     address: "http://127.0.0.1:PORT".
     process: of the server.
     folder: for its temporary files, empty before it began.
+    errors: file of what it says on stderr.
     """
 
     address: str
     process: subprocess.Popen
     folder: Path
+    errors: Path
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers, content."""
@@ -71,6 +73,6 @@ def served(folder: Path, model: str = "", names: str = "") -> Iterator[Server]:
             line = process.stdout.readline().strip()
             errors.seek(0)
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+", line), f"no address but {line!r}: {errors.read()}"
-            yield Server(line, process, folder)
+            yield Server(line, process, folder, Path(errors.name))
         finally:
             process.kill()

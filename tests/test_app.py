@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import re
@@ -336,7 +337,7 @@ def test_grey_photo_of_a_model_of_one_channel_is_weighed():
     model, sessions = AppModel(grey), new_sessions()
     session = sessions.new()
     path = session.show_upload(upload(sessions)).path
-    image = model.input.read(path, model.preprocessing("raw"))
+    image = model.image(path, "raw")
     assert image.shape == (6, 10, 1)
     np.testing.assert_allclose(image[0, [0, 9], 0], [0.299 * 200, 0.114 * 100], rtol=1e-6)
     model.close()
@@ -856,13 +857,18 @@ def test_nothing_is_counted_or_recorded(server):
 
 @needs_gradio
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_server_that_is_is_overleaves_no_file(tmp_path, number):
+def test_server_that_is_ended_leaves_no_file(tmp_path, number):
     red_blue_model().save(tmp_path / "red_blue.keras")
     with served(tmp_path / "temporary", str(tmp_path / "red_blue.keras")) as server:
         assert server.get("/")[0] == 200
         assert list(server.folder.glob("tf-gradcam-app-*"))
+        window = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=60)
+        window.request("GET", "/gradio_api/heartbeat/window")
+        assert window.getresponse().status == 200  # and never ends, as long as the window is open
         assert server.end(number) == (0 if number == signal.SIGINT else -signal.SIGTERM)
         assert list(server.folder.glob("tf-gradcam-app-*")) == []
+        assert "Traceback" not in server.errors.read_text(encoding="utf-8")
+        window.close()
 
 
 def test_port_that_is_taken_is_told_before_a_model_is_loaded():

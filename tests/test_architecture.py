@@ -30,7 +30,9 @@ PICTURES = (
     "colorscale heatmaps",
 )
 FIGURES = (
+    "notebook",
     "panels",
+    "captions",
     "montage signalplot",
     "plot classplot epochplot",
     "explanation",
@@ -56,7 +58,7 @@ CONVENIENCE = (
     "classmaps fusion attention randomweights modelimages datasetsource",
     "explainer",
     "gradcam guided sanity mapper",
-    "callbacks comparison around batch demo localengine subject",
+    "callbacks comparison around batch demo layerplot localengine subject",
     "rayengine",
     "audit",
 )

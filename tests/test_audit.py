@@ -43,9 +43,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
 def result(given: Given, tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
     stages: list[str] = []
     out = tmp_path_factory.mktemp("report")
-    found = audit(
-        given.model, given.data, out, num_images=6, progress=lambda stage, done, total: stages.append(stage)
-    )
+    found = audit(given.model, given.data, out, num_images=6, progress=lambda stage, done, total: stages.append(stage))
     assert {"images", "classes tested", "metrics", "sanity checks"} <= set(stages)
     return found
 
@@ -103,9 +101,7 @@ def test_a_dataset_gives_the_same_findings(result: AuditResult, given: Given, tm
     images, labels = given.world.images[numbers], given.world.labels[numbers]
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(50)
     before = [variable.numpy() for variable in given.world.model.variables]
-    found = audit(
-        given.world.model, dataset, tmp_path, num_images=0, sanity=False, class_names=list(CLASS_NAMES)
-    )
+    found = audit(given.world.model, dataset, tmp_path, num_images=0, sanity=False, class_names=list(CLASS_NAMES))
     np.testing.assert_array_equal(found.rows["predicted"], result.rows["predicted"])
     assert [finding.sentence for finding in found.shortcuts] == [finding.sentence for finding in result.shortcuts]
     for variable, value in zip(given.world.model.variables, before, strict=True):
@@ -141,7 +137,9 @@ def test_command_tells_what_was_found_and_what_failed(given: Given, tmp_path: Pa
         ({"method": "gradcm"}, "gradcam"),
     ],
 )
-def test_wrong_use_is_told_before_anything_is_written(given: Given, tmp_path: Path, options: dict, message: str) -> None:
+def test_wrong_use_is_told_before_anything_is_written(
+    given: Given, tmp_path: Path, options: dict, message: str
+) -> None:
     with pytest.raises((ValueError, KeyError), match=message):
         audit(given.model, given.data, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

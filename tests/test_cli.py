@@ -415,9 +415,9 @@ print("imported", sorted({"tensorflow", "keras", "numpy", "cv2", "matplotlib"} &
     assert len(done.stderr.splitlines()) == 3
 
 
-def start(folder, *arguments, **options):
+def start(folder, *arguments, program=("-m", "tf_gradcam"), **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "tf_gradcam", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         cwd=folder,
         env=environment(PYTHONPATH=str(Path(__file__).parents[1])),
         stdout=subprocess.PIPE,
@@ -437,14 +437,25 @@ def test_program_says_nothing_on_stderr_but_its_own_line(folder, model_file):
     assert "bad.png" in line
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+# The program, on a disk that does not answer where one image lies.
+WAITING = """
+import time
+from tf_gradcam import imagefile
+read = imagefile._read
+imagefile._read = lambda path: time.sleep(1000) if path.name == "waiting.png" else read(path)
+from tf_gradcam.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are those of POSIX")
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
 def test_interrupted_run_leaves_whole_rows(folder, model_file, how):
-    """The third image is a pipe that nobody fills: there the run waits to be interrupted."""
+    """The third image never comes: there the run waits to be interrupted."""
     write_photo(folder, "second.png")
-    os.mkfifo(folder / "waiting.png")
     images = ["photo.png", "second.png", "waiting.png", "never.png"]
-    process = start(folder, "explain", *images, "--batch-size", 1, "--out", "maps", "--model", model_file)
+    options = ("--batch-size", 1, "--out", "maps", "--model", model_file)
+    process = start(folder, "explain", *images, *options, program=("-c", WAITING))
     deadline = time.monotonic() + 100
     path = folder / "maps" / "manifest.csv"
     while not (path.exists() and path.read_bytes().count(b"\n") == 3) and time.monotonic() < deadline:

@@ -76,11 +76,19 @@ def test_load_is_not_deceived_by_the_end_marker_of_a_thumbnail(tmp_path):
         load_image(write(tmp_path, data[:-2]))
 
 
-def test_load_refuses_damaged_file(tmp_path):
+def test_load_refuses_damaged_file(tmp_path, capfd):
     data = bytearray(encoded(random_photo(48, 80), "PNG"))
     data[len(data) // 2] ^= 0x10
-    with pytest.raises(ValueError, match=r"cannot decode the PNG file .*it is damaged.*Convert it to PNG"):
+    with pytest.raises(ValueError, match=r"PNG file .*picture' is damaged: its checksums do not fit. Copy or download"):
         load_image(write(tmp_path, bytes(data)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_load_refuses_what_the_decoder_cannot_read(tmp_path):
+    data = encoded(random_photo(48, 80), "WEBP", lossless=True)
+    start = data.index(b"VP8L") + 13
+    with pytest.raises(ValueError, match=r"cannot decode the WebP file .*it is damaged.*Convert it to PNG"):
+        load_image(write(tmp_path, data[:start] + bytes(200) + data[start + 200 :]))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tf_gradcam.guided import guided_gradcam as guided_gradcam
     from tf_gradcam.image import overlay_heatmap as overlay_heatmap
     from tf_gradcam.layerlist import list_layers as list_layers
+    from tf_gradcam.layerplot import plot_layers as plot_layers
     from tf_gradcam.methods import METHODS as METHODS
     from tf_gradcam.split import SplitModel as SplitModel
     from tf_gradcam.split import split_model as split_model
@@ -42,6 +43,7 @@ _HOMES = {
     "list_layers": "layerlist",
     "make_gradcam_heatmap": "gradcam",
     "overlay_heatmap": "image",
+    "plot_layers": "layerplot",
     "save_and_display_gradcam": "gradcam",
     "smooth": "around",
     "split_model": "split",

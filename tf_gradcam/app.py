@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import signal
@@ -196,9 +197,20 @@ def run_app(
             name = f"[{host}]" if ":" in host else host
             announce(f"http://{name}:{listener.getsockname()[1]}")
             with _ended_with_its_terminal(), contextlib.suppress(KeyboardInterrupt):
-                uvicorn.Server(config).run(sockets=[listener])
+                _quiet_at_its_end(uvicorn)(config).run(sockets=[listener])
         finally:
             app.state.sessions.close()
+
+
+def _quiet_at_its_end(uvicorn: Any) -> Any:
+    """A server that cuts off the windows that are open when it ends, without a traceback for each."""
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, *arguments: Any, **options: Any) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(*arguments, **options)
+
+    return Server
 
 
 @contextlib.contextmanager

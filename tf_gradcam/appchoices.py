@@ -42,7 +42,7 @@ def _layer_label(row: Any, model: AppModel) -> str:
 
 def headline(model: AppModel) -> str:
     """Which model is asked."""
-    height, width = model.input.size
+    height, width = model.size
     known = "" if model.mode != "unknown" else "; what values it wants cannot be read from it, so choose them"
     text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}{known}."
     return f'<p class="tg-model">{escape(text)}</p>'

@@ -22,20 +22,20 @@ from tf_gradcam.appsession import Session
 from tf_gradcam.appsessions import Sessions
 from tf_gradcam.appview import view_of
 from tf_gradcam.console import tell
+from tf_gradcam.modelimages import model_failure
 
 READY = '<p class="tg-ready">Ready.</p>'
 Values = tuple[Any, ...]
 Work = Callable[[Session, Job], Any]
 
 
-def told(error: BaseException) -> str:
+def told(error: Exception) -> str:
     """An error in words; what TensorFlow puts around its own is left out."""
     if isinstance(error, (ValueError, TypeError, OSError)):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "The memory is too small for this picture or model."
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith("[[")]
-    message = f"The model fails: {type(error).__name__}: {lines[-1][:300] if lines else ''}"
+    message = model_failure(error)
     tell(message)
     return message
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _LOOK_AGAIN = 0.1  # seconds between two looks at how far the work is
-_PATIENCE = 10.0  # seconds that a closing worker waits for the piece under way
+_PATIENCE = 3.0  # seconds that a closing worker waits for the piece under way
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
@@ -137,8 +137,10 @@ class Worker:
             return waiting.index(job) + (self._running is not None)
 
     def close(self) -> None:
-        """Stop all work and end the thread."""
+        """Stop all work and end the thread, if that was not done before."""
         with self._changed:
+            if not self._is_open:
+                return
             self._is_open = False
             for job in [*self._jobs, *([self._running] if self._running else [])]:
                 job.stop()

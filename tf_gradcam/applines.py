@@ -77,7 +77,7 @@ class _Script:
         self._imports = {"from tf_gradcam.image import load_image"}
         self._body: list[str] = []
         self._load_model(answer.model)
-        self._load_picture(answer.model.input.size, answer.model.input.channels, answer.question.mode)
+        self._load_picture(answer.model.size, answer.model.channels, answer.question.mode)
 
     def add(self, line: str, *imports: str) -> None:
         self._body.append(line)

@@ -21,11 +21,12 @@ from tf_gradcam.console import downloads_on_stderr
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.explainer import Explainer
 from tf_gradcam.explanation import Explanation
+from tf_gradcam.image import load_image
 from tf_gradcam.layerlist import list_layers
 from tf_gradcam.layers import LayerRow
 from tf_gradcam.methods import METHODS, describe, find_method
 from tf_gradcam.modelfile import load_network
-from tf_gradcam.photoinput import PhotoInput
+from tf_gradcam.modelimages import ModelImages
 from tf_gradcam.preprocessing import Preprocessing, find_preprocessing, range_warning
 from tf_gradcam.request import chosen_names, names_in_file, usual_weights
 from tf_gradcam.rule import needs_of
@@ -82,6 +83,8 @@ class AppModel:
         labels: K names of its classes, their numbers where they have none.
         layers: rows of `list_layers` that can be explained.
         default_layer: path of the one that is chosen without being asked.
+        size: (H0, W0) of its images.
+        channels: 1 or 3.
         mode: key of `MODES` that was found, "unknown" where the model says nothing.
         worker: the one thread that runs it.
 
@@ -107,7 +110,9 @@ class AppModel:
         first = Explainer(network, None, "gradcam", class_names=self.class_names)
         self.default_layer = first.layer_name
         self._explainers[first.layer_name, "gradcam"] = first
-        self.input = PhotoInput(first.split.inputs, self._found)
+        self._inputs = first.split.inputs
+        usual = ModelImages(self._inputs, self.preprocessing(self.usual_mode))
+        self.size, self.channels = usual.size, usual.channels
         self.labels = self._try_out(first)
         self.worker = worker or Worker(f"tf-gradcam {self.title}")
 
@@ -121,7 +126,7 @@ class AppModel:
 
     def _try_out(self, explainer: Explainer) -> list[str]:
         """Explain a grey picture: what concerns every picture is refused now, and the first map comes compiled."""
-        grey = np.full((1, *self.input.size, self.input.channels), 128, np.float32)
+        grey = np.full((1, *self.size, self.channels), 128, np.float32)
         explanation = explainer(self.preprocessing(self.usual_mode)(grey))
         values = explanation.outputs if explanation.probabilities is None else explanation.probabilities
         names = self.class_names or []
@@ -150,11 +155,16 @@ class AppModel:
         """
         job.tell(0.0, f"preparing {question.method}")
         explainer = self.explainer(question.layer, question.method)
-        image = self.input.read(picture, self.preprocessing(question.mode))
+        image = self.image(picture, question.mode)
         job.tell(0.0, question.method)
         explanation = explainer(image[None], target_of(question), progress=lambda done, total: job.tell(done / total))
         explanation.labels = [label_of(explanation, question, self.labels)]
         return explanation
+
+    def image(self, picture: Path, mode: str) -> np.ndarray:
+        """(H0, W0, C) float32, the picture in a file as the model takes it."""
+        images = ModelImages(self._inputs, self.preprocessing(mode))
+        return images.of_photos(load_image(picture, self.size))
 
     def explainer(self, layer: str, method: str) -> Explainer:
         """The explainer of a layer and a method, built when it is first asked for; only `worker` may call it."""
@@ -171,7 +181,7 @@ class AppModel:
         """Why the values that a mode gives cannot be what the model wants, or None."""
         if mode == self.mode:
             return None
-        return range_warning(self.input.read(picture, self.preprocessing(mode))[None], self._found)
+        return range_warning(self.image(picture, mode)[None], self._found)
 
     def stages(self) -> list[str]:
         """Layers through the depth of the network: the last that learns of each size of map, at most six, in order."""

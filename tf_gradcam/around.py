@@ -19,6 +19,7 @@ from tf_gradcam.fusion import check_explainer, joint_diagnosis, on_grid, resolve
 from tf_gradcam.runs import Explain, Progress, Runs, WithProgress
 from tf_gradcam.zoom import coverage, exact_zoom, unzoom_matrix, zoom_matrix
 
+_LARGEST = 100  # scale: beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
 _CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"
 
 
@@ -46,7 +47,7 @@ def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1
 
     Raises:
         TypeError: no callable.
-        ValueError: no scale, or one that is not above 0.
+        ValueError: no scale, or one that is not above 0 and at most 100.
 
     Source: implementation practice, https://github.com/jacobgil/pytorch-grad-cam. Deviation: that library averages maps
     that are normalised one by one, over mirrored and brightened copies.
@@ -151,7 +152,10 @@ def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 
     Cost: one call of the explainer a copy, and one for the images as they are.
     """
     check_explainer(explainer)
-    count, seed = operator.index(copies), operator.index(seed)
+    try:
+        count, seed = operator.index(copies), operator.index(seed)
+    except TypeError as error:
+        raise TypeError(f"Expected copies and seed as integers, received {copies!r} and {seed!r}.") from error
     if count < 1:
         raise ValueError(f"Expected copies of at least 1, received {copies}.")
     if not 0 <= noise < math.inf:
@@ -214,7 +218,13 @@ def _check_pictures(explanation: Explanation) -> None:
 
 
 def _checked_scales(scales: Sequence[float]) -> list[float]:
-    zooms = [float(scale) for scale in scales]
-    if not zooms or not all(0 < zoom < math.inf for zoom in zooms):
-        raise ValueError(f"Expected scales as at least one number above 0, such as (0.8, 1.0), received {scales!r}.")
+    try:
+        zooms = [float(scale) for scale in scales]
+    except (TypeError, ValueError):
+        zooms = []
+    if not zooms or not all(0 < zoom <= _LARGEST for zoom in zooms):
+        raise ValueError(
+            f"Expected scales as at least one number above 0 and at most {_LARGEST}, such as (0.8, 1.0), received "
+            f"{scales!r}."
+        )
     return zooms

@@ -103,10 +103,12 @@ class AttentionExplainer:
         )
 
     def _pass(self, target: Target | None) -> AttentionPass:
-        if target not in self._passes:  # class targets and the last callable are kept
-            self._passes = {known: made for known, made in self._passes.items() if known is None}
-            self._passes[target] = AttentionPass(self._borrowed, target, self.method, self._token_grid)
-        return self._passes[target]
+        found = self._passes.get(target)
+        if found is None:  # class targets and the last callable are kept; another thread may keep another
+            found = AttentionPass(self._borrowed, target, self.method, self._token_grid)
+            kept: dict[Target | None, AttentionPass] = {None: self._passes[None]} if None in self._passes else {}
+            self._passes = {**kept, target: found}
+        return found
 
 
 def _check_model(borrowed: BorrowedModel) -> None:

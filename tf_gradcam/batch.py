@@ -27,6 +27,8 @@ from tf_gradcam.preprocessing import Preprocessing
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)
 
+_TOO_LARGE = "The memory is too small for this image. Scale it down with another program."  # MemoryError says nothing
+
 
 @dataclass(frozen=True)
 class Result:
@@ -132,7 +134,7 @@ class BatchExplainer:
         try:
             return self._images.of_photos(load_image(path, self.size))
         except (OSError, ValueError, MemoryError) as error:
-            return str(error)
+            return str(error) or _TOO_LARGE
 
     def _explained(
         self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[np.ndarray | str]
@@ -164,7 +166,7 @@ class BatchExplainer:
             save_image(Path(f"{output}{OVERLAY_SUFFIX}"), overlay)
             write_array(f"{output}{HEATMAP_SUFFIX}", explanation.heatmaps[index])
         except (OSError, ValueError, MemoryError) as error:
-            return _failure(path, str(error))
+            return _failure(path, str(error) or _TOO_LARGE)
         class_index = int(explanation.class_indices[index])
         row = Row(
             str(path),

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tf_gradcam.header import read_header
+from tf_gradcam.imagefile import read_checked
 from tf_gradcam.metrics import box_region
 from tf_gradcam.names import unknown_name
 from tf_gradcam.opencv import opencv
@@ -97,7 +97,7 @@ class MaskFolder:
 
     Raises:
         NotADirectoryError: no such folder.
-        ValueError: no mask for any image, or one for several; when one is read, a file that is no picture.
+        ValueError: no mask for any image, or one for several; a file that is no picture.
 
     Attributes:
         kind: "mask".
@@ -123,6 +123,7 @@ class MaskFolder:
                     f"'{folder}' that is named as the folder of its image."
                 )
             if found is not None:
+                _checked_mask(found)  # now, and not behind an hour's work
                 owners[found] = file
             self.paths.append(found)
         self.known = np.array([path is not None for path in self.paths], bool)
@@ -189,7 +190,7 @@ def _box_in_parts(row: dict[str, str], file: str, where: str) -> np.ndarray:
         size = [float(row[name]) for name in ("width", "height") if row.get(name)]
     except ValueError as error:
         raise ValueError(f"Expected numbers in the columns of the box in {where}, received another text.") from error
-    width, height = size if len(size) == 2 else _size_of(file)
+    width, height = size if len(size) == 2 else _size_of(file, where)
     xmin, ymin, xmax, ymax = sides
     if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):
         raise ValueError(
@@ -199,22 +200,34 @@ def _box_in_parts(row: dict[str, str], file: str, where: str) -> np.ndarray:
     return np.array(sides) / [width, height, width, height]
 
 
-def _size_of(file: str) -> tuple[int, int]:
+def _size_of(file: str, where: str) -> tuple[int, int]:
     """(width, height) of a picture, upright."""
-    header = read_header(Path(file).read_bytes())
-    if header is None:
-        raise ValueError(f"The header of the image file '{file}' is damaged: give width and height with its box.")
+    try:
+        _, header = read_checked(file)
+    except (OSError, ValueError) as error:
+        remedy = f"Give the columns width and height in {where}, or leave that line out."
+        kind = type(error) if isinstance(error, (FileNotFoundError, PermissionError)) else ValueError
+        raise kind(f"The size of the picture of a box is not known: {error} {remedy}") from error
     stored = header.width, header.height
     return stored if header.orientation < 5 else stored[::-1]
 
 
+def _checked_mask(path: Path) -> bytes:
+    """Its file, of a picture that is whole and of no absurd size."""
+    try:
+        return read_checked(path)[0]
+    except ValueError as error:
+        raise ValueError(f"Expected a mask as a PNG picture, but '{path}' cannot be decoded: {error}") from error
+
+
 def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
-    cv2 = opencv()
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    # As stored, not by way of 8 bits: a label of 1 in 16 bits would become 0.
-    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    cv2, data = opencv(), _checked_mask(path)
+    try:  # as stored, not by way of 8 bits: a label of 1 in 16 bits would become 0
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        stored = None
     if stored is None:
-        raise ValueError(f"Expected a mask as a PNG picture, but '{path}' cannot be decoded.")
+        raise ValueError(f"Expected a mask as a PNG picture, but '{path}' cannot be decoded. Save it again.")
     colours = stored.reshape(*stored.shape[:2], -1)[..., :3] if stored.ndim == 3 else stored[..., None]
     if colours.shape[-1] == 2:  # grey and alpha
         colours = colours[..., :1]

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam.atomic import write_bytes
+from tf_gradcam.atomic import checked_path, write_bytes
 from tf_gradcam.classes import class_indices
 from tf_gradcam.epochplot import Line, epoch_figure
 from tf_gradcam.explainer import Explainer
@@ -250,7 +250,7 @@ def _writable_folder(name: str, folder: Any, *inside: str) -> Path:
     """The folder, made; that it can be written is tried, since rights alone do not tell."""
     if not isinstance(folder, (str, os.PathLike)):
         raise TypeError(f"Expected {name} as the path of a folder, received {type(folder).__name__}.")
-    path = Path(os.fsdecode(folder), *inside)
+    path = Path(checked_path(folder, name), *inside)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -25,6 +25,7 @@ class ClassNames:
 
     Raises:
         TypeError: neither, or a name that is no string.
+        ValueError: a mapping with one class twice, as "1" and 1.
     """
 
     def __init__(self, names: Sequence[str] | Mapping[int, str] | None):
@@ -38,6 +39,8 @@ class ClassNames:
                     f"{name!r} for class {index!r}."
                 )
         self.by_index = {int(index): str(name) for index, name in items}
+        if len(self.by_index) < len(items):
+            raise ValueError(f"Expected each class once in class_names, received the keys {[key for key, _ in items]}.")
         self.is_given = names is not None
         self._is_list = self.is_given and not isinstance(names, Mapping)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tf_gradcam.captions import draw_lines
 from tf_gradcam.painting import paint
-from tf_gradcam.panels import CAPTION, GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, draw_caption, shown_photo
+from tf_gradcam.panels import CAPTION, GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +98,7 @@ def _draw_row(
     for index, explanation in enumerate(of_classes, start=before):
         line, column = divmod(index, grid.columns)
         left, upper = MARGIN + column * (grid.width + _GAP), top + line * grid.step
-        draw_caption(sheet, explanation, number, left, upper, grid.width)
+        draw_lines(sheet, explanation, number, left, upper, grid.width)
         place = (left, upper + CAPTION, grid.width, grid.height)
         _draw_map(sheet, explanation, number, photo, colormap, place)
 

@@ -111,6 +111,7 @@ def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Exit status: 0 all images are done, 1 some failed
     and the others are done, 2 wrong use.
     """
+    from tf_gradcam.atomic import remove_leftovers
     from tf_gradcam.filelist import check_outputs, find_images, output_stems, prepared_folder
     from tf_gradcam.folderlock import held_folder
 
@@ -118,6 +119,7 @@ def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     stems = output_stems(paths)
     check_outputs(paths, stems, out)
     with prepared_folder(out), held_folder(out), warnings_told():
+        remove_leftovers(out)  # of a run that was killed
         explainer = _batch_explainer(freeze=len(paths) >= _MANY, **options)
         return _explain_all(explainer, paths, stems, out)
 

@@ -6,20 +6,21 @@ Axis legend: H0 x W0 pixels, H x W cells of the layer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tf_gradcam.captions import headline
 from tf_gradcam.explainer import Explainer
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.fusion import Explain, check_explainer, resolved_target
 from tf_gradcam.image import to_photo
 from tf_gradcam.methods import METHODS, find_method
 from tf_gradcam.painting import paint
-from tf_gradcam.panels import GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns, detail, shown_photo
+from tf_gradcam.panels import GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns, shown_photo
 from tf_gradcam.rule import Rule, needs_of
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _named(methods: Any) -> Any:
 
 def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, Callable[[], Explain]]:
     """Explainers are built one after the other, so that only one compiled model is held at a time."""
-    if isinstance(methods, str) or not methods:
+    if isinstance(methods, str) or not isinstance(methods, Iterable) or not methods:
         raise ValueError(f"Expected methods as a list of at least one, received {methods!r}.")
     named = [find_method(method) for method in methods]
     names = [name for name, _ in named]
@@ -182,7 +183,7 @@ def _figure(comparison: Comparison) -> Figure:
     across = columns * (width + _GAP)
     bottom = len(comparison.refused) * _LINE
     sheet = Sheet(MARGIN + across + SCALE, _TITLE + rows * step + bottom + MARGIN)
-    sheet.title(_headline(first))
+    sheet.title(headline(first))
     layers = dict.fromkeys(explanation.layer_name for explanation in explanations.values())
     sheet.text(f"at {', '.join(layers)}", MARGIN, 0.3, sheet.width - 2 * MARGIN, 7.5, GREY)
     for index, (name, color, picture) in enumerate(_panels(comparison, photo, size)):
@@ -209,12 +210,3 @@ def _panels(
         alpha = 1.0 if photo is None else alpha_of(explanation) + _MORE
         picture = paint(background, values, explanation.signed, alpha)
         yield (name, "black", picture) if values.any() else (f"{name}: blank", RED, picture)
-
-
-def _headline(explanation: Explanation) -> str:
-    """What was explained, and what the model predicts where that is another class."""
-    line = f"{explanation.labels[0]}, {detail(explanation, 0)}"
-    if explanation.probabilities is None or explanation.probabilities.ndim != 2:
-        return line
-    label, probability = explanation.top(1)[0][0]
-    return line if label == explanation.labels[0] else f"{line}; predicted: {label}, {probability:.1%}"

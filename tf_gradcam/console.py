@@ -109,6 +109,7 @@ def start_tensorflow() -> None:
     `TF_CPP_MIN_LOG_LEVEL` in the environment is respected: below 3 everything is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot decode is told in our words
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the only one there is here, whatever keras.json says
     is_silent = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     with _mute_stderr() if is_silent else contextlib.nullcontext():

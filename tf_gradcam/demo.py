@@ -12,12 +12,11 @@ import io
 import os
 from dataclasses import dataclass
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam.atomic import write_bytes
+from tf_gradcam.atomic import made_folder, write_bytes
 from tf_gradcam.image import overlay_heatmap, resize_heatmaps
 from tf_gradcam.phantom import CLASS_NAMES, Phantom, phantom_slices
 
@@ -107,8 +106,7 @@ def run_demo(directory: str | os.PathLike[str], count: int = 4, seed: int = 2026
     from tf_gradcam.gradcam import make_gradcam_heatmap
 
     phantom = phantom_slices(count, seed)
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(directory, "directory")
     model = load_demo_model()
     probabilities = np.concatenate([np.asarray(model(image[None], training=False)) for image in phantom.images])
     heatmaps = np.stack(

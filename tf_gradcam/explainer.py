@@ -5,6 +5,7 @@ Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 p
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -77,6 +78,8 @@ class Explainer:
         self.method, self._rule = find_method(method)
         if align not in (False, "measured"):
             raise ValueError(f"Expected align=False or align='measured', received {align!r}.")
+        if not isinstance(freeze, (bool, np.bool_)):
+            raise TypeError(f"Expected freeze=True or freeze=False, received {freeze!r}.")
         is_whole = needs_of(self._rule) == "network"
         if is_whole:
             _check_whole(self.method, layer, classifier_layers, align, token_grid)
@@ -104,6 +107,7 @@ class Explainer:
         self.offset = (0.0, 0.0)
         if align and not self._members:
             self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
+        self._lock = threading.RLock()
         self._passes: OrderedDict[Target | None, Pass] = OrderedDict()
         self._class_pass: ClassPass | None = None
 
@@ -176,8 +180,9 @@ class Explainer:
         """
         if self._members:
             raise ValueError("Expected one layer for the maps of many classes, received several: ask each by itself.")
-        if self._class_pass is None:
-            self._class_pass = ClassPass(self.split, self._rule, freeze=self._freeze)
+        with self._lock:
+            if self._class_pass is None:
+                self._class_pass = ClassPass(self.split, self._rule, freeze=self._freeze)
         self._class_pass.check_weights()
         return class_maps(
             self._class_pass, images, classes, top, names=self._class_names, method=self.method, offset=self.offset
@@ -200,11 +205,13 @@ class Explainer:
 
     def _pass(self, target: Target | None) -> Pass:
         """The compiled pass for class targets (None) or for one callable."""
-        if target not in self._passes:
-            self._passes[target] = self._new_pass(target)
-            if len(self._passes) > _KEPT_TARGETS:
-                del self._passes[next(key for key in self._passes if key is not None)]
-        return self._passes[target]
+        with self._lock:  # threads that ask at once share one; what is dropped meanwhile is still theirs
+            found = self._passes.get(target)
+            if found is None:
+                found = self._passes[target] = self._new_pass(target)
+                if len(self._passes) > _KEPT_TARGETS:
+                    del self._passes[next(key for key in self._passes if key is not None)]
+            return found
 
     def _new_pass(self, target: Target | None) -> Pass:
         if self._network is not None:

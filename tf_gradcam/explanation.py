@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam.atomic import write_array
+from tf_gradcam.atomic import made_folder, write_array
 from tf_gradcam.diagnosis import diagnose
 from tf_gradcam.heatmaps import Heatmaps
 from tf_gradcam.image import to_photo
 from tf_gradcam.imagefile import save_image
-from tf_gradcam.spatial import positive_share
+from tf_gradcam.spatial import positive_share, signed_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_MOST_IN_NOTEBOOK = 24
+_PER_IMAGE = {
+    *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
+    *("_gradient_peaks", "_finite_images", "diagnosis", "photos", "truth"),
+}
 
 
 class Explanation(Heatmaps):
@@ -41,7 +48,12 @@ class Explanation(Heatmaps):
         image_size: (H0, W0) of the model's input; (T0,) for signals, (D0, H0, W0) for volumes.
         offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
+        class_names: {index: name} of the classes, empty where none are known.
+        photos, truth: what `with_photos` was given, else None; truth is (B,) int64.
     """
+
+    photos: Any = None
+    truth: np.ndarray | None = None
 
     def __init__(
         self,
@@ -74,7 +86,7 @@ class Explanation(Heatmaps):
         self._gradient_peaks = arrays["gradient_peaks"]
         self._finite_images = arrays["finite_images"]
         self._has_open_head = has_open_head
-        self._class_names = class_names or {}
+        self.class_names = dict(class_names or {})
         self._needs = needs  # what the rule looks at, so that a diagnosis speaks of that
 
     @cached_property
@@ -124,10 +136,19 @@ class Explanation(Heatmaps):
         """
         other = copy.copy(self)
         vars(other).pop("signed_heatmaps", None)
-        other.raw, other.heatmaps = raw, positive_share(raw)
+        other.raw, other.heatmaps = raw, self._of_finite_images(positive_share(raw))
         other.layer_name, other.method, other.offset = layer_name, method, offset
         vars(other)["diagnosis"] = list(diagnosis)
         return other
+
+    @cached_property
+    def signed_heatmaps(self) -> np.ndarray:
+        """(B, H, W) float32 in [-1, 1]: `raw`, each map divided by its largest absolute value; zero stays zero."""
+        return self._of_finite_images(signed_share(self.raw))
+
+    def _of_finite_images(self, maps: np.ndarray) -> np.ndarray:
+        """A unit makes a number of NaN, so that the map of a broken image may look like one: it is blank."""
+        return np.where(np.reshape(self._finite_images, (-1, *[1] * (maps.ndim - 1))), maps, np.float32(0))
 
     def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
         """The most probable classes of each image: (label, probability), best first.
@@ -138,37 +159,85 @@ class Explanation(Heatmaps):
         Raises:
             ValueError: `count` below 1, or outputs that are no classes.
         """
-        if count < 1:
-            raise ValueError(f"Expected count of at least 1, received {count}.")
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            raise ValueError(f"Expected count of at least 1, received {count!r}: a whole number of classes.")
         if self.probabilities is None or self.probabilities.ndim != 2:
             raise ValueError(f"Expected outputs that are classes, received values of shape {self.outputs.shape}.")
         best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         return [
-            [(self._class_names.get(int(k), str(int(k))), float(row[k])) for k in order]
+            [(self.class_name(k), float(row[k])) for k in order]
             for row, order in zip(self.probabilities, best, strict=True)
         ]
 
-    def plot(self, photos: Any = None, colormap: str | None = None) -> Figure:
-        """A figure of all maps with their colour bar: what was explained, how probable it is, why a map is blank.
+    def class_name(self, index: int) -> str:
+        """The name of a class, its number where it has none."""
+        return self.class_names.get(int(index), str(int(index)))
+
+    def with_photos(self, photos: Any = None, labels: Any = None) -> Explanation:
+        """The same explanation, which knows what to show beside its maps: in a notebook, and by `plot`.
+
+            Explainer(model, class_names=names)(images).with_photos(photos, labels)    # last in a cell: the picture
 
         Args:
-            photos: what to show beside the maps, None for the maps alone. B photos (H0, W0, 3) uint8 RGB, of any sizes;
-                signals (T0,) or (T0, C); volumes (D0, H0, W0) or frames (D0, H0, W0, 3).
-            colormap: as `overlay`.
+            photos: as `plot`; None for those it has.
+            labels: the true class of each image, B indices or names; None for those it has.
 
         Returns:
-            Matplotlib Figure; `figure.savefig(path)` writes it, .pdf and .svg with text as text.
+            A new `Explanation`; this one is left as it is. Photos are kept, not copied.
 
         Raises:
-            TypeError: paths instead of photos.
-            ValueError: another number of photos than of maps; maps of more than three axes, or of others than the
-                input has.
+            TypeError: paths instead of photos, labels that are neither indices nor names.
+            ValueError: another number of photos or labels than of maps, an unknown class.
+        """
+        from tf_gradcam.captions import true_classes
+
+        other = copy.copy(self)
+        if photos is not None:
+            self.check_photos(photos)
+            other.photos = photos
+        if labels is not None:
+            other.truth = true_classes(labels, self)
+        return other
+
+    def plot(self, photos: Any = None, colormap: str | None = None, *, labels: Any = None) -> Figure:
+        """A figure of all maps with their colour bar: what was explained, predicted and true, why a map is blank.
+
+        Args:
+            photos: what to show beside the maps, None for those of `with_photos`, else the maps alone. B photos
+                (H0, W0, 3) uint8 RGB, of any sizes; signals (T0,) or (T0, C); volumes (D0, H0, W0) or frames
+                (D0, H0, W0, 3).
+            colormap: as `overlay`.
+            labels: the true class of each image, B indices or names; a wrong prediction is told in red.
+
+        Returns:
+            Matplotlib Figure, which a notebook shows. `figure.savefig(path)` writes it, .pdf and .svg with text as text
+            and photos at 300 dpi.
+
+        Raises:
+            TypeError: paths instead of photos, labels that are neither indices nor names.
+            ValueError: another number of photos or labels than of maps; an unknown class; maps of more than three axes,
+                or of others than the input has.
         """
         from tf_gradcam.plot import explanation_figure
 
-        if photos is not None:
-            self.check_photos(photos)
-        return explanation_figure(self, photos, colormap)
+        told = self.with_photos(photos, labels)
+        return explanation_figure(told, told.photos, colormap)
+
+    def _repr_html_(self) -> str | None:
+        """The figure, as notebooks ask for it: of the first maps where there are many; None where none can be drawn."""
+        if not len(self) or self.heatmaps.ndim > 4:
+            return None
+        shown = self._first(_MOST_IN_NOTEBOOK)
+        more = f"<p>The first {len(shown)} of {len(self)} images.</p>" if len(shown) < len(self) else ""
+        return f"{shown.plot()._repr_html_()}{more}"
+
+    def _first(self, count: int) -> Explanation:
+        """The explanation of the first images alone."""
+        other = copy.copy(self)
+        for name in _PER_IMAGE & vars(self).keys():
+            if vars(self)[name] is not None:
+                vars(other)[name] = vars(self)[name][:count]
+        return other
 
     def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.
@@ -195,13 +264,7 @@ class Explanation(Heatmaps):
             self._check_pictures()
             for photo in photos:
                 to_photo(photo)
-        folder = Path(directory)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise NotADirectoryError(
-                f"Expected a folder, received '{folder}': it is a file, or inside one. Choose another."
-            ) from error
+        folder = made_folder(directory, "directory")
         written = []
         for index, stem in enumerate(stems):
             written.append(folder / f"{stem}.heatmap.npy")

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -85,3 +86,32 @@ def _owner(path: Path) -> str:
         return f" (process {found['pid']} on {found['host']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Keep other runs of this kind out of a folder of results, and leave nothing in it.
+
+    On POSIX the folder itself is locked, elsewhere a file in it. A file system that has no such locks goes without:
+    single files are whole there too.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        if os.name == "nt":
+            stack.callback(FolderLock(folder).release)
+        else:
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise BlockingIOError(
+                        f"The folder '{folder}' is being written by another run. Wait for it to end, or choose another "
+                        "folder."
+                    ) from error
+        yield

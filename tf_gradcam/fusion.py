@@ -5,7 +5,7 @@ Axis legend: B images, N cells of a layer (any number of spatial axes).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ def fuse(explainers: Sequence[Explain], how: str = "mean") -> WithProgress:
             f"Expected a list of explainers to fuse, received one {type(explainers).__name__}. Pass one for each "
             "layer, fuse([Explainer(model, name) for name in layers]), or Explainer(model, layer=[...])."
         )
+    if not isinstance(explainers, Iterable):
+        raise TypeError(f"Expected a list of explainers to fuse, received {type(explainers).__name__}.")
     parts = list(explainers)
     if not parts:
         raise ValueError("Expected at least one explainer to fuse, received none.")

@@ -89,9 +89,10 @@ class GuidedBackprop:
         arrays = self.inputs.flatten(images)
         called = target if callable(target) else None
         indices = class_indices(None if called else target, int(arrays[0].shape[0]), self._class_names)
-        if called not in self._passes:
-            self._passes = {called: _GuidedPass(self, called)}  # the last kind of target is kept
-        guided = self._passes[called]
+        guided = self._passes.get(called)
+        if guided is None:
+            guided = _GuidedPass(self, called)
+            self._passes = {called: guided}  # the last kind of target is kept; another thread may keep another
         check_classes(indices, guided.class_count, self._class_names)
         return guided.run(*arrays, indices).numpy()
 

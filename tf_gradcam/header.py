@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from typing import NamedTuple
 
 # Marker of a JPEG segment. In compressed data 0xFF is followed by 0x00 or by a restart marker, 0xD0 to 0xD7.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_JPEG_END, _JPEG_APP1 = 0xD9, 0xE1
+_JPEG_END, _JPEG_SCAN, _JPEG_APP1 = 0xD9, 0xDA, 0xE1
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION, _TIFF_EXTRA_SAMPLES = 256, 257, 274, 338
 _TIFF_PARTS = ((273, 279), (324, 325))  # (starts, lengths) of the strips, of the tiles
 _TIFF_WORDS = {3: "H", 4: "I"}
+_MOST_SCANS = 100  # each takes a decoder through the whole picture; encoders write about ten
+_PNG_PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # the chunks without which there is no picture
 
 # What often carries the name of an image and is none of the five formats: (position, bytes, what it is).
 _FOREIGN = (
@@ -36,6 +39,7 @@ class Header(NamedTuple):
     width, height: pixels as stored, before any rotation.
     orientation: EXIF orientation, 1 to 8, that is left to apply after decoding.
     whole: False where the file ends before its picture does.
+    sound: False where the checksums of a PNG do not fit what it holds.
     alpha_flag: position of the byte by which a TIFF says that its colours are not multiplied by alpha.
     """
 
@@ -45,6 +49,7 @@ class Header(NamedTuple):
     orientation: int = 1
     whole: bool = True
     alpha_flag: int | None = None
+    sound: bool = True
 
 
 def read_header(data: bytes) -> Header | None:
@@ -54,7 +59,8 @@ def read_header(data: bytes) -> Header | None:
         data: the bytes of the file.
 
     Raises:
-        ValueError: if the bytes are none of the five formats, saying what they look like.
+        ValueError: if the bytes are none of the five formats, saying what they look like; a JPEG of absurdly many
+            scans.
     """
     try:
         if data[:3] == b"\xff\xd8\xff":
@@ -74,7 +80,7 @@ def read_header(data: bytes) -> Header | None:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    width = height = position = 0
+    width = height = position = scans = 0
     orientation = 1
     while (marker := _JPEG_MARKER.search(data, position)) and marker[1][0] != _JPEG_END:
         position = marker.end()
@@ -83,6 +89,10 @@ def _jpeg(data: bytes) -> Header | None:
         (length,) = struct.unpack_from(">H", data, position)
         if marker[1][0] in _JPEG_FRAMES and not width:
             height, width = struct.unpack_from(">HH", data, position + 3)
+        elif marker[1][0] == _JPEG_SCAN:
+            scans += 1
+            if scans > _MOST_SCANS:
+                raise ValueError(f"it is a JPEG of more than {_MOST_SCANS} scans, made to take a decoder for ever")
         elif marker[1][0] == _JPEG_APP1 and data.startswith(b"Exif\0\0", position + 2):
             orientation = _exif_orientation(data[position + 8 : position + length])
         position += length
@@ -95,13 +105,17 @@ def _png(data: bytes) -> Header | None:
     first, width, height = struct.unpack_from(">4sII", data, 12)
     if first != b"IHDR":
         return None
-    position, orientation, kind = 8, 1, b""
+    position, orientation, kind, sound = 8, 1, b"", True
     while position + 12 <= len(data) and kind != b"IEND":  # a chunk: length, kind, content, checksum
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"eXIf":
             orientation = _exif_orientation(data[position + 8 : position + 8 + length])
+        elif kind in _PNG_PICTURE and position + 12 + length <= len(data):
+            (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+            sound = sound and zlib.crc32(memoryview(data)[position + 4 : position + 8 + length]) == checksum
         position += 12 + length
-    return Header("PNG", width, height, orientation, whole=kind == b"IEND" and position <= len(data))
+    whole = kind == b"IEND" and position <= len(data)
+    return Header("PNG", width, height, orientation, whole=whole, sound=sound)
 
 
 def _webp(data: bytes) -> Header:
@@ -161,14 +175,22 @@ class _Tag(NamedTuple):
 
 
 def _tiff_tags(data: bytes, wanted: set[int]) -> dict[int, _Tag]:
-    """Tags in the first directory of a TIFF file, or of EXIF data, which have the same form."""
+    """Tags in the first directory of a TIFF file, or of EXIF data, which have the same form.
+
+    Of a tag that is there again the first counts, as in libtiff: else a file could show this reader a small picture and
+    the decoder a large one, or have one long array read as often as it has entries.
+    """
     order = "<" if data[:2] == b"II" else ">"
     (directory,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, directory)
-    tags = {}
+    tags: dict[int, _Tag] = {}
+    left = set(wanted)
     for entry in range(directory + 2, directory + 2 + 12 * count, 12):
         tag, kind, length = struct.unpack_from(order + "HHI", data, entry)
-        if tag not in wanted or kind not in _TIFF_WORDS or not length:
+        if tag not in left:
+            continue
+        left.remove(tag)
+        if kind not in _TIFF_WORDS or not length:
             continue
         words = f"{order}{length}{_TIFF_WORDS[kind]}"
         inside = struct.calcsize(words) <= 4

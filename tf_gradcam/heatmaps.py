@@ -125,6 +125,8 @@ class Heatmaps:
         """The overlay of map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
         self._check_pictures()
         _check_no_path(photo)
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not -len(self) <= index < len(self):
+            raise IndexError(f"Expected index, the number of a map, from 0 to {len(self) - 1}, received {index!r}.")
         return paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, alpha, colormap)
 
     def check_photos(self, photos: Any) -> None:

@@ -87,7 +87,7 @@ def to_photo(image: ArrayLike) -> Photo:
     if isinstance(image, (str, bytes, os.PathLike)):
         name = os.fsdecode(image)
         raise TypeError(f"Expected pixels, received the path '{name}'. Read it with load_image('{name}').")
-    pixels = np.asarray(image)
+    pixels = _one_array(image, "an image")
     if pixels.dtype.kind not in "uif":
         raise TypeError(f"Expected pixels as integers or floats in 0..255, received {pixels.dtype}.")
     if pixels.ndim == 2:
@@ -113,8 +113,15 @@ def to_photo(image: ArrayLike) -> Photo:
     return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
+def _one_array(values: ArrayLike, what: str) -> NDArray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"Expected {what} as one array, received rows of different lengths.") from error
+
+
 def _check_heatmap(heatmap: ArrayLike) -> NDArray[np.float32]:
-    heat = np.asarray(heatmap)
+    heat = _one_array(heatmap, "a heatmap")
     if heat.dtype.kind not in "uif":
         raise TypeError(f"Expected a heatmap of floats in [0, 1], received {heat.dtype}.")
     if heat.ndim != 2 or not heat.size:

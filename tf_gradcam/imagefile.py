@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_gradcam.atomic import write_bytes
+from tf_gradcam.atomic import checked_path, write_bytes
 from tf_gradcam.header import Header, read_header
 from tf_gradcam.interpolation import check_size
 from tf_gradcam.names import unknown_name
@@ -18,6 +19,7 @@ from tf_gradcam.opencv import opencv
 Photo = NDArray[np.uint8]
 
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; Pillow draws the line at the same number
+_MOST_BYTES = 2**31  # 16 bits of RGB and alpha for each of these pixels, and a third more
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -56,14 +58,17 @@ def load_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
         ValueError: if the file is empty, truncated, damaged, of another format, of more than `MAX_PIXELS`
             pixels by its header (which is read first), or neither 8 nor 16 bits deep; if `size` is not two
             positive integers; if `interpolation` is unknown.
+        TypeError: if the path is none.
+        OSError: if the path is a pipe or a device, of more than 2 GiB, or cannot be read for another reason.
     """
     if size is not None:
         size = check_size(size)
+        if size[0] * size[1] > MAX_PIXELS:
+            raise ValueError(f"Expected size of at most {MAX_PIXELS} pixels in all, received {size}.")
     if interpolation not in _RESIZE:
         raise ValueError(unknown_name("interpolation", str(interpolation), _RESIZE))
-    path = Path(path)
-    data, name = _read(path), repr(str(path))
-    photo = _decode(data, _check(data, name), name)
+    data, header = read_checked(path)
+    photo = _decode(data, header, repr(str(path)))
     return photo if size is None else _RESIZE[interpolation](photo, size)
 
 
@@ -84,12 +89,20 @@ def save_image(path: str | os.PathLike[str], photo: Photo) -> None:
             it is a file, the path is a folder, or writing is not permitted.
         OSError: if writing fails for another reason, such as a full disk.
     """
-    path = Path(path)
+    path = checked_path(path, "the file to write")
     write_bytes(path, _encode(path, photo))
+
+
+def read_checked(path: str | os.PathLike[str]) -> tuple[bytes, Header]:
+    """The bytes of an image file that is worth decoding, and its header; errors as `load_image`."""
+    path = checked_path(path, "the image file")
+    data = _read(path)
+    return data, _check(data, repr(str(path)))
 
 
 def _read(path: Path) -> bytes:
     try:
+        _check_file(path)
         return path.read_bytes()
     except FileNotFoundError as error:
         where = "" if path.parent.is_dir() else f": there is no folder {str(path.parent)!r}"
@@ -98,6 +111,24 @@ def _read(path: Path) -> bytes:
         if path.is_dir():  # Windows calls this a lack of permission
             raise IsADirectoryError(f"Expected an image file, received the folder {str(path)!r}.") from error
         raise PermissionError(f"No permission to read {str(path)!r}. Change its rights.") from error
+    except OSError as error:  # a loop of links, a name too long, a failing disk
+        if error.strerror is None:
+            raise
+        raise OSError(f"Cannot read the image file {str(path)!r}: {error.strerror}. Check the path.") from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what has no end, or none that fits into memory, before it is read."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"Expected an image file, but {str(path)!r} is a pipe or a device. Copy the picture to a file.")
+    if found.st_size > _MOST_BYTES:
+        raise OSError(
+            f"Expected an image file of at most {_MOST_BYTES} bytes, but {str(path)!r} has {found.st_size}. If it is "
+            "an image, scale it down with another program."
+        )
 
 
 def _check(data: bytes, name: str) -> Header:
@@ -118,6 +149,8 @@ def _check(data: bytes, name: str) -> Header:
         )
     if not header.whole:
         raise ValueError(f"The {header.format} file {name} is truncated: its picture is not complete. {again}")
+    if not header.sound:  # the decoder would refuse it too, and talk of it on the terminal
+        raise ValueError(f"The {header.format} file {name} is damaged: its checksums do not fit. {again}")
     return header
 
 

@@ -141,7 +141,8 @@ def _checked(array: Any, spec: tf.TensorSpec, title: str, names: list[str]) -> A
         raise ValueError(_wrong_size(title, expected, received))
     if tf.is_tensor(array):
         return tf.cast(array, spec.dtype)
-    return array.astype(spec.dtype.as_numpy_dtype, copy=False)
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is told of as such
+        return array.astype(spec.dtype.as_numpy_dtype, copy=False)
 
 
 def _wrong_rank(title: str, expected: tuple[Any, ...], received: tuple[int, ...], names: list[str]) -> str:

@@ -48,6 +48,7 @@ class AuditMapper:
         weights: a file of weights, "imagenet" or "none"; of a model by name "imagenet" unless said otherwise.
         freeze: as `Explainer` takes it: faster over a data set.
         thumbnail: the longer side of thumbnails, pixels.
+        digest: of the files of the model as another process read them; others are refused.
 
     Attributes:
         model: the Keras model; borrowed.
@@ -77,19 +78,28 @@ class AuditMapper:
         weights: str | None = None,
         freeze: bool = True,
         thumbnail: int = 96,
+        digest: str | None = None,
     ):
         preprocessing = chosen_preprocessing(preprocess)
         names = None if class_names is None else list(class_names)
         self._given, self._weights = model, weights
+        before: str | None = None
         if isinstance(model, (str, os.PathLike)):
             self._given = model = os.fspath(model)
             self._weights = weights = weights or usual_weights(model)
+            before = self._digest_of_files()
             self.model = load_network(model, weights)
+            if before != self._digest_of_files() or digest not in (None, before):
+                raise ValueError(
+                    f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "
+                    "a copy of it."
+                )
             names = chosen_names(names, model, self.model, weights)
         else:
             if weights is not None:
                 raise ValueError("Expected no weights with a Keras model, which has its own. Load them into it.")
             self.model = model
+        self._digest = before  # of the very files that were read: they may be replaced while the audit runs
         self.explainer = Explainer(self.model, layer, method, class_names=names, freeze=freeze)
         self.preprocessing: Preprocessing = preprocessing or found_preprocessing(self.model)
         self.images = ModelImages(self.explainer.split.inputs, self.preprocessing, size, thumbnail)
@@ -112,6 +122,7 @@ class AuditMapper:
             "weights": weights,
             "freeze": freeze,
             "thumbnail": thumbnail,
+            "digest": self._digest,
         }
 
     def _explain_black(self) -> Explanation:
@@ -243,15 +254,22 @@ class AuditMapper:
 
     def digest(self) -> str:
         """Hexadecimal, of the bytes of the model's file and of its weights' file, else of the weights in memory."""
+        if self._digest is not None:
+            return self._digest
         found = hashlib.sha256()
-        files = [name for name in (self._given, self._weights) if isinstance(name, str) and Path(name).is_file()]
-        if isinstance(self._given, str) and is_model_file(self._given):
-            for name in files:
+        for variable in self.model.weights:
+            found.update(f"{variable.path}\0{variable.shape}\0{variable.dtype}\0".encode())
+            found.update(np.ascontiguousarray(variable.numpy()).tobytes())
+        return found.hexdigest()
+
+    def _digest_of_files(self) -> str | None:
+        """None for a network by name, and for a model in memory."""
+        if not (isinstance(self._given, str) and is_model_file(self._given)):
+            return None
+        found = hashlib.sha256()
+        for name in (self._given, self._weights):
+            if isinstance(name, str) and Path(name).is_file():
                 with open(name, "rb") as file:
                     while block := file.read(2**20):
                         found.update(block)
-        else:
-            for variable in self.model.weights:
-                found.update(f"{variable.path}\0{variable.shape}\0{variable.dtype}\0".encode())
-                found.update(np.ascontiguousarray(variable.numpy()).tobytes())
         return found.hexdigest()

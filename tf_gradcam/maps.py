@@ -21,9 +21,14 @@ def combine(weights: Any, activations: Any) -> Any:
         (B, H, W) float32.
 
     Raises:
-        ValueError: weights of another rank.
+        ValueError: weights of another rank, or no tensor.
     """
     rank = activations.shape.rank
+    if not tf.is_tensor(weights):
+        raise ValueError(
+            f"Expected a method to return a tensor of weights of shape {tuple(activations.shape)}, or the map "
+            f"(B, H, W), received {type(weights).__name__}."
+        )
     if weights.shape.rank == rank - 1 and weights.shape.is_compatible_with(activations.shape[:-1]):
         return weights  # a rule that is no weighted sum gives the map itself
     if weights.shape.rank != rank:

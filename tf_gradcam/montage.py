@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tf_gradcam.captions import caption_height, draw_caption
 from tf_gradcam.interpolation import interpolation_matrix
 from tf_gradcam.painting import paint
-from tf_gradcam.panels import CAPTION, GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, draw_caption, shown_photo
+from tf_gradcam.panels import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
 from tf_gradcam.spatial import resize_maps
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def montage_figure(explanation: Explanation, volumes: Any = None, colormap: str 
     if height > _HIGHEST:
         width, height = width * _HIGHEST / height, _HIGHEST
     columns = min(_COLUMNS, max(len(block) for block in blocks))
-    row = height + _LABEL
-    heights = [CAPTION + -(-len(block) // columns) * row + _BLOCK_GAP for block in blocks]
+    row, caption = height + _LABEL, caption_height(explanation)
+    heights = [caption + -(-len(block) // columns) * row + _BLOCK_GAP for block in blocks]
     across = columns * (width + _GAP)
     sheet = Sheet(2 * MARGIN + across + SCALE, TITLE + sum(heights))
     sheet.title(f"{explanation.method} at {explanation.layer_name}")
@@ -58,11 +59,11 @@ def montage_figure(explanation: Explanation, volumes: Any = None, colormap: str 
         draw_caption(sheet, explanation, index, MARGIN, top, across)
         for position, (number, picture) in enumerate(block):
             line, column = divmod(position, columns)
-            left, upper = MARGIN + column * (width + _GAP), top + CAPTION + line * row
+            left, upper = MARGIN + column * (width + _GAP), top + caption + line * row
             sheet.picture(picture, left, upper, width, height)
             sheet.text(str(number), left, upper + height + 0.02, width, 6, GREY)
         top += heights[index]
-    sheet.scale(sheet.width - SCALE, TITLE + CAPTION, sum(heights) - CAPTION - _BLOCK_GAP, explanation.signed, colormap)
+    sheet.scale(sheet.width - SCALE, TITLE + caption, sum(heights) - caption - _BLOCK_GAP, explanation.signed, colormap)
     return sheet.figure
 
 

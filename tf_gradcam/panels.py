@@ -20,6 +20,7 @@ TITLE, CAPTION = 0.36, 0.28  # heights of the line over all panels, and of the t
 SCALE = 0.75  # width of the colour bar with its numbers
 DPI = 150  # of what is saved as pixels; text in .pdf and .svg stays text
 GREY, RED = "0.4", "#b00020"
+_MOST_PIXELS = 60_000  # of a side of what is saved; renderers end at 65,536
 _POINTS = 72  # per inch
 _HINTING = 1.03  # by how much letters drawn on pixels are wider than their outlines, at most
 _SCALE_WIDTH, _SCALE_LENGTH = 0.12, 2.6
@@ -33,10 +34,11 @@ class Sheet:
     """
 
     def __init__(self, width: float, height: float):
-        from matplotlib.figure import Figure
+        from tf_gradcam.notebook import NotebookFigure
 
         self.width, self.height = width, height
-        self.figure: Figure = Figure(figsize=(width, height), dpi=DPI)
+        dpi = min(DPI, _MOST_PIXELS / max(width, height))
+        self.figure: Figure = NotebookFigure(figsize=(width, height), dpi=dpi)
 
     def panel(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes of that place and size, without ticks and frame."""
@@ -157,14 +159,6 @@ def shown_photo(photo: Any, longest: int = 640) -> np.ndarray:
 def alpha_of(explanation: Explanation) -> float:
     """Weight of a map in a figure: most of a signed map is far below its full weight, so that is higher."""
     return 0.6 if explanation.signed else 0.4
-
-
-def draw_caption(sheet: Sheet, explanation: Explanation, index: int, left: float, top: float, width: float) -> None:
-    """Two lines: what was explained; how probable it is, or why there is nothing to see."""
-    sheet.text(explanation.labels[index], left, top, width, 7.5)
-    reason = explanation.diagnosis[index]
-    is_told = reason is not None and (not explanation.shown[index].any() or not explanation.signed)
-    sheet.text(detail(explanation, index), left, top + 0.13, width, 6.5, RED if is_told else GREY)
 
 
 def detail(explanation: Explanation, index: int) -> str:

@@ -6,19 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tf_gradcam.captions import caption_height, draw_caption
 from tf_gradcam.painting import paint
-from tf_gradcam.panels import (
-    CAPTION,
-    GREY,
-    MARGIN,
-    SCALE,
-    TITLE,
-    Sheet,
-    alpha_of,
-    best_columns,
-    draw_caption,
-    shown_photo,
-)
+from tf_gradcam.panels import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, best_columns, shown_photo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,10 +57,10 @@ def explanation_figure(explanation: Explanation, photos: Any = None, colormap: s
 
 def picture_figure(explanation: Explanation, photos: Any, colormap: str | None) -> Figure:
     """A card per image: what was explained, then photo, map and overlay; without photos the map alone."""
-    count = len(explanation)
-    grid = _grid(count, _aspect(explanation, photos), panels=1 if photos is None else 3)
+    count, caption = len(explanation), caption_height(explanation)
+    grid = _grid(count, _aspect(explanation, photos), caption, panels=1 if photos is None else 3)
     top = TITLE + (0 if photos is None else _HEADING)
-    rows, step = -(-count // grid.columns), CAPTION + grid.height + _ROW_GAP
+    rows, step = -(-count // grid.columns), caption + grid.height + _ROW_GAP
     sheet = Sheet(MARGIN + grid.columns * (grid.card + _CARD_GAP) + SCALE, top + rows * step)
     sheet.title(f"{explanation.method} at {explanation.layer_name}")
     for column in range(0 if photos is None else min(grid.columns, count)):
@@ -82,8 +72,8 @@ def picture_figure(explanation: Explanation, photos: Any, colormap: str | None) 
         left, line = MARGIN + column * (grid.card + _CARD_GAP), top + row * step
         draw_caption(sheet, explanation, index, left, line, grid.card)
         photo = None if photos is None else shown_photo(photos[index])
-        _draw_card(sheet, explanation, index, photo, colormap, (left, line + CAPTION), grid)
-    sheet.scale(sheet.width - SCALE, top + CAPTION, rows * step - CAPTION - _ROW_GAP, explanation.signed, colormap)
+        _draw_card(sheet, explanation, index, photo, colormap, (left, line + caption), grid)
+    sheet.scale(sheet.width - SCALE, top + caption, rows * step - caption - _ROW_GAP, explanation.signed, colormap)
     return sheet.figure
 
 
@@ -96,11 +86,11 @@ class _Grid(NamedTuple):
     card: float
 
 
-def _grid(count: int, aspect: float, panels: int) -> _Grid:
+def _grid(count: int, aspect: float, caption: float, panels: int) -> _Grid:
     if panels == 1:
         height = next((height for most, height in _ALONE.items() if count <= most), _SMALLEST)
         most = int((_WIDEST[3] - MARGIN - SCALE) / (height * aspect + _CARD_GAP))
-        columns = min(best_columns(count, height * aspect + _CARD_GAP, height + CAPTION + _ROW_GAP), most)
+        columns = min(best_columns(count, height * aspect + _CARD_GAP, height + caption + _ROW_GAP), most)
     else:
         columns = 1 if count <= 2 else 2 if count <= 10 else 3
         widest = (_WIDEST[columns] - MARGIN - SCALE) / columns - _CARD_GAP

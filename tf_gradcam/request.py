@@ -10,6 +10,8 @@ from tf_gradcam.modelfile import is_model_file
 from tf_gradcam.names import unknown_name
 from tf_gradcam.preprocessing import MODES, Preprocessing, find_preprocessing
 
+_MOST_DIGITS = 100  # of a class index; Python refuses to read numbers of thousands
+
 
 def names_in_file(path: str | None) -> list[str] | None:
     return None if path is None else load_class_names(path)
@@ -83,8 +85,9 @@ def chosen_target(text: str | None, names: list[str] | None) -> str | int | None
     """
     if text is None or text in (names or ()):
         return text
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= _MOST_DIGITS:
         return int(text)
-    if names is None:
+    if names is None or text.isdecimal():
+        text = text if len(text) <= 80 else f"{text[:77]}..."
         raise ValueError(f"Expected the index of a class as --target, received '{text}'. Give names by --class-names.")
     return text

@@ -17,6 +17,7 @@ from tf_gradcam.names import unknown_name
 
 UNKNOWN = -1  # the label of an image whose class is not known
 _MOST_CLASSES = 100_000  # a higher number in a table is no index
+_MOST_DIGITS = 100  # Python refuses to read numbers of thousands
 Columns = dict[str, np.ndarray]
 
 
@@ -170,8 +171,9 @@ def _names_of(texts: Sequence[str]) -> list[str]:
     known = sorted({text for text in texts if text})
     if not known or not all(text.isdecimal() for text in known):
         return known
-    highest = max(map(int, known))
-    if highest > _MOST_CLASSES:
+    longest = max(known, key=len)
+    highest = max(map(int, known)) if len(longest) <= _MOST_DIGITS else f"{longest[:20]}..."
+    if isinstance(highest, str) or highest > _MOST_CLASSES:
         raise ValueError(
             f"Expected labels that are class names or indices, received {highest} as an index. Correct it."
         )
@@ -185,7 +187,7 @@ def _label(text: str, index: Callable[[str, str], int], count: int, path: Path, 
     try:
         return index(text, where)
     except ValueError:
-        if not text.isdecimal():
+        if not text.isdecimal() or len(text) > _MOST_DIGITS:
             raise
     if int(text) >= count:
         raise ValueError(f"Expected a class from 0 to {count - 1} in {where}, received {text}. Correct the label.")

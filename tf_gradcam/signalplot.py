@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam.panels import CAPTION, GREY, MARGIN, SCALE, TITLE, Sheet, draw_caption
+from tf_gradcam.captions import caption_height, draw_caption
+from tf_gradcam.panels import GREY, MARGIN, SCALE, TITLE, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,24 +41,24 @@ def signal_figure(explanation: Explanation, signals: Any = None, colormap: str |
     Raises:
         ValueError: a signal of another shape.
     """
-    count = len(explanation)
+    count, caption = len(explanation), caption_height(explanation)
     traces = [_traces(explanation, index, signals) for index in range(count)]
     height = next((height for most, height in _HEIGHTS.items() if count <= most), _SMALLEST)
     heights = [max(height, _PER_TRACE * len(values)) for values, _ in traces]
-    total = sum(heights) + count * (CAPTION + _AXIS)
+    total = sum(heights) + count * (caption + _AXIS)
     sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + total)
     sheet.title(f"{explanation.method} at {explanation.layer_name}")
     top = TITLE
     for index, (values, relevance) in enumerate(traces):
         draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
-        axes = sheet.panel(MARGIN, top + CAPTION, _WIDTH, heights[index])
+        axes = sheet.panel(MARGIN, top + caption, _WIDTH, heights[index])
         for position, trace in enumerate(_stacked(values)):
             _draw_trace(axes, trace, relevance, explanation.signed, colormap)
             if len(values) > 1:
                 axes.text(0, len(values) - position - 0.55, f" {position}", fontsize=6, color=GREY, va="bottom")
         _finish(axes, values.shape[1])
-        top += CAPTION + heights[index] + _AXIS
-    sheet.scale(sheet.width - SCALE, TITLE + CAPTION, total - CAPTION - _AXIS, explanation.signed, colormap)
+        top += caption + heights[index] + _AXIS
+    sheet.scale(sheet.width - SCALE, TITLE + caption, total - caption - _AXIS, explanation.signed, colormap)
     return sheet.figure
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_gradcam.borrowed import BorrowedModel
 from tf_gradcam.graph import Call, Graph
-from tf_gradcam.inputs import ModelInputs
+from tf_gradcam.inputs import ModelInputs, shown
 from tf_gradcam.keraslayer import call_in_inference, reading_scope
 from tf_gradcam.layers import FoundLayer, find_layer, is_head
 from tf_gradcam.names import unknown_name
@@ -69,9 +69,19 @@ class SplitModel:
 
         Returns:
             The model's outputs, in the structure in which it returns them.
+
+        Raises:
+            ValueError: activations of another shape.
         """
         is_list = isinstance(activations, (list, tuple))
-        return self.finish([tf.convert_to_tensor(t) for t in (activations if is_list else [activations])])
+        tensors = [tf.convert_to_tensor(t) for t in (activations if is_list else [activations]) if t is not None]
+        if not tensors or not tensors[0].shape.is_compatible_with((None, *self.activation_shape[1:])):
+            received = tuple(tensors[0].shape) if tensors else None
+            raise ValueError(
+                f"Expected activations {shown(self.activation_shape)} as extractor(images) returns them, received "
+                f"{received}."
+            )
+        return self.finish(tensors)
 
     def __repr__(self) -> str:
         return f"SplitModel(layer_name={self.layer_name!r}, activation_shape={self.activation_shape})"

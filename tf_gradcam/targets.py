@@ -80,6 +80,8 @@ class Distance(NamedTarget):
     index: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.value, bool) or not isinstance(self.value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"Expected value as a number, received {self.value!r}.")
         if not math.isfinite(self.value):
             raise ValueError(f"Expected a finite value, received {self.value!r}.")
         self._set(value=float(self.value), index=as_position(self.index))
@@ -180,7 +182,12 @@ class Similarity(NamedTarget):
     embedding: Any
 
     def __post_init__(self) -> None:
-        vector = np.asarray(self.embedding, np.float64)
+        try:
+            vector = np.asarray(self.embedding, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"Expected embedding as an array of numbers (D,), received {type(self.embedding).__name__}."
+            ) from error
         if vector.ndim != 1:
             raise ValueError(f"Expected an embedding of shape (D,), received {vector.shape}.")
         if not np.isfinite(vector).all() or not vector.any():

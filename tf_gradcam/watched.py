@@ -143,12 +143,22 @@ class WatchedModel:
 
 @contextlib.contextmanager
 def _wrapped(layer: Any, wrapper: Callable[..., Any]) -> Iterator[None]:
-    """`layer.call(...)` becomes `wrapper(layer.call, ...)`, and itself again afterwards."""
+    """`layer.call(...)` becomes `wrapper(layer.call, ...)`, and itself again afterwards.
+
+    In this thread alone: another one may be training the model.
+    """
     with _ONE_AT_A_TIME:
         own = vars(layer).get("call")
         original = layer.call
+        owner = threading.get_ident()
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != owner:
+                return original(*args, **kwargs)
+            return wrapper(original, *args, **kwargs)
+
         # Around keras' attribute tracking, which would note a change of the layer.
-        object.__setattr__(layer, "call", lambda *args, **kwargs: wrapper(original, *args, **kwargs))
+        object.__setattr__(layer, "call", call)
         try:
             yield
         finally:

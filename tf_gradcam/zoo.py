@@ -55,7 +55,8 @@ def build_model(name: str, weights: str | None = None, arguments: Mapping[str, A
     try:
         return construct(weights=weights, **arguments)
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{name} cannot be built with {_written(arguments, weights)}: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{name} cannot be built with {_written(arguments, weights)}: {reason}") from error
     except Exception as error:  # keras raises a plain Exception where a download fails
         raise ConnectionError(
             f"The ImageNet weights of {name} could not be downloaded: {error}. Where there is no network, give a file: "
@@ -70,7 +71,8 @@ def _check_argument(name: str, construct: Callable[..., Any], argument: str) -> 
 
 
 def _written(arguments: Mapping[str, Any], weights: str | None) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in {**arguments, "weights": weights}.items())
+    values = {key: repr(value) for key, value in {**arguments, "weights": weights}.items()}
+    return ", ".join(f"{key}={text if len(text) <= 80 else text[:77] + '...'}" for key, text in values.items())
 
 
 def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -89,6 +91,6 @@ def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"Expected a constructor argument as KEY=VALUE, such as alpha=0.75, received '{pair}'.")
         try:
             arguments[key.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: of deep nesting
             arguments[key.strip()] = value.strip()
     return arguments
