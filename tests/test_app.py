@@ -856,6 +856,7 @@ def test_nothing_is_counted_or_recorded(server):
 
 
 @needs_gradio
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_server_that_is_ended_leaves_no_file(tmp_path, number):
     red_blue_model().save(tmp_path / "red_blue.keras")

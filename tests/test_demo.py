@@ -140,7 +140,7 @@ def test_run_demo_refuses_a_negative_seed(tmp_path: Path) -> None:
 
 def test_run_demo_refuses_a_file_as_folder(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError, match=r"a folder, received .*taken.: it is a file"):
         run_demo(tmp_path / "taken", count=1)
 
 

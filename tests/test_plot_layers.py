@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from keras import layers
 from models import conv, head_layers, photos, plain_model, randomise
+from transformers import pictures, vit
 
-from tf_gradcam import Explainer
+from tf_gradcam import Explainer, list_layers
 from tf_gradcam.layerplot import plot_layers, through_the_depth
 
 IMAGE = photos(1)[0]  # 12 x 20 pixels
@@ -169,3 +170,23 @@ def test_model_is_left_as_it_is() -> None:
     assert len(model.layers) == count
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_residual_network_shows_the_end_of_each_stage() -> None:
+    """The sums have no weights of their own, but their grids are those of convolutions."""
+    images = keras.Input((12, 20, 3))
+    hidden = images
+    for stage in range(3):
+        hidden = conv(f"stage{stage}_stem", strides=1 if stage == 0 else 2)(hidden)
+        for number in range(2):
+            inside = conv(f"stage{stage}_branch{number}")(hidden)
+            hidden = layers.Add(name=f"stage{stage}_sum{number}")([hidden, inside])
+    model = keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(hidden)))
+    assert through_the_depth(model) == ["stage0_sum1", "stage1_sum1", "stage2_sum1"]
+
+
+def test_blocks_of_a_transformer_are_spread_evenly() -> None:
+    paths = through_the_depth(vit(depth=8))
+    assert len(paths) == 6
+    assert paths[-1] == next(row.path for row in list_layers(vit(depth=8)) if row.default)
+    assert len(panels(plot_layers(vit(depth=2), pictures(1)))) >= 2

@@ -106,17 +106,19 @@ def through_the_depth(model: keras.Model) -> list[str]:
     borrowed = BorrowedModel(model)
     found = find_layer(borrowed)
     calls = [call for call in found.view.calls if not call.is_model]
-    trunk: list[tuple[str, tuple[int | None, ...], bool]] = []  # path, grid, whether the layer itself has learned
+    trunk: list[tuple[str, tuple[int | None, ...]]] = []  # path and grid
+    learned: set[tuple[int | None, ...]] = {found.call.shape[1:-1]}  # no grids of padding or pooling alone
     for row, call in zip(layer_rows(borrowed), calls, strict=True):
         shape = row.output_shape
-        is_on_way = row.explainable and is_spatial(shape) and len(shape) == len(found.call.shape)
-        if is_on_way and found.view.has_learned(call) and found.view.is_cut_point(call):
-            trunk.append((row.path, shape[1:-1], has_learned_weights(call.operation)))
+        is_picture = row.explainable and is_spatial(shape) and len(shape) == len(found.call.shape)
+        if is_picture and has_learned_weights(call.operation):
+            learned.add(shape[1:-1])
+        is_on_way = is_picture and found.view.has_learned(call) and found.view.is_cut_point(call)
+        if is_on_way or row.default:
+            trunk.append((row.path, shape[1:-1]))
         if row.default:
-            trunk = trunk if row.path in [path for path, _, _ in trunk] else [*trunk, (row.path, shape[1:-1], True)]
             break
-    learned = {grid for _, grid, has_learned in trunk if has_learned}  # not of padding or pooling alone
-    last = {grid: path for path, grid, _ in trunk if grid in learned}
+    last = {grid: path for path, grid in trunk if grid in learned}
     if len(last) >= min(_FEW, len(trunk)):
         return list(last.values())
     chosen = np.unique(np.linspace(0, len(trunk) - 1, _SPREAD).round().astype(int))
