@@ -38,6 +38,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM"),
 ]
 SECOND = 1000  # milliseconds
+PATIENCE = 240 * SECOND  # of what waits for a model on a busy machine
 FIRST_MAP = 3.0  # seconds from the page's being up
 SLICES = phantom_slices(8, 2026)
 
@@ -81,9 +82,9 @@ class Page:
         self.page.on("request", lambda request: self.note(request.url, address))
         self.page.goto(address)
         self.up = time.monotonic()
-        self.page.wait_for_selector("#tg-view .tg-three img", timeout=60 * SECOND)
+        self.page.wait_for_selector("#tg-view .tg-three img", timeout=PATIENCE)
         self.first_map = time.monotonic() - self.up
-        self.page.wait_for_selector("#tg-view a.tg-link", timeout=60 * SECOND)
+        self.page.wait_for_selector("#tg-view a.tg-link", timeout=PATIENCE)
 
     def note(self, url, address):
         if not url.startswith((address, "data:", "blob:")):
@@ -115,7 +116,7 @@ class Page:
         self.page.wait_for_function(
             "([place, text]) => document.querySelector(place)?.innerText.includes(text)",
             arg=[f"#tg-{place}", text],
-            timeout=60 * SECOND,
+            timeout=PATIENCE,
         )
 
     def text(self, place="view"):
