@@ -658,6 +658,28 @@ def test_model_that_cannot_be_loaded_is_told_and_the_one_before_stays(sessions, 
     assert "photo.png" in html
 
 
+def test_window_keeps_its_session_from_its_first_event_on(sessions):
+    """The first thing done on a page is done in its session, however soon after it was loaded."""
+    events = new_events(sessions)
+    html = events.select("layers", sessions.token_of("one"))[0]
+    assert sessions.find(sessions.token_of("one")).tab == "layers"
+    assert sessions.token_of("one") != sessions.token_of("other")
+    assert "choose a sample slice" in html
+    sessions.close_window("one")
+    assert sessions.find(sessions.token_of("one")).tab == "explore"
+
+
+def test_what_is_shown_at_first_can_be_downloaded_and_is_nobodys(tmp_path):
+    sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
+    sessions.prepare()
+    (token,) = set(re.findall("download/(.*?)/", view_of(sessions.start).html))
+    assert np.load(io.BytesIO(download(sessions.find(token), "heatmap.npy", Look()))).shape == (14, 14)
+    assert token != sessions.token_of("window")
+    sessions.find(sessions.token_of("window")).show_sample(2)
+    assert sessions.start.picture.name == "slice-1-glioma.png"
+    sessions.close()
+
+
 def test_window_that_is_gone_is_told_everywhere(sessions):
     events = new_events(sessions)
     assert "Reload" in last(events.explain("gone", *QUESTION))[0]
@@ -672,9 +694,10 @@ def test_new_window_shows_the_first_slice_without_the_model(tmp_path):
     sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
     sessions.prepare()
     sessions.model.close()
-    token, status, html, lines = new_events(sessions).open("window")
+    token = sessions.token_of("window")
     assert sessions.find(token).picture.name == "slice-1-glioma.png"
-    assert "Ready" in status
+    html, lines = view_of(sessions.find(token))
+    assert (html, lines) == tuple(new_events(sessions).select("explore", token))
     assert "true class: glioma" in html
     assert "of the heat is on the true tumour" in html
     assert "phantom_slices(8, seed=2026).images[0]" in lines

@@ -236,8 +236,8 @@ def test_methods_are_compared_side_by_side(page):
     page.shows('Press "Compare"')
     page.page.get_by_label("cam", exact=True).check()
     page.page.click("#tg-compare")
+    page.shows("Does not hold here")  # of the last method
     page.shows("Ready", "status")
-    page.shows("eigencam")
     titles = page.page.locator("#tg-view h3").all_inner_texts()
     assert titles == ["Photo", "gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam", "cam"]
     assert "Does not hold here: Method 'cam' holds for" in page.text()
@@ -249,8 +249,9 @@ def test_methods_are_compared_side_by_side(page):
 
 def test_layers_are_shown_through_the_depth(page):
     page.tab("Layers")
+    page.shows('Press "Explain these layers"')  # the tab's own view, in which no layer is named yet
     page.page.click("#tg-deepen")
-    page.shows("14 x 14 cells")
+    page.shows("block5_conv3")
     page.shows("Ready", "status")
     assert page.page.locator("#tg-view h3").all_inner_texts()[1:] == [
         *("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3")

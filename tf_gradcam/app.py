@@ -13,11 +13,12 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from tf_gradcam.appchoices import look_of
 from tf_gradcam.appfiles import MAX_MODEL_BYTES, AppFolder
+from tf_gradcam.appguard import Receive, RequestGuard, Scope, Send
 from tf_gradcam.appmodel import load_app_model
 from tf_gradcam.apppage import Page
 from tf_gradcam.appsample import write_samples
@@ -40,9 +41,6 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 
 
 def create_app(
@@ -120,6 +118,7 @@ def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
         css=CSS,
         js=SCRIPT,
     )
+    app.add_middleware(RequestGuard, uploads=sessions.folder.uploads)
     app.add_middleware(_OwnAddressOnly)
     if host in _LOCAL:  # a name that somebody else points at this machine is not answered
         app.add_middleware(trusted.TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])

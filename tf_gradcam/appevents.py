@@ -53,15 +53,6 @@ class Events:
         self._update = update
         self._methods = {choice.name: choice for choice in method_choices()}
 
-    def open(self, window: str) -> Values:
-        """A new window. Outputs: the token of its session, result."""
-        session = self._sessions.new(window)
-        return (session.token, READY, *view_of(session))
-
-    def close(self, window: str) -> None:
-        """A window was closed."""
-        self._sessions.close_window(window)
-
     def upload(self, token: str, file: str | None, *question: Any) -> Iterator[Values]:
         """A picture was dropped. Outputs: the file, emptied; result."""
         if file is not None:

@@ -18,6 +18,7 @@ MAX_PICTURE_PIXELS = 40_000_000  # decoded, 120 MB of RGB; below what the comman
 MAX_MODEL_BYTES = 1024 * 2**20  # VGG16 has 528 MiB
 MAX_NAMES_BYTES = 4 * 2**20
 MAX_BATCH = 200  # pictures
+MAX_WAITING_BYTES = 8 * 2**30  # of all uploads that nobody has taken yet; a batch of the largest pictures has 6 GiB
 _MAX_UNPACKED = 4 * MAX_MODEL_BYTES  # of a .keras file, which is an archive
 
 

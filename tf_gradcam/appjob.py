@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+MAX_SECONDS = 1800.0  # of one piece of work: others wait for the same model
 _LOOK_AGAIN = 0.1  # seconds between two looks at how far the work is
 _PATIENCE = 3.0  # seconds that a closing worker waits for the piece under way
 
@@ -41,6 +44,7 @@ class Job:
         self._ended = threading.Event()
         self._result: Any = None
         self._error: BaseException | None = None
+        self._end = math.inf
         self.progress = Progress(None, "waiting for the model")
 
     def tell(self, part: float, what: str = "") -> None:
@@ -48,6 +52,7 @@ class Job:
 
         Raises:
             Stopped: somebody asked for that; let it pass, it ends the work.
+            TimeoutError: it has gone on for `MAX_SECONDS`; the same.
         """
         self.check()
         self.progress = Progress(min(max(part, 0.0), 1.0), what or self.progress.what)
@@ -56,6 +61,11 @@ class Job:
         """As `tell` with nothing new to say."""
         if self._stop.is_set():
             raise Stopped
+        if time.monotonic() > self._end:
+            raise TimeoutError(
+                f"This took longer than {MAX_SECONDS / 60:.0f} minutes and was ended, since others wait for the model. "
+                "Ask for less, or use the command line: `tf-gradcam explain`."
+            )
 
     def stop(self) -> None:
         """Ask the work to end; it does when it next says how far it is, at once where it has not begun."""
@@ -72,6 +82,7 @@ class Job:
 
     def run(self) -> None:
         """Do the work, in the thread of the worker."""
+        self._end = time.monotonic() + MAX_SECONDS
         try:
             self.check()
             self._result = self._work(self)

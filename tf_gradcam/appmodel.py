@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_gradcam.appfiles import MAX_PICTURE_PIXELS
 from tf_gradcam.appjob import Job, Worker
 from tf_gradcam.console import downloads_on_stderr
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
@@ -113,6 +114,11 @@ class AppModel:
         self._inputs = first.split.inputs
         usual = ModelImages(self._inputs, self.preprocessing(self.usual_mode))
         self.size, self.channels = usual.size, usual.channels
+        if self.size[0] * self.size[1] > MAX_PICTURE_PIXELS:
+            raise ValueError(
+                f"Expected a model of images of at most {MAX_PICTURE_PIXELS / 1e6:.0f} million pixels, but it takes "
+                f"{self.size[0]} x {self.size[1]}. Use the command line: `tf-gradcam explain`."
+            )
         self.labels = self._try_out(first)
         self.worker = worker or Worker(f"tf-gradcam {self.title}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -50,7 +51,6 @@ class Page:
 
     def _build(self, model: AppModel) -> None:
         gr = self._gr
-        self.token = gr.State("")
         with gr.Column(elem_id="tg-head"):
             self._html("<h1>tf-gradcam</h1><p>What does the prediction rest on? Nothing leaves this machine.</p>")
             self.headline = self._html(headline(model))
@@ -111,7 +111,7 @@ class Page:
 
     def _build_results(self, model: AppModel) -> None:
         gr = self._gr
-        start = self._sessions.start  # in the page itself, so that a map is there as soon as the page is
+        start = view_of(self._sessions.start)  # in the page itself: a map is there as soon as the page is
         with gr.Row(elem_id="tg-bar-row"):
             self.status = self._html(READY, elem_id="tg-status")
             self.stop = gr.Button("Stop", size="sm", elem_id="tg-stop")
@@ -133,43 +133,53 @@ class Page:
                 )
                 self.run = gr.Button("Explain all", variant="primary", elem_id="tg-run")
         self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
-        self.view = self._html(view_of(start).html if start is not None else "", elem_id="tg-view")
+        self.view = self._html(start.html, elem_id="tg-view")
         with gr.Accordion("Python lines that make this picture", open=False):
-            self.lines = gr.Code(language="python", interactive=False, label="Python", elem_id="tg-lines")
+            self.lines = gr.Code(start.lines, language="python", interactive=False, label="Python", elem_id="tg-lines")
 
     def _wire(self) -> None:
-        events, question = self._events, [self.layer, self.method, self.target, self.against, self.mode]
+        events, own, question = self._events, self._own, [self.layer, self.method, self.target, self.against, self.mode]
         shown = [self.view, self.lines]
         result = [self.status, *shown]
         working = {"trigger_mode": "multiple", **_HIDDEN}  # new work stops the old one
         at_once = {"queue": False, **_HIDDEN}
-        self.blocks.load(self._of_window(events.open), None, [self.token, *result], **_HIDDEN)
-        self.blocks.unload(self._of_window(events.close))
+        close = self._sessions.close_window
+        self.blocks.unload(self._asking(lambda request: close(request.session_hash or "")))
         for control in question:
-            control.input(events.explain, [self.token, *question], result, **working)
+            control.input(own(events.explain), question, result, **working)
         self.method.change(events.describe, self.method, self.method, **at_once)
-        self.file.upload(events.upload, [self.token, self.file, *question], [self.file, *result], **working)
+        self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working)
         for number, button in enumerate(self.samples):
-            button.click(partial(events.sample, number), [self.token, *question], result, **working)
-        self.stop.click(events.stop, self.token, None, **at_once)
-        self.compare.click(events.compare, [self.token, self.methods, *question], result, **working)
-        self.deepen.click(events.layers, [self.token, self.layers, *question], result, **working)
-        self.run.click(events.batch, [self.token, self.files, *question], [self.files, *result], **working)
+            button.click(own(partial(events.sample, number)), question, result, **working)
+        self.stop.click(own(events.stop), None, None, **at_once)
+        self.compare.click(own(events.compare), [self.methods, *question], result, **working)
+        self.deepen.click(own(events.layers), [self.layers, *question], result, **working)
+        self.run.click(own(events.batch), [self.files, *question], [self.files, *result], **working)
         for control in (look := [self.alpha, self.threshold, self.colormap]):
-            control.input(events.paint, [self.token, *look], shown, trigger_mode="always_last", **at_once)
+            control.input(own(events.paint), look, shown, trigger_mode="always_last", **at_once)
         for name, tab in self.tabs.items():
-            tab.select(partial(events.select, name), self.token, shown, **at_once)
+            tab.select(own(partial(events.select, name)), None, shown, **at_once)
         controls = [self.headline, self.layer, self.target, self.against, self.mode, self.layers]
         for file, handler in ((self.model_file, events.load_model), (self.names_file, events.name_classes)):
             loading = file.upload(lambda: progress_html(None, "loading"), None, self.status, **at_once)
-            changed = loading.then(handler, [self.token, file], [file, *controls], **_HIDDEN)
-            changed.then(events.again, [self.token, *question], result, **working)
+            changed = loading.then(own(handler), file, [file, *controls], **_HIDDEN)
+            changed.then(own(events.again), question, result, **working)
 
-    def _of_window(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """A handler whose first argument is the name of the window; Gradio gives it where a type says so."""
+    def _own(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """A handler whose first argument is the token of the window's own session."""
+        token_of = self._sessions.token_of
+        if inspect.isgeneratorfunction(handler):
 
-        def called(request: Any, *values: Any) -> Any:
-            return handler(request.session_hash or "", *values)
+            def called(request: Any, *values: Any) -> Any:
+                yield from handler(token_of(request.session_hash or ""), *values)
+        else:
 
-        called.__annotations__ = {"request": self._gr.Request}
-        return called
+            def called(request: Any, *values: Any) -> Any:
+                return handler(token_of(request.session_hash or ""), *values)
+
+        return self._asking(called)
+
+    def _asking(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """A handler of requests, which know the window; Gradio gives them where a type says so."""
+        handler.__annotations__ = {"request": self._gr.Request}
+        return handler

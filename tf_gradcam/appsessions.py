@@ -24,38 +24,43 @@ class Sessions:
         samples: what can be looked at without a file.
 
     Attributes:
-        start: what a new window shows at once, or None.
+        start: what every window shows at first, before it has a session of its own; nobody changes it.
     """
 
     def __init__(self, model: AppModel, folder: AppFolder, samples: Sequence[Sample]):
         self.model = model
         self.folder = folder
         self.samples = samples
-        self.start: Session | None = None
+        self.start = Session(model, folder.new(), samples)
         self._open: OrderedDict[str, Session] = OrderedDict()
         self._windows: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def prepare(self) -> None:
-        """Explain the first sample, so that new windows show its map without asking the model.
+        """Explain the first sample, so that windows show its map at once, without asking the model.
 
         Raises:
             OSError, TypeError, ValueError: as `AppModel.explain`.
         """
-        start = Session(self.model, self.folder.new(), self.samples)
+        start, question = self.start, self.model.usual_question
         start.show_sample(0)
-        question = self.model.usual_question
         job = start.begin(lambda job: start.explain(question, job))
         for _ in job.follow():
             pass
         job.result()
-        self.start = start
+
+    def token_of(self, window: str) -> str:
+        """The token of the session of a window, which gets one when something is done in it for the first time.
+
+        A window whose session was closed since it is too old keeps its token, which `find` refuses.
+        """
+        with self._lock:
+            return self._windows.get(window) or self.new(window).token
 
     def new(self, window: str = "") -> Session:
-        """A new session, of a window that has a name of its own."""
+        """A new session, of a window that has a name of its own; it begins with what windows show at first."""
         session = Session(self.model, self.folder.new(), self.samples)
-        if self.start is not None:
-            session.picture, session.answers = self.start.picture, dict(self.start.answers)
+        session.picture, session.answers = self.start.picture, dict(self.start.answers)
         with self._lock:
             self._open[session.token] = session
             if window:
@@ -66,11 +71,13 @@ class Sessions:
         return session
 
     def find(self, token: str) -> Session:
-        """The session of that token.
+        """The session of that token, or what windows show at first.
 
         Raises:
             ValueError: there is none, or no longer.
         """
+        if token == self.start.token:
+            return self.start
         with self._lock:
             if token not in self._open:
                 raise ValueError("This window was closed or is too old, and its picture is no longer kept. Reload it.")
@@ -94,7 +101,7 @@ class Sessions:
     def close(self) -> None:
         """End all sessions, the model's thread, and remove every file."""
         with self._lock:
-            sessions = [*self._open.values()]
+            sessions = [self.start, *self._open.values()]
             self._open.clear()
             self._windows.clear()
         for session in sessions:
