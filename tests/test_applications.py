@@ -105,7 +105,13 @@ def read_by_pooling(model: keras.Model) -> str:
     return pooling[-1].input._keras_history.operation.name
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+DEEP = {"InceptionResNetV2", "NASNetMobile", "DenseNet121"}  # hundreds of layers: seconds to build
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in FAMILIES],
+)
 def member(request: pytest.FixtureRequest) -> Any:
     yield Member(request.param, FAMILIES[request.param])
     keras.backend.clear_session()

@@ -311,6 +311,7 @@ def test_values_that_the_model_cannot_want_are_told_once(folder, model_file):
     assert line.startswith("tf-gradcam: note: The images range from 0 to 0.78")
 
 
+@pytest.mark.slow
 def test_network_by_name_takes_arguments_and_weights(folder):
     arguments = ["--model-arg", "alpha=0.25", "--model-arg", "input_shape=(32, 48, 3)", "--model-arg", "classes=2"]
     network = keras.applications.MobileNet(alpha=0.25, input_shape=(32, 48, 3), classes=2, weights=None)

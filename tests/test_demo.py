@@ -163,6 +163,7 @@ def trained() -> tuple[keras.Model, list[float], list[float]]:
     return model, train_trunk(model, few, TINY), train_head(model, few, TINY)
 
 
+@pytest.mark.slow
 def test_training_loss_falls_in_both_chapters(trained: tuple[keras.Model, list[float], list[float]]) -> None:
     _, trunk, head = trained
     assert len(trunk) == TINY.trunk_epochs

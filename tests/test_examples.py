@@ -62,6 +62,7 @@ def percent(line: str) -> float:
 # Scripts.
 
 
+@pytest.mark.slow
 def test_all_methods_draws_every_map(tmp_path: Path) -> None:
     path = tmp_path / "methods.png"
     printed = run_example("all_methods.py", str(path))
@@ -125,6 +126,7 @@ def test_kaggle_dogs_goes_from_a_folder_to_heatmaps(run_here, tmp_path: Path) ->
     assert picture_size(tmp_path / "dogs" / "breeds.png")[2] == 3
 
 
+@pytest.mark.slow
 def test_kaggle_dogs_takes_a_folder_of_photographs(run_here, tmp_path: Path) -> None:
     """Of any size, five of each of two breeds: the real data's path is the only thing to change."""
     generator = np.random.default_rng(0)
@@ -182,6 +184,7 @@ def drawn(shown: list[object]) -> list[str]:
     return pages
 
 
+@pytest.mark.slow
 def test_kaggle_dogs_notebook_runs(notebook_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names, shown = run_notebook(EXAMPLES / "kaggle_dogs.ipynb")
     kept = names["kept"]
@@ -197,6 +200,7 @@ def test_kaggle_dogs_notebook_runs(notebook_folder: Path, capsys: pytest.Capture
         assert breed in pages[0]
 
 
+@pytest.mark.slow
 def test_brain_mri_notebook_runs(notebook_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names, shown = run_notebook(EXAMPLES / "brain_mri.ipynb")
     printed = capsys.readouterr().out

@@ -326,6 +326,7 @@ def test_figure_can_be_cut_tight(tmp_path: Path) -> None:
         assert picture.height <= height
 
 
+@pytest.mark.slow
 def test_as_many_images_as_one_likes_are_drawn() -> None:
     """700 would be taller than renderers draw at 150 dpi."""
     figure = explained(np.ones((700, 2, 2)), image_size=(2, 2)).plot()

@@ -29,6 +29,11 @@ FAMILIES = {
     "NASNetMobile": ("nasnet", 32, "tf", None),
     "ConvNeXtTiny": ("convnext", 32, "raw", "torch"),
 }
+DEEP = {"InceptionResNetV2", "NASNetMobile", "DenseNet121"}  # hundreds of layers: seconds to build
+
+
+def names(chosen) -> list:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in chosen]
 
 
 def backbone(name: str, **options) -> keras.Model:
@@ -54,7 +59,7 @@ def own_network(*first, filters: int = 4) -> keras.Model:
 
 
 # EfficientNetV2S is slow to build, and tested below without its own preprocessing.
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "EfficientNetV2S"])
+@pytest.mark.parametrize("name", names(name for name in FAMILIES if name != "EfficientNetV2S"))
 def test_family_is_found_bare_nested_and_unfolded(name):
     architecture, _, mode, _ = FAMILIES[name]
     base = backbone(name)
@@ -70,7 +75,7 @@ def test_family_without_its_own_preprocessing_wants_the_arithmetic_done(name):
     assert find_preprocessing(backbone(name, include_preprocessing=False)) == Preprocessing(architecture, mode)
 
 
-@pytest.mark.parametrize("name", ["VGG16", "DenseNet121", "MobileNetV2"])
+@pytest.mark.parametrize("name", names(["VGG16", "DenseNet121", "MobileNetV2"]))
 def test_preprocess_input_inside_the_graph_means_raw(name):
     architecture = FAMILIES[name][0]
     model = behind(backbone(name), getattr(keras.applications, architecture).preprocess_input)

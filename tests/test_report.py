@@ -355,6 +355,7 @@ def test_hundred_classes_list_pairs_in_place_of_a_matrix(tmp_path: Path) -> None
     assert links[0] == f"#cell-{row}-{column}"
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_are_a_page_below_fifteen_megabytes_in_seconds(tmp_path: Path) -> None:
     result = result_of(10_000, tuple(f"class {number}" for number in range(30)))
     start = time.perf_counter()

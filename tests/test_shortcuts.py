@@ -136,6 +136,7 @@ def test_pituitary_tumours_keep_their_place_and_others_do_not() -> None:
     assert repetition["pituitary"] > repetition["meningioma"]
 
 
+@pytest.mark.slow
 def test_findings_are_the_same_for_the_same_seed() -> None:
     given = world("corner", 0)
     rows = table(given)

@@ -294,6 +294,7 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_learns(tmp_path):
     """Each sees half of a batch of 8, so the mean over workers of their gradients is that of the batch."""
     workers = [f"localhost:{port}" for port in _free_ports(2)]
