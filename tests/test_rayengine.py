@@ -154,6 +154,27 @@ with parts_in("ray", mapper, samples) as parts:
         assert_same_table(parts.read(), local_table(mapper, data))
 
 
+def test_killed_worker_loses_nothing(cluster, data, model_file):
+    """Ray begins another in its place and gives it what the killed one had under way."""
+    before = set(ray._private.state.actors())
+    killed = []
+
+    def kill(done, total):
+        actors = {name: actor for name, actor in ray._private.state.actors().items() if name not in before}
+        alive = [actor["Pid"] for actor in actors.values() if actor["State"] == "ALIVE"]
+        if 0 < done < total and alive and not killed:
+            killed.append(alive[0])
+            os.kill(alive[0], signal.SIGKILL)
+
+    mapper = AuditMapper(model_file, class_names=NAMES, preprocess="raw")
+    with parts_in("ray", mapper, data) as parts:
+        run_ray(mapper.arguments, data, parts, 1, 2, kill)
+        assert_same_table(parts.read(), local_table(mapper, data))
+    assert len(killed) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(killed[0], 0)
+
+
 def test_cluster_that_was_begun_is_ended(data, model_file):
     """The last test, since it ends the cluster of the others first."""
     ray.shutdown()

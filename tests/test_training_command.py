@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -123,6 +124,7 @@ def test_brain_mri_learns(brain):
     assert np.mean(losses[-3:]) < 0.75 * losses[0]
 
 
+@pytest.mark.slow
 def test_dog_breeds_trains_its_head_and_then_the_last_block(dogs):
     told = [(row["stage"], int(row["epoch"]), float(row["learning_rate"])) for row in rows(dogs)]
     assert told == [("head", 1, 1e-3), ("head", 2, 1e-3), ("head", 3, 1e-3), ("last block", 1, 1e-5)]
@@ -130,6 +132,7 @@ def test_dog_breeds_trains_its_head_and_then_the_last_block(dogs):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_the_best_model_of_dog_breeds_answers_the_published_call(dogs):
     model = keras.saving.load_model(dogs / "best.keras")
     image = get_img_array(next((dogs / "phantom" / "glioma").iterdir()), (32, 32))
@@ -137,7 +140,7 @@ def test_the_best_model_of_dog_breeds_answers_the_published_call(dogs):
     assert make_gradcam_heatmap(image, model, "block5_conv3", tail).shape == (2, 2)
 
 
-@pytest.mark.parametrize("name", ["brain", "dogs"])
+@pytest.mark.parametrize("name", ["brain", pytest.param("dogs", marks=pytest.mark.slow)])
 def test_a_run_leaves_all_that_is_promised(name, request):
     run = request.getfixturevalue(name)
     assert {path.stem for path in (run / "figures").iterdir()} == FIGURES
@@ -203,6 +206,32 @@ def test_a_killed_run_continues_where_it_was(killed):
     assert [int(row["epoch"]) for row in history] == list(range(1, 13))
     kept = max(1, len(before) - 1)  # the last one is repeated where its state was not yet kept
     assert history[:kept] == before[:kept]
+
+
+@pytest.mark.soak
+def test_a_run_killed_again_and_again_ends_whole(words, tmp_path):
+    """At any moment from the first import to the last picture; the same command goes on until nobody kills it."""
+    run, moments, kills = tmp_path / "run", random.Random(0), 0
+    told = ["-m", "training.brain_mri", *words, "--epochs", "40", "--out", str(run)]
+    for _ in range(30):
+        process = python(*told, *(["--resume"] if kills else []))
+        try:
+            errors = process.communicate(timeout=moments.uniform(3, 25))[1].decode()
+            assert process.returncode == 0, errors
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+        epochs = [int(row["epoch"]) for row in rows(run)]
+        assert epochs == list(range(1, len(epochs) + 1))
+    process = python(*told, "--resume")
+    errors = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 0, errors
+    assert [int(row["epoch"]) for row in rows(run)] == list(range(1, 41))
+    assert {path.stem for path in (run / "figures").glob("*.png")} == FIGURES
+    assert not list(run.rglob("*.tmp"))
+    print(f"\nkilled {kills} times", end="")
+    assert kills >= 10
 
 
 @pytest.mark.parametrize(("has_best", "told"), [(True, "best model so far is"), (False, "No epoch had ended yet")])
