@@ -105,7 +105,11 @@ def read_by_pooling(model: keras.Model) -> str:
     return pooling[-1].input._keras_history.operation.name
 
 
-DEEP = {"InceptionResNetV2", "NASNetMobile", "DenseNet121"}  # hundreds of layers: seconds to build
+# Hundreds of layers: seconds to build.
+DEEP = {
+    *("DenseNet121", "EfficientNetB0", "InceptionResNetV2", "InceptionV3", "MobileNetV3Large", "NASNetMobile"),
+    *("ResNet50", "VGG19", "Xception"),
+}
 
 
 @pytest.fixture(

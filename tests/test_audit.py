@@ -84,6 +84,7 @@ def test_sanity_checks_are_those_of_the_method(result: AuditResult) -> None:
     assert [check.name for check in result.sanity] == ["weights", "logits"]
 
 
+@pytest.mark.slow
 def test_a_second_audit_goes_on_from_the_parts(
     result: AuditResult, given: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_second_audit_goes_on_from_the_parts(
     assert again.metrics == []
 
 
+@pytest.mark.slow
 def test_a_dataset_gives_the_same_findings(result: AuditResult, given: Given, tmp_path: Path) -> None:
     numbers = [int(Path(file).stem) for file in result.rows["file"]]
     images, labels = given.world.images[numbers], given.world.labels[numbers]

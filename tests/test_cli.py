@@ -428,6 +428,7 @@ def start(folder, *arguments, program=("-m", "tf_gradcam"), **options):
     )
 
 
+@pytest.mark.slow
 def test_program_says_nothing_on_stderr_but_its_own_line(folder, model_file):
     (folder / "bad.png").write_text("no image")
     process = start(folder, "explain", "photo.png", "bad.png", "--out", "maps", "--model", model_file)

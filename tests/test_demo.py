@@ -172,6 +172,7 @@ def test_training_loss_falls_in_both_chapters(trained: tuple[keras.Model, list[f
     assert np.mean(head[-3:]) < np.mean(head[:3])
 
 
+@pytest.mark.slow
 def test_training_builds_the_bundled_architecture(
     trained: tuple[keras.Model, list[float], list[float]], model: keras.Model
 ) -> None:

@@ -113,6 +113,7 @@ def test_ray_cluster_explains_every_slice(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "report" / "index.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_kaggle_dogs_goes_from_a_folder_to_heatmaps(run_here, tmp_path: Path) -> None:
     printed = run_here("kaggle_dogs.py", "--out", "dogs", "--slices", "60")
     assert "60 photographs of 4 breeds, 12 kept for validation" in printed

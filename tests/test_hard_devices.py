@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 SCRIPT = """
@@ -58,6 +60,7 @@ print("the same maps")
 """
 
 
+@pytest.mark.slow
 def test_weights_on_three_devices_give_the_same_maps() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(

@@ -201,6 +201,7 @@ def check_points(points: list[tuple[str, int]]) -> None:
             assert (out / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_killed_run_leaves_whole_files_and_whole_rows() -> None:
     check_points(POINTS)

@@ -185,6 +185,7 @@ def test_a_residual_network_shows_the_end_of_each_stage() -> None:
     assert through_the_depth(model) == ["stage0_sum1", "stage1_sum1", "stage2_sum1"]
 
 
+@pytest.mark.slow
 def test_blocks_of_a_transformer_are_spread_evenly() -> None:
     paths = through_the_depth(vit(depth=8))
     assert len(paths) == 6

@@ -29,7 +29,11 @@ FAMILIES = {
     "NASNetMobile": ("nasnet", 32, "tf", None),
     "ConvNeXtTiny": ("convnext", 32, "raw", "torch"),
 }
-DEEP = {"InceptionResNetV2", "NASNetMobile", "DenseNet121"}  # hundreds of layers: seconds to build
+# Hundreds of layers: seconds to build.
+DEEP = {
+    *("DenseNet121", "EfficientNetB0", "InceptionResNetV2", "InceptionV3", "MobileNetV3Large", "NASNetMobile"),
+    *("ResNet50", "VGG19", "Xception"),
+}
 
 
 def names(chosen) -> list:

@@ -51,6 +51,7 @@ def vgg() -> keras.Model:
 # What the published notebook's summary lists.
 
 
+@pytest.mark.slow
 def test_efficientnet_v2_s_has_the_published_parameters():
     model = build_classifier("efficientnetv2s", 4, (64, 64), "none")
     assert [layer.name for layer in model.layers if layer.name in ("block6o_add", "top_activation")]
@@ -174,6 +175,7 @@ def test_weights_of_a_model_that_holds_the_backbone_as_a_layer_give_its_trunk(tm
     )
 
 
+@pytest.mark.slow
 def test_weights_of_layers_without_names_of_their_own_are_paired_by_order(tmp_path):
     """Keras counts on: the second Xception of a process has conv2d_4 where the file has conv2d."""
     source = keras.applications.Xception(weights=None)

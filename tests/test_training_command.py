@@ -161,6 +161,7 @@ def test_metrics_are_those_of_the_validation_samples(brain, colours):
     np.testing.assert_allclose(metrics["loss"], float(best["val_loss"]), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_best_model_is_explained_without_being_told_anything(brain, colours, tmp_path):
     image = colours / "glioma" / "0.png"
     words = ["-m", "tf_gradcam", "explain", str(image), "--model", str(brain / "best.keras"), "--out", str(tmp_path)]
