@@ -64,7 +64,7 @@ CONVENIENCE = (
 )
 PAGE = (  # the web page
     "appjob appstyle appfiles photoinput",
-    "apppicture appmodel appsample",
+    "appguard apppicture appmodel appsample",
     "appbatch appchoices apphtml",
     "appsession",
     "applines appsessions",

@@ -298,6 +298,7 @@ def test_bomb_takes_neither_memory_nor_time(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # of Pillow, which makes them
 @pytest.mark.parametrize("name", [name for name in BOMBS if name not in QUICK])
 def test_largest_picture_takes_the_memory_of_its_pixels(tmp_path: Path, name: str) -> None:
     check_bomb(name, tmp_path)

@@ -8,6 +8,7 @@ brings back a look or a tab that was left meanwhile.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Events:
     def __init__(self, sessions: Sessions, update: Callable[..., Any]):
         self._sessions = sessions
         self._update = update
+        self._loading = threading.Lock()
         self._methods = {choice.name: choice for choice in method_choices()}
 
     def upload(self, token: str, file: str | None, *question: Any) -> Iterator[Values]:
@@ -193,9 +195,10 @@ class Events:
         """A model was dropped. Outputs: the file, emptied; `controls_of`. Then `again` is called."""
 
         def load(session: Session) -> None:
-            if not session.has_own_model:
-                self._sessions.check_model_count()
-            session.use(session.load_model(str(file)))
+            with self._loading:  # one at a time, or several would be counted before any of them is there
+                if not session.has_own_model:
+                    self._sessions.check_model_count()
+                session.use(session.load_model(str(file)))
 
         return self._changed(token, file, load)
 

@@ -6,6 +6,7 @@ and the path of any picture, model or text on this machine for that of an upload
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -115,10 +116,8 @@ def bytes_in(folder: Path) -> int:
     """What the files of a folder take; others may remove some meanwhile."""
     count = 0
     for path in folder.rglob("*"):
-        try:
-            count += path.stat().st_size
-        except OSError:
-            continue
+        with contextlib.suppress(FileNotFoundError):
+            count += path.stat().st_size if path.is_file() else 0
     return count
 
 

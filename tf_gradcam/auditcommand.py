@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tf_gradcam.console import SOME_FAILED, downloads_on_stderr, start_tensorflow, warnings_told
+from tf_gradcam.console import SOME_FAILED, downloads_on_stderr, say, start_tensorflow, warnings_told
 
 if TYPE_CHECKING:
     from tf_gradcam.auditresult import AuditResult
@@ -93,16 +93,16 @@ def _report(result: AuditResult, out: Path) -> int:
     count = len(result.rows["status"])
     known = int(result.is_labelled.sum())
     right = f", {result.accuracy:.2%} of {known} right" if known else ""
-    click.echo(f"{count - failed} of {count} images explained{right}")
+    say(f"{count - failed} of {count} images explained{right}")
     for finding in result.shortcuts:
-        click.echo(f"SHORTCUT {finding.sentence}")
+        say(f"SHORTCUT {finding.sentence}")
     if not result.shortcuts:
         tested = len(result.findings)
-        click.echo(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
+        say(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
     for check in result.sanity:
         if not check.is_passed:
-            click.echo(f"NOT TRUSTWORTHY {check.sentence}")
-    click.echo(f"see {out / 'index.html'}")
+            say(f"NOT TRUSTWORTHY {check.sentence}")
+    say(f"see {out / 'index.html'}")
     return SOME_FAILED if failed else 0
 
 

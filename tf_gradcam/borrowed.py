@@ -99,6 +99,8 @@ def check_model(model: Any) -> None:
         remedy = "A SavedModel holds operations, no layers to cut at: load the .keras or .h5 file instead."
     elif type(model).__module__.startswith("tf_keras"):
         remedy = "This is Keras 2: save it as .h5 and load that with Keras 3."
+    elif type(model).__name__ == "Interpreter":
+        remedy = "TensorFlow Lite holds operations, no layers to cut at: load the .keras or .h5 file instead."
     else:
         remedy = "Pass the keras.Model itself."
     raise TypeError(f"Expected a Keras 3 model, received {received}. {remedy}")

@@ -30,13 +30,18 @@ class ClassNames:
 
     def __init__(self, names: Sequence[str] | Mapping[int, str] | None):
         if names is not None and (isinstance(names, str) or not isinstance(names, (Sequence, Mapping, np.ndarray))):
-            raise TypeError(f"Expected class_names as a list of names, received {type(names).__name__}.")
+            remedy = ""
+            if isinstance(names, str):
+                remedy = " Of a file: open(path).read().splitlines()."
+            raise TypeError(f"Expected class_names as a list of names, received {type(names).__name__}.{remedy}")
         items = list(names.items() if isinstance(names, Mapping) else enumerate([] if names is None else names))
         for index, name in items:
             if not (str(index).isdecimal() and isinstance(name, str)):  # "3" as well: so JSON spells the keys
+                is_turned = isinstance(index, str) and isinstance(name, (int, np.integer))
+                remedy = " Turn it around: {index: name for name, index in class_names.items()}." if is_turned else ""
                 raise TypeError(
                     "Expected class_names as a list of strings or a mapping {index: string}, received "
-                    f"{name!r} for class {index!r}."
+                    f"{name!r} for class {index!r}.{remedy}"
                 )
         self.by_index = {int(index): str(name) for index, name in items}
         if len(self.by_index) < len(items):
@@ -100,7 +105,13 @@ def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarra
     if isinstance(target, (str, int, np.integer)) and not isinstance(target, bool):
         target = [target] * image_count
     elif hasattr(target, "__array__"):
-        target = np.asarray(target).tolist()
+        target = np.asarray(target)
+        if target.dtype.kind == "f" and target.ndim:
+            raise TypeError(
+                f"Expected a class index or name per image as target, received floats of shape {target.shape}: scores "
+                "or one-hot labels? target.argmax(-1) are their classes, None is each image's top class."
+            )
+        target = target.tolist()
         target = [target] * image_count if isinstance(target, int) else target
     if isinstance(target, bool) or not isinstance(target, (list, tuple)):
         raise TypeError(

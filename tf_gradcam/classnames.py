@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_gradcam.names import nearest_files
+
 MEMBER = "class_names.json"
 _MOST_BYTES = 2**22  # of the member, unpacked: ImageNet's 21 841 classes take a quarter of that
 _FORMS = '["cat", "dog"], {"0": "cat", "1": "dog"} or, as keras\' imagenet_class_index.json, {"0": ["n02", "cat"], ...}'
@@ -45,7 +47,8 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected class names in UTF-8, but '{path}' is not. Save it as UTF-8 text.") from error
     except OSError as error:
-        raise type(error)(f"Cannot read the class names '{path}': {error.strerror}.") from error
+        remedy = " Give a text file with one name a line. " + nearest_files(path) if not path.exists() else ""
+        raise type(error)(f"Cannot read the class names '{path}': {error.strerror}.{remedy}") from error
     if path.suffix.lower() == ".json":
         return _from_json(text, f"'{path}'")
     names = [name.strip() for name in text.rstrip().splitlines()]

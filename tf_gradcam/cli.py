@@ -19,6 +19,7 @@ from tf_gradcam.console import (
     Progress,
     downloads_on_stderr,
     in_options,
+    say,
     start_tensorflow,
     tell,
     warnings_told,
@@ -164,7 +165,7 @@ def _batch_explainer(
     preprocessing = preprocessing or found_preprocessing(network)
     side = (size, size) if size else None
     batch = BatchExplainer(explainer, preprocessing, side, target=chosen_target(target, names), **options)
-    click.echo(
+    say(
         f"{network.name}: layer {explainer.layer_name}, {explainer.method}, "
         f"images of {batch.size[0]} x {batch.size[1]} as {preprocessing.meaning}"
     )
@@ -183,9 +184,9 @@ def _explain_all(explainer: BatchExplainer, paths: list[Path], stems: list[str],
                 failed += 1
                 tell(_failure(result))
             else:
-                click.echo(_report(result))
+                say(_report(result))
             progress.advance()
-    click.echo(f"{len(paths) - failed} of {len(paths)} images explained, see {out}")
+    say(f"{len(paths) - failed} of {len(paths)} images explained, see {out}")
     return SOME_FAILED if failed else 0
 
 
@@ -219,7 +220,7 @@ def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets
 
     with downloads_on_stderr():
         network = load_network(model, weights, model_args)
-    click.echo(layer_table(list_layers(network, offsets), offsets))
+    say(layer_table(list_layers(network, offsets), offsets))
 
 
 @main.command()

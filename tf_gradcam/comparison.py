@@ -18,6 +18,7 @@ from tf_gradcam.explainer import Explainer
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.fusion import Explain, check_explainer, resolved_target
 from tf_gradcam.image import to_photo
+from tf_gradcam.inputs import refuse_no_array
 from tf_gradcam.methods import METHODS, find_method
 from tf_gradcam.painting import paint
 from tf_gradcam.panels import GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns, shown_photo
@@ -33,7 +34,7 @@ _HEIGHTS = {2: 2.4, 5: 1.9, 11: 1.6}  # of a panel, for up to so many
 _SMALLEST = 1.35
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """One image, explained in several ways.
 
@@ -51,6 +52,14 @@ class Comparison:
     def figure(self) -> Figure:
         """Matplotlib Figure: the photo, then each map painted on it (without a photo the maps alone), on one scale."""
         return _figure(self)
+
+    def _repr_html_(self) -> str:
+        """The figure, as notebooks ask for it."""
+        return str(self.figure._repr_html_())
+
+    def __repr__(self) -> str:
+        refused = f", refused={list(self.refused)}" if self.refused else ""
+        return f"Comparison({list(self.explanations)}{refused})"
 
 
 def compare(
@@ -118,6 +127,7 @@ def compare(
 def _one_image(image: Any) -> Any:
     if isinstance(image, (list, tuple, Mapping)):  # the inputs of a model of several
         return image
+    refuse_no_array(image, "the image")
     array = np.asarray(image)
     images = array[None] if array.ndim == 3 else array
     if images.ndim != 4 or len(images) != 1:

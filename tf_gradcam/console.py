@@ -38,7 +38,8 @@ class OneLineGroup(click.Group):
             status = super().main(args, prog_name or PROGRAM, complete_var, standalone_mode=False, **extra)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else PROGRAM
-            fail(f"{error.format_message().rstrip('.')}. See `{path} --help`.", WRONG_USE)
+            message = error.format_message().rstrip(".")
+            fail(f"{message}{'' if message.endswith('?') else '.'}{_as_option(args)} See `{path} --help`.", WRONG_USE)
         except click.ClickException as error:
             fail(error.format_message(), WRONG_USE)
         except (click.Abort, KeyboardInterrupt, _InterruptedError):
@@ -59,6 +60,14 @@ class OneLineGroup(click.Group):
             raise _InterruptedError from error
 
 
+def _as_option(args: Sequence[str] | None) -> str:
+    """The remedy where a model file stands without its option."""
+    words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+    files = [word for word in words if word.lower().endswith((".keras", ".h5", ".hdf5"))]
+    is_lost = files and not any(word.partition("=")[0] in ("--model", "--weights") for word in words)
+    return f" A model is given by --model {files[0]}." if is_lost else ""
+
+
 class _InterruptedError(Exception):
     """Ctrl-C."""
 
@@ -76,8 +85,21 @@ def tell(message: str) -> None:
     click.echo(f"{PROGRAM}: {one_line(in_options(message))}", err=True)
 
 
+def say(text: str) -> None:
+    """Text on stdout."""
+    click.echo(printable(text))
+
+
 def one_line(message: str) -> str:
-    return " ".join(message.split())
+    return printable(" ".join(message.split()))
+
+
+def printable(text: str) -> str:
+    """Text that gives a terminal no orders: names of layers, classes and files come from whoever made them."""
+    return text.translate(_CONTROL)
+
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 # How the remedies of messages that were written for Python are spelled as options.
@@ -88,6 +110,7 @@ OPTIONS = {
     "leave layer, classifier_layers, align and token_grid out": "leave --layer and --align out",
     "Pass class_names=[...] to the Explainer": "Give names by --class-names",
     "Expected class_names for": "Expected --class-names for",
+    "Give class_names, in class order": "Give them by --class-names, in class order",
     " A mapping {index: name} may leave classes out.": "",
     "what makes it small is target=Unit(": "in Python, what makes it small is target=Unit(",
     "Pass target= a callable": "In Python, pass target= a callable",

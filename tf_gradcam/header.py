@@ -24,8 +24,8 @@ _PNG_PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # the chunks without which 
 
 # What often carries the name of an image and is none of the five formats: (position, bytes, what it is).
 _FOREIGN = (
-    (0, b"GIF8", "a GIF"),
-    (4, b"ftyp", "a HEIC or AVIF image or a video"),
+    (0, b"GIF8", "a GIF, convert it to PNG"),
+    (4, b"ftyp", "a HEIC or AVIF image or a video, convert it to JPEG or PNG"),
     (128, b"DICM", "a DICOM file"),
     (0, b"%PDF", "a PDF document"),
     (0, b"version https://git-lfs", "a Git LFS pointer, fetch the file itself with `git lfs pull`"),

@@ -133,7 +133,10 @@ class Heatmaps:
         """Refuse what is not one photo per map, in words."""
         _check_no_path(photos)
         if not hasattr(photos, "__len__"):
-            raise TypeError(f"Expected {len(self)} photos in an array or a list, received {type(photos).__name__}.")
+            remedy = " np.asarray(picture)[None] is one." if type(photos).__module__.startswith("PIL.") else ""
+            raise TypeError(
+                f"Expected {len(self)} photos in an array or a list, received {type(photos).__name__}.{remedy}"
+            )
         if len(photos) != len(self):
             is_one = np.ndim(photos) == 3 and np.shape(photos)[-1] == 3
             remedy = " A single photo needs a batch axis: photo[None]." if is_one else ""

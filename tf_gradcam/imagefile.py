@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tf_gradcam.atomic import checked_path, write_bytes
 from tf_gradcam.header import Header, read_header
 from tf_gradcam.interpolation import check_size
-from tf_gradcam.names import unknown_name
+from tf_gradcam.names import nearest_files, unknown_name
 from tf_gradcam.opencv import opencv
 
 Photo = NDArray[np.uint8]
@@ -105,8 +105,12 @@ def _read(path: Path) -> bytes:
         _check_file(path)
         return path.read_bytes()
     except FileNotFoundError as error:
+        if path.parts[:1] in (("http:",), ("https:",)):
+            raise FileNotFoundError(
+                f"Expected an image file, received the address {str(path)!r}. Download it first."
+            ) from error
         where = "" if path.parent.is_dir() else f": there is no folder {str(path.parent)!r}"
-        raise FileNotFoundError(f"No image file {str(path)!r}{where}. Check the path.") from error
+        raise FileNotFoundError(f"No image file {str(path)!r}{where}. {nearest_files(path)}") from error
     except (IsADirectoryError, PermissionError) as error:
         if path.is_dir():  # Windows calls this a lack of permission
             raise IsADirectoryError(f"Expected an image file, received the folder {str(path)!r}.") from error

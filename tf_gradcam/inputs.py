@@ -100,21 +100,37 @@ def _as_array(array: Any, title: str) -> Any:
     """Numbers; a tensor stays a tensor."""
     if isinstance(array, (tf.SparseTensor, tf.RaggedTensor, keras.KerasTensor)):
         raise TypeError(f"Expected a dense array for {title}, received {type(array).__name__}: fill it first.")
-    if remedy := _remedy(array):
-        raise TypeError(f"Expected {title} as an array of numbers, received {remedy}.")
+    refuse_no_array(array, title)
     if tf.is_tensor(array):
         is_number = array.dtype.is_floating or array.dtype.is_integer or array.dtype.is_bool
     else:
         try:
             array = np.asarray(array)
         except ValueError as error:
+            is_labelled = isinstance(array, tuple) and len(array) == 2 and np.ndim(array[0]) > np.ndim(array[1])
+            remedy = "of (images, labels) pass the images alone, batch[0]" if is_labelled else _ONE_SIZE
             raise ValueError(
-                f"Expected {title} as one array, received arrays of different shapes: resize the images to one size."
+                f"Expected {title} as one array, received arrays of different shapes: {remedy}."
             ) from error
+        if array.dtype == object and array.ndim == 0:
+            raise TypeError(f"Expected numbers for {title}, received dtype object, of {type(array.item()).__name__}.")
         is_number = array.dtype.kind in "biuf"
     if not is_number:
         raise TypeError(f"Expected numbers for {title}, received dtype {getattr(array.dtype, 'name', '')}.")
     return array
+
+
+_ONE_SIZE = "resize the images to one size"
+
+
+def refuse_no_array(images: Any, title: str) -> None:
+    """Refuse what is often given in place of an array: a path, an open picture, a data set.
+
+    Raises:
+        TypeError: with the way to an array.
+    """
+    if remedy := _remedy(images):
+        raise TypeError(f"Expected {title} as an array of numbers, received {remedy}.")
 
 
 def _remedy(images: Any) -> str:
@@ -122,12 +138,22 @@ def _remedy(images: Any) -> str:
     first = images[0] if isinstance(images, (list, tuple)) and images else images
     if isinstance(first, (str, bytes, os.PathLike)):
         name = os.fsdecode(first)
+        if images is not first and len(images) > 1:
+            return (
+                f"the path '{name}' and {len(images) - 1} more: read them with np.concatenate([get_img_array(path, "
+                "size=(height, width)) for path in paths]) and scale them as the model was trained"
+            )
         return (
             f"the path '{name}': read it with get_img_array('{name}', size=(height, width)) and scale it as the model "
             "was trained"
         )
     if isinstance(images, tf.data.Dataset):
         return "a tf.data.Dataset: explain a batch of it at a time, for example next(iter(dataset))[0]"
+    if type(images).__module__.startswith("PIL."):
+        return (
+            f"the picture {type(images).__name__}: np.asarray(picture.convert('RGB').resize((width, height)))[None] "
+            "is a batch of one, 0..255; scale it as the model was trained"
+        )
     return "None" if images is None else ""
 
 
@@ -146,7 +172,11 @@ def _checked(array: Any, spec: tf.TensorSpec, title: str, names: list[str]) -> A
 
 
 def _wrong_rank(title: str, expected: tuple[Any, ...], received: tuple[int, ...], names: list[str]) -> str:
-    if len(received) == len(expected) - 1:
+    is_grey = len(names) == 1 and 2 <= len(received) < len(expected) == 4 and received[-1] != expected[-1]
+    if is_grey and expected[-1] in (1, 3):
+        batch = "images[None, ..., None]" if len(received) == 2 else "images[..., None]"
+        remedy = f"grey pictures need an axis of channels: np.repeat({batch}, {expected[-1]}, axis=-1)"
+    elif len(received) == len(expected) - 1:
         remedy = "a single image needs a batch axis: images[None]"
     elif len(names) > 1:
         remedy = f"the inputs of this model are, in this order, {names}"

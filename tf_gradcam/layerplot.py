@@ -17,6 +17,7 @@ from tf_gradcam.explainer import Explainer
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.fusion import resolved_target
 from tf_gradcam.image import to_photo
+from tf_gradcam.inputs import refuse_no_array
 from tf_gradcam.keraslayer import has_learned_weights
 from tf_gradcam.layers import find_layer, is_spatial, layer_rows
 from tf_gradcam.methods import find_method
@@ -94,6 +95,7 @@ def plot_layers(
 def _one_image(image: Any) -> Any:
     if isinstance(image, (list, tuple, Mapping)):  # the inputs of a model of several
         return image
+    refuse_no_array(image, "the image")
     array = np.asarray(image)
     images = array[None] if array.ndim == 3 else array
     if images.ndim != 4 or len(images) != 1:

@@ -14,6 +14,7 @@ from tf_gradcam.borrowed import BorrowedModel, is_input_layer
 from tf_gradcam.graph import Call, Graph
 from tf_gradcam.inputs import shown
 from tf_gradcam.keraslayer import sublayers
+from tf_gradcam.methods import METHODS
 from tf_gradcam.names import unknown_name
 from tf_gradcam.watched import WatchedModel
 
@@ -77,8 +78,9 @@ def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
     if isinstance(layer, str):
         found = _by_name(borrowed, layer)
     elif isinstance(layer, bool) or not isinstance(layer, (Integral, keras.layers.Layer, keras.Operation)):
+        remedy = " For the tensor give its layer: model.get_layer(name)." if keras.KerasTensor is type(layer) else ""
         raise TypeError(
-            f"Expected `layer` as a name, path, index, layer object or None, received {type(layer).__name__}."
+            f"Expected `layer` as a name, path, index, layer object or None, received {type(layer).__name__}.{remedy}"
         )
     else:
         found = _by_object(borrowed, borrowed.top_level(int(layer)) if isinstance(layer, Integral) else layer)
@@ -104,6 +106,8 @@ def _by_name(borrowed: BorrowedModel, name: str) -> FoundLayer:
             reaching = [call for call in calls if view.reaches_output(call)]
             return FoundLayer(view, (reaching or calls)[-1])
         paths += [call.path for call in view.calls]
+    if name in METHODS:
+        raise ValueError(f"Unknown layer '{name}'. It is a method: pass method='{name}'.")
     raise ValueError(f"{unknown_name('layer', name, paths)} list_layers(model) shows all.")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
+import math
 import os
 import re
+import threading
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,15 @@ from tf_gradcam.zoo import build_model, parse_arguments
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 _FROM_PYTHON = "Load it in Python and explain it there: `Explainer(model)`"
+_MOST_CONFIG_BYTES = 64 * 2**20  # the largest networks take 2 MiB; JSON takes ten times its size in memory
+_SPARE_NUMBERS = 2**26  # of weights beyond those that a file has room for: some files are packed
+# Keras looks a function up by its name and calls it where a Lambda says so, `set_floatx` or a download among them.
+_FUNCTIONS = re.compile(
+    r"keras\.(layers|ops|activations|losses|metrics|random|initializers|regularizers|constraints|quantizers)"
+    r"\.([a-z_]\w*\.)*(?!(de)?serialize$)[a-z_]\w*|keras\.applications\.(\w+\.)?preprocess_input"
+)
+_CLASSES = re.compile(r"keras\.(?!applications\b)([a-z_]\w*\.)*[A-Z]\w*")
+_building = threading.Lock()
 
 
 def load_network(model: str, weights: str | None = None, arguments: Iterable[str] = ()) -> Any:
@@ -53,6 +66,8 @@ def is_model_file(name: str) -> bool:
 
 def _check_name(name: str) -> None:
     """Refuse a misspelt file, which would else be taken for the name of a network."""
+    if any(os.path.isfile(name + suffix) for suffix in MODEL_SUFFIXES):
+        raise FileNotFoundError(_missing(Path(name)))
     if difflib.get_close_matches(Path(name).suffix.lower(), MODEL_SUFFIXES):
         raise FileNotFoundError(f"'{name}' looks like a model file. {_missing(Path(name))}")
 
@@ -61,7 +76,8 @@ def _missing(path: Path) -> str:
     """The sentence for a file that does not exist, with the nearest model files of that folder."""
     folder = path.parent
     known = [one.name for one in folder.iterdir() if one.suffix.lower() in MODEL_SUFFIXES] if folder.is_dir() else []
-    near = ", ".join(f"'{folder / name}'" for name in difflib.get_close_matches(path.name, known))
+    close = [name for name in known if Path(name).stem == path.name]  # the suffix was left out
+    near = ", ".join(f"'{folder / name}'" for name in close or difflib.get_close_matches(path.name, known))
     return f"There is no model file '{path}'. {f'Did you mean {near}?' if near else 'Check the path.'}"
 
 
@@ -80,10 +96,10 @@ def load_model_file(path: str | os.PathLike[str]) -> Any:
 
     path = Path(path)
     _check_path(path)
-    if path.suffix.lower() != ".keras":
-        _refuse_lambdas(path)
+    _check_config(_config_of(path), path)
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with _no_more_weights_than(_unpacked_bytes(path) + _SPARE_NUMBERS):
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except PermissionError:
         raise
     except Exception as error:  # from zip, HDF5, JSON, and from whatever a layer's constructor raises
@@ -97,15 +113,30 @@ def _check_path(path: Path) -> None:
     if not path.exists():
         raise FileNotFoundError(_missing(path))
     if path.suffix.lower() not in MODEL_SUFFIXES:
-        raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received '{path}'.")
+        is_renamed = zipfile.is_zipfile(path)
+        remedy = "Rename it to end in .keras" if is_renamed else "Save the model by model.save('name.keras')"
+        raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received '{path}'. {remedy}.")
     with open(path, "rb") as file:  # a lack of permission has its own words
         file.read(1)
     if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
         raise ValueError(f"'{path}' is no .keras file, or damaged: not a zip archive. Copy or save it again.")
 
 
-def _refuse_lambdas(path: Path) -> None:
-    """Keras before 3.11 ran the lambdas of .h5 files, whatever `safe_mode` said."""
+def _config_of(path: Path) -> Any:
+    """What a file says of its layers, read as Keras reads it, before Keras does."""
+    if path.suffix.lower() != ".keras":
+        return _parsed(_config_in_hdf5(path), path)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as member:
+            text = member.read(_MOST_CONFIG_BYTES + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
+        raise ValueError(f"'{path}' is no .keras file, or damaged: {error}. Copy or save it again.") from error
+    if len(text) > _MOST_CONFIG_BYTES:
+        raise ValueError(f"Expected layers in at most {_MOST_CONFIG_BYTES} bytes, but those of '{path}' take more.")
+    return _parsed(text, path)
+
+
+def _config_in_hdf5(path: Path) -> Any:
     import h5py
 
     try:
@@ -117,19 +148,80 @@ def _refuse_lambdas(path: Path) -> None:
         raise ValueError(
             f"'{path}' holds weights and no model. Give it as weights of a model: --model NAME --weights {path}."
         )
-    if _holds_lambda(json.loads(config)):
-        raise ValueError(f"Cannot load '{path}': {_LAMBDA}")
+    return config
 
 
-def _holds_lambda(config: Any) -> bool:
-    """Whether a Lambda layer with code of its own is in it, not one that calls a function by its registered name."""
-    if isinstance(config, list):
-        return any(_holds_lambda(item) for item in config)
-    if not isinstance(config, dict):
-        return False
-    function = config.get("function")
-    is_code = isinstance(function, list) or (isinstance(function, dict) and function.get("class_name") == "__lambda__")
-    return is_code or any(_holds_lambda(value) for value in config.values())
+def _parsed(text: Any, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"'{path}' is damaged: its layers are no JSON: {error}. Copy or save it again.") from error
+
+
+def _check_config(config: Any, path: Path) -> None:
+    """Refuse code, and functions of Keras that no layer is made of, for which `safe_mode` has no eyes.
+
+    Keras before 3.11 ran the lambdas of .h5 files, whatever `safe_mode` said.
+    """
+    left = [config]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if _is_lambda(item.get("function")):
+                raise ValueError(f"Cannot load '{path}': {_LAMBDA}")
+            if name := _foreign_name(item):
+                raise ValueError(
+                    f"Cannot load '{path}': it wants '{name}' of Keras to be called, which is no part of a layer. "
+                    f"{_FROM_PYTHON} if you trust it."
+                )
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+
+
+def _is_lambda(function: Any) -> bool:
+    """Whether a layer's function is code of its own, not one that is called by its registered name."""
+    return isinstance(function, list) or (isinstance(function, dict) and function.get("class_name") == "__lambda__")
+
+
+def _foreign_name(item: dict[str, Any]) -> str | None:
+    """The name under which Keras would look for an object, where it is none that layers are made of."""
+    module, kind = str(item.get("module")), item.get("class_name")
+    if kind is None or module.startswith("keras.src.") or module.split(".")[0] != "keras":
+        return None
+    name = f"{module}.{item.get('config') if kind == 'function' else kind}"
+    return None if (_FUNCTIONS if kind == "function" else _CLASSES).fullmatch(name) else name
+
+
+def _unpacked_bytes(path: Path) -> int:
+    if path.suffix.lower() != ".keras":
+        return path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
+
+
+@contextlib.contextmanager
+def _no_more_weights_than(count: int) -> Iterator[None]:
+    """Refuse to build more numbers in this thread: a file of a few bytes may declare layers of any size."""
+    import keras
+
+    builder, left = threading.get_ident(), count
+    with _building:
+        usual = keras.layers.Layer.add_weight
+
+        def add_weight(layer: Any, shape: Any = None, *arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            if threading.get_ident() == builder:
+                left -= math.prod(side for side in shape or () if isinstance(side, int))
+                if left < 0:
+                    raise ValueError(f"its layers, at '{layer.name}', want more weights than it has room for")
+            return usual(layer, shape, *arguments, **options)
+
+        keras.layers.Layer.add_weight = add_weight
+        try:
+            yield
+        finally:
+            keras.layers.Layer.add_weight = usual
 
 
 _LAMBDA = (

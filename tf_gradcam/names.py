@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
@@ -17,6 +18,17 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     if suggestions:
         return f"Unknown {what} '{name}'. Did you mean {_listed(suggestions)}?"
     return f"Unknown {what} '{name}'. Known: {_listed(known[:12])}{', ...' if len(known) > 12 else ''}."
+
+
+def nearest_files(path: Path) -> str:
+    """The remedy for a file that does not exist: the nearest names of its folder."""
+    try:
+        known = [one.name for one in path.parent.iterdir() if one.is_file()]
+    except OSError:
+        known = []
+    near = difflib.get_close_matches(path.name, known, n=3, cutoff=0.75)
+    near = near or [name for name in known if Path(name).stem == path.name][:3]
+    return f"Did you mean {_listed([str(path.parent / name) for name in near])}?" if near else "Check the path."
 
 
 def _listed(names: list[str]) -> str:

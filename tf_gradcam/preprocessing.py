@@ -243,8 +243,8 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
 
     Told apart are small numbers ([0, 1], [-1, 1], normalised), 0..255, and mean-subtracted images, and
     negative values where [0, 1] is wanted. No single batch betrays [0, 1] where [-1, 1] is wanted, so
-    that passes; so do constant images of small numbers (a black one is constant in every convention), and
-    everything given to unknown models.
+    that passes, unless the values hardly differ, as where they were scaled twice; so do constant images of
+    small numbers (a black one is constant in every convention), and everything given to unknown models.
 
     Args:
         images: (B, H0, W0, C) float, as the model is about to be given them.
@@ -290,4 +290,6 @@ def _cannot_be(mode: str, low: float, high: float) -> bool:
     if mode == "caffe":
         # The mean's fractions (103.939, 116.779, 123.68) leave no exact zero: it is an unshifted black pixel.
         return is_small or high > 160 or (low == 0 and high > 1)
+    if 0 < high - low < (MODES[mode].value_range[1] - MODES[mode].value_range[0]) / 50:  # scaled twice
+        return True
     return max(-low, high) > 8 or (mode == "unit" and low < -0.1)

@@ -15,6 +15,8 @@ import numpy as np
 from training.evaluate import write_whole
 from training.folder import Samples, draw_key
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:
@@ -94,7 +96,8 @@ def counted(parts: Parts, groups: np.ndarray) -> Parts:
 def write_validation_samples(path: str | os.PathLike[str], samples: Samples, parts: Parts) -> None:
     """Write the validation samples as CSV, whole or not at all: a header Filename,Target and a line for each.
 
-    Filename is relative to the folder of the samples ("class/file.jpg"), Target the name of the class.
+    Filename is relative to the folder of the samples ("class/file.jpg"), Target the name of the class. A name that a
+    spreadsheet would run as a formula is written as ./name, such a class with an apostrophe before it.
 
     Raises:
         OSError: no such folder, no permission, a full disk; an older file of that name is then as it was.
@@ -103,7 +106,10 @@ def write_validation_samples(path: str | os.PathLike[str], samples: Samples, par
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["Filename", "Target"])
     for index in parts.validation:
-        writer.writerow([samples.name(index), samples.class_names[samples.labels[index]]])
+        name, label = samples.name(index), samples.class_names[samples.labels[index]]
+        writer.writerow(
+            [f"./{name}" if name.startswith(_FORMULA) else name, f"'{label}" if label.startswith(_FORMULA) else label]
+        )
     write_whole(path, text.getvalue().encode(errors="surrogateescape"))
 
 

@@ -32,7 +32,7 @@ def without(samples: Samples, table: Path) -> Samples:
         ValueError: a file that names none of the samples.
     """
     with open(table, newline="", encoding="utf-8-sig") as file:
-        named = {row[0].replace("\\", "/") for row in list(csv.reader(file))[1:] if row}
+        named = {row[0].replace("\\", "/").removeprefix("./") for row in list(csv.reader(file))[1:] if row}
     kept = [index for index in range(len(samples)) if samples.name(index) not in named]
     if len(kept) == len(samples):
         example = samples.name(0)
