@@ -22,7 +22,7 @@ LONGEST = 300  # lines of a file; about 250 are meant
 # A module may import those of the lines above its own and no other. A new module is entered here.
 PICTURES = (
     "names opencv interpolation header families atomic runs extras auditresult folderlock",  # sentences, grids, bytes
-    "colormap regions spatial zoom imagefile manifest zoo diagnosis faithfulness bootstrap",
+    "colormap regions spatial zoom imagefile manifest modelconfig zoo diagnosis faithfulness bootstrap",
     "classnames filelist phantom metrics similarity",
     "image samples partcolumns",
     "diverging",

@@ -140,7 +140,7 @@ def test_images_scaled_twice_are_told_of(mode: str, scale: object) -> None:
     wanted = Preprocessing(None, mode)
     once = scale(pixels)  # type: ignore[operator]
     assert range_warning(once, wanted) is None
-    assert "The images range from " in (range_warning(scale(once), wanted) or "")  # type: ignore[operator]
+    assert "once: were they scaled twice?" in (range_warning(scale(once), wanted) or "")  # type: ignore[operator]
 
 
 def test_missing_picture_is_told_the_nearest(tmp_path: Path) -> None:

@@ -253,13 +253,15 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
     if preprocessing.mode not in MODES:
         return None
     low, high = float(np.min(images)), float(np.max(images))
-    if not _cannot_be(preprocessing.mode, low, high):
-        return None
     mode = MODES[preprocessing.mode]
+    start, end = mode.value_range
+    is_flat = preprocessing.mode in ("unit", "tf", "torch") and 0 < high - low < (end - start) / 50
+    if not is_flat and not _cannot_be(preprocessing.mode, low, high):
+        return None
     owner = f" (keras.applications.{preprocessing.architecture})" if preprocessing.architecture else ""
     return (
         f"The images range from {low:.4g} to {high:.4g}, but this model{owner} wants {mode.meaning}, "
-        f"{mode.value_range[0]:.4g} to {mode.value_range[1]:.4g}. {preprocessing.remedy}."
+        f"{start:.4g} to {end:.4g}. {preprocessing.remedy}{', once: were they scaled twice?' if is_flat else '.'}"
     )
 
 
@@ -290,6 +292,4 @@ def _cannot_be(mode: str, low: float, high: float) -> bool:
     if mode == "caffe":
         # The mean's fractions (103.939, 116.779, 123.68) leave no exact zero: it is an unshifted black pixel.
         return is_small or high > 160 or (low == 0 and high > 1)
-    if 0 < high - low < (MODES[mode].value_range[1] - MODES[mode].value_range[0]) / 50:  # scaled twice
-        return True
     return max(-low, high) > 8 or (mode == "unit" and low < -0.1)
