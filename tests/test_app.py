@@ -664,7 +664,7 @@ def test_window_keeps_its_session_from_its_first_event_on(sessions):
     html = events.select("layers", sessions.token_of("one"))[0]
     assert sessions.find(sessions.token_of("one")).tab == "layers"
     assert sessions.token_of("one") != sessions.token_of("other")
-    assert "choose a sample slice" in html
+    assert "Drop a picture" in html
     sessions.close_window("one")
     assert sessions.find(sessions.token_of("one")).tab == "explore"
 

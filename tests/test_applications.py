@@ -148,7 +148,7 @@ def test_list_layers_marks_the_default_inside_a_backbone(member: Member) -> None
 LARGER = {name: family for family in FAMILIES.values() for name in family.larger}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("name", LARGER)
 def test_default_layer_of_larger_members(name: str) -> None:
     larger = Member(name, LARGER[name])

@@ -72,7 +72,7 @@ def create_app(
     sessions = None
     try:
         gradio = require("gradio", "app")
-        samples = write_samples(folder.root / "samples")
+        samples = write_samples(folder.root / "samples") if model is None else []  # slices are for their own model
         sessions = Sessions(load_app_model(model, weights, class_names, arguments), folder, samples)
         if model is None:
             sessions.prepare()

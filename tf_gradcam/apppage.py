@@ -67,12 +67,14 @@ class Page:
     def _build_picture(self) -> None:
         gr = self._gr
         self.file = gr.File(label="Picture", file_types=list(SUFFIXES), height=130, elem_id="tg-file")
-        self._html('<p class="tg-label">or a generated slice, with its true class:</p>')
-        with gr.Row(elem_id="tg-samples"):
-            self.samples = [
-                gr.Button(sample.label, icon=str(sample.path), size="sm", elem_id=f"tg-sample-{number}")
-                for number, sample in enumerate(self._sessions.samples)
-            ]
+        self.samples = []
+        if self._sessions.samples:
+            self._html('<p class="tg-label">or a generated slice, with its true class:</p>')
+            with gr.Row(elem_id="tg-samples"):
+                self.samples = [
+                    gr.Button(sample.label, icon=str(sample.path), size="sm", elem_id=f"tg-sample-{number}")
+                    for number, sample in enumerate(self._sessions.samples)
+                ]
         for button in self.samples:  # old files are removed while the page runs, these are not
             button.keep_in_cache.add(button.icon["path"])
 

@@ -260,7 +260,7 @@ class Session:
 
     def _ask(self, question: Question) -> Answer:
         if self.picture is None:
-            raise ValueError("Expected a picture: drop one, or choose a sample slice.")
+            raise ValueError("Expected a picture: drop one.")
         return Answer(question, self.picture, self.model)
 
     def _keep(self, tab: str, answer: Answer, job: Job) -> None:

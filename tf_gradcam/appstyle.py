@@ -50,7 +50,8 @@ CSS = """
 .tg-three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .tg-many { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 @media (max-width: 560px) { .tab-container button { padding: 0 4px !important; }
-  #tg-samples button { font-size: .62rem; } #tg-set input[role=combobox] { text-overflow: ellipsis; } }
+  #tg-samples button { font-size: .62rem; } }
+#tg-set input[role=combobox] { text-overflow: ellipsis; padding-right: 1.8rem; }
 @media (max-width: 560px) { .tg-three { grid-template-columns: minmax(0, 1fr); } }
 .tg-figure { margin: 0; min-width: 0; } .tg-figure h3 { margin: 0 0 4px; font-size: .9rem; font-weight: 600; }
 .tg-figure img { width: 100%; height: auto; display: block; border-radius: 4px;
