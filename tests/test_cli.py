@@ -451,7 +451,7 @@ main()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are those of POSIX")
-@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGKILL", marks=pytest.mark.slow)])
 def test_interrupted_run_leaves_whole_rows(folder, model_file, how):
     """The third image never comes: there the run waits to be interrupted."""
     write_photo(folder, "second.png")

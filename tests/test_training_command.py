@@ -235,7 +235,13 @@ def test_a_run_killed_again_and_again_ends_whole(words, tmp_path):
     assert kills >= 10
 
 
-@pytest.mark.parametrize(("has_best", "told"), [(True, "best model so far is"), (False, "No epoch had ended yet")])
+@pytest.mark.parametrize(
+    ("has_best", "told"),
+    [
+        (True, "best model so far is"),
+        pytest.param(False, "No epoch had ended yet", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_says_what_it_keeps_and_how_to_continue(has_best, told, tmp_path, capsys):
     """Interrupted while it draws 4000 slices, which takes minutes."""
     run = tmp_path / "run"
