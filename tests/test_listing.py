@@ -16,6 +16,14 @@ def test_layer_table_has_a_line_per_layer_and_marks_the_default():
     assert "no: its output (B, 2) has no spatial extent" in lines[4]
 
 
+def test_rows_show_themselves_as_the_table():
+    rows = list_layers(red_blue_model())
+    assert repr(rows) == layer_table(rows)
+    assert rows == list(rows)
+    assert "offset down, right" not in repr(rows)
+    assert "offset down, right" in repr(list_layers(red_blue_model(), offsets=True))
+
+
 def test_layer_table_is_aligned():
     lines = layer_table(list_layers(red_blue_model())).splitlines()
     column = lines[0].index("output")

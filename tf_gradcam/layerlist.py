@@ -9,6 +9,7 @@ import keras
 from tf_gradcam.alignment import measure_offset
 from tf_gradcam.borrowed import BorrowedModel
 from tf_gradcam.layers import LayerRow, is_spatial, layer_rows
+from tf_gradcam.listing import LayerRows
 from tf_gradcam.preprocessing import find_preprocessing
 from tf_gradcam.split import split_model
 
@@ -22,16 +23,16 @@ def list_layers(model: keras.Model, offsets: bool = False) -> list[LayerRow]:
             `Explainer(align="measured")` shifts by. About a second a layer. Defaults to False.
 
     Returns:
-        One `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default, offset.
+        One `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default, offset; shown as a table.
 
     Raises:
         TypeError, ValueError: as `split_model`.
     """
     rows = layer_rows(BorrowedModel(model))
-    if not offsets:
-        return rows
-    value_range = find_preprocessing(model).value_range or (0.0, 1.0)
-    return [dataclasses.replace(row, offset=_offset(model, row, value_range)) for row in rows]
+    if offsets:
+        value_range = find_preprocessing(model).value_range or (0.0, 1.0)
+        rows = [dataclasses.replace(row, offset=_offset(model, row, value_range)) for row in rows]
+    return LayerRows(rows)
 
 
 def _offset(model: keras.Model, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""What the terminal lists: the layers of a model, the methods."""
+"""What is listed in a console: the layers of a model, the methods."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tf_gradcam.layers import LayerRow
     from tf_gradcam.methods import MethodInfo
+
+
+class LayerRows(list["LayerRow"]):
+    """What `list_layers` finds: a list whose picture, in a console or notebook, is the table of `tf-gradcam layers`."""
+
+    def __repr__(self) -> str:
+        return layer_table(self, any(row.offset is not None for row in self))
+
 
 _LAYER_COLUMNS = ("layer", "type", "output", "stride", "can be explained")
 
