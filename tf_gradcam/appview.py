@@ -52,7 +52,7 @@ def _view(now: Snapshot) -> View:
 def _photo_alone(now: Snapshot) -> str:
     picture = now.picture
     if picture is None:
-        return apphtml.notice_html("Drop a picture to see where the model looks.")
+        return '<p class="tg-hint">Drop a picture to see where the model looks.</p>'
     hint = f'<p class="tg-hint">Press "{_BUTTONS[now.tab]}".</p>' if now.tab in _BUTTONS else ""
     photo = Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", picture.name)
     return hint + apphtml.figures_html([photo], "three")

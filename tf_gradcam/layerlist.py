@@ -23,7 +23,7 @@ def list_layers(model: keras.Model, offsets: bool = False) -> list[LayerRow]:
             `Explainer(align="measured")` shifts by. About a second a layer. Defaults to False.
 
     Returns:
-        One `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default, offset; shown as a table.
+        A `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default, offset; shown as a table.
 
     Raises:
         TypeError, ValueError: as `split_model`.
