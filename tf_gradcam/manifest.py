@@ -63,6 +63,7 @@ class Manifest:
                 raise OSError("the disk is full")
         except OSError as error:
             self._file.truncate(self._end)
+            self._file.seek(self._end)  # else the next row would lie behind a hole
             raise OSError(f"Cannot write '{self._file.name}': {error}.") from error
         self._end += len(line)
 
