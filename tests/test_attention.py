@@ -185,6 +185,7 @@ def faint_vit(policy: str, scale: float) -> keras.Model:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS[1:])
 @pytest.mark.parametrize("scale", [1.0, 5e-4])
 def test_half_precision_gives_the_float32_map(method: str, scale: float) -> None:

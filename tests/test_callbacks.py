@@ -318,7 +318,7 @@ def randomness() -> list[Any]:
     return [random.random(), np.random.random(), tf.random.uniform(()).numpy(), keras.random.uniform(()).numpy()]
 
 
-@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("run_eagerly", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_training_is_the_same_bit_for_bit(tmp_path: Path, run_eagerly: bool) -> None:
     runs = []
     for listed in ([], [GradCAMCallback(IMAGES, tmp_path, LABELS, log_dir=tmp_path)]):
@@ -351,6 +351,7 @@ def test_callback_explains_a_model_in_mixed_precision(tmp_path: Path) -> None:
     assert_all_differ(maps, 2)
 
 
+@pytest.mark.slow
 def test_callback_explains_a_model_on_a_strategy(tmp_path: Path) -> None:
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = classifier()
@@ -387,6 +388,7 @@ def augmented(inner: keras.Model) -> keras.Model:
     return keras.Model(images, inner(layers.RandomContrast(0.2, name="contrast")(images)), name="trainer")
 
 
+@pytest.mark.slow
 def test_callback_explains_the_model_inside_a_custom_trainer(tmp_path: Path) -> None:
     inner = classifier()
     trainer = Trainer(inner)

@@ -142,6 +142,7 @@ def train(epochs: int, folder: Path) -> Watch:
 
 # How much a step may keep: nothing, but the allocator returns memory to the system when it likes. What was measured is
 # a tenth of these; one leaked map, graph or picture a step would be above each.
+@pytest.mark.slow
 def test_calls_leave_nothing() -> None:
     call_again(200).check(most_kilobytes=30, most_megabytes=8)
 

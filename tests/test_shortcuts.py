@@ -79,7 +79,7 @@ def test_the_images_of_a_finding_are_those_that_have_the_mark(seed: int) -> None
     assert given.marked[finding.images].all()
 
 
-@pytest.mark.parametrize("seed", seeds(1, 1))
+@pytest.mark.parametrize("seed", seeds(0, 2))
 def test_the_clean_twin_has_no_finding(seed: int) -> None:
     _, findings, _ = audited(None, seed)
     assert [finding.sentence for finding in findings if finding.is_shortcut] == []
