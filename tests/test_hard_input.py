@@ -207,7 +207,7 @@ WRAPPERS: list[Case] = [
     (lambda w: tg.fuse([w.explainer], "sum"), ValueError, "Unknown way to fuse 'sum'. Known: 'mean', 'max', 'product'"),
     (lambda w: tg.eigen_smooth("x"), ValueError, "Unknown method 'x'"),
     (lambda w: tg.eigen_smooth("scorecam"), ValueError, r"with smooth\(Explainer\(model, method="),
-    (lambda w: tg.compare(w.model, w.images), ValueError, "one image, .* Compare one image at a time"),
+    (lambda w: tg.compare(w.model, w.images), ValueError, "one image, .* Pass one image at a time"),
     (lambda w: tg.compare(w.model, w.photo, []), ValueError, r"methods as a list of at least one, received \[\]"),
     (lambda w: tg.compare(w.model, w.photo, 5), ValueError, "methods as a list of at least one, received 5"),
     (lambda w: tg.compare(w.model, w.photo, "gradcam"), ValueError, "methods as a list of at least one"),

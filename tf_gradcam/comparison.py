@@ -18,7 +18,7 @@ from tf_gradcam.explainer import Explainer
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.fusion import Explain, check_explainer, resolved_target
 from tf_gradcam.image import to_photo
-from tf_gradcam.inputs import refuse_no_array
+from tf_gradcam.inputs import one_image
 from tf_gradcam.methods import METHODS, find_method
 from tf_gradcam.painting import paint
 from tf_gradcam.panels import GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns, shown_photo
@@ -100,7 +100,7 @@ def compare(
 
     Cost: for a model, one `Explainer` a method is built and compiled; see `tf-gradcam methods` for what each costs.
     """
-    images = _one_image(image)
+    images = one_image(image)
     photo = None if photo is None else to_photo(photo)
     is_given = isinstance(model_or_explainers, Mapping)
     if is_given:
@@ -122,19 +122,6 @@ def compare(
         explanations[name] = explanation
         target = resolved_target(explanation, target)
     return Comparison(explanations, refused, photo)
-
-
-def _one_image(image: Any) -> Any:
-    if isinstance(image, (list, tuple, Mapping)):  # the inputs of a model of several
-        return image
-    refuse_no_array(image, "the image")
-    array = np.asarray(image)
-    images = array[None] if array.ndim == 3 else array
-    if images.ndim != 4 or len(images) != 1:
-        raise ValueError(
-            f"Expected one image, (H0, W0, 3) or (1, H0, W0, 3), received {array.shape}. Compare one image at a time."
-        )
-    return images
 
 
 def _check_picture(explanation: Explanation) -> None:

@@ -240,3 +240,22 @@ def inputs_of_shapes(shapes: Any) -> ModelInputs:
     structure: Any = {name: name for name in named} if isinstance(shapes, Mapping) else list(named)
     names = keras.tree.flatten(structure)
     return ModelInputs(names, [tf.TensorSpec((None, *named[name][1:]), "float32") for name in names], structure)
+
+
+def one_image(image: Any) -> Any:
+    """A batch (1, H0, W0, C) of an image (H0, W0, C) or of such a batch; the inputs of a model of several as they are.
+
+    Raises:
+        TypeError: paths or a picture of Pillow's.
+        ValueError: another shape.
+    """
+    if isinstance(image, (list, tuple, Mapping)):
+        return image
+    refuse_no_array(image, "the image")
+    array = np.asarray(image)
+    images = array[None] if array.ndim == 3 else array
+    if images.ndim != 4 or len(images) != 1:
+        raise ValueError(
+            f"Expected one image, (H0, W0, 3) or (1, H0, W0, 3), received {array.shape}. Pass one image at a time."
+        )
+    return images

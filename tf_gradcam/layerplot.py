@@ -17,7 +17,7 @@ from tf_gradcam.explainer import Explainer
 from tf_gradcam.explanation import Explanation
 from tf_gradcam.fusion import resolved_target
 from tf_gradcam.image import to_photo
-from tf_gradcam.inputs import refuse_no_array
+from tf_gradcam.inputs import one_image
 from tf_gradcam.keraslayer import has_learned_weights
 from tf_gradcam.layers import find_layer, is_spatial, layer_rows
 from tf_gradcam.methods import find_method
@@ -78,7 +78,7 @@ def plot_layers(
     if isinstance(layers, (str, bytes)) or (layers is not None and not len(layers)):
         raise ValueError(f"Expected layers as a list of at least one, received {layers!r}.")
     picture = None if photo is None else shown_photo(to_photo(photo))
-    images = _one_image(image)
+    images = one_image(image)
     explanations: list[Explanation] = []
     for layer in through_the_depth(model) if layers is None else layers:
         explanation = Explainer(model, layer, rule, class_names=class_names)(images, target)
@@ -90,17 +90,6 @@ def plot_layers(
         target = resolved_target(explanation, target)
         explanations.append(explanation)
     return _figure(explanations, name, picture)
-
-
-def _one_image(image: Any) -> Any:
-    if isinstance(image, (list, tuple, Mapping)):  # the inputs of a model of several
-        return image
-    refuse_no_array(image, "the image")
-    array = np.asarray(image)
-    images = array[None] if array.ndim == 3 else array
-    if images.ndim != 4 or len(images) != 1:
-        raise ValueError(f"Expected one image, (H0, W0, 3) or (1, H0, W0, 3), received {array.shape}.")
-    return images
 
 
 def through_the_depth(model: keras.Model) -> list[str]:
