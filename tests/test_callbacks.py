@@ -19,15 +19,15 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import tensorflow as tf
-from drawing import drawn, photos_of
 from keras import layers
 from matplotlib.text import Text
 from PIL import Image
 
+from tests.helpers.drawing import drawn, photos_of
 from tf_gradcam import Explainer, Explanation, callbacks
+from tf_gradcam._figures.epochs import epoch_figure
+from tf_gradcam._fixedimages import FixedImages
 from tf_gradcam.callbacks import GradCAMCallback
-from tf_gradcam.epochplot import epoch_figure
-from tf_gradcam.fixedimages import FixedImages
 
 NAMES = ["ant", "bee", "cat"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 6, 10, 3)).astype("float32")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tf_gradcam
-from tf_gradcam.methods import METHODS, describe
+from tf_gradcam._rules.table import METHODS, describe
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, flags=re.S | re.M)
@@ -43,8 +43,8 @@ def test_python_blocks_compile_and_import_public_names(block: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(?:explanation|explainer)\.(\w+)", README))))
 def test_named_members_exist(name: str) -> None:
-    from tf_gradcam.explainer import Explainer
-    from tf_gradcam.explanation import Explanation
+    from tf_gradcam._explain.explainer import Explainer
+    from tf_gradcam._results.explanation import Explanation
 
     instance_only = {"raw", "heatmaps", "labels", "probabilities"}
     assert name in instance_only or hasattr(Explanation, name) or hasattr(Explainer, name)

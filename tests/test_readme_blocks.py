@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from redblue import red_blue_model, red_blue_photo, write_photo
 
-from tf_gradcam.cli import main
+from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
+from tf_gradcam._cli.main import main
 from training import brain_mri, command, dog_breeds
 
 ROOT = Path(__file__).parents[1]
@@ -127,7 +127,7 @@ def test_command_line_is_understood(here: Path, line: str) -> None:
 
 
 def test_every_line_of_the_text_blocks_is_tested() -> None:
-    known = ("tf-gradcam", "pip install", "python -m training.", "python -m tests.benchmarks", 'M="')
+    known = ("tf-gradcam", "pip install", "python -m training.", "python -m benchmarks", 'M="')
     assert [line for line in COMMANDS if not line.startswith(known)] == []
 
 
@@ -147,13 +147,13 @@ def test_training_is_understood(line: str) -> None:
     assert options.out
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m tests.benchmarks")])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m benchmarks")])
 def test_benchmark_is_understood(line: str) -> None:
-    program = importlib.import_module("tests.benchmarks.__main__")
+    program = importlib.import_module("benchmarks.__main__")
     program._parser().parse_args(shlex.split(line, comments=True)[3:])
 
 
-INLINE = sorted(set(re.findall(r"`python -m ((?:training|tests)[.\w]*)", README)))
+INLINE = sorted(set(re.findall(r"`python -m ((?:training|benchmarks)[.\w]*)", README)))
 
 
 @pytest.mark.parametrize("name", INLINE)

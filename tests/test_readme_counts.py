@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
-import rare_models  # noqa: F401, enters its styles
-import test_app_browser
-import test_hard_faults
-import test_hard_images
-import test_hard_input
-import test_hard_properties
-import test_localengine
-import test_split_styles
-from models import STYLES
+
+from tests.audit import test_engines_local as test_localengine
+from tests.browser import test_page as test_app_browser
+from tests.hardening import test_faults as test_hard_faults
+from tests.hardening import test_images as test_hard_images
+from tests.hardening import test_input as test_hard_input
+from tests.hardening import test_properties as test_hard_properties
+from tests.models import test_split_styles
+from tests.zoo.styles import STYLES
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 (TABLE,) = re.findall(r"^## Hard to break\n(.*?)^## ", README, flags=re.S | re.M)

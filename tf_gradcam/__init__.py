@@ -6,54 +6,54 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tf_gradcam.around import augment as augment
-    from tf_gradcam.around import smooth as smooth
-    from tf_gradcam.attention import AttentionExplainer as AttentionExplainer
-    from tf_gradcam.comparison import compare as compare
-    from tf_gradcam.eigensmooth import eigen_smooth as eigen_smooth
-    from tf_gradcam.explainer import Explainer as Explainer
-    from tf_gradcam.explanation import Explanation as Explanation
-    from tf_gradcam.fusion import fuse as fuse
-    from tf_gradcam.gradcam import get_img_array as get_img_array
-    from tf_gradcam.gradcam import make_gradcam_heatmap as make_gradcam_heatmap
-    from tf_gradcam.gradcam import save_and_display_gradcam as save_and_display_gradcam
-    from tf_gradcam.guided import GuidedBackprop as GuidedBackprop
-    from tf_gradcam.guided import guided_gradcam as guided_gradcam
-    from tf_gradcam.image import overlay_heatmap as overlay_heatmap
-    from tf_gradcam.layerlist import list_layers as list_layers
-    from tf_gradcam.layerplot import plot_layers as plot_layers
-    from tf_gradcam.methods import METHODS as METHODS
-    from tf_gradcam.split import SplitModel as SplitModel
-    from tf_gradcam.split import split_model as split_model
+    from tf_gradcam._explain.attention import AttentionExplainer as AttentionExplainer
+    from tf_gradcam._explain.averaging import augment as augment
+    from tf_gradcam._explain.averaging import smooth as smooth
+    from tf_gradcam._explain.compare import compare as compare
+    from tf_gradcam._explain.drop_in import get_img_array as get_img_array
+    from tf_gradcam._explain.drop_in import make_gradcam_heatmap as make_gradcam_heatmap
+    from tf_gradcam._explain.drop_in import save_and_display_gradcam as save_and_display_gradcam
+    from tf_gradcam._explain.explainer import Explainer as Explainer
+    from tf_gradcam._explain.fusion import fuse as fuse
+    from tf_gradcam._explain.guided import GuidedBackprop as GuidedBackprop
+    from tf_gradcam._explain.guided import guided_gradcam as guided_gradcam
+    from tf_gradcam._explain.layerplot import plot_layers as plot_layers
+    from tf_gradcam._models.layer_list import list_layers as list_layers
+    from tf_gradcam._models.split import SplitModel as SplitModel
+    from tf_gradcam._models.split import split_model as split_model
+    from tf_gradcam._results.explanation import Explanation as Explanation
+    from tf_gradcam._rules.eigen_smooth import eigen_smooth as eigen_smooth
+    from tf_gradcam._rules.table import METHODS as METHODS
+    from tf_gradcam.image.overlay import overlay_heatmap as overlay_heatmap
 
 # Where each public name lives; TensorFlow is imported with the first name that needs it.
 _HOMES = {
-    "AttentionExplainer": "attention",
-    "Explainer": "explainer",
-    "Explanation": "explanation",
-    "GuidedBackprop": "guided",
-    "METHODS": "methods",
-    "SplitModel": "split",
-    "augment": "around",
-    "compare": "comparison",
-    "eigen_smooth": "eigensmooth",
-    "fuse": "fusion",
-    "get_img_array": "gradcam",
-    "guided_gradcam": "guided",
-    "list_layers": "layerlist",
-    "make_gradcam_heatmap": "gradcam",
-    "overlay_heatmap": "image",
-    "plot_layers": "layerplot",
-    "save_and_display_gradcam": "gradcam",
-    "smooth": "around",
-    "split_model": "split",
+    "AttentionExplainer": "_explain.attention",
+    "Explainer": "_explain.explainer",
+    "Explanation": "_results.explanation",
+    "GuidedBackprop": "_explain.guided",
+    "METHODS": "_rules.table",
+    "SplitModel": "_models.split",
+    "augment": "_explain.averaging",
+    "compare": "_explain.compare",
+    "eigen_smooth": "_rules.eigen_smooth",
+    "fuse": "_explain.fusion",
+    "get_img_array": "_explain.drop_in",
+    "guided_gradcam": "_explain.guided",
+    "list_layers": "_models.layer_list",
+    "make_gradcam_heatmap": "_explain.drop_in",
+    "overlay_heatmap": "image.overlay",
+    "plot_layers": "_explain.layerplot",
+    "save_and_display_gradcam": "_explain.drop_in",
+    "smooth": "_explain.averaging",
+    "split_model": "_models.split",
 }
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 
 # Modules that are public as they are, as keras.callbacks is.
-_MODULES = ("audit", "callbacks", "demo", "targets")
+_MODULES = ("audit", "callbacks", "demo", "image", "metrics", "targets")
 
 
 def __getattr__(name: str) -> Any:

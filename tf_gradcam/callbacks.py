@@ -17,15 +17,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam.atomic import checked_path, write_bytes
-from tf_gradcam.classes import class_indices
-from tf_gradcam.epochplot import Line, epoch_figure
-from tf_gradcam.explainer import Explainer
-from tf_gradcam.explanation import Explanation
-from tf_gradcam.fixedimages import FixedImages
-from tf_gradcam.methods import Rule, find_method
-from tf_gradcam.names import unknown_name
-from tf_gradcam.panels import GREY, RED
+from tf_gradcam._errors import unknown_name
+from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._figures.epochs import Line, epoch_figure
+from tf_gradcam._figures.sheet import GREY, RED
+from tf_gradcam._files.atomic import checked_path, write_bytes
+from tf_gradcam._fixedimages import FixedImages
+from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._rules.table import Rule, find_method
+from tf_gradcam.targets.classes_scores import class_indices
 
 _TAG = "gradcam"
 

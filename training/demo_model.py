@@ -1,6 +1,6 @@
 """Train the bundled demo model: a narrow VGG16 that tells four classes of phantom brain slices apart.
 
-    python -m training.demo_model --out tf_gradcam/demo_vgg16.keras
+    python -m training.demo_model --out tf_gradcam/demo/demo_vgg16.keras
 
 A promise, measured on 2 CPU cores that other work shared, in float32: 15 minutes, 3 of them drawing slices. Of 400
 unseen slices 97.5 %, 97.5 % and 98.0 % are right (seeds 1, 2, 3). Of the heat of Grad-CAM at block5_conv3 the true mask

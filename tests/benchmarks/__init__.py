@@ -1,4 +1,0 @@
-"""What a heatmap costs, in ratios to the plain prediction on the same machine in the same run.
-
-The command is `python -m tests.benchmarks`; its options are in `__main__.py`.
-"""

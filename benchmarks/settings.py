@@ -1,0 +1,30 @@
+"""What is asked of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.models import MEASURED
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    Attributes:
+        models: keys of `NETWORKS`.
+        batches: images at a time.
+        rounds: of each comparison, at most.
+        seconds: after which a comparison begins no further round.
+        files: photographs in the folder.
+    """
+
+    models: tuple[str, ...] = tuple(MEASURED)
+    batches: tuple[int, ...] = (1, 8, 32)
+    rounds: int = 15
+    seconds: float = 15.0
+    files: int = 96
+
+    def model_like(self, wanted: str) -> str:
+        """`wanted` where it is among the models, else the first of them."""
+        return wanted if wanted in self.models else self.models[0]

@@ -1,0 +1,937 @@
+"""The web page without a browser: jobs, limits, pictures, sessions, handlers, the lines of Python, the server."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import re
+import signal
+import struct
+import sys
+import threading
+import zipfile
+import zlib
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.app_server import needs_gradio, served
+from tests.helpers.app_sessions import (
+    NAMES,
+    QUESTION,
+    app_model,
+    files_in,
+    hidden_head,
+    new_events,
+    new_sessions,
+    upload,
+)
+from tests.helpers.pictures import encoded, random_photo
+from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo
+from tf_gradcam._app import html as apphtml
+from tf_gradcam._app import uploads as appfiles
+from tf_gradcam._app.apppicture import Look, css_gradient, map_picture, overlay_picture, png_bytes
+from tf_gradcam._app.appsample import write_samples
+from tf_gradcam._app.model import AppModel, Question, load_app_model, method_choices
+from tf_gradcam._app.server import create_app, listening, without_addresses
+from tf_gradcam._app.session import Session
+from tf_gradcam._app.uploads import AppFolder, check_model_file, check_picture, take_upload
+from tf_gradcam._app.view import download, view_of
+from tf_gradcam._app.worker import Stopped, Worker
+from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._rules.table import METHODS
+from tf_gradcam.image.colormap import colormap_colors
+from tf_gradcam.targets.outputs import Contrast
+
+L = keras.layers
+
+
+@pytest.fixture
+def worker():
+    one = Worker("test")
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def sessions():
+    new = new_sessions()
+    yield new
+    new.close()
+
+
+@pytest.fixture
+def session(sessions):
+    """A window that looks at the red and blue photo."""
+    one = sessions.new()
+    one.show_upload(upload(sessions))
+    return one
+
+
+def ended(job):
+    """What a job comes to."""
+    for _ in job.follow():
+        pass
+    return job.result()
+
+
+def last(values):
+    *_, final = values
+    return final
+
+
+# Jobs.
+
+
+def test_job_hands_over_its_result_and_how_far_it_was(worker):
+    def work(job):
+        job.tell(0.5, "half")
+        return 7
+
+    job = worker.start(work)
+    assert ended(job) == 7
+    assert (job.progress.part, job.progress.what) == (0.5, "half")
+
+
+def test_job_hands_over_its_error(worker):
+    def work(job):
+        raise ValueError("no such layer")
+
+    with pytest.raises(ValueError, match="no such layer"):
+        ended(worker.start(work))
+
+
+def test_jobs_are_done_one_at_a_time_in_their_order(worker):
+    go_on, order, together = threading.Event(), [], []
+
+    def work(number):
+        def run(job):
+            together.append(number)
+            go_on.wait(5)
+            assert together == [number]
+            order.append(together.pop())
+
+        return run
+
+    jobs = [worker.start(work(number)) for number in range(3)]
+    assert worker.count_before(jobs[2]) == 2
+    go_on.set()
+    for job in jobs:
+        ended(job)
+    assert order == [0, 1, 2]
+    assert worker.count_before(jobs[2]) == 0
+
+
+def test_stopped_job_ends_when_it_next_tells_how_far_it_is(worker):
+    begun = threading.Event()
+
+    def work(job):
+        while True:
+            begun.set()
+            job.tell(0.1)
+
+    job = worker.start(work)
+    assert begun.wait(5)
+    job.stop()
+    with pytest.raises(Stopped):
+        ended(job)
+    assert ended(worker.start(lambda job: "next")) == "next"
+
+
+def test_job_that_is_stopped_while_it_waits_is_not_begun(worker):
+    go_on, ran = threading.Event(), []
+    first = worker.start(lambda job: go_on.wait(5))
+    second = worker.start(ran.append)
+    second.stop()
+    go_on.set()
+    ended(first)
+    assert ended(worker.start(lambda job: len(ran))) == 0
+
+
+def test_closed_worker_stops_what_it_does_and_what_comes():
+    worker, begun = Worker("test"), threading.Event()
+
+    def work(job):
+        while True:
+            begun.set()
+            job.tell(0.1)
+
+    job = worker.start(work)
+    assert begun.wait(5)
+    worker.close()
+    for one in (job, worker.start(lambda job: "late")):
+        with pytest.raises(Stopped):
+            ended(one)
+
+
+# Files within limits.
+
+
+def png_of(width, height):
+    """A whole PNG by its header and end, of a picture that nobody can hold."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path):
+    path = tmp_path / "huge.png"
+    path.write_bytes(png_of(8001, 5000))
+    with pytest.raises(ValueError, match=r"at most 40 million pixels, but 'huge.png' says that it has 8001 x 5000"):
+        check_picture(path)
+    path.write_bytes(png_of(8000, 5000))
+    check_picture(path)
+
+
+def test_picture_of_too_many_bytes_is_refused_unread(tmp_path):
+    path = tmp_path / "big.png"
+    with open(path, "wb") as file:
+        file.truncate(appfiles.MAX_PICTURE_BYTES + 1)
+    with pytest.raises(ValueError, match=r"a picture of at most 32 MiB, but 'big.png' has 32.0 MiB"):
+        check_picture(path)
+
+
+def test_file_that_is_no_picture_is_refused_by_name(tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("no picture")
+    with pytest.raises(ValueError, match=r"Expected a JPEG, .* but 'text.png' is none") as caught:
+        check_picture(path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_model_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(appfiles, "_MAX_UNPACKED", 2**20)
+    path = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", bytes(2**20 + 1))
+    with pytest.raises(ValueError, match=r"at most 1 MiB unpacked, but 'bomb.keras' unpacks to 1 MiB"):
+        check_model_file(path)
+
+
+def test_model_file_has_a_models_suffix_and_size(tmp_path, monkeypatch):
+    path = tmp_path / "model.zip"
+    path.write_bytes(b"1")
+    with pytest.raises(ValueError, match=r"ending in \.keras, .* received 'model.zip'"):
+        check_model_file(path)
+    monkeypatch.setattr(appfiles, "MAX_MODEL_BYTES", 0)
+    with pytest.raises(ValueError, match="a model of at most 0 MiB"):
+        check_model_file(path.rename(tmp_path / "model.keras"))
+
+
+def test_upload_is_moved_and_the_folder_leaves_nothing(tmp_path):
+    folder = AppFolder()
+    (folder.uploads / "photo.png").write_bytes(b"1")
+    assert take_upload(folder.uploads / "photo.png", folder.new()).read_bytes() == b"1"
+    assert not list(folder.uploads.iterdir())
+    folder.remove()
+    assert not folder.root.exists()
+
+
+def test_upload_that_is_gone_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"'photo\.png' was dropped in another window at this very moment"):
+        take_upload(tmp_path / "photo.png", tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Pictures of a kept map.
+
+
+@pytest.fixture(scope="module")
+def explanation():
+    return Explainer(red_blue_model(), class_names=NAMES)(red_blue_photo()[None].astype(np.float32), target=0)
+
+
+@pytest.fixture(scope="module")
+def contrast():
+    return Explainer(red_blue_model())(red_blue_photo()[None].astype(np.float32), target=Contrast(0, 1))
+
+
+def test_overlay_is_that_of_the_explanation(explanation):
+    photo = random_photo(12, 20)
+    expected = explanation.overlay_of(0, photo, 0.7, "turbo")
+    np.testing.assert_array_equal(overlay_picture(explanation, photo, Look(0.7, 0.0, "turbo")), expected)
+
+
+def test_photo_is_left_as_it_is_below_the_threshold(explanation):
+    """The map is 1 in the four columns on the left and 0 elsewhere."""
+    photo = random_photo()
+    overlay = overlay_picture(explanation, photo, Look(1.0, 0.5))
+    np.testing.assert_array_equal(overlay[:, 4:], photo[:, 4:])
+    np.testing.assert_array_equal(overlay[:, :4], np.broadcast_to(colormap_colors("jet")[255], (6, 4, 3)))
+
+
+def test_threshold_counts_both_sides_of_a_signed_map(contrast):
+    """200 for red in 4 columns, 100 for blue in 6, half of the largest value: 0.6 hides blue and 0.4 nothing."""
+    photo = random_photo()
+    high = overlay_picture(contrast, photo, Look(1.0, 0.6))
+    np.testing.assert_array_equal(high[:, 4:], photo[:, 4:])
+    np.testing.assert_array_equal(high[:, :4], np.broadcast_to((255, 0, 0), (6, 4, 3)))
+    low = overlay_picture(contrast, photo, Look(1.0, 0.4))
+    np.testing.assert_array_equal(low, overlay_picture(contrast, photo, Look(1.0)))
+
+
+def test_opacity_zero_is_the_photo(explanation):
+    np.testing.assert_array_equal(overlay_picture(explanation, random_photo(), Look(0.0)), random_photo())
+
+
+def test_map_alone_is_white_below_the_threshold(explanation):
+    colors = map_picture(explanation, (6, 10), Look(0.2, 0.5, "viridis"))
+    np.testing.assert_array_equal(colors[:, 4:], np.full((6, 6, 3), 255))
+    np.testing.assert_array_equal(colors[:, :4], np.broadcast_to(colormap_colors("viridis")[255], (6, 4, 3)))
+
+
+@pytest.mark.parametrize("level", [None, 1])
+def test_png_keeps_every_pixel(level):
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png_bytes(random_photo(), level)))), random_photo())
+
+
+def test_colour_bar_ends_with_the_colours_of_the_map():
+    first, final = (tuple(map(int, colormap_colors("viridis")[index])) for index in (0, 255))
+    gradient = css_gradient(False, "viridis")
+    assert gradient.startswith(f"linear-gradient(to right, rgb{first}")
+    assert gradient.endswith(f"rgb{final})")
+
+
+# The model.
+
+
+def test_question_is_answered_as_an_explainer_would(session):
+    answer = ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    np.testing.assert_allclose(answer.first.heatmaps[0], red_blue_heatmap(), atol=1e-6)
+    assert answer.first.labels == ["red"]
+
+
+def test_explainers_are_kept_and_methods_of_all_layers_have_one():
+    model = app_model()
+    assert model.explainer("hue", "gradcam") is model.explainer("hue", "gradcam")
+    assert model.explainer("hue", "fullgrad") is model.explainer("scale", "fullgrad")
+    assert model.explainer("scale", "gradcam") is not model.explainer("hue", "gradcam")
+    model.close()
+
+
+def test_model_without_names_numbers_its_classes():
+    model = AppModel(red_blue_model())
+    assert (model.labels, model.class_names, model.default_layer) == (["0", "1"], None, "hue")
+    model.close()
+
+
+def test_names_of_another_number_of_classes_are_refused():
+    model = app_model()
+    with pytest.raises(ValueError, match="Expected class_names for 2 classes, received 3"):
+        model.renamed(["a", "b", "c"])
+    renamed = model.renamed(["warm", "cold"])
+    assert renamed.labels == ["warm", "cold"]
+    assert renamed.worker is model.worker
+    model.close()
+
+
+def test_values_that_the_model_does_not_want_are_told(session):
+    """The model divides by 255 itself."""
+    assert (session.model.mode, session.model.range_note(session.picture.path, "raw")) == ("raw", None)
+    assert "0..255" in session.model.range_note(session.picture.path, "tf")
+
+
+def test_grey_photo_of_a_model_of_one_channel_is_weighed():
+    """Rec. 601: red counts 0.299, blue 0.114."""
+    grey = keras.Sequential([keras.Input((6, 10, 1)), L.Conv2D(2, 1), L.GlobalAveragePooling2D(), L.Dense(2)])
+    model, sessions = AppModel(grey), new_sessions()
+    session = sessions.new()
+    path = session.show_upload(upload(sessions)).path
+    image = model.image(path, "raw")
+    assert image.shape == (6, 10, 1)
+    np.testing.assert_allclose(image[0, [0, 9], 0], [0.299 * 200, 0.114 * 100], rtol=1e-6)
+    model.close()
+    sessions.close()
+
+
+def test_model_of_several_inputs_is_refused_in_words():
+    first, second = keras.Input((6, 10, 3), name="photo"), keras.Input((4,), name="age")
+    features = L.GlobalAveragePooling2D()(L.Conv2D(4, 1)(first))
+    with pytest.raises(ValueError, match=r"Expected a model of one input, received one of 2 \(photo, age\)"):
+        AppModel(keras.Model([first, second], L.Dense(2)(L.Add()([features, second]))))
+
+
+def test_slow_methods_say_so():
+    labels = {choice.name: choice.label for choice in method_choices()}
+    assert list(labels) == list(METHODS)
+    assert (labels["scorecam"], labels["gradcam"]) == ("scorecam (slow)", "gradcam")
+
+
+def test_stages_are_the_last_layers_of_each_size_that_learn():
+    model = load_app_model()
+    assert model.stages() == [f"block{n}_conv{2 if n < 3 else 3}" for n in (1, 2, 3, 4, 5)]
+    assert model.title == "bundled model"
+    model.close()
+
+
+def test_weights_without_a_model_are_refused():
+    with pytest.raises(ValueError, match="Expected a model for weights and arguments"):
+        load_app_model(weights="imagenet")
+
+
+# Sessions.
+
+
+def test_bad_upload_leaves_the_picture_before(sessions, session):
+    before = session.picture
+    with pytest.raises(ValueError, match=r"'text\.png' is none"):
+        session.show_upload(upload(sessions, b"no picture", "text.png"))
+    assert session.picture is before
+    assert files_in(sessions.folder.root) == ["photo.png"]
+
+
+def test_new_picture_takes_the_place_of_the_one_before(sessions, session):
+    session.show_upload(upload(sessions, name="next.png"))
+    assert files_in(sessions.folder.root) == ["next.png"]
+    assert session.answers == {}
+
+
+def test_two_windows_see_their_own(sessions, session):
+    other = sessions.new()
+    other.show_upload(upload(sessions, encoded(red_blue_photo(columns=0), "PNG"), "blue.png"))
+    asked = session.model.usual_question
+    for one in (session, other):
+        ended(one.begin(lambda job, one=one: one.explain(asked, job)))
+    assert [one.answers["explore"].first.labels for one in (session, other)] == [["red"], ["blue"]]
+    assert sessions.find(session.token) is session
+    other.close()
+    assert files_in(sessions.folder.root) == ["photo.png"]
+
+
+def test_closed_window_is_known_no_longer_and_leaves_no_file(sessions):
+    session = sessions.new("window")
+    session.show_upload(upload(sessions))
+    sessions.close_window("window")
+    assert files_in(sessions.folder.root) == []
+    with pytest.raises(ValueError, match=r"no longer kept\. Reload it"):
+        sessions.find(session.token)
+
+
+def test_oldest_window_is_closed_where_there_are_too_many(sessions, monkeypatch):
+    monkeypatch.setattr("tf_gradcam._app.appsessions._MOST_SESSIONS", 2)
+    first, second = sessions.new(), sessions.new()
+    sessions.find(first.token)  # used again: now the second is the oldest
+    sessions.new()
+    assert sessions.find(first.token) is first
+    with pytest.raises(ValueError, match="Reload"):
+        sessions.find(second.token)
+
+
+def test_methods_that_do_not_hold_are_told_and_the_others_done():
+    sessions = new_sessions(app_model(*hidden_head()))
+    session = sessions.new()
+    session.show_upload(upload(sessions))
+    asked = {name: Question("hue", name, 0, None, "raw") for name in ("gradcam", "cam", "hirescam")}
+    answer = ended(session.begin(lambda job: session.explain_each("compare", asked, job)))
+    assert list(answer.explanations) == ["gradcam", "hirescam"]
+    assert "global average pooling" in answer.refused["cam"]
+    sessions.close()
+
+
+def test_uploaded_model_is_the_windows_own(sessions, session, tmp_path):
+    path = tmp_path / "other.keras"
+    red_blue_model().save(path)
+    other = sessions.new()
+    session.use(session.load_model(upload(sessions, path.read_bytes(), "other.keras")))
+    assert (session.model.title, other.model.title) == ("other.keras", "red_blue.keras")
+    assert (session.has_own_model, other.has_own_model) == (True, False)
+    assert files_in(sessions.folder.root) == ["photo.png"]
+
+
+def test_model_with_code_of_its_own_is_refused(sessions, session, tmp_path):
+    path = tmp_path / "code.keras"
+    red_blue_model(L.Lambda(lambda means: means * 2)).save(path)
+    before = session.model
+    with pytest.raises(ValueError, match=r"Cannot load 'code.keras': .*Lambda layer"):
+        session.load_model(upload(sessions, path.read_bytes(), "code.keras"))
+    assert session.model is before
+
+
+def test_too_many_uploaded_models_are_refused(sessions, session, monkeypatch):
+    session.use(app_model())
+    sessions.check_model_count()
+    monkeypatch.setattr("tf_gradcam._app.appsessions._MOST_MODELS", 1)
+    with pytest.raises(ValueError, match="Other windows hold 1 uploaded models"):
+        sessions.check_model_count()
+
+
+def test_names_of_classes_are_read_from_a_file(sessions, session):
+    session.use(session.name_classes(upload(sessions, b"warm\ncold\n", "names.txt")))
+    assert session.model.labels == ["warm", "cold"]
+    with pytest.raises(ValueError, match=r"'names\.txt' is empty"):
+        session.name_classes(upload(sessions, b"", "names.txt"))
+
+
+# Handlers, as the page calls them.
+
+
+def test_explain_ends_with_map_classes_and_downloads(sessions, session):
+    status, html, lines = last(new_events(sessions).explain(session.token, *QUESTION))
+    assert "Ready" in status
+    for text in ("photo.png, 10 x 6", "gradcam at hue, 6 x 10 cells", f"red, {RED_PROBABILITY:.1%}", "Most probable"):
+        assert text in html
+    assert f'href="download/{session.token}/overlay.png?alpha=0.4' in html
+    assert "Explainer(model, 'hue', 'gradcam'" in lines
+
+
+def test_look_changes_without_the_model(sessions, session):
+    """The thread of the model has ended, so that whoever asked it would wait for ever."""
+    events = new_events(sessions)
+    before = last(events.explain(session.token, *QUESTION))[1]
+    session.model.close()
+    after, lines = events.paint(session.token, 0.9, 0.5, "turbo")
+    assert after != before
+    assert "below 50% the photo is left as it is" in after
+    assert "alpha=0.9, colormap='turbo'" in lines
+
+
+def test_what_the_model_refuses_is_told_and_the_old_map_goes(sessions, session):
+    events = new_events(sessions)
+    last(events.explain(session.token, *QUESTION))
+    status, html, _ = last(events.explain(session.token, "hue", "gradcam", 0, 0, "raw"))
+    assert "two different classes" in status
+    assert "tg-error" in status
+    assert "Overlay" not in html
+
+
+def test_blank_map_shows_its_diagnosis(sessions):
+    session = sessions.new()
+    session.show_upload(upload(sessions, encoded(red_blue_photo(columns=0), "PNG")))
+    _, html, _ = last(new_events(sessions).explain(session.token, "hue", "gradcam", 0, -1, "raw"))
+    diagnosis = session.answers["explore"].first.diagnosis[0]
+    assert diagnosis is not None
+    assert apphtml.escape(diagnosis) in html
+
+
+def test_contrast_is_told_by_name(sessions, session):
+    _, html, _ = last(new_events(sessions).explain(session.token, "hue", "gradcam", -1, 1, "raw"))
+    assert "red against blue, score" in html
+    assert ">against</span>" in html
+
+
+def test_two_calls_for_one_choice_are_one_piece_of_work(sessions, session):
+    hold = threading.Event()
+    session.model.worker.start(lambda job: hold.wait(5))
+    events = new_events(sessions)
+    first, second = (events.explain(session.token, *QUESTION) for _ in range(2))
+    assert "waiting for the model, 1 before this" in next(first)[0]
+    next(second)
+    hold.set()
+    assert "Ready" in last(first)[0]
+    assert "Ready" in last(second)[0]
+
+
+def test_new_question_takes_the_place_of_the_one_before(sessions, session):
+    hold = threading.Event()
+    session.model.worker.start(lambda job: hold.wait(5))
+    events = new_events(sessions)
+    first = events.explain(session.token, *QUESTION)
+    next(first)
+    second = events.explain(session.token, "hue", "hirescam", 1, -1, "raw")
+    next(second)
+    hold.set()
+    assert list(first) == []
+    assert "hirescam at hue" in last(second)[1]
+
+
+def test_stop_ends_the_work_and_keeps_what_was_shown(sessions, session):
+    events = new_events(sessions)
+    last(events.explain(session.token, *QUESTION))
+    hold = threading.Event()
+    session.model.worker.start(lambda job: hold.wait(5))
+    working = events.explain(session.token, "hue", "scorecam", 1, -1, "raw")
+    next(working)
+    events.stop(session.token)
+    status, html, _ = last(working)
+    hold.set()
+    assert "Stopped" in status
+    assert "gradcam at hue" in html
+
+
+def test_compare_shows_all_on_one_scale_and_notes_when_the_controls_change(sessions, session):
+    events = new_events(sessions)
+    events.select("compare", session.token)
+    _, html, lines = last(events.compare(session.token, ["hirescam", "gradcam"], *QUESTION))
+    assert re.findall("<h3>(.*?)</h3>", html) == ["Photo", "gradcam", "hirescam"]
+    assert html.count("tg-bar") == 1
+    assert "compare(model, images, methods" in lines
+    assert "have changed" not in html
+    _, html, _ = last(events.explain(session.token, "hue", "gradcam", 1, -1, "raw"))
+    assert "The controls have changed since" in html
+
+
+class Restless(Session):
+    """A window whose tabs are opened by somebody else: another one each time that is asked for."""
+
+    reads = 0
+
+    @property
+    def tab(self):
+        self.reads += 1
+        return "explore" if self.reads % 2 else "layers"
+
+    @tab.setter
+    def tab(self, name):
+        pass
+
+
+def test_view_is_of_one_moment_while_tabs_are_opened(sessions):
+    session = Restless(sessions.model, sessions.folder.new(), ())
+    session.show_upload(upload(sessions))
+    ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    first, second = view_of(session), view_of(session)
+    assert "Overlay" in first.html
+    assert "Explainer(" in first.lines
+    assert "Explain these layers" in second.html
+    assert second.lines == ""
+    session.close()
+
+
+def test_layers_come_in_the_order_of_the_network(sessions, session):
+    events = new_events(sessions)
+    events.select("layers", session.token)
+    _, html, _ = last(events.layers(session.token, ["hue", "scale"], *QUESTION))
+    assert re.findall("<h3>(.*?)</h3>", html) == ["Photo", "scale", "hue"]
+
+
+def test_nothing_chosen_is_told(sessions, session):
+    events = new_events(sessions)
+    assert "at least one method" in last(events.compare(session.token, [], *QUESTION))[0]
+    assert "at least one layer" in last(events.layers(session.token, [], *QUESTION))[0]
+    assert "1 to 200 pictures" in last(events.batch(session.token, None, *QUESTION))[1]
+
+
+def test_batch_makes_an_archive_and_tells_of_each_picture(sessions, session):
+    events = new_events(sessions)
+    events.select("batch", session.token)
+    files = [upload(sessions, name="a.png"), upload(sessions, b"no picture", "b.png"), upload(sessions, name="a.png")]
+    emptied, status, html, _ = last(events.batch(session.token, files, *QUESTION))
+    assert emptied is None
+    assert "Ready" in status
+    assert "2 of 3 pictures explained" in html
+    with zipfile.ZipFile(io.BytesIO(download(session, "heatmaps.zip", Look()))) as archive:
+        names = ["a-2.heatmap.npy", "a-2.overlay.png", "a.heatmap.npy", "a.overlay.png", "manifest.csv"]
+        assert archive.namelist() == names
+        heatmap = np.load(io.BytesIO(archive.read("a.heatmap.npy")))
+        manifest = archive.read("manifest.csv").decode()
+    np.testing.assert_allclose(heatmap, red_blue_heatmap(), atol=1e-6)
+    assert "b.png,failed" in manifest
+    assert str(sessions.folder.root) not in manifest + html
+    assert files_in(sessions.folder.root) == ["heatmaps.zip", "photo.png"]
+
+
+def test_stopped_batch_leaves_no_archive(sessions, session):
+    hold = threading.Event()
+    session.model.worker.start(lambda job: hold.wait(5))
+    events = new_events(sessions)
+    working = events.batch(session.token, [upload(sessions, name="a.png")], *QUESTION)
+    next(working)
+    events.stop(session.token)
+    assert "Stopped" in last(working)[1]
+    hold.set()
+    assert session.batch is None
+
+
+def test_new_model_brings_its_layers_and_classes(sessions, session, tmp_path):
+    path = tmp_path / "other.keras"
+    red_blue_model(L.Dense(3, activation="softmax", name="three")).save(path)
+    events = new_events(sessions)
+    emptied, headline, layer, target, against, mode, layers = events.load_model(
+        session.token, upload(sessions, path.read_bytes(), "other.keras")
+    )
+    assert emptied is None
+    assert "other.keras, 3 classes, images of 6 x 10" in headline
+    assert layer["value"] == "hue"
+    assert target["choices"] == [("top class", -1), ("0", 0), ("1", 1), ("2", 2)]
+    assert against["value"] == -1
+    assert mode["value"] == "raw"
+    assert layers["value"] == ["hue"]
+    assert "Ready" in last(events.again(session.token, "hue", "gradcam", -1, -1, "raw"))[0]
+
+
+def test_model_that_cannot_be_loaded_is_told_and_the_one_before_stays(sessions, session):
+    events = new_events(sessions)
+    headline = events.load_model(session.token, upload(sessions, b"no model", "bad.keras"))[1]
+    assert "red_blue.keras" in headline
+    status, html, _ = last(events.again(session.token, *QUESTION))
+    assert "'bad.keras' is no .keras file, or damaged" in unescape(status)
+    assert "photo.png" in html
+
+
+def test_window_keeps_its_session_from_its_first_event_on(sessions):
+    """The first thing done on a page is done in its session, however soon after it was loaded."""
+    events = new_events(sessions)
+    html = events.select("layers", sessions.token_of("one"))[0]
+    assert sessions.find(sessions.token_of("one")).tab == "layers"
+    assert sessions.token_of("one") != sessions.token_of("other")
+    assert "Drop a picture" in html
+    sessions.close_window("one")
+    assert sessions.find(sessions.token_of("one")).tab == "explore"
+
+
+def test_what_is_shown_at_first_can_be_downloaded_and_is_nobodys(tmp_path):
+    sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
+    sessions.prepare()
+    (token,) = set(re.findall("download/(.*?)/", view_of(sessions.start).html))
+    assert np.load(io.BytesIO(download(sessions.find(token), "heatmap.npy", Look()))).shape == (14, 14)
+    assert token != sessions.token_of("window")
+    sessions.find(sessions.token_of("window")).show_sample(2)
+    assert sessions.start.picture.name == "slice-1-glioma.png"
+    sessions.close()
+
+
+def test_window_that_is_gone_is_told_everywhere(sessions):
+    events = new_events(sessions)
+    assert "Reload" in last(events.explain("gone", *QUESTION))[0]
+    assert "Reload" in last(events.compare("gone", ["gradcam"], *QUESTION))[0]
+    assert "Reload" in last(events.layers("gone", ["hue"], *QUESTION))[0]
+    assert "Reload" in last(events.again("gone", *QUESTION))[0]
+    assert "Reload" in events.paint("gone", 0.4, 0, "")[0]
+    events.stop("gone")
+
+
+def test_new_window_shows_the_first_slice_without_the_model(tmp_path):
+    sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
+    sessions.prepare()
+    sessions.model.close()
+    token = sessions.token_of("window")
+    assert sessions.find(token).picture.name == "slice-1-glioma.png"
+    html, lines = view_of(sessions.find(token))
+    assert (html, lines) == tuple(new_events(sessions).select("explore", token))
+    assert "true class: glioma" in html
+    assert "of the heat is on the true tumour" in html
+    assert "phantom_slices(8, seed=2026).images[0]" in lines
+    sessions.close()
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and whether each one is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append(tag)
+        if tag not in ("img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_names_of_files_and_classes_are_no_html():
+    evil = "<script>alert(1)</script>"
+    sessions = new_sessions(AppModel(red_blue_model(), [evil, "blue"]))
+    session = sessions.new()
+    session.show_upload(upload(sessions, name="<img src=x>.png"))
+    events, html = new_events(sessions), ""
+    html += "".join(last(events.explain(session.token, *QUESTION))[:2])
+    events.select("compare", session.token)
+    html += last(events.compare(session.token, ["gradcam"], *QUESTION))[1]
+    events.select("batch", session.token)
+    html += last(events.batch(session.token, [upload(sessions, name="<b>.png")], *QUESTION))[2]
+    tags = Tags()
+    tags.feed(html)
+    assert not {"script", "b"} & set(tags.found)
+    assert tags.found.count("img") == html.count('src="data:image/png')
+    assert tags.open == []
+    sessions.close()
+
+
+# The lines of Python make what is downloaded.
+
+
+def ran(lines, folder, monkeypatch):
+    """Run a script next to its files."""
+    monkeypatch.chdir(folder)
+    exec(compile(lines, "lines.py", "exec"), {})
+
+
+def png(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "look"),
+    [
+        (("hue", "gradcam", -1, -1, "raw"), (0.4, 0.0, "")),
+        (("hue", "layercam", 1, -1, "raw"), (0.85, 0.35, "turbo")),
+        (("hue", "gradcam", -1, 1, "raw"), (0.6, 0.3, "")),
+        (("hue", "fullgrad", 0, -1, "raw"), (1.0, 0.0, "viridis")),
+    ],
+)
+def test_lines_make_the_downloaded_files(sessions, session, tmp_path, monkeypatch, asked, look):
+    """The photo is larger than the model's images, so that sizes count."""
+    session.show_upload(upload(sessions, encoded(red_blue_photo(scale=3), "PNG"), "my photo.png"))
+    red_blue_model().save(tmp_path / "red_blue.keras")
+    (tmp_path / "my photo.png").write_bytes(encoded(red_blue_photo(scale=3), "PNG"))
+    events = new_events(sessions)
+    last(events.explain(session.token, *asked))
+    _, lines = events.paint(session.token, *look)
+    ran(lines, tmp_path, monkeypatch)
+    overlay = download(session, "overlay.png", session.look)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "my photo.overlay.png")), png(overlay))
+    assert png(overlay).shape == (18, 30, 3)
+    heatmap = np.load(io.BytesIO(download(session, "heatmap.npy", session.look)))
+    np.testing.assert_array_equal(np.load(tmp_path / "my photo.heatmap.npy"), heatmap)
+    assert download(session, "explain.py", session.look).decode() == lines
+
+
+def test_lines_of_a_slice_make_it_first(tmp_path, monkeypatch):
+    sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
+    session = sessions.new()
+    session.show_sample(3)
+    ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    ran(view_of(session).lines, tmp_path, monkeypatch)
+    overlay = np.asarray(Image.open(tmp_path / "slice-4-pituitary.overlay.png"))
+    np.testing.assert_array_equal(overlay, png(download(session, "overlay.png", Look())))
+    sessions.close()
+
+
+@pytest.mark.parametrize("tab", ["compare", "layers"])
+def test_lines_of_a_figure_make_it(sessions, session, tmp_path, monkeypatch, tab):
+    red_blue_model().save(tmp_path / "red_blue.keras")
+    (tmp_path / "photo.png").write_bytes(encoded(red_blue_photo(), "PNG"))
+    events = new_events(sessions)
+    events.select(tab, session.token)
+    chosen = ["gradcam", "fullgrad"] if tab == "compare" else ["hue", "scale"]
+    handler = events.compare if tab == "compare" else events.layers
+    lines = last(handler(session.token, chosen, *QUESTION))[2]
+    ran(lines, tmp_path, monkeypatch)
+    figure = png(download(session, f"{tab}.png", Look()))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{tab}.png")), figure)
+    assert (tmp_path / f"{tab}.pdf").read_bytes()[:4] == download(session, f"{tab}.pdf", Look())[:4] == b"%PDF"
+
+
+def test_download_of_what_is_not_there_is_refused(session):
+    for name in ("overlay.png", "compare.png", "heatmaps.zip", "secret.txt"):
+        with pytest.raises(ValueError, match=f"There is no '{name}' yet"):
+            download(session, name, Look())
+    ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    with pytest.raises(ValueError, match=r"There is no file 'secret.txt'"):
+        download(session, "secret.txt", Look())
+
+
+# The server.
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    red_blue_model().save(folder / "red_blue.keras")
+    with served(folder / "temporary", str(folder / "red_blue.keras")) as one:
+        yield one
+
+
+@needs_gradio
+def test_page_names_no_other_server(server):
+    status, _, page = server.get("/")
+    assert status == 200
+    tags = re.findall(r"<(?:script|link|img|iframe|meta)\b[^>]*https?://(?!127\.0\.0\.1)[^>]*>", page.decode())
+    assert tags == []
+    assert b"googleapis" not in page
+    assert b"red_blue.keras, 2 classes" in page
+
+
+@needs_gradio
+def test_every_answer_forbids_other_servers(server):
+    for path in ("/", "/theme.css", "/download/none/overlay.png"):
+        policy = server.get(path)[1]["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "connect-src 'self' data: blob:;" in policy
+        assert "http" not in policy
+
+
+@needs_gradio
+def test_fonts_are_those_of_the_system(server):
+    theme = server.get("/theme.css")[2]
+    assert b"@import" not in theme
+    assert b"@font-face" not in theme
+    assert b"system-ui" in theme
+
+
+@needs_gradio
+def test_request_for_another_host_is_refused(server):
+    assert server.get("/", Host="evil.example")[0] == 400
+    assert server.get("/", Host="localhost:7860")[0] == 200
+
+
+@needs_gradio
+def test_download_needs_the_token_of_a_window(server):
+    status, headers, content = server.get("/download/guessed/overlay.png")
+    assert (status, headers["content-type"]) == (404, "text/plain; charset=utf-8")
+    assert b"Reload" in content
+    assert server.get("/download/guessed/overlay.png?alpha=much")[0] == 422
+
+
+@needs_gradio
+def test_files_elsewhere_are_not_served(server):
+    for path in ("/etc/passwd", str(Path(__file__).resolve())):
+        assert server.get(f"/gradio_api/file={path}")[0] in (403, 404)
+
+
+@needs_gradio
+def test_nothing_is_counted_or_recorded(server):
+    config = json.loads(server.get("/config")[2])
+    assert config["analytics_enabled"] is False
+    assert config.get("run_history", False) is False
+
+
+@needs_gradio
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_server_that_is_ended_leaves_no_file(tmp_path, number):
+    red_blue_model().save(tmp_path / "red_blue.keras")
+    with served(tmp_path / "temporary", str(tmp_path / "red_blue.keras")) as server:
+        assert server.get("/")[0] == 200
+        assert list(server.folder.glob("tf-gradcam-app-*"))
+        window = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=60)
+        window.request("GET", "/gradio_api/heartbeat/window")
+        assert window.getresponse().status == 200  # and never ends, as long as the window is open
+        assert server.end(number) == (0 if number == signal.SIGINT else -signal.SIGTERM)
+        assert list(server.folder.glob("tf-gradcam-app-*")) == []
+        assert "Traceback" not in server.errors.read_text(encoding="utf-8")
+        window.close()
+
+
+def test_port_that_is_taken_is_told_before_a_model_is_loaded():
+    with listening("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(OSError, match=rf"Cannot listen on 127.0.0.1, port {port}: .* Choose another by --port"):
+            listening("127.0.0.1", port)
+
+
+def test_model_that_does_not_exist_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
+    with pytest.raises(FileNotFoundError, match="There is no model file"):
+        create_app(str(tmp_path / "none.keras"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_gradio_is_told_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ImportError, match=r'pip install "tf-gradcam\[app\]"'):
+        create_app()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_addresses_of_the_template_are_taken_out():
+    page = """<head><meta property="og:url" content="https://elsewhere.example/"><title>a</title>
+    <link rel="preconnect" href="https://fonts.example"><script src="https://cdn.example/a.js"></script>
+    <link rel="icon" href="./a.png"><script src="./b.js"></script></head>"""
+    left = without_addresses(page)
+    assert "https" not in left
+    assert '<link rel="icon" href="./a.png"><script src="./b.js"></script></head>' in left

@@ -1,0 +1,165 @@
+"""Interventions on models that can be read: what they look at is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tf_gradcam.audit.shortcuts.evidence import gather_evidence, region_at, stamp
+from tf_gradcam.audit.shortcuts.findings import ClassSample, find
+from tf_gradcam.audit.shortcuts.suspects import Suspect
+
+SIZE = (24, 36)
+COUNT = 20
+REGION = np.zeros(SIZE, bool)
+REGION[16:22, 28:34] = True
+
+
+def images(seed: int, is_marked: bool) -> np.ndarray:
+    photos = np.random.default_rng(seed).uniform(40, 120, (COUNT, *SIZE, 3)).astype(np.float32)
+    if is_marked:
+        photos[:, REGION] = 240
+    return photos
+
+
+def looks_at_the_mark(photos: np.ndarray) -> np.ndarray:
+    """Class 1 where the region is bright: a model with a shortcut."""
+    probability = 1 / (1 + np.exp(-(photos[:, REGION].mean(axis=(1, 2)) - 170) / 15))
+    return np.stack([1 - probability, probability], axis=1)
+
+
+def looks_elsewhere(photos: np.ndarray) -> np.ndarray:
+    """Class 1 by the brightness of the upper left quarter, which the mark does not touch."""
+    probability = 1 / (1 + np.exp(-(photos[:, :12, :18].mean(axis=(1, 2, 3)) - 70) / 2))
+    return np.stack([1 - probability, probability], axis=1)
+
+
+PLACE = Suspect("place", "drawn alike", np.arange(COUNT), region=REGION)
+
+
+def test_erasing_what_the_model_looks_at_takes_the_class_away() -> None:
+    evidence = gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_at_the_mark)
+    assert evidence.before.value > 0.95
+    assert evidence.erased.value < 0.5
+    assert evidence.control.value > 0.95
+    assert evidence.is_needed
+
+
+def test_pasting_what_the_model_looks_at_turns_the_others() -> None:
+    evidence = gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_at_the_mark)
+    assert evidence.pasted.value == 1
+    assert evidence.pasted_control.value == 0
+    assert evidence.is_enough
+
+
+def test_what_the_model_does_not_look_at_has_no_effect() -> None:
+    evidence = gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_elsewhere)
+    assert not evidence.is_needed
+    assert not evidence.is_enough
+    assert evidence.strength < 0.2
+
+
+def test_the_fill_that_leaves_most_counts() -> None:
+    """A model that takes any change for the absence of the class: no fill is blamed for its own traces alone."""
+    marked = images(0, True)
+    evidence = gather_evidence(PLACE, 1, marked, images(1, False), looks_at_the_mark)
+    from tf_gradcam.audit.shortcuts.intervention import FILLS, erase
+
+    left = {fill: looks_at_the_mark(erase(marked, REGION, fill))[:, 1].mean() for fill in FILLS}
+    assert evidence.fill == max(left, key=lambda fill: left[fill])
+    assert evidence.erased.value == pytest.approx(max(left.values()))
+
+
+def test_evidence_follows_its_seed() -> None:
+    one, same = (gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_at_the_mark, 3) for _ in range(2))
+    assert (one.before, one.erased, one.control, one.pasted) == (same.before, same.erased, same.control, same.pasted)
+
+
+def test_mark_is_stamped_and_erased_where_it_lies() -> None:
+    """Class 1 where anything is as bright as the mark, wherever it is."""
+    generator = np.random.default_rng(2)
+    photos, others = images(2, False), images(3, False)
+    patch = np.full((5, 4, 3), 250, np.float32)
+    places = np.stack([generator.integers(0, 19, COUNT), generator.integers(0, 32, COUNT)], axis=-1)
+    photos = np.stack(
+        [stamp(photo, patch, np.ones((5, 4), bool), place) for photo, place in zip(photos, places, strict=True)]
+    )
+    suspect = Suspect(
+        "mark", "drawn alike", np.arange(COUNT), places=places, patch=patch, patch_region=np.ones((5, 4), bool)
+    )
+
+    def brightest(given: np.ndarray) -> np.ndarray:
+        # The third brightest pixel, so that a copied rim of a mark is not the mark.
+        peak = np.sort(given.mean(axis=-1).reshape(len(given), -1), axis=1)[:, -12]
+        probability = 1 / (1 + np.exp(-(peak - 180) / 10))
+        return np.stack([1 - probability, probability], axis=1)
+
+    evidence = gather_evidence(suspect, 1, photos, others, brightest)
+    assert evidence.before.value > 0.99
+    assert evidence.erased.value < 0.2
+    assert evidence.control.value > 0.9
+    assert evidence.pasted.value > 0.95
+    assert evidence.pasted_control.value < 0.3
+
+
+def test_region_at_is_cut_off_at_the_edges() -> None:
+    region = region_at(np.ones((4, 6), bool), np.array([-2, 33]), SIZE)
+    assert region.sum() == 2 * 3
+    assert region[:2, 33:].all()
+
+
+def sample(photos: np.ndarray, others: np.ndarray, inside: np.ndarray | None = None) -> ClassSample:
+    heatmaps = np.zeros((len(photos), 6, 9), np.float32)
+    heatmaps[:, 4:6, 7:9] = 1
+    rows = np.arange(100, 100 + len(photos))
+    return ClassSample(1, "hyena", rows, photos, heatmaps, [np.arange(len(photos))], others, inside)
+
+
+def test_finding_reads_like_a_sentence_with_its_numbers() -> None:
+    found = find(sample(images(0, True), images(1, False)), looks_at_the_mark)
+    first = found[0]
+    assert first.is_shortcut
+    assert first.label == "hyena"
+    assert first.images[0] >= 100
+    for part in ("`hyena`:", "lower right corner", "erasing it", "pasting it into images of other classes turns 100%"):
+        assert part in first.sentence
+    assert f"{first.before.value:.2f} to {first.erased.value:.2f}" in first.sentence
+    assert first.picture is not None
+    assert first.picture.dtype == np.uint8
+
+
+def test_no_finding_is_a_shortcut_without_an_effect() -> None:
+    found = find(sample(images(0, True), images(1, False)), looks_elsewhere)
+    assert found
+    assert not any(finding.is_shortcut for finding in found)
+
+
+def content(seed: int) -> np.ndarray:
+    """A bright object in the region, of another brightness and pattern in each image."""
+    generator = np.random.default_rng(seed)
+    photos = images(seed, False)
+    photos[:, REGION] = generator.uniform(140, 255, (COUNT, int(REGION.sum()), 1)) + generator.uniform(
+        0, 60, (COUNT, 1, 1)
+    )
+    return np.clip(photos, 0, 255)
+
+
+def test_an_object_that_keeps_its_place_is_no_shortcut_though_it_is_needed() -> None:
+    found = find(sample(content(0), images(1, False)), looks_at_the_mark)
+    strongest = max(found, key=lambda finding: finding.before.value - finding.erased.value)
+    assert strongest.before.value - strongest.erased.value > 0.3
+    assert not strongest.is_shortcut
+    assert "keeps its place" in strongest.reason
+
+
+def test_the_same_outside_the_given_boxes_is_a_shortcut() -> None:
+    inside = np.zeros((COUNT, *SIZE), bool)
+    inside[:, :12, :18] = True
+    found = find(sample(content(0), images(1, False), inside), looks_at_the_mark)
+    assert found[0].is_shortcut
+    assert "outside the objects" in found[0].reason
+
+
+@pytest.mark.parametrize(("own", "other"), [(4, COUNT), (COUNT, 4)])
+def test_few_images_give_no_finding(own: int, other: int) -> None:
+    assert find(sample(images(0, True)[:own], images(1, False)[:other]), looks_at_the_mark) == []

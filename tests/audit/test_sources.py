@@ -1,0 +1,166 @@
+"""Image files and their classes, out of folders and tables."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tf_gradcam.audit.sources import find_samples
+
+
+def write(folder, *names):
+    """Files whose content nobody reads."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def table(folder, text, encoding="utf-8"):
+    path = folder / "table.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def names_of(samples, root):
+    return [os.path.relpath(path, root).replace(os.sep, "/") for path in samples.files]
+
+
+def test_folder_gives_its_images_by_class(tmp_path):
+    write(
+        tmp_path, "b/2.png", "b/1.JPG", "a/deep/3.jpeg", "a/notes.txt", "a/4.overlay.png", ".hidden/5.png", "list.txt"
+    )
+    samples = find_samples(tmp_path)
+    assert samples.class_names == ["a", "b"]
+    assert names_of(samples, tmp_path) == ["a/deep/3.jpeg", "b/1.JPG", "b/2.png"]
+    np.testing.assert_array_equal(samples.labels, [0, 1, 1])
+    assert samples.labels.dtype == np.int32
+    assert len(samples) == samples.row_count == 3
+
+
+def test_class_without_images_keeps_its_place(tmp_path):
+    write(tmp_path, "a/1.png", "c/2.png")
+    (tmp_path / "b").mkdir()
+    samples = find_samples(tmp_path)
+    assert samples.class_names == ["a", "b", "c"]
+    np.testing.assert_array_equal(samples.labels, [0, 2])
+
+
+def test_given_names_decide_the_order(tmp_path):
+    write(tmp_path, "cat/1.png", "Old_Dog/2.png")
+    samples = find_samples(tmp_path, ["old dog", "cat", "cow"])
+    assert samples.class_names == ["old dog", "cat", "cow"]
+    assert names_of(samples, tmp_path) == ["Old_Dog/2.png", "cat/1.png"]
+    np.testing.assert_array_equal(samples.labels, [0, 1])
+
+
+def test_name_written_alike_comes_before_one_that_is_similar(tmp_path):
+    write(tmp_path, "Cat/1.png", "cat/2.png")
+    np.testing.assert_array_equal(find_samples(tmp_path, ["cat", "Cat"]).labels, [1, 0])
+
+
+def test_unknown_folder_is_refused_with_the_nearest_names(tmp_path):
+    write(tmp_path, "pituitry/1.png")
+    with pytest.raises(ValueError, match=r"Unknown class 'pituitry'. Did you mean 'pituitary'\? It stands in"):
+        find_samples(tmp_path, ["glioma", "pituitary"])
+
+
+def test_folder_of_images_alone_has_no_classes(tmp_path):
+    write(tmp_path, "2.png", "1.png")
+    samples = find_samples(tmp_path)
+    assert names_of(samples, tmp_path) == ["1.png", "2.png"]
+    np.testing.assert_array_equal(samples.labels, [-1, -1])
+    assert samples.class_names == []
+    assert find_samples(tmp_path, ["a", "b"]).class_names == ["a", "b"]
+
+
+def test_images_beside_folders_are_refused(tmp_path):
+    write(tmp_path, "a/1.png", "2.png")
+    with pytest.raises(ValueError, match=r"holds 1 beside them, such as '2.png'. Move them"):
+        find_samples(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["a/notes.txt"], "hold no images"), (["notes.txt"], "holds no images")]
+)
+def test_folder_without_an_image_is_refused(tmp_path, names, message):
+    write(tmp_path, *names)
+    with pytest.raises(ValueError, match=message):
+        find_samples(tmp_path)
+
+
+def test_table_gives_its_rows_in_order(tmp_path):
+    text = "label,split,file\r\ncat,train,b.png\r\ndog,test,sub/a.png\r\n,test,b.png\r\n"
+    samples = find_samples(table(tmp_path, text, "utf-8-sig"))
+    assert names_of(samples, tmp_path) == ["b.png", "sub/a.png", "b.png"]
+    np.testing.assert_array_equal(samples.labels, [0, 1, -1])
+    assert samples.class_names == ["cat", "dog"]
+
+
+def test_absolute_path_in_a_table_is_kept(tmp_path):
+    path = os.path.abspath(tmp_path / "elsewhere" / "a, b \"'<\u4e2d.png")
+    quoted = path.replace('"', '""')
+    assert find_samples(table(tmp_path, f'file,label\n"{quoted}",0\n')).files == [path]
+
+
+def test_labels_that_are_numbers_are_indices(tmp_path):
+    samples = find_samples(table(tmp_path, "file,label\na.png,2\nb.png,0\n"))
+    assert samples.class_names == ["0", "1", "2"]
+    np.testing.assert_array_equal(samples.labels, [2, 0])
+
+
+def test_label_is_a_name_before_it_is_an_index(tmp_path):
+    path = table(tmp_path, "file,label\na.png,1\nb.png,2\nc.png,cat\n")
+    np.testing.assert_array_equal(find_samples(path, ["1", "0", "cat"]).labels, [0, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "message"),
+    [
+        ("path,label\na.png,0\n", None, "columns 'file' and 'label' .* received path, label"),
+        ("", None, "columns 'file' and 'label' .* received none"),
+        ("file,label\n", None, "names no image"),
+        ("file,label\na.png,0\n,1\n", None, "Row 3 of .* names no file"),
+        ("file,label\na.png,cow\n", ["cat", "dog"], "Unknown class 'cow'.*row 2 of"),
+        ("file,label\na.png,2\n", ["cat", "dog"], "class from 0 to 1 in row 2 of .*, received 2"),
+        ("file,label\na.png,123456789\n", None, "received 123456789 as an index"),
+        ('file,label\n"a.png"x,1\n', None, "is no CSV"),
+    ],
+)
+def test_wrong_table_is_refused(tmp_path, text, names, message):
+    with pytest.raises(ValueError, match=message):
+        find_samples(table(tmp_path, text), names)
+
+
+def test_table_in_another_encoding_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="in UTF-8, which it is not"):
+        find_samples(table(tmp_path, "file,label\ncaf\xe9.png,0\n", "latin-1"))
+
+
+def test_missing_data_set_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no data set"):
+        find_samples(tmp_path / "none")
+
+
+def test_other_file_is_refused(tmp_path):
+    write(tmp_path, "data.zip")
+    with pytest.raises(ValueError, match=r"or a \.csv file"):
+        find_samples(tmp_path / "data.zip")
+
+
+def test_digest_is_that_of_files_and_labels(tmp_path, monkeypatch):
+    write(tmp_path, "a/1.png", "b/2.png")
+    digest = find_samples(tmp_path).digest()
+    monkeypatch.chdir(tmp_path)
+    assert find_samples(".").digest() == digest
+    assert find_samples(".", ["b", "a"]).digest() != digest
+    write(tmp_path, "b/3.png")
+    assert find_samples(".").digest() != digest
+
+
+def test_batches_leave_finished_parts_out_and_end_with_the_part(tmp_path):
+    write(tmp_path, *(f"a/{number:02d}.png" for number in range(10)))
+    samples = find_samples(tmp_path)
+    batches = list(samples.batches({1: samples.labels[4:8]}, part_rows=4, batch_size=3))
+    assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2], [3], [8, 9]]
+    assert [list(batch["file"]) for batch in batches] == [samples.files[0:3], samples.files[3:4], samples.files[8:]]

@@ -1,0 +1,521 @@
+"""The command line, as a user meets it: exit status, files, and one line on stderr for each thing that is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import tf_gradcam
+from tests.helpers.data import MOBILENET, ROOT, needs
+from tests.helpers.redblue import (
+    RED_PROBABILITY,
+    RED_SCORE,
+    red_blue_heatmap,
+    red_blue_model,
+    red_blue_photo,
+    write_photo,
+)
+from tf_gradcam._cli.main import main
+from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._files.manifest import COLUMNS
+from tf_gradcam._models.preprocessing import MODES
+from tf_gradcam._rules.table import METHODS
+
+L = keras.layers
+PHOTO_SHARE = f"{RED_PROBABILITY:.4f}"
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "red_blue.keras"
+    red_blue_model().save(path)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a photo and the names of the classes."""
+    monkeypatch.chdir(tmp_path)
+    write_photo(tmp_path)
+    (tmp_path / "names.txt").write_text("red\nblue\n")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def explain(*arguments, model):
+    """Of options given twice the last one counts."""
+    return run("explain", "--model", model, "--class-names", "names.txt", "--out", "maps", *arguments)
+
+
+def manifest(folder="maps"):
+    with open(Path(folder, "manifest.csv"), newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def names(folder="maps"):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def test_explain_writes_map_overlay_and_manifest(folder, model_file):
+    result = explain("photo.png", model=model_file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert names() == ["manifest.csv", "photo.heatmap.npy", "photo.overlay.png"]
+    np.testing.assert_allclose(np.load("maps/photo.heatmap.npy"), red_blue_heatmap(), atol=1e-6)
+    assert np.asarray(Image.open("maps/photo.overlay.png")).shape == (6, 10, 3)
+    (row,) = manifest()
+    assert tuple(row) == COLUMNS
+    assert float(row.pop("score")) == pytest.approx(RED_SCORE, rel=1e-5)
+    assert row == {
+        "file": "photo.png",
+        "status": "done",
+        "class": "0",
+        "label": "red",
+        "layer": "hue",
+        "method": "gradcam",
+        "error": "",
+    }
+
+
+def test_explain_prints_what_it_settled_and_the_top_classes(folder, model_file):
+    lines = explain("photo.png", model=model_file).stdout.splitlines()
+    assert lines == [
+        "red_blue: layer hue, gradcam, images of 6 x 10 as RGB in 0..255",
+        "photo.png: red",
+        f"  {PHOTO_SHARE}  red",
+        f"  {1 - RED_PROBABILITY:.4f}  blue",
+        "1 of 1 images explained, see maps",
+    ]
+
+
+def test_explain_shows_why_a_map_is_blank(folder, model_file):
+    write_photo(folder, "blue.png", red_blue_photo(columns=0))
+    result = explain("blue.png", "--target", "red", model=model_file)
+    assert result.exit_code == 0
+    (note,) = (line for line in result.stdout.splitlines() if line.startswith("  note: "))
+    assert "every cell speaks against 'red'" in note
+    assert note.endswith("or in Python look at explanation.raw")
+
+
+def test_options_reach_the_maps(folder, model_file):
+    explain("photo.png", "--alpha", 0, "--target", "BLUE", "--method", "hirescam", "--layer", "hue", model=model_file)
+    np.testing.assert_array_equal(np.asarray(Image.open("maps/photo.overlay.png")), red_blue_photo())
+    np.testing.assert_allclose(np.load("maps/photo.heatmap.npy"), 1 - red_blue_heatmap(), atol=1e-6)
+    (row,) = manifest()
+    assert (row["label"], row["method"], row["layer"]) == ("blue", "hirescam", "hue")
+
+
+def test_colormap_and_alpha_one_are_the_colours_alone(folder, model_file):
+    explain("photo.png", "--alpha", 1, "--colormap", "gray", model=model_file)
+    overlay = np.asarray(Image.open("maps/photo.overlay.png"))
+    np.testing.assert_array_equal(overlay, (255 * red_blue_heatmap()).astype(np.uint8)[..., None].repeat(3, axis=-1))
+
+
+def test_folders_and_patterns_are_explained_in_order_without_overwriting(folder, model_file):
+    write_photo(folder, "one/photo.png")
+    write_photo(folder, "two/photo.png", red_blue_photo(columns=9))
+    result = explain("photo.png", "one", "tw?/*.png", "--batch-size", 2, model=model_file)
+    assert result.exit_code == 0
+    assert [row["file"] for row in manifest()] == ["photo.png", "one/photo.png", "two/photo.png"]
+    assert [name for name in names() if name.endswith(".npy")] == [
+        "photo-2.heatmap.npy",
+        "photo-3.heatmap.npy",
+        "photo.heatmap.npy",
+    ]
+    assert np.load("maps/photo-3.heatmap.npy")[0].sum() == pytest.approx(9)
+
+
+def test_overlays_of_an_earlier_run_are_no_images(folder, model_file):
+    explain("photo.png", model=model_file)
+    explain(".", "--out", "again", model=model_file)
+    assert [row["file"] for row in manifest("again")] == ["photo.png"]
+
+
+def test_bad_image_fails_alone_with_status_one(folder, model_file):
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes((folder / "photo.png").read_bytes()[:-30])
+    result = explain("empty.png", "photo.png", "nowhere.png", "cut.png", model=model_file)
+    assert result.exit_code == 1
+    assert [row["status"] for row in manifest()] == ["failed", "done", "failed", "failed"]
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    for line, name in zip(lines, ("empty.png", "nowhere.png", "cut.png"), strict=True):
+        assert line.startswith("tf-gradcam: ")
+        assert name in line
+    assert [row["error"] for row in manifest() if row["error"]] == [line.removeprefix("tf-gradcam: ") for line in lines]
+    assert "1 of 4 images explained" in result.stdout
+    assert names() == ["manifest.csv", "photo.heatmap.npy", "photo.overlay.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layer", "hues"], "Unknown layer 'hues'. Did you mean 'hue'? `tf-gradcam layers MODEL` shows all"),
+        (["--layer", "classes"], "has no spatial extent. Pass --layer, for example one of ['scale', 'hue']"),
+        (["--layer", "hue", "--method", "fullgrad"], "looks at all layers at the size of the input: leave --layer and"),
+        (["--target", "reed"], "Unknown class 'reed'. Did you mean 'red'"),
+        (["--target", "2"], "class index below 2"),
+        (["--method", "gradcan"], "Unknown method 'gradcan'. Did you mean 'gradcam'"),
+        (["--colormap", "jett"], "Unknown colour map 'jett'. Did you mean 'jet'"),
+        (["--preprocess", "cafe"], "Unknown mode of --preprocess 'cafe'. Did you mean 'caffe'"),
+        (["--size", "7"], "the model's own size 6 x 10, received 7 x 7"),
+        (["--weights", "imagenet"], "is a file, which has its own arguments and weights"),
+        (["--weights", "nowhere.weights.h5"], "There is no file of weights 'nowhere.weights.h5'"),
+        (["--alpha", "2"], "Invalid value for '--alpha': 2.0 is not in the range"),
+        (["--batch-size", "0"], "Invalid value for '--batch-size'"),
+        (["--align", "yes"], "Invalid value for '--align'"),
+        (["--class-names", "nowhere.txt"], "Cannot read the class names 'nowhere.txt'"),
+        (["--class-names", "one.txt"], "Expected --class-names for 2 classes, received 1: is this the list"),
+        (["--class-names", "three.txt"], "Expected --class-names for 2 classes, received 3"),
+        (["--model", "VGG17"], "Unknown model 'VGG17'. Did you mean"),
+        (["--model", "nowhere.keras"], "There is no model file 'nowhere.keras'"),
+        (["--model", "red_blue.kers"], "'red_blue.kers' looks like a model file. There is no"),
+        (["--out", "photo.png"], "Cannot write to the folder 'photo.png': it is a file"),
+        (["--out", "photo.png/maps"], "Cannot write to the folder 'photo.png/maps': it is a file"),
+        (["nothing*"], "No file matches the pattern 'nothing*'"),
+        (["--opt"], "No such option"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_two_before_anything_is_written(folder, model_file, options, message):
+    (folder / "one.txt").write_text("red\n")
+    (folder / "three.txt").write_text("red\ngreen\nblue\n")
+    before = names(".")
+    result = explain("photo.png", *options, model=model_file)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("tf-gradcam: ")
+    assert message in line
+    assert names(".") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command. See `tf-gradcam --help`"),
+        (["explain"], "Missing argument 'IMAGE...'. See `tf-gradcam explain --help`"),
+        (["explain", "a.png", "--out", "maps"], "Missing option '--model'"),
+        (["explain", "a.png", "--model", "VGG16"], "Missing option '--out'"),
+        (["explian"], "No such command 'explian'"),
+        (["layers"], "Missing argument 'MODEL'"),
+        (["layers", "VGG17"], "Unknown model 'VGG17'"),
+        (["methods", "gradcam"], "Got unexpected extra argument (gradcam)"),
+    ],
+)
+def test_wrong_command_is_one_line_and_status_two(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("tf-gradcam: ")
+    assert message in line
+
+
+def test_target_may_be_a_name_that_is_a_number(folder, model_file):
+    (folder / "names.txt").write_text("1\n0\n")
+    explain("photo.png", "--target", "1", model=model_file)
+    assert [(row["class"], row["label"]) for row in manifest()] == [("0", "1")]
+
+
+def test_target_by_name_needs_names(folder, model_file):
+    result = run("explain", "photo.png", "--model", model_file, "--target", "red", "--out", "maps")
+    assert result.exit_code == 2
+    assert "Give names by --class-names" in result.stderr
+
+
+def test_classes_without_names_are_numbers(folder, model_file):
+    result = run("explain", "photo.png", "--model", model_file, "--out", "maps")
+    assert f"photo.png: 0\n  {PHOTO_SHARE}  0\n" in result.stdout
+
+
+def with_names(folder, names):
+    path = folder / "best.keras"
+    red_blue_model().save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("class_names.json", json.dumps(names))
+    return path
+
+
+def test_names_inside_the_models_file_are_shown(folder):
+    path = with_names(folder, ["rouge", "bleu"])
+    result = run("explain", "photo.png", "--model", path, "--target", "bleu", "--out", "maps")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"photo.png: bleu\n  {PHOTO_SHARE}  rouge\n" in result.stdout
+    assert f"photo.png: blue\n  {PHOTO_SHARE}  red\n" in explain("photo.png", "--target", "blue", model=path).stdout
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["rouge"], "to name the 2 classes of the model, received 1 names"), ({"0": 1}, 'received {"0": 1}')],
+)
+def test_wrong_names_inside_the_models_file_are_one_line(folder, names, message):
+    result = run("explain", "photo.png", "--model", with_names(folder, names), "--out", "maps")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert message in line
+
+
+class Net(keras.Model):
+    """A class of the user's own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.head = L.Dense(2)
+
+    def call(self, images):
+        return self.head(keras.ops.mean(images, axis=(1, 2)))
+
+
+def test_models_for_python_alone_say_so(folder):
+    own = Net()
+    own(np.zeros((1, 6, 10, 3)))
+    own.save("own.keras")
+    pair = keras.Input((6, 10, 3), name="left"), keras.Input((6, 10, 3), name="right")
+    features = L.Conv2D(2, 1)(L.Concatenate()(list(pair)))
+    keras.Model(pair, L.GlobalAveragePooling2D()(features)).save("pair.keras")
+    for path, message in {
+        "own.keras": "it needs 'Net', a class of your own. Load it in Python and explain it there: `Explainer(model)`",
+        "pair.keras": "a model of one input, received one of 2 (left, right). Explain it in Python: Explainer(model)([",
+    }.items():
+        result = run("explain", "photo.png", "--model", path, "--preprocess", "raw", "--out", "maps")
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert message in line
+    text = " ".join(run("explain", "--help").stdout.split())
+    assert "Models of classes of your own (subclassed ones) and of several inputs are explained in Python" in text
+
+
+def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):
+    silent = keras.Sequential([keras.Input((6, 10, 3)), L.Conv2D(2, 1), L.GlobalAveragePooling2D()])
+    silent.save("silent.keras")
+    result = run("explain", "photo.png", "--model", "silent.keras", "--out", "maps")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("tf-gradcam: note: ")
+    assert "so it is given RGB in 0..255" in line
+    result = run("explain", "photo.png", "--model", "silent.keras", "--preprocess", "unit", "--out", "maps")
+    assert result.stderr == ""
+    assert "as RGB in [0, 1]" in result.stdout
+
+
+def test_values_that_the_model_cannot_want_are_told_once(folder, model_file):
+    result = explain("photo.png", "--preprocess", "unit", model=model_file)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("tf-gradcam: note: The images range from 0 to 0.78")
+
+
+@pytest.mark.slow
+def test_network_by_name_takes_arguments_and_weights(folder):
+    arguments = ["--model-arg", "alpha=0.25", "--model-arg", "input_shape=(32, 48, 3)", "--model-arg", "classes=2"]
+    network = keras.applications.MobileNet(alpha=0.25, input_shape=(32, 48, 3), classes=2, weights=None)
+    network.save_weights("narrow.weights.h5")
+    result = explain("photo.png", *arguments, "--weights", "narrow.weights.h5", model="mobilenet")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "images of 32 x 48 as RGB in [-1, 1]" in result.stdout
+    result = explain("photo.png", *arguments, "--weights", "none", model="mobilenet")
+    assert result.exit_code == 0
+    assert "note: the weights are random" in result.stderr
+    result = explain("photo.png", "--weights", "narrow.weights.h5", model="mobilenet")
+    assert result.exit_code == 2
+    assert "--model-arg alpha=0.75" in result.stderr
+
+
+def test_weights_that_cannot_be_downloaded_name_the_remedy(folder, monkeypatch):
+    def fail(*args, **kwargs):
+        print("Downloading data from https://example.org")
+        raise Exception("URL fetch failure on https://example.org")  # as keras does
+
+    monkeypatch.setattr(keras.src.utils.file_utils, "get_file", fail)
+    result = explain("photo.png", model="MobileNet")
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("Where there is no network, give a file: --weights FILE.")
+
+
+def test_error_in_the_program_is_one_line_that_says_how_to_see_more(folder, model_file, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr("tf_gradcam._models.loading.load_network", fail)
+    result = explain("photo.png", model=model_file)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "tf-gradcam: Unexpected ZeroDivisionError: division by zero. TF_GRADCAM_TRACEBACK=1 in the environment shows "
+        "where.\n"
+    )
+    monkeypatch.setenv("TF_GRADCAM_TRACEBACK", "1")
+    assert isinstance(explain("photo.png", model=model_file).exception, ZeroDivisionError)
+
+
+def test_layers_lists_a_models_layers(model_file):
+    result = run("layers", model_file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["layer", "scale", "hue", "mean", "classes"]
+    assert lines[2].endswith("yes, the default")
+
+
+def test_layers_needs_no_weights():
+    result = run("layers", "mobilenet", "--model-arg", "alpha=0.25")
+    assert result.exit_code == 0
+    assert "conv_pw_13_relu" in next(line for line in result.stdout.splitlines() if line.endswith("the default"))
+
+
+def test_methods_lists_the_table():
+    result = run("methods")
+    assert result.exit_code == 0
+    assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == list(METHODS)
+
+
+@pytest.mark.skipif(
+    not (Path(tf_gradcam.__file__).parent / "demo" / "demo_vgg16.keras").exists(),
+    reason="the bundled model is not there yet",
+)
+def test_demo_writes_its_picture_and_prints_a_line_a_slice(folder):
+    result = run("demo", "--out", "shown")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert names("shown") == ["demo.png"]
+    lines = result.stdout.splitlines()
+    assert lines[-1] == f"see {Path('shown', 'demo.png')}"
+    assert len(lines) == 5  # one slice of each of four classes
+
+
+def test_help_names_every_preprocessing_mode():
+    text = run("explain", "--help").stdout
+    assert all(mode in text for mode in (*MODES, "auto", "none"))
+
+
+def environment(**changes):
+    return {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"} | changes
+
+
+def test_help_and_wrong_use_import_neither_tensorflow_nor_numpy():
+    script = """
+import sys
+import tf_gradcam
+from tf_gradcam._cli.main import main
+for arguments in (["--help"], ["explain", "--help"], ["--version"], ["explain"], ["nonsense"], []):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        print("status", end.code)
+print("imported", sorted({"tensorflow", "keras", "numpy", "cv2", "matplotlib"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), check=True, timeout=60
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("status")] == ["status 0"] * 3 + ["status 2"] * 3
+    assert lines[-1] == "imported []"
+    assert len(done.stderr.splitlines()) == 3
+
+
+def start(folder, *arguments, program=("-m", "tf_gradcam"), **options):
+    return subprocess.Popen(
+        [sys.executable, *program, *map(str, arguments)],
+        cwd=folder,
+        env=environment(PYTHONPATH=str(Path(__file__).parents[2])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.slow
+def test_program_says_nothing_on_stderr_but_its_own_line(folder, model_file):
+    (folder / "bad.png").write_text("no image")
+    process = start(folder, "explain", "photo.png", "bad.png", "--out", "maps", "--model", model_file)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    (line,) = errors.splitlines()
+    assert line.startswith("tf-gradcam: ")
+    assert "bad.png" in line
+
+
+# The program, on a disk that does not answer where one image lies.
+WAITING = """
+import time
+from tf_gradcam.image import io as imagefile
+read = imagefile._read
+imagefile._read = lambda path: time.sleep(1000) if path.name == "waiting.png" else read(path)
+from tf_gradcam._cli.main import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are those of POSIX")
+@pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGKILL", marks=pytest.mark.slow)])
+def test_interrupted_run_leaves_whole_rows(folder, model_file, how):
+    """The third image never comes: there the run waits to be interrupted."""
+    write_photo(folder, "second.png")
+    images = ["photo.png", "second.png", "waiting.png", "never.png"]
+    options = ("--batch-size", 1, "--out", "maps", "--model", model_file)
+    process = start(folder, "explain", *images, *options, program=("-c", WAITING))
+    deadline = time.monotonic() + 100
+    path = folder / "maps" / "manifest.csv"
+    while not (path.exists() and path.read_bytes().count(b"\n") == 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, how))
+    _, errors = process.communicate(timeout=60)
+    assert [row["file"] for row in manifest(folder / "maps")] == ["photo.png", "second.png"]
+    assert names(folder / "maps") == [
+        "manifest.csv",
+        "photo.heatmap.npy",
+        "photo.overlay.png",
+        "second.heatmap.npy",
+        "second.overlay.png",
+    ]
+    expected = (130, "tf-gradcam: Interrupted.\n") if how == "SIGINT" else (-signal.SIGKILL, "")
+    assert (process.returncode, errors) == expected
+
+
+@needs(MOBILENET, "photos")
+def test_real_network_sees_the_afghan_hound(folder):
+    """On the photograph the dog's head is in the upper right; that is where the heat is."""
+    weights = ROOT / MOBILENET / "mobilenet_0.75_224_imagenet.weights.h5"
+    result = run(
+        *("explain", ROOT / "photos" / "n02088094_Afghan_hound.jpg", "--model", "MobileNet", "--weights", weights),
+        *("--model-arg", "alpha=0.75", "--class-names", ROOT / MOBILENET / "imagenet_classes.txt", "--out", "maps"),
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "layer conv_pw_13_relu, gradcam, images of 224 x 224 as RGB in [-1, 1]" in result.stdout
+    (row,) = manifest()
+    assert (row["class"], row["label"]) == ("160", "Afghan hound, Afghan")
+    heatmap = np.load("maps/n02088094_Afghan_hound.heatmap.npy")
+    assert heatmap.shape == (7, 7)
+    row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    assert row < 3.5 < column
+
+
+@pytest.mark.parametrize(("count", "is_frozen"), [(3, True), (2, False)])
+def test_weights_are_constants_where_many_images_share_them(folder, model_file, monkeypatch, count, is_frozen):
+    asked = []
+
+    class Watched(Explainer):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            asked.append(options["freeze"])
+
+    monkeypatch.setattr("tf_gradcam._explain.explainer.Explainer", Watched)
+    monkeypatch.setattr("tf_gradcam._cli.main._MANY", 3)
+    for number in range(count):
+        shutil.copy("photo.png", f"{number}.png")
+    result = explain(*(f"{number}.png" for number in range(count)), model=model_file)
+    assert result.exit_code == 0
+    assert asked == [is_frozen]
+    np.testing.assert_allclose(np.load("maps/0.heatmap.npy"), red_blue_heatmap(), atol=1e-6)

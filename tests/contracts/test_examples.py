@@ -1,0 +1,216 @@
+"""The examples, run as a user runs them; smaller where an argument of theirs makes them so."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+import tf_gradcam
+from tests.helpers.notebooks import code_cells, read_notebook, run_notebook
+from tf_gradcam._results.explanation import Explanation
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+
+
+def run_example(name: str, *words: str) -> str:
+    """What the example prints as a program of its own; an error fails the test with what it said."""
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *words], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Runs an example in this process, in an empty folder, and gives what it prints: warnings are errors here."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    yield run
+    keras.config.set_dtype_policy("float32")
+
+
+def picture_size(path: Path) -> tuple[int, ...]:
+    return cv2.imread(str(path)).shape
+
+
+def percent(line: str) -> float:
+    found = re.search(r"([\d.]+)%", line)
+    assert found is not None, line
+    return float(found[1])
+
+
+# Scripts.
+
+
+@pytest.mark.slow
+def test_all_methods_draws_every_map(tmp_path: Path) -> None:
+    path = tmp_path / "methods.png"
+    printed = run_example("all_methods.py", str(path))
+    assert picture_size(path) == picture_size(EXAMPLES / "methods.png")
+    assert printed.startswith("glioma")
+    assert 50 < percent(printed) <= 100  # on 3 % of the slice
+
+
+def test_any_model_gives_one_map_for_all_wrappings(run_here) -> None:
+    lines = run_here("any_model.py").splitlines()
+    assert [line.split()[0] for line in lines] == ["demo_vgg16", "nested", "own_layer", "subclassed", "nested"]
+    assert len({" ".join(line.split()[1:3]) for line in lines}) == 1  # one class, one probability
+    for line in lines:
+        assert float(line.split()[-1]) <= 1e-4
+
+
+def test_training_callback_leaves_a_picture_every_other_epoch(run_here) -> None:
+    printed = run_here("training_callback.py", "pictures", "--epochs", "4", "--slices", "64")
+    names = sorted(path.name for path in Path("pictures").iterdir())
+    assert names == ["epoch_0000.png", "epoch_0002.png", "epoch_0004.png"]
+    assert printed.count("of unseen slices right") == 4
+    assert "3 pictures in pictures" in printed
+    before, after = (cv2.imread(f"pictures/{name}") for name in (names[0], names[-1]))
+    assert before.shape == after.shape
+    assert np.any(before != after)
+
+
+@pytest.mark.slow
+def test_audit_finds_the_planted_square_and_nothing_in_the_clean_copy(run_here) -> None:
+    for package in ("pyarrow", "sklearn", "scipy", "jinja2"):
+        pytest.importorskip(package, reason="the extra audit is not installed")
+    printed = run_here("audit_a_dataset.py", "reports", "--slices", "240", "--epochs", "6")
+    marked, clean = printed.split("clean:")
+    assert re.findall(r"SHORTCUT `(\w+)`.*lower right corner", marked) == ["meningioma"]
+    assert "no shortcut was found" in clean
+    assert "SHORTCUT" not in clean
+    for name in ("marked", "clean"):
+        assert (Path("reports") / name / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of Ray and of what it brings
+def test_ray_cluster_explains_every_slice(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the extra audit is not installed")
+    pytest.importorskip("ray.data", reason="the extra ray is not installed")
+    printed = run_example("ray_cluster.py", str(tmp_path / "report"), "--slices", "16")
+    assert printed.startswith("16 of 16 images explained by 2 workers")
+    assert (tmp_path / "report" / "report" / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_kaggle_dogs_goes_from_a_folder_to_heatmaps(run_here, tmp_path: Path) -> None:
+    printed = run_here("kaggle_dogs.py", "--out", "dogs", "--slices", "60")
+    assert "60 photographs of 4 breeds, 12 kept for validation" in printed
+    rows = [list(map(int, row.split())) for row in re.findall(r"^ +\w+((?: +\d+){4})$", printed, flags=re.M)]
+    assert np.sum(rows) == 12
+    right = next(line for line in printed.splitlines() if "kept photographs right" in line)
+    assert percent(right) == pytest.approx(100 * np.trace(rows) / 12, abs=0.06)
+    assert percent(right) > 60  # 25 by chance
+    assert "heatmap (14, 14), hottest at 1.0" in printed
+    assert picture_size(tmp_path / "dogs" / "cam.jpg") == (224, 224, 3)
+    assert picture_size(tmp_path / "dogs" / "breeds.png")[2] == 3
+
+
+@pytest.mark.slow
+def test_kaggle_dogs_takes_a_folder_of_photographs(run_here, tmp_path: Path) -> None:
+    """Of any size, five of each of two breeds: the real data's path is the only thing to change."""
+    generator = np.random.default_rng(0)
+    for breed, red in (("beagle", 40), ("wolf", 200)):
+        (tmp_path / "photographs" / breed).mkdir(parents=True)
+        for number in range(5):
+            photo = generator.integers(0, 50, (40 + number, 60, 3), np.uint8)
+            photo[..., 2] += red
+            cv2.imwrite(str(tmp_path / "photographs" / breed / f"{number}.jpg"), photo)
+    printed = run_here("kaggle_dogs.py", "--out", "dogs", "--data", "photographs")
+    assert "10 photographs of 2 breeds, 2 kept for validation" in printed
+    assert picture_size(tmp_path / "dogs" / "cam.jpg") == (44, 60, 3)
+
+
+# Notebooks.
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_format_4_without_outputs(path: Path) -> None:
+    notebook = read_notebook(path)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert {cell["cell_type"] for cell in notebook["cells"]} == {"markdown", "code"}
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name) for name in ids)
+    for cell in notebook["cells"]:
+        assert cell["metadata"] == {}
+        assert all(line.endswith("\n") for line in cell["source"][:-1])
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_imports_public_names_alone(path: Path) -> None:
+    public = {"tf_gradcam", *(f"tf_gradcam.{name}" for name in ("audit", "callbacks", "demo", "targets"))}
+    for node in ast.walk(ast.parse("\n".join(code_cells(path)))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tf_gradcam"):
+            assert node.module in public
+            if node.module == "tf_gradcam":
+                assert {alias.name for alias in node.names} <= set(tf_gradcam.__all__)
+
+
+@pytest.fixture
+def notebook_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    pyplot.close("all")
+
+
+def drawn(shown: list[object]) -> list[str]:
+    """The HTML of what a notebook shows by itself; each is a picture."""
+    pages = [thing._repr_html_() for thing in shown if isinstance(thing, (Explanation, Figure))]  # type: ignore[union-attr]
+    assert all(page.startswith('<img alt="') for page in pages)
+    return pages
+
+
+@pytest.mark.slow
+def test_kaggle_dogs_notebook_runs(notebook_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names, shown = run_notebook(EXAMPLES / "kaggle_dogs.ipynb")
+    kept = names["kept"]
+    assert names["confusion"].sum() == len(kept) == 16
+    right = np.trace(names["confusion"]) / 16
+    assert right > 0.6
+    assert f"{right:.1%} of 16 kept photographs right" in capsys.readouterr().out
+    assert names["heatmap"].shape == (14, 14)
+    assert picture_size(notebook_folder / "cam.jpg") == (224, 224, 3)
+    pages = drawn(shown)
+    assert len(pages) >= 2  # a photograph of each breed, and the layers
+    for breed in names["breeds"]:
+        assert breed in pages[0]
+
+
+@pytest.mark.slow
+def test_brain_mri_notebook_runs(notebook_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names, shown = run_notebook(EXAMPLES / "brain_mri.ipynb")
+    printed = capsys.readouterr().out
+    assert names["confusion"].sum() == 32
+    assert np.trace(names["confusion"]) / 32 > 0.6
+    pages = drawn(shown)
+    assert len(pages) >= 4  # two layers, all layers, three methods
+    assert "block5_conv3" in pages[0]
+    assert "block4_conv3" in pages[1]
+    shares = {line[:25].strip(): percent(line) for line in printed.splitlines() if re.match("an even|Grad|HiRes", line)}
+    assert len(shares) == 4
+    assert shares["Grad-CAM, block5_conv3"] > 3 * shares["an even map"]

@@ -1,0 +1,78 @@
+"""The web page as a process of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+needs_gradio = pytest.mark.skipif(
+    find_spec("gradio") is None, reason='the web page needs Gradio: pip install "tf-gradcam[app]"'
+)
+_PROGRAM = """
+import sys
+from tf_gradcam._terminal import start_tensorflow
+start_tensorflow()
+from tf_gradcam._app.server import run_app
+model, names = (argument or None for argument in sys.argv[1:3])
+run_app(model, None, names, port=0, announce=lambda address: print(address, flush=True))
+"""
+
+
+class Server(NamedTuple):
+    """A page that is served.
+
+    address: "http://127.0.0.1:PORT".
+    process: of the server.
+    folder: for its temporary files, empty before it began.
+    errors: file of what it says on stderr.
+    """
+
+    address: str
+    process: subprocess.Popen
+    folder: Path
+    errors: Path
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers, content."""
+        host, port = self.address.removeprefix("http://").split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=60)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Interrupt it, as Ctrl-C does; returns its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def served(folder: Path, model: str = "", names: str = "") -> Iterator[Server]:
+    """The page, until the end of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", _PROGRAM, model, names]
+    with (
+        open(folder.parent / "server.err", "w+", encoding="utf-8") as errors,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline().strip()
+            errors.seek(0)
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", line), f"no address but {line!r}: {errors.read()}"
+            yield Server(line, process, folder, Path(errors.name))
+        finally:
+            process.kill()

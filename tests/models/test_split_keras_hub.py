@@ -1,0 +1,111 @@
+"""Models of keras_hub: the default layer, maps against gradients composed by hand, tasks with a preprocessor."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.zoo.keras_hub import CASES, CLASSES, SHAPE, TARGET, keras_hub
+from tests.zoo.styles import randomise
+from tf_gradcam import AttentionExplainer, Explainer, list_layers
+from tf_gradcam._models.preprocessing import ImageRangeWarning, find_preprocessing
+
+# keras_hub's Swin computes a mask of its windows with keras.ops, and Keras notes that the layer does not say so.
+pytestmark = pytest.mark.filterwarnings("ignore:Layer 'attn' .of type WindowAttention.:UserWarning")
+
+
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+@cache
+def explainer_of(name: str) -> Explainer:
+    return Explainer(CASES[name].build()[0])
+
+
+@every_case
+def test_default_layer_has_the_grid_of_the_patches(name: str) -> None:
+    explainer, case = explainer_of(name), CASES[name]
+    assert explainer.layer_name == case.layer
+    explanation = explainer(case.images(), TARGET)
+    assert explanation.heatmaps.shape == (2, *case.grid)
+    assert explanation.image_size == case.shape[:2]
+
+
+@every_case
+def test_map_equals_a_gradient_composed_by_hand(name: str) -> None:
+    case = CASES[name]
+    raw = case.build()[1](case.images())
+    largest = np.abs(raw).max()
+    assert largest > 1e-6
+    np.testing.assert_allclose(explainer_of(name)(case.images(), TARGET).raw / largest, raw / largest, atol=1e-5)
+
+
+@every_case
+def test_list_layers_marks_the_default(name: str) -> None:
+    (row,) = [row for row in list_layers(CASES[name].build()[0]) if row.default]
+    assert (row.path, row.explainable, row.reason) == (CASES[name].layer, True, "")
+
+
+@every_case
+def test_attention_is_refused_in_words(name: str) -> None:
+    with pytest.raises(ValueError, match=CASES[name].attention):
+        AttentionExplainer(CASES[name].build()[0])
+
+
+@pytest.mark.parametrize("method", ["hirescam", "ablationcam"])
+def test_other_methods_look_inside_the_encoder(method: str) -> None:
+    case = CASES["vit_class_token"]
+    raw = Explainer(case.build()[0], method=method)(case.images()).raw
+    assert raw.shape == (2, 4, 6)
+    assert np.abs(raw).max() > 0
+
+
+# Tasks: a preprocessor belongs to `predict` and `fit`, a call takes what it makes of photos.
+
+DEVIATION, MEAN = np.array([0.229, 0.224, 0.225]), np.array([0.485, 0.456, 0.406])
+SCALINGS = {
+    "torch": {"scale": (1 / 255 / DEVIATION).tolist(), "offset": (-MEAN / DEVIATION).tolist()},
+    "tf": {"scale": 1 / 127.5, "offset": -1.0},
+    "unit": {"scale": 1 / 255},
+    "raw": {},
+    "unknown": {"scale": 1 / 200},
+}
+
+
+def task(**scaling: Any) -> keras.Model:
+    """A classifier with its preprocessor; names and widths of its layers are those of VGG16."""
+    backbone = keras_hub.models.VGGBackbone([2, 2], [64, 128], image_shape=SHAPE)
+    converter = keras_hub.layers.VGGImageConverter(image_size=SHAPE[:2], **scaling)
+    preprocessor = keras_hub.models.VGGImageClassifierPreprocessor(converter)
+    return randomise(
+        keras_hub.models.VGGImageClassifier(
+            backbone, CLASSES, preprocessor, pooling="flatten", pooling_hidden_dim=8, activation="softmax"
+        )
+    )
+
+
+@pytest.mark.parametrize("mode", SCALINGS)
+def test_preprocessing_is_read_from_the_preprocessor(mode: str) -> None:
+    assert find_preprocessing(task(**SCALINGS[mode])).mode == mode
+
+
+def test_task_is_explained_on_what_its_preprocessor_makes() -> None:
+    model = task(**SCALINGS["torch"])
+    photos = np.random.default_rng(2).integers(0, 256, (2, *SHAPE)).astype(np.float32)
+    explainer = Explainer(model)
+    explanation = explainer(find_preprocessing(model)(photos), TARGET)
+    np.testing.assert_allclose(explanation.probabilities, model.predict(photos, verbose=0), atol=1e-5)
+    with pytest.warns(ImageRangeWarning, match=r"range from 0 to 255, but this model wants"):
+        explainer(photos, TARGET)
+
+
+def test_names_of_keras_applications_do_not_speak_for_keras_hub() -> None:
+    """A VGG16 of keras.applications wants "caffe", that of keras_hub what its preprocessor says."""
+    model = task()
+    model.preprocessor = None
+    assert find_preprocessing(model).mode == "unknown"
+    assert find_preprocessing(model.backbone).mode == "unknown"

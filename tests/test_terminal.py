@@ -1,0 +1,158 @@
+"""What reaches the terminal."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import tf_gradcam
+from tf_gradcam._models.preprocessing import ImageRangeWarning
+from tf_gradcam._terminal import (
+    OPTIONS,
+    OneLineGroup,
+    Progress,
+    downloads_on_stderr,
+    in_options,
+    start_tensorflow,
+    tell,
+    warnings_told,
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def group_that(action):
+    @click.group("tf-gradcam", cls=OneLineGroup)
+    def group():
+        pass
+
+    @group.command()
+    def act():
+        return action()
+
+    return group
+
+
+def fail_with(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (ValueError("wrong\n  value"), 2, "tf-gradcam: wrong value\n"),
+        (OSError("no disk"), 2, "tf-gradcam: no disk\n"),
+        (ImportError("no cv2"), 2, "tf-gradcam: no cv2\n"),
+        (KeyboardInterrupt(), 130, "tf-gradcam: Interrupted.\n"),
+        (click.UsageError("no such thing"), 2, "tf-gradcam: no such thing. See `tf-gradcam act --help`.\n"),
+        (click.ClickException("no"), 2, "tf-gradcam: no\n"),
+    ],
+)
+def test_error_is_one_line_and_a_status(error, status, line):
+    result = CliRunner().invoke(group_that(fail_with(error)), ["act"])
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", line)
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_command_returns_its_status(returned, status):
+    assert CliRunner().invoke(group_that(lambda: returned), ["act"]).exit_code == status
+
+
+def test_name_that_the_terminal_cannot_show_is_written_readably():
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    result = CliRunner().invoke(group_that(lambda: click.echo(name)), ["act"])
+    assert (result.exit_code, result.stdout) == (0, "caf\\udce9.png\n")
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    with Progress(2) as progress:
+        progress.clear()
+        progress.advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_counts_on_a_terminal_and_clears_its_line_for_text(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress(2) as progress:
+        assert "0/2" in terminal.getvalue()
+        progress.clear()
+        assert terminal.getvalue().endswith("\r\x1b[K")
+        progress.advance()
+        assert "1/2" in terminal.getvalue()
+
+
+def test_warnings_of_this_package_are_one_line_each_and_once(capsys):
+    with warnings_told():
+        for _ in range(2):
+            warnings.warn("much\ntoo bright", ImageRangeWarning, stacklevel=1)
+        warnings.warn("not of interest", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "tf-gradcam: note: much too bright\n"
+    with pytest.warns(UserWarning, match="as before"):
+        warnings.warn("as before", UserWarning, stacklevel=1)
+
+
+def test_downloads_are_announced_on_a_terminal_alone(monkeypatch, capsys):
+    with downloads_on_stderr():
+        print("Downloading")
+    assert capsys.readouterr() == ("", "")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with downloads_on_stderr():
+        print("Downloading")
+    assert (terminal.getvalue(), capsys.readouterr().out) == ("Downloading\n", "")
+
+
+def test_start_keeps_a_log_level_that_is_set(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    start_tensorflow()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1"
+
+
+def test_start_with_a_closed_stderr_is_no_error():
+    script = "from tf_gradcam._terminal import _mute_stderr\nwith _mute_stderr(): print('on')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.close(2)\n{script}"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == "on\n"
+
+
+def test_muting_holds_back_what_is_written_to_the_descriptor(capfd):
+    from tf_gradcam._terminal import _mute_stderr
+
+    with _mute_stderr():
+        os.write(2, b"from a library\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_tell_is_one_line(capsys):
+    tell("several\nlines   of\ttext")
+    assert capsys.readouterr().err == "tf-gradcam: several lines of text\n"
+
+
+@pytest.mark.parametrize("written", OPTIONS)
+def test_what_is_spelled_as_an_option_is_still_written_somewhere(written):
+    """A message that was reworded needs another spelling."""
+    files = [path for path in Path(tf_gradcam.__file__).parent.glob("*.py") if path.name != "console.py"]
+    whole = (re.sub(r'"\s*f?"', "", path.read_text(encoding="utf-8")) for path in files)  # lines joined
+    assert any(written in text.replace("{{", "{").replace("}}", "}") for text in whole)
+
+
+def test_messages_for_python_name_the_options_of_the_command(capsys):
+    tell("Layer 'a' has no cells. Pass layer=, for example one of ['b'].")
+    assert capsys.readouterr().err == "tf-gradcam: Layer 'a' has no cells. Pass --layer, for example one of ['b'].\n"
+    assert in_options("nothing of Python") == "nothing of Python"

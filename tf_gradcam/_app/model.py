@@ -1,0 +1,275 @@
+"""The model of the web page: loaded once, its explainers kept by layer and method, run by one thread.
+
+Axis legend: H0 x W0 pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_gradcam._app.uploads import MAX_PICTURE_PIXELS
+from tf_gradcam._app.worker import Job, Worker
+from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._models.images import ModelImages
+from tf_gradcam._models.layer_list import list_layers
+from tf_gradcam._models.layers import LayerRow
+from tf_gradcam._models.loading import load_network
+from tf_gradcam._models.open_model import chosen_names, names_in_file, usual_weights
+from tf_gradcam._models.preprocessing import Preprocessing, find_preprocessing, range_warning
+from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._rules.contract import needs_of
+from tf_gradcam._rules.table import METHODS, describe, find_method
+from tf_gradcam._terminal import downloads_on_stderr
+from tf_gradcam.demo import CLASS_NAMES, load_demo_model
+from tf_gradcam.image.overlay import load_image
+from tf_gradcam.targets.outputs import Contrast
+
+_KEPT = 24  # explainers: each holds what was compiled for it, not the weights
+_STAGES = 6  # layers that are looked at when nobody chose
+# Layers that move, drop or scale values: their maps are those of the layer before.
+_PASSIVE = re.compile("Input|Pool|Drop|Identity|Pad|Crop|Reshape|Flatten|Random|Resc|Resiz|Norm")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model came from, for whoever loads it again.
+
+    model: a name of keras.applications or a file; None for the bundled model.
+    weights, arguments: as the command line takes them.
+    """
+
+    model: str | None = None
+    weights: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a picture.
+
+    layer: path of a layer.
+    method: key of `METHODS`.
+    target: class index, None for the top class.
+    against: the class that it is held against, None for none.
+    mode: key of `MODES`: what is done to the values of the photo.
+    """
+
+    layer: str
+    method: str
+    target: int | None
+    against: int | None
+    mode: str
+
+
+class AppModel:
+    """A model that several users ask.
+
+    Args:
+        network: a built Keras model of one image input.
+        class_names: in class order, or None.
+        origin: where it came from.
+        worker: the thread that runs it already, under other names of its classes; None for a new one.
+
+    Attributes:
+        title: what the page calls it.
+        labels: K names of its classes, their numbers where they have none.
+        layers: rows of `list_layers` that can be explained.
+        default_layer: path of the one that is chosen without being asked.
+        size: (H0, W0) of its images.
+        channels: 1 or 3.
+        mode: key of `MODES` that was found, "unknown" where the model says nothing.
+        worker: the one thread that runs it.
+
+    Raises:
+        TypeError, ValueError: a model that is not explained on this page; names of another number of classes.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        class_names: Sequence[str] | None = None,
+        origin: Origin | None = None,
+        worker: Worker | None = None,
+    ):
+        self._network = network
+        self._explainers: OrderedDict[tuple[str | None, str], Explainer] = OrderedDict()
+        self.class_names = None if class_names is None else list(class_names)
+        self.origin = origin or Origin()
+        self.title = "bundled model" if self.origin.model is None else Path(self.origin.model).name
+        self.layers: list[LayerRow] = [row for row in list_layers(network) if row.explainable]
+        self._found = find_preprocessing(network)
+        self.mode = self._found.mode
+        first = Explainer(network, None, "gradcam", class_names=self.class_names)
+        self.default_layer = first.layer_name
+        self._explainers[first.layer_name, "gradcam"] = first
+        self._inputs = first.split.inputs
+        usual = ModelImages(self._inputs, self.preprocessing(self.usual_mode))
+        self.size, self.channels = usual.size, usual.channels
+        if self.size[0] * self.size[1] > MAX_PICTURE_PIXELS:
+            raise ValueError(
+                f"Expected a model of images of at most {MAX_PICTURE_PIXELS / 1e6:.0f} million pixels, but it takes "
+                f"{self.size[0]} x {self.size[1]}. Use the command line: `tf-gradcam explain`."
+            )
+        self.labels = self._try_out(first)
+        self.worker = worker or Worker(f"tf-gradcam {self.title}")
+
+    def renamed(self, class_names: Sequence[str]) -> AppModel:
+        """The same model with other names of its classes, run by the same thread.
+
+        Raises:
+            ValueError: another number of names.
+        """
+        return AppModel(self._network, class_names, self.origin, self.worker)
+
+    def _try_out(self, explainer: Explainer) -> list[str]:
+        """Explain a grey picture: what concerns every picture is refused now, and the first map comes compiled."""
+        grey = np.full((1, *self.size, self.channels), 128, np.float32)
+        explanation = explainer(self.preprocessing(self.usual_mode)(grey))
+        values = explanation.outputs if explanation.probabilities is None else explanation.probabilities
+        names = self.class_names or []
+        return [names[index] if index < len(names) else str(index) for index in range(values.shape[1])]
+
+    @property
+    def usual_mode(self) -> str:
+        """The mode that was found, RGB in 0..255 where none was."""
+        return "raw" if self.mode == "unknown" else self.mode
+
+    @property
+    def usual_question(self) -> Question:
+        """Grad-CAM of the top class at the default layer."""
+        return Question(self.default_layer, "gradcam", None, None, self.usual_mode)
+
+    def preprocessing(self, mode: str) -> Preprocessing:
+        """What a mode does to the values of a photo."""
+        return self._found if mode == self.mode else Preprocessing(None, mode)
+
+    def explain(self, picture: Path, question: Question, job: Job) -> Explanation:
+        """The map of one picture; runs in the thread of `worker`.
+
+        Raises:
+            Stopped: the job was asked to stop.
+            OSError, TypeError, ValueError: as `Explainer`, in words.
+        """
+        job.tell(0.0, f"preparing {question.method}")
+        explainer = self.explainer(question.layer, question.method)
+        image = self.image(picture, question.mode)
+        job.tell(0.0, question.method)
+        explanation = explainer(image[None], target_of(question), progress=lambda done, total: job.tell(done / total))
+        explanation.labels = [label_of(explanation, question, self.labels)]
+        return explanation
+
+    def image(self, picture: Path, mode: str) -> np.ndarray:
+        """(H0, W0, C) float32, the picture in a file as the model takes it."""
+        images = ModelImages(self._inputs, self.preprocessing(mode))
+        return images.of_photos(load_image(picture, self.size))
+
+    def explainer(self, layer: str, method: str) -> Explainer:
+        """The explainer of a layer and a method, built when it is first asked for; only `worker` may call it."""
+        rule = find_method(method)[1]
+        key = (None if needs_of(rule) == "network" else layer, method)
+        if key not in self._explainers:
+            self._explainers[key] = Explainer(self._network, key[0], method, class_names=self.class_names)
+            if len(self._explainers) > _KEPT:
+                self._explainers.popitem(last=False)
+        self._explainers.move_to_end(key)
+        return self._explainers[key]
+
+    def range_note(self, picture: Path, mode: str) -> str | None:
+        """Why the values that a mode gives cannot be what the model wants, or None."""
+        if mode == self.mode:
+            return None
+        return range_warning(self.image(picture, mode)[None], self._found)
+
+    def stages(self) -> list[str]:
+        """Layers through the depth of the network: the last that learns of each size of map, at most six, in order."""
+        last: dict[Any, str] = {}
+        for row in self.layers:
+            if not _PASSIVE.search(row.type) and row.output_shape[1:-1] != (1, 1):
+                last[row.stride or row.output_shape[1:-1]] = row.path
+        found = {*last.values(), self.default_layer}
+        return [row.path for row in self.layers if row.path in found][-_STAGES:]
+
+    def close(self) -> None:
+        """Stop what runs and end the thread."""
+        self.worker.close()
+
+
+def target_of(question: Question) -> int | Contrast | None:
+    """What an `Explainer` is asked for."""
+    if question.against is None:
+        return question.target
+    return Contrast(question.target, question.against)
+
+
+def label_of(explanation: Explanation, question: Question, labels: Sequence[str]) -> str:
+    """What was explained, by name."""
+    if question.against is None:
+        return explanation.labels[0]
+    chosen = explanation.top(1)[0][0][0] if question.target is None else labels[question.target]
+    return f"{chosen} against {labels[question.against]}"
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method as the page offers it.
+
+    name: key of `METHODS`.
+    label: the name; of one that runs the model again and again, with a word on that.
+    summary, cost, source: as `describe`.
+    """
+
+    name: str
+    label: str
+    is_slow: bool
+    summary: str = field(repr=False)
+    cost: str = field(repr=False)
+    source: str = field(repr=False)
+
+
+def method_choices() -> list[MethodChoice]:
+    """All of `METHODS`, in its order."""
+    choices = []
+    for name, rule in METHODS.items():
+        is_slow = needs_of(rule) == "probing"
+        info = describe(name)
+        label = f"{name} (slow)" if is_slow else name
+        choices.append(MethodChoice(name, label, is_slow, info.summary, info.cost, info.source))
+    return choices
+
+
+def load_app_model(
+    model: str | None = None,
+    weights: str | None = None,
+    class_names: str | os.PathLike[str] | None = None,
+    arguments: Sequence[str] = (),
+) -> AppModel:
+    """The model that the page shows.
+
+    Args:
+        model: a name of keras.applications or a .keras or .h5 file; None for the bundled model of phantom slices.
+        weights: a file, "imagenet" or "none"; None for ImageNet's of a name, and a file's own.
+        class_names: a file of names.
+        arguments: of the constructor of a named network, as KEY=VALUE.
+
+    Raises:
+        OSError, TypeError, ValueError: as `load_network` and `AppModel`.
+    """
+    names = names_in_file(None if class_names is None else os.fspath(class_names))
+    if model is None:
+        if weights is not None or arguments:
+            raise ValueError("Expected a model for weights and arguments: name one by --model.")
+        return AppModel(load_demo_model(), names or CLASS_NAMES)
+    weights = weights or usual_weights(model)
+    with downloads_on_stderr() if weights == "imagenet" else contextlib.nullcontext():
+        network = load_network(model, weights, arguments)
+        names = chosen_names(names, model, network, weights)
+    return AppModel(network, names, Origin(model, weights, tuple(arguments)))

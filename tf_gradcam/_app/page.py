@@ -1,0 +1,187 @@
+"""The web page: its controls, and which handler each of them calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from tf_gradcam._app.appchoices import NOTHING, TOP, class_choices, headline, layer_choices
+from tf_gradcam._app.appsessions import Sessions
+from tf_gradcam._app.events import READY, Events
+from tf_gradcam._app.html import progress_html
+from tf_gradcam._app.model import AppModel, method_choices
+from tf_gradcam._app.view import view_of
+from tf_gradcam._files.find import SUFFIXES
+from tf_gradcam._models.loading import MODEL_SUFFIXES
+from tf_gradcam._models.preprocessing import MODES
+
+COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr", "coolwarm")
+_COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam")
+_AT_A_TIME = 16  # handlers that wait for a model; each model does one thing after the other
+_HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+class Page:
+    """The page for one set of sessions.
+
+    Args:
+        gradio: the module.
+        sessions: the windows.
+
+    Attributes:
+        blocks: `gradio.Blocks`, to be served.
+    """
+
+    def __init__(self, gradio: ModuleType, sessions: Sessions):
+        self._gr = gradio
+        self._sessions = sessions
+        self._events = Events(sessions, gradio.update)
+        self.blocks = gradio.Blocks(title="tf-gradcam", analytics_enabled=False, delete_cache=(600, 3600))
+        with self.blocks:
+            self._build(sessions.model)
+            self._wire()
+        self.blocks.queue(max_size=64, default_concurrency_limit=_AT_A_TIME)
+
+    def _html(self, value: str = "", **options: Any) -> Any:
+        """HTML that our own style sheet alone dresses."""
+        return self._gr.HTML(value, apply_default_css=False, **options)
+
+    def _build(self, model: AppModel) -> None:
+        gr = self._gr
+        with gr.Column(elem_id="tg-head"):
+            self._html("<h1>tf-gradcam</h1><p>What does the prediction rest on? Nothing leaves this machine.</p>")
+            self.headline = self._html(headline(model))
+        with gr.Row(elem_id="tg-main"):
+            with gr.Column(elem_id="tg-pick"):
+                self._build_picture()
+            with gr.Column(elem_id="tg-out"):
+                self._build_results(model)
+            with gr.Column(elem_id="tg-set"):
+                self._build_question(model)
+                self._build_look()
+                self._build_model(model)
+
+    def _build_picture(self) -> None:
+        gr = self._gr
+        self.file = gr.File(label="Picture", file_types=list(SUFFIXES), height=130, elem_id="tg-file")
+        self.samples = []
+        if self._sessions.samples:
+            self._html('<p class="tg-label">or a generated slice, with its true class:</p>')
+            with gr.Row(elem_id="tg-samples"):
+                self.samples = [
+                    gr.Button(sample.label, icon=str(sample.path), size="sm", elem_id=f"tg-sample-{number}")
+                    for number, sample in enumerate(self._sessions.samples)
+                ]
+        for button in self.samples:  # old files are removed while the page runs, these are not
+            button.keep_in_cache.add(button.icon["path"])
+
+    def _build_question(self, model: AppModel) -> None:
+        gr = self._gr
+        self.layer = gr.Dropdown(layer_choices(model), value=model.default_layer, label="Layer", elem_id="tg-layer")
+        methods = [(choice.label, choice.name) for choice in method_choices()]
+        about = self._events.about("gradcam")
+        self.method = gr.Dropdown(methods, value="gradcam", label="Method", info=about, elem_id="tg-method")
+        classes, others = class_choices(model, "top class"), class_choices(model, "nothing")
+        self.target = gr.Dropdown(classes, value=TOP, label="Class", elem_id="tg-class")
+        self.against = gr.Dropdown(others, value=NOTHING, label="Against", elem_id="tg-against")
+
+    def _build_look(self) -> None:
+        gr = self._gr
+        self.alpha = gr.Slider(0, 1, 0.4, step=0.05, label="Opacity of the map", elem_id="tg-alpha")
+        self.threshold = gr.Slider(
+            0, 0.95, 0, step=0.05, label="Threshold, part of the maximum", elem_id="tg-threshold"
+        )
+        colors = [("usual", ""), *((name, name) for name in COLORMAPS)]
+        self.colormap = gr.Dropdown(colors, value="", label="Colours", elem_id="tg-colors")
+
+    def _build_model(self, model: AppModel) -> None:
+        gr = self._gr
+        with gr.Accordion("Another model", open=False):
+            self.model_file = gr.File(
+                label="Model (.keras, .h5)", file_types=list(MODEL_SUFFIXES), height=130, elem_id="tg-model-file"
+            )
+            self.names_file = gr.File(
+                label="Names of its classes (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"
+            )
+            modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
+            self.mode = gr.Dropdown(
+                modes, value=model.usual_mode, label="Pixel values that it wants", elem_id="tg-mode"
+            )
+
+    def _build_results(self, model: AppModel) -> None:
+        gr = self._gr
+        start = view_of(self._sessions.start)  # in the page itself: a map is there as soon as the page is
+        with gr.Row(elem_id="tg-bar-row"):
+            self.status = self._html(READY, elem_id="tg-status")
+            self.stop = gr.Button("Stop", size="sm", elem_id="tg-stop")
+        with gr.Tabs():
+            with gr.Tab("Explore", elem_id="tg-tab-explore") as explore:
+                pass
+            with gr.Tab("Compare", elem_id="tg-tab-compare") as compare:
+                methods = [(choice.label, choice.name) for choice in method_choices()]
+                self.methods = gr.CheckboxGroup(methods, value=list(_COMPARED), label="Methods", elem_id="tg-methods")
+                self.compare = gr.Button("Compare", variant="primary", elem_id="tg-compare")
+            with gr.Tab("Layers", elem_id="tg-tab-layers") as layers:
+                self.layers = gr.Dropdown(
+                    layer_choices(model), value=model.stages(), multiselect=True, label="Layers", elem_id="tg-layers"
+                )
+                self.deepen = gr.Button("Explain these layers", variant="primary", elem_id="tg-deepen")
+            with gr.Tab("Batch", elem_id="tg-tab-batch") as batch:
+                self.files = gr.File(
+                    label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=160, elem_id="tg-files"
+                )
+                self.run = gr.Button("Explain all", variant="primary", elem_id="tg-run")
+        self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
+        self.view = self._html(start.html, elem_id="tg-view")
+        with gr.Accordion("Python lines that make this picture", open=False):
+            self.lines = gr.Code(start.lines, language="python", interactive=False, label="Python", elem_id="tg-lines")
+
+    def _wire(self) -> None:
+        events, own, question = self._events, self._own, [self.layer, self.method, self.target, self.against, self.mode]
+        shown = [self.view, self.lines]
+        result = [self.status, *shown]
+        working = {"trigger_mode": "multiple", **_HIDDEN}  # new work stops the old one
+        at_once = {"queue": False, **_HIDDEN}
+        close = self._sessions.close_window
+        self.blocks.unload(self._asking(lambda request: close(request.session_hash or "")))
+        for control in question:
+            control.input(own(events.explain), question, result, **working)
+        self.method.change(events.describe, self.method, self.method, **at_once)
+        self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working)
+        for number, button in enumerate(self.samples):
+            button.click(own(partial(events.sample, number)), question, result, **working)
+        self.stop.click(own(events.stop), None, None, **at_once)
+        self.compare.click(own(events.compare), [self.methods, *question], result, **working)
+        self.deepen.click(own(events.layers), [self.layers, *question], result, **working)
+        self.run.click(own(events.batch), [self.files, *question], [self.files, *result], **working)
+        for control in (look := [self.alpha, self.threshold, self.colormap]):
+            control.input(own(events.paint), look, shown, trigger_mode="always_last", **at_once)
+        for name, tab in self.tabs.items():
+            tab.select(own(partial(events.select, name)), None, shown, **at_once)
+        controls = [self.headline, self.layer, self.target, self.against, self.mode, self.layers]
+        for file, handler in ((self.model_file, events.load_model), (self.names_file, events.name_classes)):
+            loading = file.upload(lambda: progress_html(None, "loading"), None, self.status, **at_once)
+            changed = loading.then(own(handler), file, [file, *controls], **_HIDDEN)
+            changed.then(own(events.again), question, result, **working)
+
+    def _own(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """A handler whose first argument is the token of the window's own session."""
+        token_of = self._sessions.token_of
+        if inspect.isgeneratorfunction(handler):
+
+            def called(request: Any, *values: Any) -> Any:
+                yield from handler(token_of(request.session_hash or ""), *values)
+        else:
+
+            def called(request: Any, *values: Any) -> Any:
+                return handler(token_of(request.session_hash or ""), *values)
+
+        return self._asking(called)
+
+    def _asking(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """A handler of requests, which know the window; Gradio gives them where a type says so."""
+        handler.__annotations__ = {"request": self._gr.Request}
+        return handler

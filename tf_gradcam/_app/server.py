@@ -1,0 +1,247 @@
+"""The web page of `tf-gradcam app`: a server on this machine, its downloads, its limits.
+
+Nothing on the page comes from elsewhere, and nothing is sent there: browsers are told so by a policy in every answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+from tf_gradcam._app.appchoices import look_of
+from tf_gradcam._app.appsample import write_samples
+from tf_gradcam._app.appsessions import Sessions
+from tf_gradcam._app.guard import Receive, RequestGuard, Scope, Send
+from tf_gradcam._app.model import load_app_model
+from tf_gradcam._app.page import Page
+from tf_gradcam._app.style import CSS, SCRIPT, theme
+from tf_gradcam._app.uploads import MAX_MODEL_BYTES, AppFolder
+from tf_gradcam._app.view import MEDIA, download
+from tf_gradcam._extras import require
+
+PORT = 7860
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# Scripts, styles, fonts and connections of the page's own address only.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def create_app(
+    model: str | None = None,
+    weights: str | None = None,
+    class_names: str | os.PathLike[str] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    host: str = "127.0.0.1",
+) -> Any:
+    """The page as an ASGI application, with the model loaded and its first map compiled.
+
+    Args:
+        model: a name of keras.applications or a .keras or .h5 file; None for the bundled model of phantom slices.
+        weights: a file, "imagenet" or "none"; None for ImageNet's of a name, and a file's own.
+        class_names: a file of names in class order.
+        arguments: of the constructor of a named network, as KEY=VALUE.
+        host: where it will listen; on this machine alone, only requests to this machine are answered.
+
+    Returns:
+        An ASGI application. What it wrote is removed when it is shut down; `app.state.sessions.close()` does the same.
+
+    Raises:
+        ImportError: Gradio is not installed.
+        OSError, TypeError, ValueError: a model that cannot be loaded or explained.
+    """
+    folder = AppFolder()
+    os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=str(folder.uploads))  # Gradio has no arguments for these
+    sessions = None
+    try:
+        gradio = require("gradio", "app")
+        samples = write_samples(folder.root / "samples") if model is None else []  # slices are for their own model
+        sessions = Sessions(load_app_model(model, weights, class_names, arguments), folder, samples)
+        if model is None:
+            sessions.prepare()
+        return _served(gradio, sessions, host)
+    except BaseException:
+        folder.remove()
+        if sessions is not None:
+            sessions.close()
+        raise
+
+
+def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
+    """The page below our own routes, which come first."""
+    fastapi = require("fastapi", "app")
+    trusted = require("starlette.middleware.trustedhost", "app")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        yield
+        sessions.close()
+
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.sessions = sessions
+
+    def file(token: str, name: str, alpha: float = 0.4, threshold: float = 0.0, colormap: str = "") -> Any:
+        try:
+            data = download(sessions.find(token), name, look_of(alpha, threshold, colormap))
+        except (ValueError, OSError) as error:
+            return fastapi.responses.PlainTextResponse(str(error), 404)
+        media = MEDIA[name[name.rfind(".") :]]
+        return fastapi.Response(data, media_type=media, headers={"cache-control": "no-store"})
+
+    app.add_api_route("/download/{token}/{name}", file, response_model=None)
+    gradio.mount_gradio_app(
+        app,
+        Page(gradio, sessions).blocks,
+        "/",
+        server_name=host,
+        footer_links=[],
+        max_file_size=MAX_MODEL_BYTES,
+        ssr_mode=False,
+        theme=theme(gradio),
+        css=CSS,
+        js=SCRIPT,
+    )
+    app.add_middleware(RequestGuard, uploads=sessions.folder.uploads)
+    app.add_middleware(_OwnAddressOnly)
+    if host in _LOCAL:  # a name that somebody else points at this machine is not answered
+        app.add_middleware(trusted.TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    return app
+
+
+class _OwnAddressOnly:
+    """Every answer with the policy; the page without the addresses that Gradio's template names."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start: Any = None
+        page = bytearray()
+
+        async def answer(message: Any) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                headers = [(name, value) for name, value in message["headers"] if name.decode() not in _HEADERS]
+                headers += [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message = {**message, "headers": headers}
+                if any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
+                    start = message
+                    return
+            elif start is not None:
+                page.extend(message.get("body", b""))
+                if message.get("more_body"):
+                    return
+                body = without_addresses(page.decode("utf-8")).encode("utf-8")
+                others = [pair for pair in start["headers"] if pair[0] != b"content-length"]
+                length = (b"content-length", str(len(body)).encode())
+                await send({**start, "headers": [*others, length]})
+                message = {"type": "http.response.body", "body": body}
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def without_addresses(page: str) -> str:
+    """The page without the tags of Gradio's template that name other servers: pictures for social networks, fonts."""
+    return re.sub(r"<(?:meta|link)\b[^>]*https?://[^>]*>|<script\b[^>]*src=\"https?://[^>]*></script>", "", page)
+
+
+def run_app(
+    model: str | None = None,
+    weights: str | None = None,
+    class_names: str | os.PathLike[str] | None = None,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    *,
+    arguments: Sequence[str] = (),
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        model, weights, class_names, arguments: as `create_app`.
+        port: 0 for any that is free; None for 7860, or any that is free where that one is taken.
+        host: an address of this machine; "0.0.0.0" lets others in.
+        announce: called with the address once it is served.
+
+    Raises:
+        ImportError, TypeError, ValueError: as `create_app`.
+        OSError: the port is taken, or the host is no address of this machine; as `create_app`.
+    """
+    uvicorn = require("uvicorn", "app")
+    with listening(host, port) as listener:
+        app = create_app(model, weights, class_names, arguments=arguments, host=host)
+        try:
+            config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, access_log=False)
+            name = f"[{host}]" if ":" in host else host
+            announce(f"http://{name}:{listener.getsockname()[1]}")
+            with _ended_with_its_terminal(), contextlib.suppress(KeyboardInterrupt):
+                _quiet_at_its_end(uvicorn)(config).run(sockets=[listener])
+        finally:
+            app.state.sessions.close()
+
+
+def _quiet_at_its_end(uvicorn: Any) -> Any:
+    """A server that cuts off the windows that are open when it ends, without a traceback for each."""
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, *arguments: Any, **options: Any) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(*arguments, **options)
+
+    return Server
+
+
+@contextlib.contextmanager
+def _ended_with_its_terminal() -> Iterator[None]:
+    """A terminal that is closed ends the server as SIGTERM does, so that its files are removed."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(hangup, before)
+
+
+def listening(host: str, port: int | None) -> socket.socket:
+    """A socket that listens, so that a port that is taken is known before a model is loaded.
+
+    Raises:
+        OSError: the port is taken, or the host is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, PORT if port is None else port), family=family)
+    except OSError as error:
+        if port is None and error.errno in _TAKEN:
+            return socket.create_server((host, 0), family=family)
+        raise OSError(
+            f"Cannot listen on {host}, port {PORT if port is None else port}: {error.strerror}. Choose another by "
+            "--port, or 0 for any that is free."
+        ) from error
+
+
+_TAKEN = (errno.EADDRINUSE,)

@@ -1,0 +1,290 @@
+"""What one browser window looks at: its picture, its model, what was found about them; kept until it is closed.
+
+Axis legend: H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tf_gradcam._app.apppicture import Look
+from tf_gradcam._app.appsample import Sample
+from tf_gradcam._app.batch import BatchReport
+from tf_gradcam._app.model import AppModel, Origin, Question, load_app_model
+from tf_gradcam._app.uploads import (
+    check_model_file,
+    check_names_file,
+    check_picture,
+    take_upload,
+    without_folder,
+)
+from tf_gradcam._app.worker import Job
+from tf_gradcam._figures.sheet import shown_photo
+from tf_gradcam._files.class_names import load_class_names
+from tf_gradcam._results.explanation import Explanation
+from tf_gradcam.image.io import Photo
+from tf_gradcam.image.overlay import load_image
+
+_SHOWN = 512  # longest side of a picture on the page, pixels
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on the page.
+
+    path: of its file, read again where every pixel counts.
+    shown: (H0, W0, 3) uint8 RGB, shrunk for the page.
+    size: (height, width) of the file.
+    sample: what is known of it, where it is one of the sample slices.
+    """
+
+    path: Path
+    shown: Photo
+    size: tuple[int, int]
+    sample: Sample | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Maps of one picture, kept so that they can be painted again.
+
+    explanations: name of the method or layer -> its map; one of them in *Explore*.
+    refused: name -> why there is none.
+    """
+
+    question: Question
+    picture: Picture
+    model: AppModel
+    explanations: dict[str, Explanation] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    note: str | None = None
+
+    @property
+    def first(self) -> Explanation:
+        return next(iter(self.explanations.values()))
+
+
+class Snapshot(NamedTuple):
+    """What the open tab shows, at one moment: handlers of one window run side by side.
+
+    tab, look, question, picture, batch: as in `Session`.
+    answer: that of the tab, or None.
+    """
+
+    token: str
+    tab: str
+    look: Look
+    question: Question
+    picture: Picture | None
+    answer: Answer | None
+    batch: BatchReport | None
+
+
+class Session:
+    """One browser window.
+
+    Args:
+        model: the model that it begins with, shared with others.
+        folder: for its files; removed when it is closed.
+        samples: what can be looked at without a file.
+
+    Attributes:
+        token: names it in addresses; not to be guessed.
+        tab: the one that is open: "explore", "compare", "layers" or "batch".
+        look: how maps are painted.
+        question: what was asked last.
+        answers: "explore", "compare", "layers" -> what was found last.
+        batch: what *Batch* made, or None.
+        shown: what was last made of all this, and of what; see `view_of`.
+        error: what went wrong in a step whose next one tells it, or "".
+    """
+
+    def __init__(self, model: AppModel, folder: Path, samples: Sequence[Sample]):
+        self.token = secrets.token_urlsafe(16)
+        self.model = model
+        self.samples = samples
+        self.folder = folder
+        self.picture: Picture | None = None
+        self.tab = "explore"
+        self.look = Look()
+        self.question = model.usual_question
+        self.answers: dict[str, Answer] = {}
+        self.batch: BatchReport | None = None
+        self.shown: tuple[Snapshot, Any] | None = None
+        self.error = ""
+        self._shared = model
+        self._job: Job | None = None
+        self._job_key: tuple[Any, ...] | None = None
+
+    def snapshot(self) -> Snapshot:
+        """What is to be shown now."""
+        tab = self.tab
+        return Snapshot(self.token, tab, self.look, self.question, self.picture, self.answers.get(tab), self.batch)
+
+    def begin(self, work: Callable[[Job], Any], what: Any = None) -> Job:
+        """Start a piece of work with the model; the one before, if it still runs, is stopped.
+
+        Args:
+            work: the work.
+            what: compares equal for the same work: what runs already is not begun again. Gradio's lists tell of one
+                choice twice.
+        """
+        key = None if what is None else (what, self.picture, self.model)
+        if self._job is not None and key is not None and self._is_of(key) and self._job.is_going_on:
+            return self._job
+        self.stop()
+        self._job_key = key
+        self._job = self.model.worker.start(work)
+        return self._job
+
+    def _is_of(self, key: tuple[Any, ...]) -> bool:
+        """Whether the job is of that picture and model themselves, and of equal work."""
+        before = self._job_key
+        return before is not None and before[0] == key[0] and before[1] is key[1] and before[2] is key[2]
+
+    def is_current(self, job: Job) -> bool:
+        """Whether no other work was begun since."""
+        return job is self._job
+
+    def stop(self) -> None:
+        if self._job is not None:
+            self._job.stop()
+
+    def show_upload(self, upload: str | os.PathLike[str]) -> Picture:
+        """Take an uploaded picture in place of the one before.
+
+        Raises:
+            ValueError: too large, or no picture; the one before stays.
+        """
+        path = take_upload(upload, self.folder / secrets.token_hex(4))
+        try:
+            check_picture(path)
+            photo = load_image(path)
+        except (OSError, ValueError, MemoryError) as error:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise ValueError(without_folder(str(error), [path])) from error
+        return self._show(Picture(path, shown_photo(photo, _SHOWN), (photo.shape[0], photo.shape[1])))
+
+    def show_sample(self, number: int) -> Picture:
+        sample = self.samples[number]
+        photo = load_image(sample.path)
+        return self._show(Picture(sample.path, photo, (photo.shape[0], photo.shape[1]), sample))
+
+    def _show(self, picture: Picture) -> Picture:
+        before, self.picture = self.picture, picture
+        self.stop()
+        self.answers = {}
+        if before is not None and before.sample is None:
+            shutil.rmtree(before.path.parent, ignore_errors=True)
+        return picture
+
+    def use(self, model: AppModel) -> None:
+        """Ask another model from now on, this session's own."""
+        self.stop()
+        before, self.model = self.model, model
+        self.answers = {}
+        if before.worker not in (model.worker, self._shared.worker):
+            before.close()
+
+    @property
+    def has_own_model(self) -> bool:
+        return self.model.worker is not self._shared.worker
+
+    def load_model(self, upload: str | os.PathLike[str]) -> AppModel:
+        """The model in an uploaded file, which is removed once it is read.
+
+        Raises:
+            OSError, TypeError, ValueError: as `load_app_model`, or too large.
+        """
+        path = take_upload(upload, self.folder / secrets.token_hex(4))
+        try:
+            check_model_file(path)
+            model = load_app_model(str(path))
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(without_folder(str(error), [path])) from error
+        finally:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        model.origin = Origin(path.name)
+        return model
+
+    def name_classes(self, upload: str | os.PathLike[str]) -> AppModel:
+        """The same model with the class names of an uploaded file.
+
+        Raises:
+            OSError, ValueError: as `load_class_names`; another number of names than of classes.
+        """
+        path = take_upload(upload, self.folder / secrets.token_hex(4))
+        try:
+            check_names_file(path)
+            return self.model.renamed(load_class_names(path))
+        except (OSError, ValueError) as error:
+            raise ValueError(without_folder(str(error), [path])) from error
+        finally:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def explain(self, question: Question, job: Job) -> Answer:
+        """The map of the picture for *Explore*."""
+        answer = self._ask(question)
+        explanation = answer.model.explain(answer.picture.path, question, job)
+        note = answer.model.range_note(answer.picture.path, question.mode)
+        answer = dataclasses.replace(answer, explanations={question.method: explanation}, note=note)
+        self._keep("explore", answer, job)
+        return answer
+
+    def explain_each(self, tab: str, questions: dict[str, Question], job: Job) -> Answer:
+        """Several maps of the picture, those that are refused with the reason; kept as each one is done."""
+        answer = self._ask(next(iter(questions.values())))
+        explanations: dict[str, Explanation] = {}
+        refused: dict[str, str] = {}
+        for number, (name, question) in enumerate(questions.items()):
+            part = _Part(job, number, len(questions), name)
+            try:
+                explanations[name] = answer.model.explain(answer.picture.path, question, part)
+            except (TypeError, ValueError) as error:
+                refused[name] = str(error)
+            # Copies: what is kept is read by other threads while this one goes on.
+            answer = dataclasses.replace(answer, explanations=dict(explanations), refused=dict(refused))
+            self._keep(tab, answer, job)
+        return answer
+
+    def _ask(self, question: Question) -> Answer:
+        if self.picture is None:
+            raise ValueError("Expected a picture: drop one.")
+        return Answer(question, self.picture, self.model)
+
+    def _keep(self, tab: str, answer: Answer, job: Job) -> None:
+        job.check()
+        if answer.picture is self.picture and answer.model is self.model:
+            self.answers[tab] = answer
+
+    def close(self) -> None:
+        """Stop what runs, remove the files, let go of an uploaded model."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.has_own_model:
+            self.model.close()
+
+
+class _Part(Job):
+    """One of several pieces of a job, whose part of the whole it tells."""
+
+    def __init__(self, whole: Job, number: int, count: int, name: str):
+        super().__init__(lambda job: None)
+        self._whole, self._number, self._count, self._name = whole, number, count, name
+
+    def tell(self, part: float, what: str = "") -> None:
+        self._whole.tell((self._number + part) / self._count, f"{self._name} ({self._number + 1} of {self._count})")
+
+    def check(self) -> None:
+        self._whole.check()

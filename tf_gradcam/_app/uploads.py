@@ -1,0 +1,134 @@
+"""Files of the web page: what is taken from a browser, within limits, and where it lies until it is removed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tf_gradcam._models.loading import MODEL_SUFFIXES
+from tf_gradcam.image.headers import read_header
+
+MAX_PICTURE_BYTES = 32 * 2**20  # of one file; a camera's largest JPEG is half of that
+MAX_PICTURE_PIXELS = 40_000_000  # decoded, 120 MB of RGB; below what the command line takes, as several users share it
+MAX_MODEL_BYTES = 1024 * 2**20  # VGG16 has 528 MiB
+MAX_NAMES_BYTES = 4 * 2**20
+MAX_BATCH = 200  # pictures
+MAX_WAITING_BYTES = 8 * 2**30  # of all uploads that nobody has taken yet; a batch of the largest pictures has 6 GiB
+_MAX_UNPACKED = 4 * MAX_MODEL_BYTES  # of a .keras file, which is an archive
+
+
+class AppFolder:
+    """A new folder for all that the page writes, and the only one; `remove` leaves nothing.
+
+    Attributes:
+        uploads: where the server puts what a browser sends; what is taken is moved out of it.
+    """
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="tf-gradcam-app-"))
+        self.uploads = self.root / "uploads"
+        self.uploads.mkdir()
+
+    def new(self) -> Path:
+        """An empty folder of one session."""
+        folder = self.root / secrets.token_hex(8)
+        folder.mkdir()
+        return folder
+
+    def remove(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def take_upload(path: str | os.PathLike[str], folder: Path) -> Path:
+    """Move an uploaded file into a folder, which is made, under its own name.
+
+    Raises:
+        ValueError: it is there no longer.
+    """
+    path = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / path.name
+    try:
+        shutil.move(path, target)
+    except FileNotFoundError as error:  # Gradio gives equal files of two windows one place
+        folder.rmdir()
+        raise ValueError(f"{path.name!r} was dropped in another window at this very moment. Drop it again.") from error
+    return target
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that is too large, before it is decoded.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: more bytes than `MAX_PICTURE_BYTES`, more pixels than `MAX_PICTURE_PIXELS` by its header, or no
+            picture; the name of the file is in the message, not its path.
+    """
+    name = repr(path.name)
+    _check_bytes(path, MAX_PICTURE_BYTES, "a picture")
+    try:
+        header = read_header(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF picture, but {name} is none: {error}.") from None
+    if header is not None and header.width * header.height > MAX_PICTURE_PIXELS:
+        raise ValueError(
+            f"Expected a picture of at most {MAX_PICTURE_PIXELS / 1e6:.0f} million pixels, but {name} says that it has "
+            f"{header.width} x {header.height}. Scale it down, or use the command line: `tf-gradcam explain`."
+        )
+
+
+def check_model_file(path: Path) -> None:
+    """Refuse a file that is no model, or would unpack to more than a model has, before Keras reads it.
+
+    Raises:
+        ValueError: another suffix, or too many bytes, packed or unpacked.
+    """
+    name = repr(path.name)
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received {name}.")
+    _check_bytes(path, MAX_MODEL_BYTES, "a model")
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{name} is damaged: {error}. Copy or save it again.") from error
+        if unpacked > _MAX_UNPACKED:
+            raise ValueError(
+                f"Expected a model of at most {_MAX_UNPACKED // 2**20} MiB unpacked, but {name} unpacks to "
+                f"{unpacked // 2**20} MiB."
+            )
+
+
+def check_names_file(path: Path) -> None:
+    """Refuse a file of class names that is too large to be one."""
+    _check_bytes(path, MAX_NAMES_BYTES, "a file of class names")
+
+
+def _check_bytes(path: Path, most: int, what: str) -> None:
+    count = path.stat().st_size
+    if count > most:
+        raise ValueError(
+            f"Expected {what} of at most {most // 2**20} MiB, but {path.name!r} has {count / 2**20:.1f} MiB."
+        )
+
+
+def without_folder(text: str, paths: Iterable[Path]) -> str:
+    """A message about files of the user, who knows them by name and not by where they lie here."""
+    for path in paths:
+        text = text.replace(str(path), path.name)
+    return text
+
+
+def zip_folder(folder: Path, path: Path) -> None:
+    """All files of a folder in one archive; pictures are packed already, so nothing is packed again."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)

@@ -1,0 +1,41 @@
+"""The command `tf-gradcam app`. TensorFlow and Gradio are imported when it runs, so that help answers at once."""
+
+from __future__ import annotations
+
+import click
+
+from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow, warnings_told
+
+
+@click.command()
+@click.option("--model", metavar="NAME|FILE", help="VGG16, ... or a .keras or .h5 file; by default the bundled model.")
+@click.option("--weights", metavar="imagenet|none|FILE", help="Of a network by name; a model file has its own.")
+@click.option("--model-arg", "arguments", metavar="KEY=VALUE", multiple=True, help="As in `tf-gradcam explain`.")
+@click.option("--class-names", type=click.Path(), help="Names in class order: a text file, one a line, or JSON.")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 for any that is free; 7860 by default.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in.")
+def app(
+    model: str | None,
+    weights: str | None,
+    arguments: tuple[str, ...],
+    class_names: str | None,
+    port: int | None,
+    host: str,
+) -> None:
+    """Serve a web page to look at a model with: drop a picture, choose layer, method and class. Offline.
+
+    Starts with the bundled model and generated slices. Needs `pip install "tf-gradcam[app]"`. Ctrl-C ends it.
+    """
+    start_tensorflow()
+    from tf_gradcam._app.server import run_app
+
+    with warnings_told(), downloads_on_stderr():
+        run_app(
+            model,
+            weights,
+            class_names,
+            port,
+            host,
+            arguments=arguments,
+            announce=lambda address: click.echo(f"{address} (Ctrl-C ends it)", err=True),
+        )

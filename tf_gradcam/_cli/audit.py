@@ -1,0 +1,140 @@
+"""The command `tf-gradcam audit`. TensorFlow is imported when it runs, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tf_gradcam._terminal import SOME_FAILED, downloads_on_stderr, say, start_tensorflow, warnings_told
+
+if TYPE_CHECKING:
+    from tf_gradcam.audit.result import AuditResult
+
+
+@click.command()
+@click.argument("data", type=click.Path())
+@click.option("--model", required=True, metavar="NAME|FILE", help="A .keras or .h5 file, or VGG16, ... by name.")
+@click.option("--weights", metavar="imagenet|none|FILE", help="Of a network by name; a model file has its own.")
+@click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
+@click.option("--method", default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it.")
+@click.option(
+    "--class-names",
+    type=click.Path(),
+    help="Names in class order: a text file, one a line, or JSON. A .keras file may carry its own; else the names of "
+    "the folders, sorted.",
+)
+@click.option("--preprocess", default="auto", show_default=True, metavar="MODE", help="As in `tf-gradcam explain`.")
+@click.option("--size", type=click.IntRange(min=1), help="Side of the images, pixels, where the model leaves it free.")
+@click.option("--boxes", type=click.Path(), help="CSV of objects: file, xmin, ymin, xmax, ymax.")
+@click.option("--masks", type=click.Path(), help="Folder of masks <stem>.png, in place of boxes.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of Ray.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at a time.")
+@click.option(
+    "--num-images", type=click.IntRange(min=0), default=48, show_default=True, help="That the method is measured on."
+)
+@click.option("--sanity/--no-sanity", default=True, show_default=True, help="Try the method on random weights.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples and random places.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the report.")
+def audit(
+    data: str,
+    model: str,
+    out: Path,
+    layer: str | None,
+    method: str,
+    weights: str | None,
+    class_names: str | None,
+    preprocess: str,
+    size: int | None,
+    **options: Any,
+) -> int:
+    """Find out, over the data set DATA, what a model recognises its classes by.
+
+    DATA is a folder with a folder per class, or a CSV file with the columns file and label.
+
+    \b
+    OUT/index.html      the report, one page: open it in a browser
+    OUT/audit.json      its numbers
+    OUT/rows/           a Parquet data set, one row an image; an interrupted audit goes on from it
+
+    Needs `pip install "tf-gradcam[audit]"`. Exit status: 0 all images were explained, whatever was found; 1 some
+    failed, and their rows say why; 2 wrong use.
+    """
+    from tf_gradcam._files.find import prepared_folder
+    from tf_gradcam._models.open_model import names_in_file
+
+    names = names_in_file(class_names)
+    start_tensorflow()
+    from tf_gradcam.audit.run import audit as run
+
+    with prepared_folder(out), warnings_told(), downloads_on_stderr(), _Stages() as stages:
+        result = run(
+            model,
+            data,
+            out,
+            layer=layer,
+            method=method,
+            weights=weights,
+            class_names=names,
+            preprocess=preprocess,
+            size=(size, size) if size else None,
+            progress=stages,
+            **options,
+        )
+    return _report(result, out)
+
+
+def _report(result: AuditResult, out: Path) -> int:
+    failed = int((result.rows["status"] != "done").sum())
+    count = len(result.rows["status"])
+    known = int(result.is_labelled.sum())
+    right = f", {result.accuracy:.2%} of {known} right" if known else ""
+    say(f"{count - failed} of {count} images explained{right}")
+    for finding in result.shortcuts:
+        say(f"SHORTCUT {finding.sentence}")
+    if not result.shortcuts:
+        tested = len(result.findings)
+        say(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
+    for check in result.sanity:
+        if not check.is_passed:
+            say(f"NOT TRUSTWORTHY {check.sentence}")
+    say(f"see {out / 'index.html'}")
+    return SOME_FAILED if failed else 0
+
+
+class _Stages:
+    """A bar on stderr for each stage whose length is known, if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._stage = ""
+        self._bar: Any = None
+        self._done = 0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if not self._is_terminal:
+            return
+        if stage != self._stage:
+            self.close()
+            self._stage, self._done = stage, 0
+            self._bar = click.progressbar(length=total or None, label=stage, show_pos=True, file=sys.stderr)
+            self._bar.__enter__()
+        self._bar.update(done - self._done)
+        self._done = done
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

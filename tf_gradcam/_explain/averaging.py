@@ -1,0 +1,230 @@
+"""Around any method: the mean map over mirrored and zoomed copies of the images, or over noisy ones.
+
+Axis legend: B images, H0 x W0 pixels, H x W cells of the layer. `augment` and `smooth` take what `Explainer`
+is, a callable (images, target=None) -> Explanation, and return the like: they wrap each other and `fuse`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tf_gradcam._explain.fusion import check_explainer, joint_diagnosis, on_grid, resolved_target
+from tf_gradcam._explain.runs import Explain, Progress, Runs, WithProgress
+from tf_gradcam._results.explanation import Explanation
+from tf_gradcam.image.zoom import coverage, exact_zoom, unzoom_matrix, zoom_matrix
+
+_LARGEST = 100  # scale: beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
+_CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"
+
+
+def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1.0,)) -> WithProgress:
+    """The mean map over mirrored and zoomed copies of each image, each brought back to where the image has it.
+
+        augment(Explainer(model))
+        augment(Explainer(model), scales=(0.8, 1.0, 1.25))
+
+    The picture keeps its size, so any model will do: above 1 the content grows about the centre and its border is lost,
+    below 1 it shrinks and its edge pixels are repeated around it. A cell is averaged over the copies that show it. Raw
+    maps are averaged: of one model and one score they have one unit, and a copy that says little counts little.
+
+    Args:
+        explainer: such as an `Explainer`, or what `fuse`, `smooth` or `augment` return.
+        flips: whether each copy is also mirrored left to right. Defaults to True.
+        scales: by how much height and width of the content are enlarged, each above 0, rounded to whole pixels; depth
+            and time stay. Defaults to (1.0,).
+
+    Returns:
+        A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
+        all copies together. In a list or dict, all inputs that are pictures are changed alike. Scores, labels,
+        probabilities and, for target=None, the class are those of the images as they are. It raises ValueError for
+        signals, and for maps with other axes than the images.
+
+    Raises:
+        TypeError: no callable.
+        ValueError: no scale, or one that is not above 0 and at most 100.
+
+    Source: implementation practice, https://github.com/jacobgil/pytorch-grad-cam. Deviation: that library averages maps
+    that are normalised one by one, over mirrored and brightened copies.
+    Cost: one call of the explainer a copy, and one for the images as they are.
+    """
+    check_explainer(explainer)
+    zooms = _checked_scales(scales)
+    copies = [(zoom, flip) for zoom in zooms for flip in ((False, True) if flips else (False,))]
+    kinds = [*(["flips"] if flips else []), *([f"scales {', '.join(f'{z:g}' for z in zooms)}"] if zooms != [1] else [])]
+
+    def augmented(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+        run = Runs(1 + sum(copy != (1, False) for copy in copies), progress)
+        plain = run(explainer, images, target)
+        _check_pictures(plain)
+        same = resolved_target(plain, target)
+        offset = (*plain.shifts[:-1], 0.0) if flips else plain.shifts  # mirrored, a cell looks beside its tile as far
+        views = []
+        for zoom, flip in copies:
+            change = functools.partial(_copied, zoom=zoom, flip=flip)
+            is_plain = (zoom, flip) == (1, False)
+            explanation = plain if is_plain else run(explainer, _changed(images, change), same)
+            views.append(_brought_back(explanation, zoom, flip, offset))
+        raw = _mean_where_seen(views)
+        return plain.with_raw(
+            raw,
+            layer_name=plain.layer_name,
+            method=f"{plain.method}, mean over {' and '.join(kinds)}" if kinds else plain.method,
+            offset=offset,
+            diagnosis=joint_diagnosis(raw, [view.explanation for view in views], _CANCELLED),
+        )
+
+    return augmented
+
+
+class _View(NamedTuple):
+    """One copy: its maps where the image has them, and the cells that it shows."""
+
+    explanation: Explanation
+    raw: np.ndarray
+    seen: np.ndarray
+
+
+def _copied(array: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
+    """Pictures (B, ..., H0, W0, C), zoomed and mirrored."""
+    changed = array[..., ::-1, :] if flip else array
+    if zoom == 1:
+        return changed
+    rows, columns = (zoom_matrix(side, zoom) for side in array.shape[-3:-1])
+    with np.errstate(invalid="ignore"):  # an image that is not finite stays so, and its explanation says it
+        changed = np.einsum("ij,...jkc->...ikc", rows, changed, optimize=True)
+        return _as_type(np.einsum("ij,...kjc->...kic", columns, changed, optimize=True), array)
+
+
+def _brought_back(explanation: Explanation, zoom: float, flip: bool, offset: Sequence[float]) -> _View:
+    raw, looks = explanation.raw, list(explanation.shifts)
+    grid = raw.shape[1:]
+    seen = np.ones(grid, bool)
+    if flip:
+        raw = raw[..., ::-1]
+        looks[-1] = -looks[-1]
+    if zoom != 1:
+        height, width = (exact_zoom(side, zoom) for side in explanation.image_size[-2:])
+        with np.errstate(invalid="ignore"):
+            raw = unzoom_matrix(grid[-2], height) @ raw @ unzoom_matrix(grid[-1], width).T
+        seen = seen & coverage(grid[-2], height)[:, None] & coverage(grid[-1], width)
+        looks[-2:] = looks[-2] / height, looks[-1] / width
+    shifts = [own - other for own, other in zip(looks, offset, strict=True)]
+    return _View(explanation, on_grid(raw.astype(np.float32), grid, shifts, explanation.image_size), seen)
+
+
+def _mean_where_seen(views: Sequence[_View]) -> np.ndarray:
+    """Mean over the copies that show a cell; zero where none does."""
+    counts = np.sum([view.seen for view in views], axis=0, dtype=np.float32)
+    total = np.sum([np.where(view.seen, view.raw, 0) for view in views], axis=0, dtype=np.float32)
+    return total / np.maximum(counts, 1)
+
+
+def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 0) -> WithProgress:
+    """The mean map over noisy copies of each image: what depends on single pixels averages out.
+
+        smooth(Explainer(model), copies=16)
+
+    Args:
+        explainer: such as an `Explainer`, or what `fuse`, `augment` or `smooth` return.
+        copies: how many, at least 1. Defaults to 8.
+        noise: standard deviation of the noise, as a part of each image's range from its lowest to its highest value; at
+            least 0. Defaults to 0.1.
+        seed: of the noise. Every image of every batch gets the same noise, so that a batch is its single images.
+
+    Returns:
+        A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
+        all copies together. In a list or dict, all inputs that are pictures are changed. `raw` is the mean of the
+        copies' raw maps. Scores, labels, probabilities and, for target=None, the class are those of the images as they
+        are.
+
+    Raises:
+        TypeError: no callable; `copies` or `seed` no integer.
+        ValueError: `copies` below 1, `noise` negative or not finite.
+
+    Source: Smilkov et al. 2017, SmoothGrad, section 3, https://arxiv.org/abs/1706.03825. Deviation: maps, not gradients
+    of pixels; noisy values are cut at the image's own lowest and highest: no model meets values that it cannot have.
+    Cost: one call of the explainer a copy, and one for the images as they are.
+    """
+    check_explainer(explainer)
+    try:
+        count, seed = operator.index(copies), operator.index(seed)
+    except TypeError as error:
+        raise TypeError(f"Expected copies and seed as integers, received {copies!r} and {seed!r}.") from error
+    if count < 1:
+        raise ValueError(f"Expected copies of at least 1, received {copies}.")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"Expected noise as a part of the image's range, 0 or more, received {noise}.")
+
+    def smoothed(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+        run = Runs(1 + count, progress)
+        plain = run(explainer, images, target)
+        same = resolved_target(plain, target)
+        explanations = []
+        for copy in range(count):
+            draw = np.random.default_rng([seed, copy])
+            noisy = _changed(images, functools.partial(_with_noise, noise=noise, draw=draw))
+            explanations.append(run(explainer, noisy, same))
+        raw = np.stack([explanation.raw for explanation in explanations]).mean(axis=0)
+        return plain.with_raw(
+            raw,
+            layer_name=plain.layer_name,
+            method=f"{plain.method}, mean over {count} noisy copies",
+            offset=plain.offset,
+            diagnosis=joint_diagnosis(raw, explanations, _CANCELLED),
+        )
+
+    return smoothed
+
+
+def _with_noise(array: np.ndarray, noise: float, draw: np.random.Generator) -> np.ndarray:
+    values = array.astype(np.result_type(array.dtype, np.float32), copy=False)
+    axes = tuple(range(1, array.ndim))
+    low, high = values.min(axis=axes, keepdims=True), values.max(axis=axes, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        noisy = values + noise * (high - low) * draw.standard_normal(array.shape[1:], np.float32)
+        return _as_type(np.clip(noisy, low, high), array)
+
+
+def _as_type(values: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Values as `array` holds them: rounded where those are whole numbers."""
+    return (np.rint(values) if array.dtype.kind in "iu" else values).astype(array.dtype)
+
+
+def _changed(images: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """The model's input with its pictures changed: in a list or dict the arrays of most axes, from four axes on all."""
+    is_list = isinstance(images, (list, tuple)) and any(np.ndim(part) > 3 for part in images)
+    if not (is_list or isinstance(images, Mapping)):
+        return change(np.asarray(images))
+    items = images.items() if isinstance(images, Mapping) else enumerate(images)
+    arrays = {key: np.asarray(part) for key, part in items}
+    rank = min(4, max(array.ndim for array in arrays.values()))
+    changed = {key: change(array) if array.ndim >= rank else array for key, array in arrays.items()}
+    return changed if isinstance(images, Mapping) else list(changed.values())
+
+
+def _check_pictures(explanation: Explanation) -> None:
+    rank = explanation.raw.ndim - 1
+    if rank < 2 or rank != len(explanation.image_size):
+        raise ValueError(
+            f"Expected maps with the axes of pictures to mirror or zoom, received maps {explanation.raw.shape} of "
+            f"inputs {explanation.image_size}: neither has a meaning there. Use smooth(explainer) instead."
+        )
+
+
+def _checked_scales(scales: Sequence[float]) -> list[float]:
+    try:
+        zooms = [float(scale) for scale in scales]
+    except (TypeError, ValueError):
+        zooms = []
+    if not zooms or not all(0 < zoom <= _LARGEST for zoom in zooms):
+        raise ValueError(
+            f"Expected scales as at least one number above 0 and at most {_LARGEST}, such as (0.8, 1.0), received "
+            f"{scales!r}."
+        )
+    return zooms

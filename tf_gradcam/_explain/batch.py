@@ -1,0 +1,185 @@
+"""Many image files explained, a batch at a time: files written, one result an image, whatever happens to the others.
+
+Axis legend: B images, H0 x W0 pixels, C channels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._files.atomic import write_array
+from tf_gradcam._files.find import HEATMAP_SUFFIX, OVERLAY_SUFFIX
+from tf_gradcam._files.manifest import DONE, FAILED, Row
+from tf_gradcam._models.images import ModelImages, model_failure
+from tf_gradcam._models.preprocessing import Preprocessing
+from tf_gradcam._results.explanation import Explanation
+from tf_gradcam.image.overlay import load_image, overlay_heatmap, save_image
+
+# Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
+_THREADS = min(8, os.cpu_count() or 1)
+
+_TOO_LARGE = "The memory is too small for this image. Scale it down with another program."  # MemoryError says nothing
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one image.
+
+    Attributes:
+        row: for the manifest.
+        top: the five most probable classes, (label, probability), best first; empty for a failed image and where
+            the outputs are no classes.
+        note: why its map is blank, or None.
+    """
+
+    row: Row
+    top: list[tuple[str, float]]
+    note: str | None
+
+
+class BatchExplainer:
+    """Explains image files with one explainer.
+
+    Args:
+        explainer: of a model with one image input, of one or three channels.
+        preprocessing: turns photos into what the model wants.
+        size: (height, width) in pixels, for a model that leaves its size free; None for the model's own, or for the
+            side that its family was trained at.
+        target: as `Explainer` takes it.
+        alpha: weight of the heatmap in overlays, in [0, 1].
+        colormap: of the overlays.
+        batch_size: images at a time, at least 1.
+
+    Attributes:
+        size: (height, width) of the images that the model is given.
+        class_count: how many classes its outputs tell apart, None where they are values.
+
+    Raises:
+        ValueError: for a model of several inputs or of other channels, a `size` that the model does not take, an
+            unknown class or colour map.
+    """
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        preprocessing: Preprocessing,
+        size: tuple[int, int] | None = None,
+        *,
+        target: Any = None,
+        alpha: float = 0.4,
+        colormap: str = "jet",
+        batch_size: int = 8,
+    ):
+        self._explainer = explainer
+        self._target = target
+        self._alpha = alpha
+        self._colormap = colormap
+        self._batch_size = batch_size
+        self._images = ModelImages(explainer.split.inputs, preprocessing, size)
+        self.size = self._images.size
+        self.class_count = self._try_out()
+
+    def _try_out(self) -> int | None:
+        """Meet the errors that concern every image before one is written; this also compiles the model.
+
+        Returns:
+            the number of classes, None where the outputs are no classes.
+        """
+        black = np.zeros((*self.size, 3), np.uint8)
+        overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
+        probabilities = self._explain([self._images.of_photos(black)]).probabilities
+        return None if probabilities is None or probabilities.ndim != 2 else probabilities.shape[1]
+
+    def run(self, paths: Sequence[Path], stems: Sequence[str], directory: Path) -> Iterator[Result]:
+        """Write `<stem>.overlay.png` and `<stem>.heatmap.npy` for each image into `directory`.
+
+        Args:
+            paths: the images.
+            stems: what their outputs are called.
+            directory: where they go; it exists.
+
+        Yields:
+            One `Result` per path, in their order, when its files are written. An image that cannot be read, explained
+            or written fails alone, and nothing of it is written in half.
+        """
+        batches = [slice(start, start + self._batch_size) for start in range(0, len(paths), self._batch_size)]
+        with ThreadPool(_THREADS) as pool:
+            # The next batch is read, and the one before is written, while the model runs.
+            reading = [[pool.apply_async(self._load, [path]) for path in paths[batch]] for batch in batches[:1]]
+            writing: deque[Any] = deque()
+            for number, batch in enumerate(batches):
+                reading += [
+                    [pool.apply_async(self._load, [path]) for path in paths[b]] for b in batches[number + 1 :][:1]
+                ]
+                current = reading.pop(0)
+                while writing and not all(image.ready() for image in current):
+                    yield writing.popleft().get()
+                images = [image.get() for image in current]
+                writing += self._explained(pool, paths[batch], [directory / stem for stem in stems[batch]], images)
+                while len(writing) > self._batch_size:
+                    yield writing.popleft().get()
+            yield from (result.get() for result in writing)
+
+    def _load(self, path: Path) -> np.ndarray | str:
+        """The image as the model wants it, or why there is none."""
+        try:
+            return self._images.of_photos(load_image(path, self.size))
+        except (OSError, ValueError, MemoryError) as error:
+            return str(error) or _TOO_LARGE
+
+    def _explained(
+        self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[np.ndarray | str]
+    ) -> list[Any]:
+        """Run the model over a batch and have its results written: a promise of a `Result` for each image."""
+        images = [image for image in loaded if not isinstance(image, str)]
+        explanation, reason = None, ""
+        if images:
+            try:
+                explanation = self._explain(images)
+            except Exception as error:  # of TensorFlow, such as memory running out; the next batch may be smaller
+                reason = model_failure(error)
+        places = iter(range(len(images)))
+        promised = []
+        for path, output, image in zip(paths, outputs, loaded, strict=True):
+            if isinstance(image, str) or explanation is None:
+                promised.append(pool.apply_async(_failure, [path, image if isinstance(image, str) else reason]))
+            else:
+                promised.append(pool.apply_async(self._finish, [path, output, explanation, next(places)]))
+        return promised
+
+    def _explain(self, images: Sequence[np.ndarray]) -> Explanation:
+        return self._explainer(np.stack(images), self._target)
+
+    def _finish(self, path: Path, output: Path, explanation: Explanation, index: int) -> Result:
+        """Write the files of one image; the photo is read again, so that no batch of large photos is held."""
+        try:
+            overlay = explanation.overlay_of(index, load_image(path), self._alpha, self._colormap)
+            save_image(Path(f"{output}{OVERLAY_SUFFIX}"), overlay)
+            write_array(f"{output}{HEATMAP_SUFFIX}", explanation.heatmaps[index])
+        except (OSError, ValueError, MemoryError) as error:
+            return _failure(path, str(error) or _TOO_LARGE)
+        class_index = int(explanation.class_indices[index])
+        row = Row(
+            str(path),
+            DONE,
+            str(class_index) if class_index >= 0 else "",
+            explanation.labels[index],
+            f"{explanation.scores[index]:.6g}",
+            explanation.layer_name,
+            explanation.method,
+        )
+        top = [] if self.class_count is None else explanation.top(5)[index]
+        return Result(row, top, explanation.diagnosis[index])
+
+
+def _failure(path: Path, error: str) -> Result:
+    return Result(Row(str(path), FAILED, error=" ".join(error.split())), [], None)

@@ -1,0 +1,267 @@
+"""The spine: extractor, tape over the tail, rule, combination, relu, normalisation.
+
+Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tf_gradcam._explain.class_maps import ClassMaps, class_maps
+from tf_gradcam._explain.classpass import ClassPass
+from tf_gradcam._explain.fullgrad import FullGradPass
+from tf_gradcam._explain.fusion import fuse
+from tf_gradcam._explain.passes import GradientPass, Pass, Progress
+from tf_gradcam._explain.probing import ProbingPass
+from tf_gradcam._models.alignment import measure_offset
+from tf_gradcam._models.lineartail import linear_tail
+from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
+from tf_gradcam._models.reader import BorrowedModel, parts_of
+from tf_gradcam._models.split import SplitModel, split_model
+from tf_gradcam._models.transformers import on_grid
+from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._rules.contract import needs_of, required_tail
+from tf_gradcam._rules.table import Rule, find_method
+from tf_gradcam.targets.base import with_indices
+from tf_gradcam.targets.classes_scores import ClassNames, check_classes, class_indices
+from tf_gradcam.targets.outputs import Target
+
+_KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped first
+
+
+class Explainer:
+    """Heatmaps of one model at one layer, compiled once.
+
+    Args:
+        model: any built Keras 3 model. It is borrowed: weights, flags, graph and outputs stay as they are.
+        layer: name, "outer/inner" path, index into `model.layers`, or layer object; None for the last spatial layer
+            that every path to the output passes; a list of these fuses their maps by mean (other ways: `fuse`).
+        method: a key of `METHODS`, or a callable (activations, gradients) -> weights of the same contract.
+        classifier_layers: names of the layers behind `layer`, called in this order; None cuts the tail out of the
+            graph.
+        class_names: names in class order, or {index: name}; targets may then be names, and results carry them.
+        align: False for plain upsampling, or "measured" to shift the map to where the trained cells look.
+        token_grid: (rows, columns) of the patches where `layer` is (B, T, C) of a transformer; None to find them from
+            T and the size of the images, behind at most 8 prefix tokens.
+        freeze: make the weights constants of the compiled graph, so that TensorFlow folds them (a batch normalisation
+            into its convolution): faster, for once more the memory of the weights (`frozen_bytes`). A model that is
+            trained or loaded into later is refused at the next call. Defaults to False: weights are read at every call.
+
+    Raises:
+        TypeError: `model` is no Keras 3 model, or an argument of the wrong kind.
+        ValueError: unknown layer, method or `align`; a layer that cannot be explained; classifier layers that do not
+            compute what the model computes.
+
+    Example:
+        >>> Explainer(model)(images).heatmaps                       # each image's top class
+        >>> Explainer(model, "block5_conv3", class_names=names)(images, target="beagle").overlay(photos)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: Any = None,
+        method: str | Rule = "gradcam",
+        *,
+        classifier_layers: Sequence[Any] | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        align: bool | str = False,
+        token_grid: Sequence[int] | None = None,
+        freeze: bool = False,
+    ):
+        self.method, self._rule = find_method(method)
+        if align not in (False, "measured"):
+            raise ValueError(f"Expected align=False or align='measured', received {align!r}.")
+        if not isinstance(freeze, (bool, np.bool_)):
+            raise TypeError(f"Expected freeze=True or freeze=False, received {freeze!r}.")
+        is_whole = needs_of(self._rule) == "network"
+        if is_whole:
+            _check_whole(self.method, layer, classifier_layers, align, token_grid)
+        self._class_names = ClassNames(class_names)
+        options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
+        members = _members(model, layer, method, classifier_layers, options)
+        self._members = members
+        self._freeze = freeze
+        self.split: SplitModel = members[0].split if members else split_model(model, layer, classifier_layers)
+        if not members and not is_whole:
+            self.split = on_grid(self.split, token_grid)
+        self._parts = parts_of(model)
+        self._preprocessing = find_preprocessing(model)
+        self.layer_name: str = " + ".join(member.layer_name for member in self._members) or self.split.layer_name
+        self._network: BorrowedModel | None = None
+        if is_whole:
+            self._network = BorrowedModel(model)
+            self.layer_name = "all layers"
+        if required_tail(self._rule) and linear_tail(self.split) is None:
+            raise ValueError(
+                f"Method '{self.method}' holds for a {required_tail(self._rule)} alone: global average pooling and "
+                f"one Dense layer behind '{self.layer_name}', which this model does not have. Use method='gradcam', of "
+                "which it is the special case."
+            )
+        self.offset = (0.0, 0.0)
+        if align and not self._members:
+            self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
+        self._lock = threading.RLock()
+        self._passes: OrderedDict[Target | None, Pass] = OrderedDict()
+        self._class_pass: ClassPass | None = None
+
+    def __call__(self, images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+        """Explain a batch.
+
+        Args:
+            images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
+            target: None for each image's top class, a class index or name, one of either per image, or a callable
+                outputs -> (B,) on the scores before the softmax, such as those of `tf_gradcam.targets`.
+            progress: called with (done, total) as the work goes on; worth it for the methods that run the model again.
+
+        Returns:
+            `Explanation` of the B images.
+
+        Raises:
+            TypeError: images that are no numbers, a target of no known kind.
+            ValueError: wrong rank, size or channels; no finite image at all; an unknown class; weights that changed
+                since they were frozen.
+        """
+        if self._members:
+            return fuse(self._members)(images, target, progress=progress)
+        arrays = self.split.inputs.flatten(images)
+        photos = arrays[self.split.inputs.image_index]
+        warn_of_range(photos, self._preprocessing)
+        is_callable = callable(target)
+        count = int(arrays[0].shape[0])
+        indices = class_indices(None if is_callable else target, count, self._class_names)
+        compiled = self._pass(with_indices(target, self._class_names.index) if is_callable else None)
+        check_classes(indices, compiled.class_count, self._class_names)
+        compiled.check_weights()
+        results = compiled(arrays, indices, progress)
+        if len(results["scores"]) != count:
+            raise ValueError(
+                f"Expected target to return one score per image, {count} in all, received {len(results['scores'])}."
+            )
+        if not results["finite_images"].any():
+            raise ValueError(
+                "Expected images of finite numbers, received NaN or infinite values in every image: "
+                "check how they were loaded and scaled."
+            )
+        return Explanation(
+            results,
+            labels=self._labels(results["class_indices"], target),
+            layer_name=self.layer_name,
+            method=self.method,
+            image_size=tuple(photos.shape[1:-1]),
+            has_open_head=compiled.head_kind != "linear",
+            offset=self.offset,
+            class_names=self._class_names.by_index,
+            signed=getattr(target, "signed", False),
+            needs=needs_of(self._rule),
+        )
+
+    def class_maps(self, images: Any, classes: Sequence[Any] | None = None, top: int | None = None) -> ClassMaps:
+        """Maps of many classes from one forward pass.
+
+        Args:
+            images: (B, H0, W0, 3) as the model expects them.
+            classes: indices or names, the same for every image; None for all.
+            top: each image's `top` best classes instead, all where there are fewer.
+
+        Returns:
+            `ClassMaps` with heatmaps (B, K, H, W). Behind global average pooling and one Dense layer they are one
+            matrix product; behind any other tail each class costs a pass of the tail alone.
+
+        Raises:
+            TypeError, ValueError: as a call; both `classes` and `top`; a method that runs the model again; several
+                fused layers.
+        """
+        if self._members:
+            raise ValueError("Expected one layer for the maps of many classes, received several: ask each by itself.")
+        with self._lock:
+            if self._class_pass is None:
+                self._class_pass = ClassPass(self.split, self._rule, freeze=self._freeze)
+        self._class_pass.check_weights()
+        return class_maps(
+            self._class_pass, images, classes, top, names=self._class_names, method=self.method, offset=self.offset
+        )
+
+    def fits(self, model: keras.Model) -> bool:
+        """Whether `model` is still made of the layers and variables that this explainer was built from.
+
+        Changed weights are no other model: they are read at every call.
+        """
+        return parts_of(model) == self._parts
+
+    def release_model(self) -> None:
+        """Hold the model no longer: a cache that is keyed by the model must not keep it alive."""
+        self.split.release_model()
+        if self._network is not None:
+            self._network.release()
+        for member in self._members:
+            member.release_model()
+
+    def _pass(self, target: Target | None) -> Pass:
+        """The compiled pass for class targets (None) or for one callable."""
+        with self._lock:  # threads that ask at once share one; what is dropped meanwhile is still theirs
+            found = self._passes.get(target)
+            if found is None:
+                found = self._passes[target] = self._new_pass(target)
+                if len(self._passes) > _KEPT_TARGETS:
+                    del self._passes[next(key for key in self._passes if key is not None)]
+            return found
+
+    def _new_pass(self, target: Target | None) -> Pass:
+        if self._network is not None:
+            return FullGradPass(self._network, target, self._rule, self._freeze)
+        if needs_of(self._rule) == "probing":
+            return ProbingPass(self.split, target, self._rule, self._freeze)
+        return GradientPass(self.split, target, self._rule, self._freeze)
+
+    @property
+    def trace_count(self) -> int:
+        """How often Python was run to compile a pass; it stays while images and class targets change."""
+        of_classes = self._class_pass.trace_count if self._class_pass is not None else 0
+        own = sum(compiled.trace_count for compiled in self._passes.values())
+        return of_classes + own + sum(member.trace_count for member in self._members)
+
+    @property
+    def frozen_bytes(self) -> int:
+        """Memory of the weights that `freeze` copied, folded copies not counted; 0 without it."""
+        of_classes = self._class_pass.frozen_bytes if self._class_pass is not None else 0
+        own = sum(compiled.frozen_bytes for compiled in self._passes.values())
+        return of_classes + own + sum(member.frozen_bytes for member in self._members)
+
+    def _labels(self, classes: np.ndarray, target: Any) -> list[str]:
+        if callable(target):
+            return [getattr(target, "__name__", type(target).__name__)] * len(classes)
+        return [self._class_names.label(index) for index in classes]
+
+
+def _members(
+    model: keras.Model,
+    layer: Any,
+    method: str | Rule,
+    classifier_layers: Any,
+    options: Mapping[str, Any],
+) -> list[Explainer]:
+    """One explainer for each layer of a list, none for a single layer."""
+    if not isinstance(layer, (list, tuple)):
+        return []
+    if classifier_layers is not None or not layer:
+        raise ValueError(
+            f"Expected a list of at least one layer, and no classifier_layers with it, received {len(layer)} layers "
+            f"and classifier_layers={classifier_layers!r}."
+        )
+    return [Explainer(model, one, method, **options) for one in layer]
+
+
+def _check_whole(method: str, *arguments: Any) -> None:
+    """A method of all layers takes nothing that says which."""
+    if any(argument is not None and argument is not False for argument in arguments):
+        raise ValueError(
+            f"Method '{method}' looks at all layers at the size of the input: leave layer, classifier_layers, "
+            "align and token_grid out."
+        )

@@ -1,0 +1,106 @@
+"""FullGrad: the score as a sum of what the pixels and every bias of the network contribute.
+
+Axis legend: B images, H x W cells of a layer, C channels, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradcam._explain.passes import Pass
+from tf_gradcam._models.graph import Graph, Step
+from tf_gradcam._models.keras_internals import call_in_inference, without_activation
+from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._rules.maps import all_finite, normalise, peaks
+from tf_gradcam.targets.outputs import Target
+
+# Layers that are affine before their activation: a kernel or scale, and a bias.
+_AFFINE = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+    keras.layers.BatchNormalization,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+)
+
+
+class FullGradPass(Pass):
+    """Images and class indices to FullGrad maps, compiled.
+
+    Args:
+        borrowed: a model that has a graph; every layer with a bias takes part.
+        target: a callable, or None for class targets.
+        rule: (B, H, W, C) contributions of the pixels and of each spatial layer's bias -> (B, H0, W0) map.
+        freeze: as `Pass`.
+
+    Raises:
+        ValueError: a model whose graph only Python knows.
+    """
+
+    def __init__(self, borrowed: BorrowedModel, target: Target | None, rule: Callable[..., Any], freeze: bool = False):
+        if borrowed.graph is None:
+            raise ValueError(
+                f"Expected a functional or Sequential model for FullGrad, received '{borrowed.name}', whose graph only "
+                "Python knows: the biases inside its call cannot be reached. Use another method."
+            )
+        super().__init__(target, freeze)
+        self._graph: Graph = borrowed.graph
+        self._inputs = borrowed.inputs
+        self._rule = rule
+        self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
+
+    def _explain(self, *tensors: Any) -> dict[str, Any]:
+        inputs, indices = list(tensors[:-1]), tensors[-1]
+        pixels = inputs[self._inputs.image_index]
+        affine: list[tuple[Any, Any]] = []  # (result before the activation, the same for an input of zeros)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            outputs = self._graph.forward(inputs, lambda step: _recorded(step, affine))
+            results = self.explained(outputs, indices)
+            total = tf.reduce_sum(results["scores"])
+        sources = [*inputs, *(before for before, _ in affine)]
+        gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        values = [*inputs, *(bias for _, bias in affine)]
+        terms = [tf.cast(g, tf.float32) * tf.cast(v, tf.float32) for g, v in zip(gradients, values, strict=True)]
+        spatial = [terms[self._inputs.image_index]]
+        spatial += [term for term in terms[len(inputs) :] if term.shape.rank == pixels.shape.rank]
+        raw = self._rule(spatial)
+        results |= {
+            "raw": raw,
+            "heatmaps": normalise(raw, all_finite(pixels)),
+            "gradient_peaks": peaks(gradients[self._inputs.image_index]),
+            "finite_images": all_finite(pixels),
+            "completeness": tf.add_n([tf.reduce_sum(t, axis=list(range(1, t.shape.rank))) for t in terms]),
+        }
+        return {name: value for name, value in results.items() if value is not None}
+
+
+def _recorded(step: Step, affine: list[tuple[Any, Any]]) -> Callable[..., Any] | None:
+    """The call of an affine layer that notes its result before the activation and its bias; None for other steps."""
+    layer = step.operation
+    if step.function is not None or not isinstance(layer, _AFFINE):
+        return None
+    plain = without_activation(layer)
+    activation = getattr(layer, "activation", None) or (lambda tensor: tensor)
+
+    def call(tensor: Any, **arguments: Any) -> Any:
+        before = call_in_inference(plain, tensor, **arguments)
+        # An affine map of zeros is its bias, the implicit one of batch normalisation included.
+        affine.append((before, call_in_inference(plain, tf.zeros_like(tensor[:1]), **arguments)))
+        return activation(before)
+
+    return call

@@ -1,0 +1,255 @@
+"""Asking the model again: what a probing rule may look at and ask, and the compiled functions that answer.
+
+Axis legend: B images, N changed copies of them (probes), n of these at a time, H x W cells of the layer (any number of
+spatial axes), C channels, H0 x W0 pixels. The *owner* of a probe is the image that it is a copy of: that image's class,
+frontier tensors and further inputs go with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_gradcam._explain.passes import Arrays, Progress, SplitPass
+from tf_gradcam._models.keras_internals import mask_of, set_mask
+from tf_gradcam._models.split import SplitModel
+from tf_gradcam._rules.maps import all_finite, combine, normalise
+from tf_gradcam.targets.outputs import Target
+
+# As many probes run at a time as fit in here, each counted by its share of the largest tensor of the run (VGG16 at 224
+# pixels: 12.8 MB, so 20 at a time). A run holds a few tensors of that size at once, on the host as on the device.
+CHUNK_BYTES = 256 * 2**20
+# Where the model leaves its size free, its largest tensor is not known before it runs: that of VGG16 is 21 images.
+_LARGEST_OF_FREE_SIZE = 24
+
+_ROWS = tf.TensorSpec((None,), tf.int32)
+
+
+class Probe:
+    """One batch as a probing rule sees it: what the model made of it, and the model to be asked again.
+
+    Attributes:
+        activations: (B, H, W, C) float32 of the layer.
+        images: (B, H0, W0, 3) float32 as the model was given them.
+        scores: (B,) float32, the target's, before the softmax.
+        confidences: (B,) float32, the probability of the explained class; the score where the target is a callable.
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        ask: Callable[[str, np.ndarray, np.ndarray], np.ndarray],
+        chunk_length: Callable[[str, tuple[int, ...]], int],
+        progress: Progress | None = None,
+    ):
+        self.activations = arrays["activations"]
+        self.images = arrays["images"]
+        self.scores = arrays["scores"]
+        self.confidences = arrays["confidences"]
+        self._ask = ask
+        self._chunk_length = chunk_length
+        self._progress = progress
+        self._done = self._total = 0
+
+    def score_images(self, owners: np.ndarray, images_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Confidences of the whole model in changed images, each in the class explained of its owner.
+
+        Args:
+            owners: (N,) int, the image of the batch that each probe is a copy of.
+            images_of: called with (n,) int, positions in `owners`; returns these probes, (n, H0, W0, 3) float32. They
+                are as many at a time as `CHUNK_BYTES` holds. A model that takes whole numbers gets them rounded.
+
+        Returns:
+            (N,) float32.
+
+        Raises:
+            ValueError: an owner that is not in the batch; probes of another number or shape than asked for.
+        """
+        return self._score("images", owners, images_of, self.images.shape[1:])
+
+    def score_activations(self, owners: np.ndarray, activations_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Scores of the tail alone, before the softmax, on changed activations.
+
+        Args:
+            owners: (N,) int, the image of the batch that each probe is a copy of.
+            activations_of: called with (n,) int, positions in `owners`; returns these probes, (n, H, W, C) float32.
+
+        Returns:
+            (N,) float32.
+
+        Raises:
+            ValueError: as `score_images`.
+        """
+        return self._score("activations", owners, activations_of, self.activations.shape[1:])
+
+    def _score(
+        self, what: str, owners: np.ndarray, rows_of: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]
+    ) -> np.ndarray:
+        owners = np.asarray(owners, np.int32)
+        if owners.ndim != 1 or np.any((owners < 0) | (owners >= len(self.images))):
+            raise ValueError(f"Expected owners (N,) of 0 to {len(self.images) - 1}, received {owners}.")
+        answers = np.zeros(len(owners), np.float32)
+        length = self._chunk_length(what, shape)
+        self._total += len(owners)
+        for start in range(0, len(owners), length):
+            rows = np.arange(start, min(start + length, len(owners)))
+            chunk = np.asarray(rows_of(rows), np.float32)
+            if chunk.shape != (len(rows), *shape):
+                raise ValueError(f"Expected {what} of shape {(len(rows), *shape)}, received {chunk.shape}.")
+            answers[rows] = self._ask(what, chunk, owners[rows])
+            self._done += len(rows)
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+        return answers
+
+
+ProbingRule = Callable[[Probe], np.ndarray]
+
+
+class ProbingPass(SplitPass):
+    """Images to maps by a rule that runs the model, or its tail, again. Three functions, each compiled once.
+
+    The model with its activations and frontier is compiled here; the tail alone and the whole model are compiled when
+    the rule first asks them.
+
+    Args:
+        split: the model, cut.
+        target: None for class targets, or a callable.
+        rule: `Probe` -> weights (B, 1, 1, C) or (B, H, W, C), or the map itself, (B, H, W); float32.
+        freeze: as `Pass`.
+
+    Raises:
+        ValueError: a target that does not suit the outputs.
+    """
+
+    def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule, freeze: bool = False):
+        super().__init__(split, target, rule, freeze)
+        self._kept_specs: list[tf.TensorSpec] = []  # frontier, then masks
+        self._mask_places: list[int] = []  # in the cut
+        self._again: dict[str, Any] = {}
+        self._first = self.compile(self._look, [*split.inputs.specs, _ROWS])
+
+    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
+        """Maps and what they explain.
+
+        Args:
+            arrays: the model's inputs as `split.inputs.flatten` returns them.
+            indices: (B,) int32 classes, -1 for an image's own top class.
+            progress: called with (done, total) after each chunk: how many probes have run, and how many the rule has
+                asked for so far.
+
+        Returns:
+            The arrays that `GradientPass` returns; "gradient_peaks" (B,) is the largest absolute weight of an image.
+
+        Raises:
+            ValueError: a layer that the rule does not suit; weights of no known shape.
+        """
+        inputs = [tf.convert_to_tensor(array) for array in arrays]
+        found = self._first(*inputs, tf.constant(indices, tf.int32))
+        results = {name: value.numpy() for name, value in found["results"].items()}
+        images = tf.cast(inputs[self.split.inputs.image_index], tf.float32).numpy()
+        classes = found["results"]["class_indices"]
+        kept = {"images": inputs, "activations": found["kept"]}
+        self._check_rows([found["activations"], *found["kept"]], len(images))
+
+        def ask(what: str, chunk: np.ndarray, owners: np.ndarray) -> np.ndarray:
+            return self._compiled_for(what)(tf.constant(chunk), tf.constant(owners), classes, *kept[what]).numpy()
+
+        arrays_of_probe = {"activations": found["activations"].numpy(), "images": images, **results}
+        probe = Probe(arrays_of_probe, ask, self._chunk_length, progress)
+        with np.errstate(all="ignore"):  # what is not finite is diagnosed, not warned of
+            weights = np.asarray(self.rule(probe), np.float32)
+        _check_weights(weights, probe.activations.shape)
+        raw = combine(tf.constant(weights), found["activations"])
+        results |= {"raw": raw.numpy(), "heatmaps": normalise(raw, results["finite_images"]).numpy()}
+        results["gradient_peaks"] = np.abs(weights).max(axis=tuple(range(1, weights.ndim)))
+        return results
+
+    def _look(self, *tensors: Any) -> dict[str, Any]:
+        """The whole model, with what the tail will need again."""
+        inputs, indices = tensors[:-1], tensors[-1]
+        cut = self.split.extract(inputs)
+        masks = [mask_of(tensor) for tensor in cut]
+        self._mask_places = [place for place, mask in enumerate(masks) if mask is not None]
+        kept = [*cut[1:], *(masks[place] for place in self._mask_places)]
+        self._kept_specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in kept]
+        self._cut_spec = tf.TensorSpec(cut[0].shape, cut[0].dtype)
+        results = self.explained(self.split.finish(cut), indices)
+        results["finite_images"] = all_finite(inputs[self.split.inputs.image_index])
+        results = {name: value for name, value in results.items() if value is not None}
+        return {"results": results, "activations": tf.cast(cut[0], tf.float32), "kept": kept}
+
+    def _finish(self, chunk: Any, owners: Any, classes: Any, *kept: Any) -> Any:
+        """(n,) scores of the tail on changed activations."""
+        rows = [_rows_of(tensor, owners) for tensor in kept]
+        frontier, masks = rows[: len(rows) - len(self._mask_places)], rows[len(rows) - len(self._mask_places) :]
+        cut = [tf.cast(chunk, self._cut_spec.dtype), *frontier]
+        for place, mask in zip(self._mask_places, masks, strict=True):
+            set_mask(cut[place], mask)  # Keras hands a mask on with its tensor; the way through a graph drops it
+        return self.explained(self.split.finish(cut), tf.gather(classes, owners))["scores"]
+
+    def _run(self, chunk: Any, owners: Any, classes: Any, *inputs: Any) -> Any:
+        """(n,) confidences of the whole model in changed images."""
+        rows = [_rows_of(tensor, owners) for tensor in inputs]
+        index = self.split.inputs.image_index
+        dtype = rows[index].dtype
+        rows[index] = tf.saturate_cast(tf.round(chunk), dtype) if dtype.is_integer else tf.cast(chunk, dtype)
+        outputs = self.split.finish(self.split.extract(rows))
+        return self.explained(outputs, tf.gather(classes, owners))["confidences"]
+
+    def _compiled_for(self, what: str) -> Any:
+        """`_run` or `_finish` as a graph, compiled when it is first asked for."""
+        if what not in self._again:
+            specs = self.split.inputs.specs
+            chunk = specs[self.split.inputs.image_index] if what == "images" else self._cut_spec
+            function, kept = (self._run, specs) if what == "images" else (self._finish, self._kept_specs)
+            signature = [tf.TensorSpec(chunk.shape, tf.float32), _ROWS, _ROWS, *kept]
+            self._again[what] = self.compile(function, signature)
+        return self._again[what]
+
+    def _chunk_length(self, what: str, shape: tuple[int, ...]) -> int:
+        """How many probes of `shape` run at a time."""
+        graph = self._compiled_for(what)
+        own = 4 * int(np.prod(shape))
+        if None in graph.inputs[0].shape[1:]:
+            largest = _LARGEST_OF_FREE_SIZE * own
+        else:
+            tensors = [tensor for step in graph.graph.get_operations() for tensor in step.outputs]
+            largest = max([own, *map(_bytes_per_row, tensors)])
+        return max(1, CHUNK_BYTES // largest)
+
+    def _check_rows(self, tensors: Sequence[Any], count: int) -> None:
+        specs = [self._cut_spec, *self._kept_specs]
+        shapes = [tuple(tensor.shape) for tensor, spec in zip(tensors, specs, strict=True) if _has_rows(spec)]
+        if any(shape[:1] != (count,) for shape in shapes):
+            raise ValueError(
+                f"Expected the tensors at layer '{self.split.layer_name}' to have one row per image, {count} in all, "
+                f"received {shapes}: the batch axis is merged with another there. Choose another layer."
+            )
+
+
+def _has_rows(tensor: Any) -> bool:
+    """Whether the first axis is the batch, which is free; a constant's is known."""
+    return tensor.shape.rank is None or (tensor.shape.rank > 0 and tensor.shape[0] is None)
+
+
+def _rows_of(tensor: Any, owners: Any) -> Any:
+    return tf.gather(tensor, owners) if _has_rows(tensor) else tensor
+
+
+def _bytes_per_row(tensor: Any) -> int:
+    sides = tensor.shape.as_list() if tensor.shape.rank else [0]
+    is_known = sides[0] is None and None not in sides[1:]
+    return int(np.prod(sides[1:])) * tensor.dtype.size if is_known else 0
+
+
+def _check_weights(weights: np.ndarray, shape: tuple[int, ...]) -> None:
+    one_each = (shape[0], *[1] * (len(shape) - 2), shape[-1])
+    if weights.shape not in (one_each, shape, shape[:-1]):
+        raise ValueError(
+            f"Expected weights of shape {one_each} or {shape}, or maps {shape[:-1]}, from the rule, received "
+            f"{weights.shape}."
+        )

@@ -1,0 +1,176 @@
+"""A figure laid out in inches: panels, lines of text that fit, one colour bar. Matplotlib's objects, no global state.
+
+Lengths are inches from the top left corner of the figure; letters are points.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from tf_gradcam._results.explanation import Explanation
+
+MARGIN = 0.12
+TITLE, CAPTION = 0.36, 0.28  # heights of the line over all panels, and of the two over a card
+SCALE = 0.75  # width of the colour bar with its numbers
+DPI = 150  # of what is saved as pixels; text in .pdf and .svg stays text
+GREY, RED = "0.4", "#b00020"
+_MOST_PIXELS = 60_000  # of a side of what is saved; renderers end at 65,536
+_POINTS = 72  # per inch
+_HINTING = 1.03  # by how much letters drawn on pixels are wider than their outlines, at most
+_SCALE_WIDTH, _SCALE_LENGTH = 0.12, 2.6
+
+
+class Sheet:
+    """A figure and what stands on it.
+
+    Args:
+        width, height: of the figure.
+    """
+
+    def __init__(self, width: float, height: float):
+        from tf_gradcam._figures.notebook import NotebookFigure
+
+        self.width, self.height = width, height
+        dpi = min(DPI, _MOST_PIXELS / max(width, height))
+        self.figure: Figure = NotebookFigure(figsize=(width, height), dpi=dpi)
+
+    def panel(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes of that place and size, without ticks and frame."""
+        axes = self.figure.add_axes(
+            (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+        )
+        axes.set_axis_off()
+        return axes
+
+    def picture(self, photo: np.ndarray, left: float, top: float, width: float, height: float) -> Axes:
+        """A photo (H0, W0, 3) uint8 in the upper left corner of that place, its proportions kept."""
+        axes = self.panel(left, top, width, height)
+        axes.imshow(photo)
+        axes.set_anchor("NW")
+        return axes
+
+    def heatmap(
+        self,
+        values: np.ndarray,
+        left: float,
+        top: float,
+        width: float,
+        height: float,
+        signed: bool,
+        colormap: str | None,
+    ) -> Axes:
+        """A map (H0, W0) in that place likewise, in the colours of overlays."""
+        from tf_gradcam._figures.colorscale import color_scale
+
+        axes = self.panel(left, top, width, height)
+        colors, norm = color_scale(signed, colormap)
+        axes.imshow(values, cmap=colors, norm=norm)
+        axes.set_anchor("NW")
+        return axes
+
+    def title(self, text: str, size: float = 9) -> None:
+        """The line over all panels."""
+        shown = fitted(text, self.width - 2 * MARGIN, size)
+        place = {"x": MARGIN / self.width, "y": 1 - 0.1 / self.height, "ha": "left", "va": "top"}
+        self.figure.suptitle(shown, fontsize=size, parse_math=False, **place)
+
+    def text(self, text: str, left: float, top: float, width: float, size: float, color: str = "black") -> None:
+        """One line, cut with an ellipsis where it is longer than `width`; `top` is its upper edge."""
+        self.figure.text(
+            left / self.width,
+            1 - top / self.height,
+            fitted(text, width, size),
+            fontsize=size,
+            color=color,
+            ha="left",
+            va="top",
+            parse_math=False,
+        )
+
+    def scale(self, left: float, top: float, height: float, signed: bool, colormap: str | None) -> None:
+        """The colour bar, in the middle of that height, with what its ends mean."""
+        from matplotlib.cm import ScalarMappable
+
+        from tf_gradcam._figures.colorscale import color_scale
+
+        colors, norm = color_scale(signed, colormap)
+        length = min(height, _SCALE_LENGTH)
+        axes = self.panel(left, top + (height - length) / 2, _SCALE_WIDTH, length)
+        axes.set_axis_on()
+        ticks = [-1, 0, 1] if signed else [0, 0.5, 1]
+        bar = self.figure.colorbar(ScalarMappable(norm, colors), cax=axes, ticks=ticks)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=7, length=2)
+        bar.set_label("against          for" if signed else "share of the maximum", fontsize=7)
+
+
+def fitted(text: str, width: float, size: float) -> str:
+    """As much of a line of text as fits into `width`, the rest an ellipsis."""
+    text = " ".join(text.split())
+    lengths = np.cumsum(_advances(text + "…", size))
+    if len(text) == 0 or lengths[-2] <= width:
+        return text
+    ellipsis = lengths[-1] - lengths[-2]
+    count = int(np.count_nonzero(lengths[:-1] + ellipsis <= width))
+    return text[:count].rstrip(" ,;:(") + "…"
+
+
+def _advances(text: str, size: float) -> list[float]:
+    """By how much each letter moves the next, in Matplotlib's current font; one that it lacks counts as a square."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties()))
+    font.set_size(size, _POINTS)
+    codes = [ord(letter) for letter in text]
+    points = [font.load_char(code).linearHoriAdvance / 65536 if font.get_char_index(code) else size for code in codes]
+    return [_HINTING * advance / _POINTS for advance in points]
+
+
+def best_columns(count: int, width: float, height: float, shape: float = 1.4) -> int:
+    """How many columns give `count` cells of that size a full grid nearest to `shape` times as wide as high."""
+
+    def misses(columns: int) -> float:
+        rows = -(-count // columns)
+        return abs(float(np.log(columns * width / (rows * height) / shape))) + (rows * columns - count) / count
+
+    return min(range(1, count + 1), key=misses)
+
+
+def shown_photo(photo: Any, longest: int = 640) -> np.ndarray:
+    """A photo as uint8 RGB, shrunk where it has more pixels than a panel can show."""
+    from tf_gradcam.image.opencv import opencv
+    from tf_gradcam.image.overlay import to_photo
+
+    pixels = to_photo(photo)
+    scale = longest / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    cv2 = opencv()
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def alpha_of(explanation: Explanation) -> float:
+    """Weight of a map in a figure: most of a signed map is far below its full weight, so that is higher."""
+    return 0.6 if explanation.signed else 0.4
+
+
+def detail(explanation: Explanation, index: int) -> str:
+    """The probability or score of what was explained, and the diagnosis of a map that cannot be read."""
+    class_index = int(explanation.class_indices[index])
+    probabilities = explanation.probabilities
+    if probabilities is not None and probabilities.ndim == 2 and class_index >= 0:
+        told = f"{probabilities[index, class_index]:.1%}"
+    else:
+        told = f"score {explanation.scores[index]:.4g}"
+    reason = explanation.diagnosis[index]
+    is_blank = not explanation.shown[index].any()
+    if reason is None or (explanation.signed and not is_blank):
+        return told
+    return f"{told}, {'blank: ' if is_blank else ''}{reason}"

@@ -1,0 +1,120 @@
+"""Volumes and frames as rows of slices, the maps painted on them.
+
+Axis legend: B volumes, D x H x W cells, D0 slices of H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_gradcam._figures.captions import caption_height, draw_caption
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
+from tf_gradcam.image.painting import paint
+from tf_gradcam.image.resize import interpolation_matrix
+from tf_gradcam.image.spatial import resize_maps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tf_gradcam._results.explanation import Explanation
+
+_GAP, _LABEL, _BLOCK_GAP = 0.04, 0.15, 0.14
+_COLUMNS = 6
+_ROWS_OF_ONE = 2  # of slices, for a single volume; one row each for several
+_WIDTH, _HIGHEST = 1.25, 1.6  # of a slice
+_PIXELS = 256  # longest side of a slice that is drawn
+
+
+def montage_figure(explanation: Explanation, volumes: Any = None, colormap: str | None = None) -> Figure:
+    """Slices of each volume, evenly spread over its depth; only those that are drawn are resized.
+
+    Args:
+        explanation: of B volumes or series of frames, maps (B, D, H, W).
+        volumes: B arrays (D0, H0, W0) or (D0, H0, W0, 1), drawn grey from their lowest value to their highest, or
+            (D0, H0, W0, 3), RGB: uint8 as it is, other numbers stretched likewise. None for the maps alone.
+        colormap: as `Explanation.overlay`.
+
+    Returns:
+        Matplotlib Figure.
+
+    Raises:
+        ValueError: a volume of another shape, or maps of other axes than the input.
+    """
+    count = len(explanation)
+    blocks = [_block(explanation, index, volumes, colormap) for index in range(count)]
+    first = blocks[0][0][1]
+    width, height = _WIDTH, _WIDTH * first.shape[0] / first.shape[1]
+    if height > _HIGHEST:
+        width, height = width * _HIGHEST / height, _HIGHEST
+    columns = min(_COLUMNS, max(len(block) for block in blocks))
+    row, caption = height + _LABEL, caption_height(explanation)
+    heights = [caption + -(-len(block) // columns) * row + _BLOCK_GAP for block in blocks]
+    across = columns * (width + _GAP)
+    sheet = Sheet(2 * MARGIN + across + SCALE, TITLE + sum(heights))
+    sheet.title(f"{explanation.method} at {explanation.layer_name}")
+    top = TITLE
+    for index, block in enumerate(blocks):
+        draw_caption(sheet, explanation, index, MARGIN, top, across)
+        for position, (number, picture) in enumerate(block):
+            line, column = divmod(position, columns)
+            left, upper = MARGIN + column * (width + _GAP), top + caption + line * row
+            sheet.picture(picture, left, upper, width, height)
+            sheet.text(str(number), left, upper + height + 0.02, width, 6, GREY)
+        top += heights[index]
+    sheet.scale(sheet.width - SCALE, TITLE + caption, sum(heights) - caption - _BLOCK_GAP, explanation.signed, colormap)
+    return sheet.figure
+
+
+def _block(explanation: Explanation, index: int, volumes: Any, colormap: str | None) -> list[tuple[int, np.ndarray]]:
+    """(number, picture) of the slices of one volume."""
+    if volumes is None:
+        depth, *size = explanation.image_size
+        chosen = chosen_slices(depth, len(explanation))
+        scale = min(1.0, _PIXELS / max(size))
+        height, width = (max(1, round(side * scale)) for side in size)
+        slices = np.full((len(chosen), height, width, 3), 255, np.uint8)
+    else:
+        volume = np.asarray(volumes[index])
+        if volume.ndim not in (3, 4) or (volume.ndim == 4 and volume.shape[3] not in (1, 3)) or not volume.size:
+            raise ValueError(
+                f"Expected volumes of shape (D0, H0, W0) or frames (D0, H0, W0, 3), received {volume.shape}."
+            )
+        depth = len(volume)
+        chosen = chosen_slices(depth, len(explanation))
+        slices = np.stack([shown_photo(picture, _PIXELS) for picture in _as_photos(volume, chosen)])
+    values = _slices_of_map(explanation, index, depth, chosen, slices.shape[1:3])
+    alpha = 1.0 if volumes is None else alpha_of(explanation)
+    return [
+        (number, paint(photo, heat, explanation.signed, alpha, colormap))
+        for number, photo, heat in zip(chosen.tolist(), slices, values, strict=True)
+    ]
+
+
+def chosen_slices(depth: int, volume_count: int) -> np.ndarray:
+    """The slices in the middle of equal parts of the depth; all of a shallow volume."""
+    parts = min(depth, _COLUMNS * (_ROWS_OF_ONE if volume_count == 1 else 1))
+    return ((np.arange(parts) + 0.5) * depth / parts).astype(int)
+
+
+def _as_photos(volume: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The chosen slices as uint8; other numbers are stretched from the lowest of the volume to the highest."""
+    slices = volume[chosen]
+    if volume.dtype == np.uint8:
+        return slices
+    low, high = float(np.nanmin(volume)), float(np.nanmax(volume))
+    stretched = (np.nan_to_num(slices, nan=low) - low) / (high - low if high > low else 1.0)
+    return np.rint(255 * stretched).astype(np.uint8)
+
+
+def _slices_of_map(
+    explanation: Explanation, index: int, depth: int, chosen: np.ndarray, size: tuple[int, ...]
+) -> np.ndarray:
+    """(S, H0, W0) the map at the chosen slices, without resizing all the others."""
+    cells = explanation.shown[index]
+    if cells.ndim != len(explanation.image_size):
+        explanation.shown_at(index, explanation.image_size)  # says why not
+    rows = interpolation_matrix(len(cells), depth)[chosen]
+    between = np.tensordot(rows, cells, axes=1).astype(np.float32)
+    return resize_maps(np.clip(between, -1, 1), size)

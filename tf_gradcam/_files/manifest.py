@@ -1,0 +1,101 @@
+"""manifest.csv: what became of each image, right at every moment of the run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from tf_gradcam._files.atomic import write_bytes
+
+COLUMNS = ("file", "status", "class", "label", "score", "layer", "method", "error")
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image: its explained class and score, or what went wrong. Fields in the order of `COLUMNS`."""
+
+    file: str
+    status: str
+    class_index: str = ""
+    label: str = ""
+    score: str = ""
+    layer: str = ""
+    method: str = ""
+    error: str = ""
+
+
+class Manifest:
+    """A CSV file (UTF-8, RFC 4180) with one row an image, in the order in which the images were done.
+
+    An old file is replaced by a new header at once, and each row is appended in one piece when its image is done. So
+    a run that is interrupted, even killed, leaves whole rows, and only those of images whose files are written.
+
+    Spreadsheets run cells that begin with = + - or @ as formulas. A file name of that kind is written as the same path
+    with ./ before it, any other text with an apostrophe before it, which spreadsheets hide.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        write_bytes(path, _line(COLUMNS))
+        self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 - open as long as the manifest is
+        self._end = self._file.seek(0, os.SEEK_END)
+
+    def add(self, row: Row) -> None:
+        """Append a row, whole or not at all.
+
+        Raises:
+            OSError: if that fails, as on a full disk.
+        """
+        file, *others = astuple(row)
+        line = _line([_plain_path(file), *map(_plain_text, others)])
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError("the disk is full")
+        except OSError as error:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)  # else the next row would lie behind a hole
+            raise OSError(f"Cannot write '{self._file.name}': {error}.") from error
+        self._end += len(line)
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _plain_path(path: str) -> str:
+    return f"./{path}" if path.startswith(_FORMULA) else path
+
+
+def _plain_text(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().encode("utf-8", "backslashreplace")  # names that are no Unicode, on Linux

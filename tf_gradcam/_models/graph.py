@@ -1,0 +1,267 @@
+"""A Keras model as a flat list of steps, nested models inlined. With keraslayer.py the only file that knows
+Keras' internals.
+
+The steps are read from the nodes that produce `model.outputs` and executed by calling the model's own layers: nothing
+is cloned and no node is added to a layer, so the model stays as it was. A *slot* is the place of one tensor in the
+list. Cutting at a slot gives two lists of steps: those that produce the cut tensor and its *frontier* (the tensors that
+the outputs need and that do not depend on the cut), and those from there to the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.models.functional import Functional
+
+from tf_gradcam._models.keras_internals import call_in_inference, declared_inputs, has_learned_weights, reading_scope
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of one operation: which slots it reads, which it writes."""
+
+    operation: Any
+    path: str
+    arguments: Any  # keras' record of the call, with a KerasTensor wherever a tensor goes
+    sources: dict[int, int]  # id(KerasTensor) in `arguments` -> slot
+    outputs: tuple[int, ...]
+    function: Callable[..., Any] | None = None  # called instead of the operation
+
+    def run(self, values: dict[int, Any], instead: Callable[..., Any] | None = None) -> None:
+        tensors = {key: values[slot] for key, slot in self.sources.items()}
+        args, kwargs = self.arguments.fill_in(tensors)
+        function = instead or self.function or self.operation
+        results = keras.tree.flatten(call_in_inference(function, *args, **kwargs))
+        values.update(zip(self.outputs, results, strict=True))
+
+
+@dataclass(frozen=True)
+class Call:
+    """A named tensor of the model: what one call of a layer (or of a nested model) returned."""
+
+    operation: Any
+    path: str
+    slot: int  # in a graph; in a watched model, the how-manieth call of its layer this is, from 0
+    shape: tuple[int | None, ...]
+    is_model: bool = False  # a nested model: its steps are in the list themselves
+
+
+# `extract(inputs) -> [activations, *frontier]` and `finish([activations, *frontier]) -> outputs`.
+Halves = tuple[Callable[[Sequence[Any]], list[Any]], Callable[[Sequence[Any]], Any]]
+
+
+def graph_of(model: Any) -> Any | None:
+    """The Functional whose nodes are what `model(images)` computes, or None where only Python knows.
+
+    A subclass of `keras.Model` built from inputs and outputs that overrides `call` computes something else than its
+    graph says, so it has none.
+    """
+    if isinstance(model, keras.Sequential):
+        overridden = type(model).call is not keras.Sequential.call
+        return None if overridden else getattr(model, "_functional", None)
+    if isinstance(model, Functional) and type(model).call is Functional.call:
+        return model
+    return None
+
+
+class Graph:
+    """The steps from `model.inputs` to `model.outputs`. Holds the model's layers, not the model."""
+
+    def __init__(self, model: keras.Model):
+        functional = graph_of(model)
+        if functional is None:
+            raise ValueError(f"Model '{model.name}' is not a graph of layers.")
+        self.steps: list[Step] = []
+        self.calls: list[Call] = []
+        self.shapes: list[tuple[int | None, ...]] = []
+        declared = declared_inputs(functional)
+        assert declared is not None
+        self.input_tensors, self.input_struct = declared
+        self.inputs = [self._new_slot(tensor.shape) for tensor in functional.inputs]
+        self._input_dtypes = [_input_dtypes(model, tensor) for tensor in functional.inputs]
+        self.output_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._outputs_struct)
+        self.outputs = self._inline(functional, self.inputs, "")
+
+    def _new_slot(self, shape: Sequence[int | None]) -> int:
+        self.shapes.append(tuple(shape))
+        return len(self.shapes) - 1
+
+    def _inline(self, functional: Any, inputs: Sequence[int], prefix: str) -> list[int]:
+        """Append the steps of one model, those of the models inside it in their place; return its output slots."""
+        scope = {id(t): slot for t, slot in zip(functional.inputs, inputs, strict=True)}
+        for depth in sorted(functional._nodes_by_depth, reverse=True):
+            # Keras keeps no order within a depth: calls of one layer come in the order in which they were made.
+            nodes = functional._nodes_by_depth[depth]
+            for node in sorted(nodes, key=lambda node: node.operation._inbound_nodes.index(node)):
+                if node.is_input or any(id(t) not in scope for t in node.input_tensors):
+                    continue
+                slots = self._append(node, {id(t): scope[id(t)] for t in node.input_tensors}, prefix)
+                scope.update({id(t): slot for t, slot in zip(node.outputs, slots, strict=True)})
+        return [scope[id(t)] for t in functional.outputs]
+
+    def _append(self, node: Any, sources: dict[int, int], prefix: str) -> list[int]:
+        path = prefix + node.operation.name
+        inner = graph_of(node.operation) if _is_plain_call(node) else None
+        if inner is None:
+            slots = [self._new_slot(t.shape) for t in node.outputs]
+            self.steps.append(Step(node.operation, path, node.arguments, sources, tuple(slots)))
+        else:
+            entry = [self._new_slot(t.shape) for t in inner.inputs]
+            enter = _entrance(node.operation, inner)
+            self.steps.append(Step(node.operation, path, node.arguments, sources, tuple(entry), enter))
+            slots = self._inline(inner, entry, path + "/")
+        self.calls += [Call(node.operation, path, slot, self.shapes[slot], inner is not None) for slot in slots]
+        return slots
+
+    def ancestors(self, slots: Iterable[int], given: Iterable[int] = ()) -> list[Step]:
+        """The steps that `slots` need when the slots `given` are known, in the order of execution."""
+        missing, known, steps = set(slots).difference(given), set(given), []
+        for step in reversed(self.steps):
+            if not missing.isdisjoint(step.outputs):
+                missing.update(source for source in step.sources.values() if source not in known)
+                steps.append(step)
+        return steps[::-1]
+
+    def dependents(self, slot: int) -> set[int]:
+        """The slots whose value changes with that of `slot`, itself included."""
+        found = {slot}
+        for step in self.steps:
+            if not found.isdisjoint(step.sources.values()):
+                found.update(step.outputs)
+        return found
+
+    def frontier(self, slot: int, outputs: Sequence[int]) -> tuple[int, ...]:
+        """The tensors that `outputs` need beside `slot` and that do not depend on it.
+
+        With the frontier held fixed, the gradient with respect to the cut tensor is the partial derivative that
+        Grad-CAM asks for, also inside a residual branch.
+        """
+        dependents = self.dependents(slot)
+        after = [s for s in self.ancestors(outputs, [slot]) if not dependents.isdisjoint(s.outputs)]
+        read = {source for step in after for source in step.sources.values()}.union(outputs)
+        return tuple(sorted(read - dependents))
+
+    def halves(self, call: Call) -> Halves:
+        """The graph cut at what `call` returned."""
+        slots = [call.slot, *self.frontier(call.slot, self.outputs)]
+        before, after = self.ancestors(slots), self.ancestors(self.outputs, slots)
+
+        def extract(inputs: Sequence[Any]) -> list[Any]:
+            values = self.run(before, self.enter(inputs))
+            return [values[slot] for slot in slots]
+
+        def finish(tensors: Sequence[Any]) -> Any:
+            return self.pack_outputs(self.run(after, dict(zip(slots, tensors, strict=True))))
+
+        return extract, finish
+
+    def forward(
+        self, inputs: Sequence[Any], instead: Callable[[Step], Callable[..., Any] | None] = lambda step: None
+    ) -> Any:
+        """The model's outputs."""
+        needed = self.ancestors(self.outputs)
+        return self.pack_outputs(self.run(needed, self.enter(inputs), instead))
+
+    def path_between(self, call: Call, end: int) -> list[Step]:
+        """The steps that lead from what `call` returned to the slot `end`."""
+        dependents = self.dependents(call.slot)
+        return [s for s in self.ancestors([end], [call.slot]) if not dependents.isdisjoint(s.outputs)]
+
+    def operations_after(self, call: Call) -> list[Any]:
+        """What is done to the tensor on its way to the outputs."""
+        return [step.operation for end in self.outputs for step in self.path_between(call, end)]
+
+    def has_learned(self, call: Call) -> bool:
+        """Whether a layer with trained weights comes before the tensor; input statistics do not count."""
+        return any(has_learned_weights(step.operation) for step in self.ancestors([call.slot]))
+
+    def is_end(self, call: Call) -> bool:
+        """Whether the tensor is an output that nothing else is made of."""
+        return call.slot in self.outputs and not self.operations_after(call)
+
+    def known_shapes(self, specs: Sequence[Any]) -> list[tuple[int | None, ...]]:
+        """The shape of every call when the inputs have those of `specs`: an inner model alone may know less."""
+        if not any(None in shape[1:] for shape in self.shapes) or any(None in spec.shape[1:] for spec in specs):
+            return [call.shape for call in self.calls]
+        values: dict[int, Any] = {}
+        tf.function(
+            lambda *inputs: values.update(self.run(self.steps, self.enter(inputs))), autograph=False
+        ).get_concrete_function(*specs)
+        return [tuple(values[call.slot].shape) for call in self.calls]
+
+    def reaches_output(self, call: Call) -> bool:
+        return not self.dependents(call.slot).isdisjoint(self.outputs)
+
+    def is_cut_point(self, call: Call) -> bool:
+        """Whether every path to the first output from the inputs that the tensor depends on passes it."""
+        origins = self._origins(call.slot)
+        frontier = self.frontier(call.slot, self.outputs[:1])
+        return all(origins.isdisjoint(self._origins(other)) for other in frontier)
+
+    def _origins(self, slot: int) -> set[int]:
+        sources = {source for step in self.ancestors([slot]) for source in step.sources.values()}
+        return (sources | {slot}).intersection(self.inputs)
+
+    def enter(self, inputs: Sequence[Any]) -> dict[int, Any]:
+        """The slots' values as the model begins: its inputs, cast as the model casts them."""
+        values = {}
+        for slot, tensor, dtypes in zip(self.inputs, inputs, self._input_dtypes, strict=True):
+            for dtype in dtypes:
+                tensor = keras.ops.cast(tensor, dtype)
+            values[slot] = tensor
+        return values
+
+    def run(
+        self,
+        steps: Iterable[Step],
+        values: dict[int, Any],
+        instead: Callable[[Step], Callable[..., Any] | None] = lambda step: None,
+    ) -> dict[int, Any]:
+        """Execute `steps` on the tensors in `values` (slot -> tensor), which is filled up and returned.
+
+        Variables are read, never written: the states of stateful layers and added losses stay in the scope.
+        `instead(step)` may give a function to be called in place of a step's operation.
+        """
+        with reading_scope():
+            for step in steps:
+                step.run(values, instead(step))
+        return values
+
+    def pack_outputs(self, values: dict[int, Any]) -> Any:
+        """The outputs in the structure that the model returns; a list of one is the one."""
+        flat = [values[slot] for slot in self.outputs]
+        if len(flat) == 1 and not isinstance(self.output_struct, dict):
+            return flat[0]
+        return keras.tree.pack_sequence_as(self.output_struct, flat)
+
+
+def _is_plain_call(node: Any) -> bool:
+    """Whether a nested model was called with nothing but inputs (and training, which inference decides)."""
+    return len(node.arguments.args) == 1 and all(
+        # A dict or list of inputs has a dict or list of masks.
+        name == "training" or all(item is None for item in keras.tree.flatten(value))
+        for name, value in node.arguments.kwargs.items()
+    )
+
+
+def _input_dtypes(model: Any, tensor: Any) -> list[str]:
+    """The casts of a model's input: a Sequential casts floats to its compute dtype, then both to that of the Input."""
+    first = [model.input_dtype] if isinstance(model, keras.Sequential) and "float" in tensor.dtype else []
+    return [*first, tensor.dtype]
+
+
+def _entrance(model: Any, functional: Any) -> Callable[..., Any]:
+    """What a nested model does to its inputs before its first layer: cast them, add or drop an axis of one."""
+
+    def enter(inputs: Any, **_unset: Any) -> Any:  # training, and arguments of None (see _is_plain_call)
+        if isinstance(model, keras.Sequential):
+            inputs = keras.tree.map_structure(
+                lambda t: model.dtype_policy.convert_input(t, model.autocast, model.input_dtype), inputs
+            )
+        return functional._standardize_inputs(inputs)
+
+    return enter

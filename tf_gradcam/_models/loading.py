@@ -1,0 +1,157 @@
+"""The model that the command line means, a network's name or a file, and its weights; errors say what to do."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tf_gradcam._models.safety import FROM_PYTHON, LAMBDA, check_config, config_of, no_more_weights_than_in
+from tf_gradcam._models.zoo import build_model, parse_arguments
+
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+def load_network(model: str, weights: str | None = None, arguments: Iterable[str] = ()) -> Any:
+    """The model in a file, or one of keras.applications.
+
+    Args:
+        model: a .keras or .h5 file, or a name in any case.
+        weights: a file of weights; "imagenet" or "none" (random) for a name; None leaves what a file holds, and is
+            "none" for a name.
+        arguments: of the constructor of a named network, as KEY=VALUE.
+
+    Raises:
+        OSError, ValueError: as `load_model_file`, `build_model` and `load_weights_file`, and where a file is given what
+            only a named network takes.
+    """
+    has_file = weights not in (None, "imagenet", "none")
+    if is_model_file(model):
+        if (weights and not has_file) or list(arguments):
+            raise ValueError(
+                f"'{model}' is a file, which has its own arguments and weights. Give the name of a network instead, or "
+                "--weights FILE."
+            )
+        network = load_model_file(model)
+    else:
+        _check_name(model)
+        network = build_model(model, "imagenet" if weights == "imagenet" else None, parse_arguments(arguments))
+    if has_file:
+        load_weights_file(network, str(weights))
+    return network
+
+
+def is_model_file(name: str) -> bool:
+    """Whether `name` means a file: it exists, ends like one, or has a folder in it; else it is a network's name."""
+    return os.path.exists(name) or name.lower().endswith(MODEL_SUFFIXES) or os.path.dirname(name) != ""
+
+
+def _check_name(name: str) -> None:
+    """Refuse a misspelt file, which would else be taken for the name of a network."""
+    if any(os.path.isfile(name + suffix) for suffix in MODEL_SUFFIXES):
+        raise FileNotFoundError(_missing(Path(name)))
+    if difflib.get_close_matches(Path(name).suffix.lower(), MODEL_SUFFIXES):
+        raise FileNotFoundError(f"'{name}' looks like a model file. {_missing(Path(name))}")
+
+
+def _missing(path: Path) -> str:
+    """The sentence for a file that does not exist, with the nearest model files of that folder."""
+    folder = path.parent
+    known = [one.name for one in folder.iterdir() if one.suffix.lower() in MODEL_SUFFIXES] if folder.is_dir() else []
+    close = [name for name in known if Path(name).stem == path.name]  # the suffix was left out
+    near = ", ".join(f"'{folder / name}'" for name in close or difflib.get_close_matches(path.name, known))
+    return f"There is no model file '{path}'. {f'Did you mean {near}?' if near else 'Check the path.'}"
+
+
+def load_model_file(path: str | os.PathLike[str]) -> Any:
+    """The model in a .keras or .h5 file, never running code out of it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError, PermissionError: if it cannot be read.
+        ValueError: if it is no model, is damaged, needs classes of the user's own, or holds a lambda, whose code Keras
+            would run.
+    """
+    import keras
+
+    path = Path(path)
+    _check_path(path)
+    check_config(config_of(path), path)
+    try:
+        with no_more_weights_than_in(path):
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except PermissionError:
+        raise
+    except Exception as error:  # from zip, HDF5, JSON, and from whatever a layer's constructor raises
+        raise ValueError(f"Cannot load '{path}': {_explained(error)}") from error
+
+
+def _check_path(path: Path) -> None:
+    if path.is_dir():
+        kind = "a SavedModel, whose operations hide the layers" if (path / "saved_model.pb").exists() else "a folder"
+        raise ValueError(f"Expected a .keras or .h5 file, but '{path}' is {kind}. Save it by model.save('name.keras').")
+    if not path.exists():
+        raise FileNotFoundError(_missing(path))
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        is_renamed = zipfile.is_zipfile(path)
+        remedy = "Rename it to end in .keras" if is_renamed else "Save the model by model.save('name.keras')"
+        raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received '{path}'. {remedy}.")
+    with open(path, "rb") as file:  # a lack of permission has its own words
+        file.read(1)
+    if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
+        raise ValueError(f"'{path}' is no .keras file, or damaged: not a zip archive. Copy or save it again.")
+
+
+def _explained(error: Exception) -> str:
+    text = str(error)
+    if "Lambda" in text and "safe_mode" in text:
+        return LAMBDA
+    unknown = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", text)
+    if unknown:
+        return (
+            f"it needs '{unknown[1] or unknown[2]}', a class of your own. {FROM_PYTHON}, with "
+            "keras.saving.load_model(path, custom_objects={...})."
+        )
+    first = re.split(r"\n|(?<=[.!]) ", text.strip())[0][:200]
+    return f"{first.rstrip('.')}. Was it saved by another version of Keras, or cut short? {FROM_PYTHON}."
+
+
+def load_weights_file(model: Any, path: str | os.PathLike[str]) -> None:
+    """Fill a model with the weights in a file.
+
+    Args:
+        model: a built Keras model; its weights are replaced.
+        path: .weights.h5, .keras or .h5.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no file of weights, or they do not fit the model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of weights '{path}'. Check the path.")
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        raise ValueError(f"Expected a file of weights ending in .weights.h5, .keras or .h5, received '{path}'.")
+    try:
+        model.load_weights(path)
+    except Exception as error:  # from zip, HDF5, and from the comparison with the model
+        raise ValueError(
+            f"The weights in '{path}' do not fit {model.name}: {_misfit(error)}. Was the network built with other "
+            "arguments? Name them: --model-arg alpha=0.75, --model-arg classes=10."
+        ) from error
+
+
+def _misfit(error: Exception) -> str:
+    text = str(error)
+    shapes = re.search(r"variable\.shape=(\([^)]*\)).*?value\.shape=(\([^)]*\))", text, re.DOTALL)
+    layer = re.search(r"for object <\w+ name=([^,>]+)", text)
+    if shapes:
+        where = f"layer '{layer[1]}' has" if layer else "a variable has"
+        return f"{where} the shape {shapes[1]}, the file {shapes[2]}"
+    return " ".join(text.split())[:200].rstrip(".")

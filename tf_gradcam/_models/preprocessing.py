@@ -1,0 +1,295 @@
+"""What a model wants as input: read from the model, applied to RGB photos, compared with what it is given.
+
+B batch, H0 x W0 pixels, C channels. What a model wants is named by a mode, a key of `MODES`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_gradcam._errors import unknown_name
+from tf_gradcam._models.families import PASS_THROUGH, find_family
+
+if TYPE_CHECKING:
+    from tf_gradcam._models.graph import Graph, Step
+
+
+class ImageRangeWarning(UserWarning):
+    """The values of the images cannot be what the model wants."""
+
+
+class Mode(NamedTuple):
+    """A convention of scaling photos: the values that it gives, and the words for them."""
+
+    value_range: tuple[float, float]
+    meaning: str
+
+
+MODES = {
+    "raw": Mode((0.0, 255.0), "RGB in 0..255"),
+    "unit": Mode((0.0, 1.0), "RGB in [0, 1]"),
+    "tf": Mode((-1.0, 1.0), "RGB in [-1, 1]"),
+    "torch": Mode((-2.118, 2.64), "RGB in [0, 1] normalised by ImageNet's mean and deviation"),
+    "caffe": Mode((-123.68, 151.061), "BGR in 0..255 less ImageNet's mean colour"),
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Turns photos into the images that a model wants.
+
+    Attributes:
+        architecture: the module of keras.applications that the network comes from ("vgg16", "resnet_v2", ...)
+            or None.
+        mode: a key of `MODES` ("raw" where the model does its own scaling), or "unknown".
+
+    Raises:
+        ValueError: for another mode.
+    """
+
+    architecture: str | None
+    mode: str
+
+    def __post_init__(self) -> None:
+        if self.mode != "unknown" and self.mode not in MODES:
+            raise ValueError(unknown_name("preprocessing mode", self.mode, [*MODES, "unknown"]))
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """(lowest, highest) value that an image can have, None where unknown."""
+        return MODES[self.mode].value_range if self.mode in MODES else None
+
+    @property
+    def meaning(self) -> str:
+        """What the images are, in words."""
+        return MODES[self.mode].meaning if self.mode in MODES else "unknown values"
+
+    def __call__(self, photos: Any) -> NDArray[np.float32]:
+        """The images that a model of this mode was trained on.
+
+        Args:
+            photos: (..., H0, W0, 3) RGB 0..255, any real dtype; left as they are.
+
+        Returns:
+            The same shape, float32, in `value_range`; BGR for "caffe".
+
+        Raises:
+            ValueError: if the mode is "unknown", or has a mean colour and the photos have none.
+        """
+        if self.mode == "unknown":
+            raise ValueError(
+                "What this model wants as input cannot be read from its layers. Choose the mode that it was "
+                f"trained with: {', '.join(MODES)}."
+            )
+        images = np.array(photos, dtype=np.float32)  # a copy: keras' functions write into their argument
+        if self.mode == "raw":
+            return images
+        if self.mode == "unit":
+            return images / np.float32(255)
+        if self.mode in ("torch", "caffe") and images.shape[-1] != 3:
+            raise ValueError(
+                f"Mode '{self.mode}' needs 3 colour channels, received {images.shape[-1]}. For grey images choose raw, "
+                "unit or tf."
+            )
+        import keras
+
+        scale = keras.applications.imagenet_utils.preprocess_input
+        return scale(images, data_format="channels_last", mode=self.mode)
+
+    @property
+    def remedy(self) -> str:
+        """How RGB images in 0..255 become what the model wants."""
+        if self.mode in ("raw", "unknown"):
+            return "Give RGB images in 0..255 as they are, the model scales them itself"
+        if self.mode == "unit":
+            return "Divide RGB images in 0..255 by 255"
+        if self.architecture is None or self.architecture in PASS_THROUGH:
+            call = f"keras.applications.imagenet_utils.preprocess_input(images, mode='{self.mode}')"
+        else:
+            call = f"keras.applications.{self.architecture}.preprocess_input"
+        return f"Pass RGB images in 0..255 through `{call}`"
+
+
+UNKNOWN = Preprocessing(None, "unknown")
+
+
+def find_preprocessing(model: Any) -> Preprocessing:
+    """What `model` wants as input, measured between its image input and the first kernel.
+
+    Constant images of -1, 0, 1 and 255 are sent down that short way, whatever is on it (Rescaling,
+    Normalization, Lambda, `preprocess_input`, augmentation, padding). Where they arrive unchanged, the
+    caller preprocesses: as the family of keras.applications demands, "unknown" for other networks. Where
+    they arrive changed, the model scales by itself, and wants the one of 0..255, [0, 1] and [-1, 1] that
+    arrives nearest to what a first convolution is trained on. A task of keras_hub is asked instead: its
+    preprocessor scales photos for `predict` and `fit`, not for a call.
+
+    Args:
+        model: a built Keras model, nested to any depth, reloaded or not; left as it is.
+
+    Returns:
+        `Preprocessing`. Its mode is "unknown" for networks that are no family's and do no scaling, for models
+        without a graph (subclassed), and where several image inputs or branches want different things.
+    """
+    from tf_gradcam._models.graph import Graph, graph_of
+
+    if graph_of(model) is None:
+        return UNKNOWN
+    converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
+    if converter is not None:
+        return Preprocessing(None, _converted_mode(converter))
+    graph = Graph(model)
+    takes_integers = any("int" in tensor.dtype for tensor in model.inputs if _is_image(tensor.shape))
+    found = {_judge(graph, step, slot, takes_integers, model) for step, slot in _first_kernels(graph)}
+    return found.pop() if len(found) == 1 else UNKNOWN
+
+
+def _converted_mode(converter: Any) -> str:
+    """The mode that a `keras_hub.layers.ImageConverter` puts black and white photos into."""
+    photos = np.broadcast_to(np.array([0, 255], np.float32).reshape(2, 1, 1, 1), (2, 32, 32, 3))
+    images = np.asarray(converter(photos), np.float32)
+    middle = images[:, images.shape[1] // 2, images.shape[2] // 2]  # away from padding
+    for mode in MODES:
+        if np.allclose(middle, Preprocessing(None, mode)(photos)[:, 0, 0], atol=1e-2):
+            return mode
+    return "unknown"
+
+
+def _is_of_hub(model: Any) -> bool:
+    return any(base.__module__.partition(".")[0] == "keras_hub" for base in type(model).__mro__)
+
+
+def _is_image(shape: tuple[int | None, ...]) -> bool:
+    return len(shape) == 4 and shape[-1] in (None, 1, 3, 4)
+
+
+def _first_kernels(graph: Graph) -> list[tuple[Step, int]]:
+    """The steps in which an image first meets a kernel, each with the slot that it reads."""
+    reached = {slot for slot in graph.inputs if _is_image(graph.shapes[slot])}
+    found = []
+    for step in graph.steps:
+        read = reached.intersection(step.sources.values())
+        if read and _has_kernel(step):
+            found.append((step, min(read)))
+        elif read:
+            reached.update(step.outputs)
+    return found
+
+
+def _has_kernel(step: Step) -> bool:
+    """A kernel has several axes. Statistics are no kernel, and a nested model's own step only enters it."""
+    if step.function is not None or "Normalization" in type(step.operation).__name__:
+        return False
+    return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", ()))
+
+
+def _judge(graph: Graph, step: Step, slot: int, takes_integers: bool, model: Any) -> Preprocessing:
+    """What the way to `slot`, which `step` reads, says about the images."""
+    folder = step.path.rpartition("/")[0]
+    siblings = [other for other in graph.steps if other.path.rpartition("/")[0] == folder]
+    owner = next((call.operation for call in graph.calls if call.is_model and call.path == folder), model)
+    # Layers of keras_hub bear names of keras.applications, not its weights: its VGG16 was trained on "torch".
+    family = None
+    if not _is_of_hub(owner):
+        family = find_family(step.operation, {other.operation.name: other.operation for other in siblings})
+    name = family.name if family else None
+    if takes_integers:
+        return Preprocessing(name, "raw")
+    arrived = _send(graph, slot)
+    if all(np.isclose(value, level, rtol=1e-2) for level, value in arrived.items()):
+        return Preprocessing(name, family.mode) if family else UNKNOWN
+    mode = _nearest_mode(arrived, MODES[family.mode if family else "tf"].value_range)
+    return Preprocessing(name, mode)
+
+
+def _send(graph: Graph, slot: int) -> Mapping[float, float]:
+    """Level of a constant image -> mean at the middle of `slot`, away from padding; NaN where that fails."""
+    levels = np.array([-1, 0, 1, 255], np.float32)
+    values = {}
+    for source in graph.inputs:
+        sides = [32 if side is None else side for side in graph.shapes[source][1:]]
+        column = levels if _is_image(graph.shapes[source]) else 0 * levels
+        values[source] = np.broadcast_to(column.reshape(-1, *[1] * len(sides)), (len(levels), *sides))
+    try:
+        result = np.asarray(graph.run(graph.ancestors([slot]), values)[slot], np.float32)
+    except Exception:  # a layer of the user's own may refuse a made-up image in any way it likes
+        return dict.fromkeys(levels.tolist(), float("nan"))
+    if result.ndim == 4:
+        result = result[:, result.shape[1] // 2, result.shape[2] // 2]
+    means = result.reshape(len(levels), -1).mean(axis=1)
+    return dict(zip(levels.tolist(), means.tolist(), strict=True))
+
+
+def _nearest_mode(arrived: Mapping[float, float], wanted: tuple[float, float]) -> str:
+    """The input range whose ends arrive as the interval that is nearest to `wanted` in width and place."""
+    misses = {}
+    for mode in ("raw", "unit", "tf"):
+        start, end = (arrived[level] for level in MODES[mode].value_range)
+        width = abs(end - start)
+        if np.isfinite(width) and width > 0:
+            shift = abs((start + end) - sum(wanted)) / 2
+            misses[mode] = abs(np.log(width / (wanted[1] - wanted[0]))) + shift / width
+    return min(misses, key=misses.__getitem__) if misses else "unknown"
+
+
+def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
+    """A sentence where the values cannot be what the model wants, else None.
+
+    Told apart are small numbers ([0, 1], [-1, 1], normalised), 0..255, and mean-subtracted images, and
+    negative values where [0, 1] is wanted. No single batch betrays [0, 1] where [-1, 1] is wanted, so
+    that passes, unless the values hardly differ, as where they were scaled twice; so do constant images of
+    small numbers (a black one is constant in every convention), and everything given to unknown models.
+
+    Args:
+        images: (B, H0, W0, C) float, as the model is about to be given them.
+        preprocessing: what the model wants, from `find_preprocessing`.
+    """
+    if preprocessing.mode not in MODES:
+        return None
+    low, high = float(np.min(images)), float(np.max(images))
+    mode = MODES[preprocessing.mode]
+    start, end = mode.value_range
+    is_flat = preprocessing.mode in ("unit", "tf", "torch") and 0 < high - low < (end - start) / 50
+    if not is_flat and not _cannot_be(preprocessing.mode, low, high):
+        return None
+    owner = f" (keras.applications.{preprocessing.architecture})" if preprocessing.architecture else ""
+    return (
+        f"The images range from {low:.4g} to {high:.4g}, but this model{owner} wants {mode.meaning}, "
+        f"{start:.4g} to {end:.4g}. {preprocessing.remedy}{', once: were they scaled twice?' if is_flat else '.'}"
+    )
+
+
+def warn_of_range(images: Any, preprocessing: Preprocessing) -> None:
+    """Warn of what `range_warning` says, at the line of the caller's own that led here.
+
+    Args:
+        images, preprocessing: as `range_warning`.
+    """
+    sentence = range_warning(np.asarray(images), preprocessing)
+    if sentence:
+        warnings.warn(sentence, ImageRangeWarning, stacklevel=_frames_inside())
+
+
+def _frames_inside() -> int:
+    """How far up the caller's own line is, so that a warning points there and shows once for each."""
+    depth, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tf_gradcam":
+        depth, frame = depth + 1, frame.f_back
+    return depth
+
+
+def _cannot_be(mode: str, low: float, high: float) -> bool:
+    """Whether images of that mode never have this minimum and maximum."""
+    is_small = low < high and low >= -3 and high <= (1 if low >= 0 else 3)  # unit, tf or torch
+    if mode == "raw":
+        return is_small or low < -30  # a sharp resize overshoots by less
+    if mode == "caffe":
+        # The mean's fractions (103.939, 116.779, 123.68) leave no exact zero: it is an unshifted black pixel.
+        return is_small or high > 160 or (low == 0 and high > 1)
+    return max(-low, high) > 8 or (mode == "unit" and low < -0.1)

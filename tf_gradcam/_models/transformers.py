@@ -1,0 +1,158 @@
+"""Tokens of a transformer as the picture that they were cut from: prefix tokens set aside, the rest on a grid.
+
+Axis legend: B images, T tokens, P prefix tokens (class token, registers), H x W patches, C channels, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tf_gradcam._models.inputs import shown
+from tf_gradcam._models.keras_internals import mask_of
+from tf_gradcam._models.split import SplitModel
+
+MOST_PREFIX_TOKENS = 8  # a class token, a distillation token and some registers
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where the patches of a picture lie among its tokens.
+
+    Attributes:
+        prefix: how many leading tokens are no patch.
+        grid: (rows, columns) of the patches, which follow row by row.
+    """
+
+    prefix: int
+    grid: tuple[int, int]
+
+    def to_grid(self, tokens: Any) -> Any:
+        """The patches (B, H, W, C) of tokens (B, T, C)."""
+        return tf.reshape(tokens[:, self.prefix :], [-1, *self.grid, tokens.shape[-1]])
+
+    def to_tokens(self, prefix: Any, patches: Any) -> Any:
+        """Tokens (B, T, C) of the prefix (B, P, C) and patches (B, H, W, C)."""
+        flat = tf.reshape(patches, [-1, self.grid[0] * self.grid[1], patches.shape[-1]])
+        return flat if self.prefix == 0 else tf.concat([prefix, flat], axis=1)
+
+
+def find_layout(
+    token_count: int | None, image_shape: Sequence[int | None], token_grid: Sequence[int] | None = None
+) -> TokenLayout:
+    """The patches' grid, from the number of tokens and the size of the picture.
+
+    Patches are square and tile the picture: their side divides H0 and W0. Of the prefixes of 0 to 8 tokens that leave
+    such a grid of at least two patches, it is the smallest.
+
+    Args:
+        token_count: T.
+        image_shape: (B, H0, W0, 3) of the model's images.
+        token_grid: (rows, columns) where they are known; the tokens before them are the prefix, however many.
+
+    Returns:
+        `TokenLayout`.
+
+    Raises:
+        TypeError: `token_grid` is no pair of whole numbers.
+        ValueError: no such grid; more patches in `token_grid` than tokens; T is not known.
+    """
+    height, width = image_shape[1:3]
+    picture = f"images {shown(image_shape)}"
+    remedy = "Pass token_grid=(rows, columns), or explain a layer (B, H, W, C)."
+    if token_count is None:
+        raise ValueError(
+            f"Expected a layer with a fixed number of tokens for {picture}, received (B, None, C): build the model for "
+            "images of one size, or explain a layer (B, H, W, C)."
+        )
+    if token_grid is not None:
+        rows, columns = _checked_grid(token_grid)
+        if rows * columns > token_count:
+            raise ValueError(
+                f"Expected token_grid of at most {token_count} patches, the layer's tokens, received {rows} x {columns}"
+                f" = {rows * columns}."
+            )
+        return TokenLayout(token_count - rows * columns, (rows, columns))
+    if height is None or width is None:
+        raise ValueError(
+            f"Expected images of a known size to find the grid of {token_count} tokens, received {picture}. {remedy}"
+        )
+    sides = [side for side in range(1, max(height, width)) if height % side == 0 and width % side == 0]
+    grids = {height // side * (width // side): (height // side, width // side) for side in sides}
+    for prefix in range(MOST_PREFIX_TOKENS + 1):
+        grid = grids.get(token_count - prefix)
+        if grid is not None:
+            return TokenLayout(prefix, grid)
+    raise ValueError(
+        f"Expected tokens of square patches that tile {picture}, behind at most {MOST_PREFIX_TOKENS} prefix tokens, "
+        f"received {token_count} tokens, which fit no such grid. {remedy}"
+    )
+
+
+def _checked_grid(token_grid: Any) -> tuple[int, int]:
+    try:
+        sides = [operator.index(side) for side in token_grid]
+    except TypeError:
+        raise TypeError(f"Expected token_grid as two whole numbers (rows, columns), received {token_grid!r}.") from None
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"Expected token_grid as two positive numbers (rows, columns), received {token_grid!r}.")
+    return sides[0], sides[1]
+
+
+def are_tokens(shape: Sequence[int | None], image_shape: Sequence[int | None]) -> bool:
+    """Whether a layer (B, T, C) holds tokens of pictures; a signal's images have rank 3 themselves."""
+    return len(shape) == 3 and len(image_shape) == 4
+
+
+def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> SplitModel:
+    """The split with the layer's patches as activations (B, H, W, C); the prefix tokens join the frontier.
+
+    So every rule sees pictures, and a probed channel is changed in the patches alone: the class token stays.
+
+    Args:
+        split: cut at any layer; one that holds no tokens of pictures is returned as it is.
+        token_grid: (rows, columns), or None to find them, see `find_layout`.
+
+    Raises:
+        TypeError, ValueError: as `find_layout`; a `token_grid` for a layer without tokens; tokens with a mask.
+    """
+    if not are_tokens(split.activation_shape, split.inputs.image_shape):
+        if token_grid is not None:
+            raise ValueError(
+                f"Expected token_grid for a layer (B, T, C) of a model of pictures alone, received {token_grid!r} for "
+                f"layer '{split.layer_name}' {shown(split.activation_shape)}: leave it out."
+            )
+        return split
+    layout = find_layout(_token_count(split), split.inputs.image_shape, token_grid)
+    name = split.layer_name
+
+    def extract(inputs: Sequence[Any]) -> list[Any]:
+        tokens, *frontier = split.extract(inputs)
+        if mask_of(tokens) is not None:
+            raise ValueError(f"Expected tokens of a picture at layer '{name}', received tokens with a mask: words?")
+        prefix = [tokens[:, : layout.prefix]] if layout.prefix else []
+        return [layout.to_grid(tokens), *prefix, *frontier]
+
+    def finish(tensors: Sequence[Any]) -> Any:
+        patches, *others = tensors
+        prefix = None
+        if layout.prefix and others:
+            prefix = others.pop(0)
+        elif layout.prefix:
+            # Patches alone: `linear_tail` asks whether the tail looks at nothing else. Zeros show that it does.
+            prefix = tf.zeros((tf.shape(patches)[0], layout.prefix, patches.shape[-1]), patches.dtype)
+        return split.finish([layout.to_tokens(prefix, patches), *others])
+
+    gridded = SplitModel(split.inputs, split.found, extract, finish)
+    gridded.activation_shape = (split.activation_shape[0], *layout.grid, split.activation_shape[-1])
+    return gridded
+
+
+def _token_count(split: SplitModel) -> int | None:
+    """T; asked of the whole model where an inner one leaves it open."""
+    view, call = split.found.view, split.found.call
+    return call.shape[1] or view.known_shapes(split.inputs.specs)[view.calls.index(call)][1]

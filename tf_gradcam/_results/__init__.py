@@ -1,0 +1,1 @@
+"""Results as NumPy arrays, without a framework."""

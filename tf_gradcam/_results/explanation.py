@@ -1,0 +1,281 @@
+"""The result: heatmaps with what they explain, and the pictures made of them. NumPy arrays, no framework.
+
+Axis legend: B images, H x W cells of the layer (any number of spatial axes), K classes, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_gradcam._files.atomic import made_folder, write_array
+from tf_gradcam._results.diagnosis import diagnose
+from tf_gradcam._results.heatmaps import Heatmaps
+from tf_gradcam.image.io import save_image
+from tf_gradcam.image.overlay import to_photo
+from tf_gradcam.image.spatial import positive_share, signed_share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_MOST_IN_NOTEBOOK = 24
+_PER_IMAGE = {
+    *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
+    *("_gradient_peaks", "_finite_images", "diagnosis", "photos", "truth"),
+}
+
+
+class Explanation(Heatmaps):
+    """Heatmaps of a batch and what they explain.
+
+    Attributes:
+        heatmaps: (B, H, W) float32 in [0, 1]: after relu, each divided by its maximum; a zero map stays zero.
+        raw: (B, H, W) float32 before relu and normalising.
+        outputs: (B, K) float32, the scores before a final softmax or sigmoid (of a model's first output).
+        probabilities: (B, K) float32, (B, 2) for one sigmoid unit; None where the outputs are values.
+        scores: (B,) float32, what was explained.
+        class_indices: (B,) int, the explained classes; -1 for a callable target.
+        labels: B names of what was explained.
+        layer_name: path of the layer.
+        method: name of the rule.
+        image_size: (H0, W0) of the model's input; (T0,) for signals, (D0, H0, W0) for volumes.
+        offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
+        signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
+        class_names: {index: name} of the classes, empty where none are known.
+        photos, truth: what `with_photos` was given, else None; truth is (B,) int64.
+    """
+
+    photos: Any = None
+    truth: np.ndarray | None = None
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        labels: Sequence[str],
+        layer_name: str,
+        method: str,
+        image_size: tuple[int, ...],
+        has_open_head: bool,
+        offset: tuple[float, ...] = (0.0, 0.0),
+        class_names: Mapping[int, str] | None = None,
+        signed: bool = False,
+        needs: str = "gradients",
+    ):
+        super().__init__(
+            arrays["heatmaps"],
+            arrays["raw"],
+            layer_name=layer_name,
+            image_size=image_size,
+            offset=offset,
+            signed=signed,
+        )
+        self.outputs = arrays["outputs"]
+        self.probabilities = arrays.get("probabilities")
+        self.scores = arrays["scores"]
+        self.class_indices = arrays["class_indices"]
+        self.labels = list(labels)
+        self.method = method
+        self._gradient_peaks = arrays["gradient_peaks"]
+        self._finite_images = arrays["finite_images"]
+        self._has_open_head = has_open_head
+        self.class_names = dict(class_names or {})
+        self._needs = needs  # what the rule looks at, so that a diagnosis speaks of that
+
+    @cached_property
+    def diagnosis(self) -> list[str | None]:
+        """Per image None, or a sentence on why the map says nothing (blank, or the same everywhere) and what to do."""
+        return [
+            diagnose(
+                self.raw[index],
+                gradient_peak=float(self._gradient_peaks[index]),
+                finite_image=bool(self._finite_images[index]),
+                saturated_probability=self._saturated_probability(index),
+                layer=self.layer_name,
+                label=self.labels[index],
+                score=float(self.scores[index]),
+                signed=self.signed,
+                needs=self._needs,
+            )
+            for index in range(len(self))
+        ]
+
+    def _saturated_probability(self, index: int) -> float | None:
+        """The explained value where it is itself a probability, 0 or 1 to seven digits."""
+        score, outputs = float(self.scores[index]), self.outputs[index]
+        if outputs.ndim != 1 or outputs.min() < 0 or abs(outputs.sum() - 1) > 1e-3:
+            return None
+        return score if not self._has_open_head and min(abs(score), abs(1 - score)) < 1e-7 else None
+
+    def with_raw(
+        self,
+        raw: np.ndarray,
+        *,
+        layer_name: str,
+        method: str,
+        offset: tuple[float, ...],
+        diagnosis: Sequence[str | None],
+    ) -> Explanation:
+        """The same explanation with other maps: what combines or filters maps keeps all else that is known.
+
+        Args:
+            raw: (B, H, W) float32 before relu and normalising, of any size.
+            layer_name, method: what the maps come from, in words.
+            offset: by how much they are shifted when they are resized, in pixels of the input.
+            diagnosis: per image None, or why its map says nothing.
+
+        Returns:
+            A new `Explanation`; this one is left as it is.
+        """
+        other = copy.copy(self)
+        vars(other).pop("signed_heatmaps", None)
+        other.raw, other.heatmaps = raw, self._of_finite_images(positive_share(raw))
+        other.layer_name, other.method, other.offset = layer_name, method, offset
+        vars(other)["diagnosis"] = list(diagnosis)
+        return other
+
+    @cached_property
+    def signed_heatmaps(self) -> np.ndarray:
+        """(B, H, W) float32 in [-1, 1]: `raw`, each map divided by its largest absolute value; zero stays zero."""
+        return self._of_finite_images(signed_share(self.raw))
+
+    def _of_finite_images(self, maps: np.ndarray) -> np.ndarray:
+        """A unit makes a number of NaN, so that the map of a broken image may look like one: it is blank."""
+        return np.where(np.reshape(self._finite_images, (-1, *[1] * (maps.ndim - 1))), maps, np.float32(0))
+
+    def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
+        """The most probable classes of each image: (label, probability), best first.
+
+        Args:
+            count: how many, at least 1; fewer where there are fewer classes. Defaults to 5.
+
+        Raises:
+            ValueError: `count` below 1, or outputs that are no classes.
+        """
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            raise ValueError(f"Expected count of at least 1, received {count!r}: a whole number of classes.")
+        if self.probabilities is None or self.probabilities.ndim != 2:
+            raise ValueError(f"Expected outputs that are classes, received values of shape {self.outputs.shape}.")
+        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+        return [
+            [(self.class_name(k), float(row[k])) for k in order]
+            for row, order in zip(self.probabilities, best, strict=True)
+        ]
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, its number where it has none."""
+        return self.class_names.get(int(index), str(int(index)))
+
+    def with_photos(self, photos: Any = None, labels: Any = None) -> Explanation:
+        """The same explanation, which knows what to show beside its maps: in a notebook, and by `plot`.
+
+            Explainer(model, class_names=names)(images).with_photos(photos, labels)    # last in a cell: the picture
+
+        Args:
+            photos: as `plot`; None for those it has.
+            labels: the true class of each image, B indices or names; None for those it has.
+
+        Returns:
+            A new `Explanation`; this one is left as it is. Photos are kept, not copied.
+
+        Raises:
+            TypeError: paths instead of photos, labels that are neither indices nor names.
+            ValueError: another number of photos or labels than of maps, an unknown class.
+        """
+        from tf_gradcam._figures.captions import true_classes
+
+        other = copy.copy(self)
+        if photos is not None:
+            self.check_photos(photos)
+            other.photos = photos
+        if labels is not None:
+            other.truth = true_classes(labels, self)
+        return other
+
+    def plot(self, photos: Any = None, colormap: str | None = None, *, labels: Any = None) -> Figure:
+        """A figure of all maps with their colour bar: what was explained, predicted and true, why a map is blank.
+
+        Args:
+            photos: what to show beside the maps, None for those of `with_photos`, else the maps alone. B photos
+                (H0, W0, 3) uint8 RGB, of any sizes; signals (T0,) or (T0, C); volumes (D0, H0, W0) or frames
+                (D0, H0, W0, 3).
+            colormap: as `overlay`.
+            labels: the true class of each image, B indices or names; a wrong prediction is told in red.
+
+        Returns:
+            Matplotlib Figure, which a notebook shows. `figure.savefig(path)` writes it, .pdf and .svg with text as text
+            and photos at 300 dpi.
+
+        Raises:
+            TypeError: paths instead of photos, labels that are neither indices nor names.
+            ValueError: another number of photos or labels than of maps; an unknown class; maps of more than three axes,
+                or of others than the input has.
+        """
+        from tf_gradcam._figures.photos import explanation_figure
+
+        told = self.with_photos(photos, labels)
+        return explanation_figure(told, told.photos, colormap)
+
+    def _repr_html_(self) -> str | None:
+        """The figure, as notebooks ask for it: of the first maps where there are many; None where none can be drawn."""
+        if not len(self) or self.heatmaps.ndim > 4:
+            return None
+        shown = self._first(_MOST_IN_NOTEBOOK)
+        more = f"<p>The first {len(shown)} of {len(self)} images.</p>" if len(shown) < len(self) else ""
+        return f"{shown.plot()._repr_html_()}{more}"
+
+    def _first(self, count: int) -> Explanation:
+        """The explanation of the first images alone."""
+        other = copy.copy(self)
+        for name in _PER_IMAGE & vars(self).keys():
+            if vars(self)[name] is not None:
+                vars(other)[name] = vars(self)[name][:count]
+        return other
+
+    def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+        """Write the maps as arrays and, on photos, as overlays.
+
+        Args:
+            directory: folder, made where it does not exist.
+            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, or None.
+
+        Returns:
+            Paths of the files: `<number>.heatmap.npy` (H, W) float32 and, with photos, `<number>.overlay.png`.
+
+        Raises:
+            TypeError: paths instead of photos.
+            ValueError: another number of photos than of maps, photos with maps that are no pictures, or a photo that is
+                none; nothing is written then.
+            OSError: a folder that is a file, or cannot be written.
+        """
+        return self.save_as([f"{index:04d}" for index in range(len(self))], directory, photos)
+
+    def save_as(self, stems: Sequence[str], directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+        """As `save`, with `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems."""
+        if photos is not None:
+            self.check_photos(photos)
+            self._check_pictures()
+            for photo in photos:
+                to_photo(photo)
+        folder = made_folder(directory, "directory")
+        written = []
+        for index, stem in enumerate(stems):
+            written.append(folder / f"{stem}.heatmap.npy")
+            write_array(written[-1], self.heatmaps[index])
+            if photos is not None:
+                written.append(folder / f"{stem}.overlay.png")
+                save_image(written[-1], self.overlay_of(index, photos[index]))
+        return written
+
+    def __repr__(self) -> str:
+        return (
+            f"Explanation(images={len(self)}, heatmaps={self.heatmaps.shape}, layer={self.layer_name!r}, "
+            f"method={self.method!r})"
+        )

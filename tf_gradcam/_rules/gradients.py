@@ -1,0 +1,260 @@
+"""Weight rules of the CAM family: what each activation counts for the score.
+
+Axis legend: B batch, H x W cells of the layer (any number of spatial axes), C channels. A rule is one pure function
+`(activations, gradients) -> weights` of float32 tensors (B, H, W, C). Its weights broadcast to the activations, and the
+map before relu is sum_k weights_k * activations_k; a rule that is no weighted sum returns that map itself, (B, H, W).
+What a rule needs or requires beyond that, it declares.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tf_gradcam._rules.contract import Rule as Rule
+from tf_gradcam._rules.contract import declares, spatial_axes
+
+# Below this share of its terms a sum of activations says nothing: see xgradcam.
+_CANCELLED = 0.1
+_SEED_BITS = 31
+
+
+@declares(requires="pooled linear tail")
+def cam(activations: Any, gradients: Any) -> Any:
+    """Each channel counts by its kernel entry in the Dense layer behind global average pooling.
+
+    There the gradient is the kernel entry over the number of cells, everywhere: its sum is the entry.
+
+    Args:
+        activations: (B, H, W, C) float32, unused.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+
+    Returns:
+        (B, 1, 1, C) float32.
+
+    Source: Zhou et al. 2016, eq. 2, https://arxiv.org/abs/1512.04150. Deviation: the kernel is read from the gradient,
+    and the map passes a relu like every other.
+    Cost: 1 forward pass and the tail's backward pass.
+    """
+    del activations
+    return tf.reduce_sum(gradients, axis=spatial_axes(gradients), keepdims=True)
+
+
+def gradcam(activations: Any, gradients: Any) -> Any:
+    """Each channel counts by its mean gradient over the cells.
+
+    Args:
+        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+
+    Returns:
+        (B, 1, 1, C) float32.
+
+    Source: Selvaraju et al. 2017, eq. 1, https://arxiv.org/abs/1610.02391. Deviation: none; per image, never pooled
+    over the batch.
+    Cost: 1 forward pass and the tail's backward pass.
+    """
+    del activations
+    return tf.reduce_mean(gradients, axis=spatial_axes(gradients), keepdims=True)
+
+
+def gradcam_pp(activations: Any, gradients: Any) -> Any:
+    """Each channel counts by its positive gradients, those of cells that share it weighted down.
+
+    The paper's a * relu(G) with a = G^2 / (2 G^2 + S G^3), S the channel's sum of activations, is relu(G) / (2 + S G):
+    no power that could overflow, nothing to add to the denominator. The map depends on the scale of the score.
+
+    Args:
+        activations: (B, H, W, C) float32.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+
+    Returns:
+        (B, 1, 1, C) float32.
+
+    Source: Chattopadhay et al. 2018, eq. 19, https://arxiv.org/abs/1710.11063. Deviation: none; the factor exp(score)
+    is left out, it cancels when the map is normalised. Negative sums, which the paper's ReLU excludes, enter the same
+    formula: it has a pole where S G = -2, and is 0 on the pole itself.
+    Cost: 1 forward pass and the tail's backward pass.
+    """
+    axes = spatial_axes(gradients)
+    sums = tf.reduce_sum(activations, axis=axes, keepdims=True)
+    shares = tf.math.divide_no_nan(tf.nn.relu(gradients), 2.0 + sums * gradients)
+    return tf.reduce_sum(shares, axis=axes, keepdims=True)
+
+
+def xgradcam(activations: Any, gradients: Any) -> Any:
+    """Each channel counts by the mean of its gradients, weighted by its activations.
+
+    Args:
+        activations: (B, H, W, C) float32.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+
+    Returns:
+        (B, 1, 1, C) float32.
+
+    Source: Fu et al. 2020, https://arxiv.org/abs/2008.02312. Deviation: where a channel's activations nearly cancel,
+    abs(sum A) at most a tenth of sum abs(A), Grad-CAM's plain mean stands in. A ReLU's activations cannot cancel; those
+    of SiLU and GELU do, and one channel divided by almost nothing would outweigh all others. So no weight exceeds ten
+    times its channel's largest gradient, and gradients that are equal in all cells still come out as they are.
+    Cost: 1 forward pass and the tail's backward pass.
+    """
+    axes = spatial_axes(gradients)
+    sums = tf.reduce_sum(activations, axis=axes, keepdims=True)
+    extents = tf.reduce_sum(tf.abs(activations), axis=axes, keepdims=True)
+    weighted = tf.math.divide_no_nan(tf.reduce_sum(gradients * activations, axis=axes, keepdims=True), sums)
+    plain = tf.reduce_mean(gradients, axis=axes, keepdims=True)
+    return tf.where(tf.abs(sums) > _CANCELLED * extents, weighted, plain)
+
+
+def hirescam(activations: Any, gradients: Any) -> Any:
+    """Each activation counts by its own gradient: the map shows only cells that raise the score.
+
+    Args:
+        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+
+    Returns:
+        (B, H, W, C) float32.
+
+    Source: Draelos & Carin 2020, https://arxiv.org/abs/2011.08891. Deviation: none.
+    Cost: 1 forward pass and the tail's backward pass.
+    """
+    del activations
+    return gradients
+
+
+def gradcam_elementwise(activations: Any, gradients: Any) -> Any:
+    """Only the positive products of activation and gradient count: nothing is held against a cell.
+
+    Args:
+        activations: (B, H, W, C) float32.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+
+    Returns:
+        (B, H, W) float32, the map itself.
+
+    Source: implementation practice, https://github.com/jacobgil/pytorch-grad-cam. Deviation: none; there is no paper.
+    Cost: 1 forward pass and the tail's backward pass.
+    """
+    return tf.reduce_sum(tf.nn.relu(gradients * activations), axis=-1)
+
+
+def layercam(activations: Any, gradients: Any) -> Any:
+    """Each activation counts by its own gradient where that is positive: sharp on shallow layers too.
+
+    Args:
+        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+
+    Returns:
+        (B, H, W, C) float32.
+
+    Source: Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943. Deviation: one layer; the paper's scaling of
+    shallow layers belongs to their fusion.
+    Cost: 1 forward pass and the tail's backward pass.
+    """
+    del activations
+    return tf.nn.relu(gradients)
+
+
+@declares(needs="curvature")
+def shapleycam(activations: Any, gradients: Any, curvature: Any) -> Any:
+    """Each channel counts by its mean gradient, less half of what curvature takes back as the activations go.
+
+    Args:
+        activations: (B, H, W, C) float32, unused.
+        gradients: (B, H, W, C) float32, of the score before the softmax.
+        curvature: (B, H, W, C) float32, the Hessian of the score times the activations.
+
+    Returns:
+        (B, 1, 1, C) float32; Grad-CAM's where the tail is piecewise linear, as with ReLU and logits.
+
+    Source: Cai 2025, https://arxiv.org/abs/2501.06261. Deviation: the score is the logit; the paper's ReST utility is
+    not built in, a callable target can be it.
+    Cost: 1 forward pass and two backward passes of the tail.
+    """
+    del activations
+    return tf.reduce_mean(gradients - 0.5 * curvature, axis=spatial_axes(gradients), keepdims=True)
+
+
+@declares(needs="activations")
+def fem(activations: Any, gradients: Any) -> Any:
+    """Cells where a channel is unusually strong count by that channel's mean, whatever the class.
+
+    Args:
+        activations: (B, H, W, C) float32.
+        gradients: unused, may be None: every target has the same map.
+
+    Returns:
+        (B, H, W) float32, the map itself: sum_k mean_k where A_k > mean_k + 2 std_k (over all cells, not n - 1).
+
+    Source: Fuad et al. 2020, https://doi.org/10.1109/IPTA50016.2020.9286629. Deviation: strictly above the threshold,
+    so that a channel that is equal everywhere says nothing.
+    Cost: 1 forward pass.
+    """
+    del gradients
+    axes = spatial_axes(activations)
+    means = tf.reduce_mean(activations, axis=axes, keepdims=True)
+    thresholds = means + 2.0 * tf.math.reduce_std(activations, axis=axes, keepdims=True)
+    return tf.reduce_sum(tf.where(activations > thresholds, means, 0.0), axis=-1)
+
+
+@declares(needs="activations")
+def random(activations: Any, gradients: Any) -> Any:
+    """Each channel counts by chance: the floor that every method must beat.
+
+    The seed of an image is read off its own activations, so it has the same weights in any batch and every time, and
+    another image has others, so that luck evens out: over 220 photographs with boxes the energy in the box scatters by
+    0.01 from draw to draw, and by 0.04 where all images share one draw.
+
+    Args:
+        activations: (B, H, W, C) float32; which of the first 31 channels is stronger than the one before is the seed.
+        gradients: unused, may be None: every target has the same map.
+
+    Returns:
+        (B, 1, 1, C) float32 in [-1, 1), uniform.
+
+    Source: implementation practice, a baseline, https://github.com/jacobgil/pytorch-grad-cam. Deviation: seeded.
+    Cost: 1 forward pass.
+    """
+    del gradients
+    sums = tf.reduce_sum(activations, axis=spatial_axes(activations))
+    # Comparisons, because the last digits of activations differ between batch sizes.
+    stronger = tf.cast(sums > tf.roll(sums, 1, axis=-1), tf.int32)[:, :_SEED_BITS]
+    powers = tf.constant([1 << bit for bit in range(_SEED_BITS)])[: tf.shape(stronger)[1]]
+    channels = activations.shape[-1]
+
+    def draw(seed: Any) -> Any:
+        return tf.random.stateless_uniform([channels], [seed, 0], -1.0, 1.0, alg="philox")
+
+    weights = tf.map_fn(draw, tf.reduce_sum(stronger * powers, axis=-1), fn_output_signature=tf.float32)
+    return tf.reshape(weights, [-1, *[1] * len(spatial_axes(activations)), channels])
+
+
+@declares(needs="network")
+def fullgrad(contributions: Any) -> Any:
+    """The score split up among the pixels and the biases of every layer, added up where they lie.
+
+    Args:
+        contributions: list of (B, H, W, C) float32: the pixels times their gradient first, then each spatial layer's
+            bias times its gradient.
+
+    Returns:
+        (B, H0, W0) float32, the map itself, at the size of the first of them.
+
+    Source: Srinivas & Fleuret 2019, https://arxiv.org/abs/1905.00780. Deviation: the absolute values of each layer are
+    scaled to [0, 1] per image, as in the authors' code, without its epsilon; biases of layers without an extent (Dense
+    behind the pooling) have no place in the map.
+    Cost: 1 forward pass and 1 backward pass of the whole model.
+    """
+    size = tf.shape(contributions[0])[1:-1]
+    total = tf.zeros(())
+    for terms in contributions:
+        magnitudes = tf.abs(terms)
+        axes = list(range(1, len(terms.shape)))
+        low = tf.reduce_min(magnitudes, axis=axes, keepdims=True)
+        span = tf.reduce_max(magnitudes, axis=axes, keepdims=True) - low
+        scaled = tf.math.divide_no_nan(magnitudes - low, span)
+        total += tf.image.resize(tf.reduce_sum(scaled, axis=-1, keepdims=True), size)[..., 0]
+    return total

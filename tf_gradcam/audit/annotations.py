@@ -1,0 +1,246 @@
+"""Where the thing lies in each image, as the user knows it: boxes out of a CSV file, or masks out of a folder.
+
+Axis legend: N images, H0 x W0 pixels. A region is (H0, W0) in [0, 1], the part of each pixel that belongs to the thing.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tf_gradcam._errors import unknown_name
+from tf_gradcam.image.io import read_checked
+from tf_gradcam.image.opencv import opencv
+from tf_gradcam.metrics.localisation import box_region
+
+_FILE_COLUMNS = ("file", "filename")
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+class Regions(Protocol):
+    """What is known of N images.
+
+    Attributes:
+        kind: "box" or "mask".
+        known: (N,) bool, whether anything is known of an image.
+    """
+
+    kind: str
+    known: np.ndarray
+
+    def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
+        """(H0, W0) float32 in [0, 1] of one image at `size` (height, width); zeros where nothing is known."""
+
+
+class BoxTable:
+    """Boxes of N images out of a CSV file.
+
+    The file has a header with the columns `file` (or `filename`), `xmin`, `ymin`, `xmax`, `ymax`, in pixels, the right
+    and lower edge not part of the box, and may have `width` and `height` of the picture that these count in; else they
+    are read from the image file. Other columns are ignored. Several lines of one file are several boxes.
+
+    Args:
+        path: the CSV file, UTF-8.
+        files: N image files. A line belongs to the image whose path ends in what its column `file` says, so that
+            "dogs/1.jpg" is found wherever the data set lies.
+
+    Raises:
+        FileNotFoundError: no such CSV, or no image file to read the size of.
+        ValueError: a column that is missing, a number that is none, a box without area or outside its picture, a line
+            that fits several images, or no line that fits any.
+
+    Attributes:
+        kind: "box".
+        known: (N,) bool, whether an image has a box.
+        boxes: N arrays (n, 4) float64, (xmin, ymin, xmax, ymax) in parts of the picture.
+    """
+
+    kind = "box"
+
+    def __init__(self, path: str | os.PathLike[str], files: Sequence[str]):
+        self.boxes: list[np.ndarray] = [np.zeros((0, 4)) for _ in files]
+        places = _Places(files)
+        for line, row in _rows(Path(path)):
+            where = f"line {line} of '{path}'"
+            position = places.find(row["file"], where)
+            if position is not None:
+                box = _box_in_parts(row, files[position], where)
+                self.boxes[position] = np.concatenate([self.boxes[position], box[None]])
+        self.known = np.array([len(boxes) > 0 for boxes in self.boxes], bool)
+        if not self.known.any():
+            raise ValueError(
+                f"Expected '{path}' to name some of the {len(files)} images, but no line fits any. Its column of files "
+                f"must say how their paths end, such as '{_ending(files)}'."
+            )
+
+    def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
+        """(H0, W0) float32 in [0, 1]: the union of the image's boxes at `size` (height, width)."""
+        region = np.zeros(size)
+        height, width = size
+        for box in self.boxes[position]:
+            region = np.maximum(region, box_region(size, box * [width, height, width, height]))
+        return region.astype(np.float32)
+
+
+class MaskFolder:
+    """Masks of N images out of a folder: pictures of the same proportions in which everything but 0 is the thing.
+
+    Args:
+        folder: holds `<stem>.png` for an image `<stem>.jpg`, or `<folder of the image>/<stem>.png` where images of
+            several folders share their stems.
+        files: N image files.
+
+    Raises:
+        NotADirectoryError: no such folder.
+        ValueError: no mask for any image, or one for several; a file that is no picture.
+
+    Attributes:
+        kind: "mask".
+        known: (N,) bool, whether an image has a mask. It may be empty: a picture without the thing.
+        paths: N paths, None where there is no mask.
+    """
+
+    kind = "mask"
+
+    def __init__(self, folder: str | os.PathLike[str], files: Sequence[str]):
+        root = Path(folder)
+        if not root.is_dir():
+            raise NotADirectoryError(f"Expected a folder of masks, received '{folder}'. Check the path.")
+        self.paths: list[Path | None] = []
+        owners: dict[Path, str] = {}
+        for file in files:
+            name = Path(file).stem + ".png"
+            candidates = (root / Path(file).parent.name / name, root / name)
+            found = next((path for path in candidates if path.is_file()), None)
+            if found in owners and owners[found] != file:
+                raise ValueError(
+                    f"The mask '{found}' fits both '{owners[found]}' and '{file}'. Put it into a folder inside "
+                    f"'{folder}' that is named as the folder of its image."
+                )
+            if found is not None:
+                _checked_mask(found)  # now, and not behind an hour's work
+                owners[found] = file
+            self.paths.append(found)
+        self.known = np.array([path is not None for path in self.paths], bool)
+        if not self.known.any():
+            raise ValueError(
+                f"Expected '{folder}' to hold masks of some of the {len(files)} images, named as they are with the "
+                f"suffix .png, such as '{Path(_ending(files)).stem}.png'; it holds none."
+            )
+
+    def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
+        """(H0, W0) float32 in [0, 1]: the part of each pixel inside the mask, at `size` (height, width)."""
+        path = self.paths[position]
+        return np.zeros(size, np.float32) if path is None else _read_mask(path, size)
+
+
+class _Places:
+    """Which image a name stands for: the one whose path ends in it."""
+
+    def __init__(self, files: Sequence[str]):
+        self._parts = [Path(os.path.abspath(file)).parts for file in files]
+        self._by_name: dict[str, list[int]] = {}
+        for position, parts in enumerate(self._parts):
+            self._by_name.setdefault(parts[-1], []).append(position)
+
+    def find(self, name: str, where: str) -> int | None:
+        wanted = tuple(part for part in Path(name.replace("\\", "/")).parts if part != ".")
+        if not wanted:
+            raise ValueError(f"Expected the name of a file in {where}, received none.")
+        fitting = [at for at in self._by_name.get(wanted[-1], []) if self._parts[at][-len(wanted) :] == wanted]
+        if len({self._parts[at] for at in fitting}) > 1:
+            raise ValueError(
+                f"'{name}' in {where} fits {len(fitting)} images, such as '{Path(*self._parts[fitting[0]])}' and "
+                f"'{Path(*self._parts[fitting[1]])}'. Write the folder before the name."
+            )
+        return fitting[0] if fitting else None
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line, its columns) of a CSV, the column of files under the name `file`."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+            columns = [name.strip() for name in reader.fieldnames or []]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"No file of boxes '{path}'. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected boxes in UTF-8, but '{path}' is not. Save it as UTF-8 text.") from error
+    named = next((name for name in _FILE_COLUMNS if name in columns), None)
+    missing = next((name for name in _SIDES if name not in columns), "file" if named is None else None)
+    if missing is not None:
+        raise ValueError(f"Expected a column '{missing}' in '{path}'. {unknown_name('column', missing, columns)}")
+    cleaned = []
+    for line, row in rows:
+        cells = {str(key).strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str)}
+        cleaned.append((line, {**cells, "file": cells.get(str(named), "")}))
+    return cleaned
+
+
+def _box_in_parts(row: dict[str, str], file: str, where: str) -> np.ndarray:
+    """(4,) float64 in [0, 1]."""
+    try:
+        sides = [float(row.get(name, "")) for name in _SIDES]
+        size = [float(row[name]) for name in ("width", "height") if row.get(name)]
+    except ValueError as error:
+        raise ValueError(f"Expected numbers in the columns of the box in {where}, received another text.") from error
+    width, height = size if len(size) == 2 else _size_of(file, where)
+    xmin, ymin, xmax, ymax = sides
+    if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):
+        raise ValueError(
+            f"Expected a box (xmin, ymin, xmax, ymax) with an area inside {width:g} x {height:g} pixels in {where}, "
+            f"received {tuple(sides)}."
+        )
+    return np.array(sides) / [width, height, width, height]
+
+
+def _size_of(file: str, where: str) -> tuple[int, int]:
+    """(width, height) of a picture, upright."""
+    try:
+        _, header = read_checked(file)
+    except (OSError, ValueError) as error:
+        remedy = f"Give the columns width and height in {where}, or leave that line out."
+        kind = type(error) if isinstance(error, (FileNotFoundError, PermissionError)) else ValueError
+        raise kind(f"The size of the picture of a box is not known: {error} {remedy}") from error
+    stored = header.width, header.height
+    return stored if header.orientation < 5 else stored[::-1]
+
+
+def _checked_mask(path: Path) -> bytes:
+    """Its file, of a picture that is whole and of no absurd size."""
+    try:
+        return read_checked(path)[0]
+    except ValueError as error:
+        raise ValueError(f"Expected a mask as a PNG picture, but '{path}' cannot be decoded: {error}") from error
+
+
+def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    cv2, data = opencv(), _checked_mask(path)
+    try:  # as stored, not by way of 8 bits: a label of 1 in 16 bits would become 0
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        stored = None
+    if stored is None:
+        raise ValueError(f"Expected a mask as a PNG picture, but '{path}' cannot be decoded. Save it again.")
+    colours = stored.reshape(*stored.shape[:2], -1)[..., :3] if stored.ndim == 3 else stored[..., None]
+    if colours.shape[-1] == 2:  # grey and alpha
+        colours = colours[..., :1]
+    inside = (colours > 0).any(axis=-1).astype(np.float32)
+    height, width = size
+    # By area along the axes that shrink; nearest along those that grow, so that an edge stays one.
+    for side, axis in ((width, 1), (height, 0)):
+        if inside.shape[axis] != side:
+            target = (side, inside.shape[0]) if axis else (inside.shape[1], side)
+            way = cv2.INTER_AREA if side < inside.shape[axis] else cv2.INTER_NEAREST
+            inside = cv2.resize(inside, target, interpolation=way)
+    return np.clip(inside, 0, 1)
+
+
+def _ending(files: Sequence[str]) -> str:
+    return "/".join(Path(files[0]).parts[-2:]) if files else ""

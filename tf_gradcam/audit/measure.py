@@ -1,0 +1,236 @@
+"""How good a method's maps are on a sample of images, beside those of chance and of the centre. NumPy, OpenCV, SciPy.
+
+Axis legend: N images, K classes, H x W cells, H0 x W0 pixels, C channels, P perturbed images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from tf_gradcam.audit.result import Metric
+from tf_gradcam.image.overlay import resize_heatmaps
+from tf_gradcam.metrics.drop import drop_percent, highlight, increase_percent
+from tf_gradcam.metrics.faithfulness import area, deletion_path, insertion_path
+from tf_gradcam.metrics.intervals import bootstrap_interval
+from tf_gradcam.metrics.localisation import energy_in_region, iou_at, pointing_hit_in_region, sparsity
+from tf_gradcam.metrics.road import road_paths
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+_STEPS = 10  # of insertion and deletion
+_SHARES = (0.2, 0.5, 0.8)  # of ROAD, whose imputation is what takes the time: up to 0.3 s a share at 224 x 224
+_LOWER = {"deletion AUC", "average drop %", "ROAD, hottest first"}  # is better; higher is with all others
+
+
+def measure(
+    explainer: Any,
+    predict: Predict,
+    images: np.ndarray,
+    class_indices: Sequence[int] | np.ndarray,
+    *,
+    boxes: Sequence[np.ndarray | None] | None = None,
+    masks: Sequence[np.ndarray | None] | None = None,
+    method: str = "gradcam",
+    seed: int = 0,
+    num_images: int = 32,
+    batch_size: int = 32,
+) -> list[Metric]:
+    """Every metric of a method, and of the maps "random" and "centre", over the same images.
+
+    "random" is noise as coarse as the method's maps and resized as they are; "centre" a Gaussian at the centre, whose
+    sigma is a quarter of each side. Images whose map is blank are left out for all three: `Metric.count` is what
+    remains, less those of which an image has no value (no box, no probability to lose).
+
+    Args:
+        explainer: an `Explainer`, or what answers (images, target) with something that has `heatmaps` (N, H, W) and
+            `resized(size)`.
+        predict: images (B, H0, W0, C) -> probabilities (B, K).
+        images: (N, H0, W0, C) float32, model range.
+        class_indices: (N,) int, the class that is explained in each image.
+        boxes: N regions (H0, W0) in [0, 1], None where an image has no box.
+        masks: the same of masks.
+        method: what the method is called in the result.
+        seed: of the sample, the noise and the intervals.
+        num_images: at most as many images are drawn, at least 1. Defaults to 32.
+        batch_size: images in a call of `explainer` and of `predict`. Defaults to 32.
+
+    Returns:
+        One `Metric` a number and method, those of the method first; empty where every map is blank.
+
+    Raises:
+        ImportError: SciPy is not installed.
+        ValueError: other numbers of class indices, boxes or masks than of images; regions of another size; `predict`
+            that gives no (B, K) probabilities; `num_images` or `batch_size` below 1.
+
+    Source: see each metric. Deviations: insertion and deletion in 10 steps, ROAD at 20, 50 and 80 %
+    of the pixels.
+    """
+    indices = np.asarray(class_indices)
+    known = {"box": boxes, "mask": masks}
+    _check(images, indices, known, num_images, batch_size)
+    picked = np.sort(np.random.default_rng(seed).permutation(len(images))[:num_images])
+    images, indices = images[picked], indices[picked]
+    cells, own = _explained(explainer, images, indices, batch_size)
+    shown = own.max(axis=(1, 2)) > 0
+    if not shown.any():
+        return []
+    images, indices, own = images[shown], indices[shown], own[shown]
+    regions = {
+        kind: [given[position] for position in picked[shown]] for kind, given in known.items() if given is not None
+    }
+    before = _of_class(predict, _batches(images, batch_size), indices)
+    metrics = []
+    for name, maps in {method: own, **_baselines(own.shape, cells, seed)}.items():
+        values = _faithfulness(predict, images, indices, maps, before, seed, batch_size)
+        for kind, given in regions.items():
+            values |= _localisation(maps, given, kind)
+        values["sparsity"] = np.array([sparsity(heatmap) for heatmap in maps])
+        metrics += [_metric(key, name, column, seed) for key, column in values.items()]
+    return metrics
+
+
+def _check(images: np.ndarray, indices: np.ndarray, known: dict[str, Any], num_images: int, batch_size: int) -> None:
+    if images.ndim != 4 or indices.shape != (len(images),) or not len(images):
+        raise ValueError(
+            f"Expected images (N, H0, W0, C) and a class index for each, received {images.shape} and {indices.shape}."
+        )
+    for kind, given in known.items():
+        if given is None:
+            continue
+        if len(given) != len(images):
+            raise ValueError(f"Expected a {kind} or None for each of {len(images)} images, received {len(given)}.")
+        shapes = {np.shape(region) for region in given if region is not None}
+        if shapes - {images.shape[1:3]}:
+            raise ValueError(f"Expected regions of {images.shape[1:3]} pixels, received {sorted(shapes)}.")
+    if num_images < 1 or batch_size < 1:
+        raise ValueError(f"Expected num_images and batch_size of at least 1, received {num_images} and {batch_size}.")
+
+
+def _explained(
+    explainer: Any, images: np.ndarray, indices: np.ndarray, batch_size: int
+) -> tuple[tuple[int, int], np.ndarray]:
+    """(H, W) of the explainer's maps, and the maps at the size of the images (N, H0, W0)."""
+    maps, cells = [], (0, 0)
+    size = images.shape[1:3]
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        explanation = explainer(images[part], [int(index) for index in indices[part]])
+        maps.append(explanation.resized(size))
+        cells = explanation.heatmaps.shape[1:]
+    return cells, np.concatenate(maps)
+
+
+def _baselines(shape: tuple[int, ...], cells: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
+    """What maps score that know nothing of image and model."""
+    count, height, width = shape
+    noise = np.random.default_rng(seed).random((count, *cells), np.float32)
+    y, x = ((np.arange(side) + 0.5) / side - 0.5 for side in (height, width))
+    centre = np.exp(-(y[:, None] ** 2 + x**2) / (2 * 0.25**2)).astype(np.float32)
+    return {"random": resize_heatmaps(noise, (height, width)), "centre": np.broadcast_to(centre, shape)}
+
+
+def _faithfulness(
+    predict: Predict,
+    images: np.ndarray,
+    indices: np.ndarray,
+    maps: np.ndarray,
+    before: np.ndarray,
+    seed: int,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """(N,) values of each metric that asks the model again."""
+    paths = _perturbed(images, maps, seed)
+    parts = 2 * (_STEPS + 1) + 1 + 2 * len(_SHARES)
+    found = _of_class(predict, _rebatched(paths, batch_size), np.repeat(indices, parts)).reshape(len(images), parts)
+    cuts = np.cumsum([_STEPS + 1, _STEPS + 1, 1, len(_SHARES)])
+    deletion, insertion, after, hot, cold = np.split(found, cuts, axis=1)
+    return {
+        "insertion AUC": np.array([area(curve) for curve in insertion]),
+        "deletion AUC": np.array([area(curve) for curve in deletion]),
+        "average drop %": drop_percent(before, after[:, 0]),
+        "increase in confidence %": increase_percent(before, after[:, 0]),
+        "ROAD": (cold.mean(axis=1) - hot.mean(axis=1)) / 2,
+        "ROAD, hottest first": hot.mean(axis=1),
+        "ROAD, coldest first": cold.mean(axis=1),
+    }
+
+
+def _perturbed(images: np.ndarray, maps: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """(P, H0, W0, C) of each image in turn; some are made ahead, by threads, while the model runs."""
+
+    def make(position: int) -> np.ndarray:
+        image, heatmap = images[position], maps[position]
+        hot, cold = road_paths(image, heatmap, _SHARES, seed=seed + position)
+        deletion, insertion = deletion_path(image, heatmap, _STEPS), insertion_path(image, heatmap, _STEPS)
+        return np.concatenate([deletion, insertion, highlight(image, heatmap)[None], hot, cold])
+
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = [pool.submit(make, position) for position in range(min(workers, len(images)))]
+        for position in range(len(images)):
+            result = ahead.pop(0).result()
+            if position + workers < len(images):
+                ahead.append(pool.submit(make, position + workers))
+            yield result
+
+
+def _batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(images), batch_size):
+        yield images[start : start + batch_size]
+
+
+def _rebatched(paths: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+    """The images of all paths in batches of one size, the last one smaller."""
+    waiting: list[np.ndarray] = []
+    count = 0
+    for path in paths:
+        waiting.append(path)
+        count += len(path)
+        if count >= batch_size:
+            together = np.concatenate(waiting)
+            full = count - count % batch_size
+            yield from _batches(together[:full], batch_size)
+            waiting, count = [together[full:]], count - full
+    if count:
+        yield np.concatenate(waiting)
+
+
+def _of_class(predict: Predict, batches: Iterable[np.ndarray], indices: np.ndarray) -> np.ndarray:
+    """(N,) float64: of each image the probability of its class."""
+    found: list[np.ndarray] = []
+    start = 0
+    for batch in batches:
+        probabilities = np.asarray(predict(batch))
+        own = indices[start : start + len(batch)]
+        if probabilities.ndim != 2 or len(probabilities) != len(batch) or probabilities.shape[1] <= own.max():
+            raise ValueError(
+                f"Expected predict to give probabilities of {len(batch)} images and at least {own.max() + 1} classes, "
+                f"received shape {probabilities.shape}."
+            )
+        found.append(probabilities[np.arange(len(batch)), own].astype(np.float64))
+        start += len(batch)
+    return np.concatenate(found)
+
+
+def _localisation(maps: np.ndarray, regions: Sequence[np.ndarray | None], kind: str) -> dict[str, np.ndarray]:
+    scores: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        f"energy in {kind}": energy_in_region,
+        f"pointing game in {kind}": pointing_hit_in_region,
+        f"IoU with {kind} at 0.15": iou_at,
+    }
+    values = np.full((len(scores), len(maps)), np.nan)
+    for position, (heatmap, region) in enumerate(zip(maps, regions, strict=True)):
+        if region is not None and np.any(region):
+            values[:, position] = [score(heatmap, region) for score in scores.values()]
+    return dict(zip(scores, values, strict=True))
+
+
+def _metric(name: str, method: str, values: np.ndarray, seed: int) -> Metric:
+    interval = bootstrap_interval(values, seed=seed)
+    count = int(np.isfinite(values).sum())
+    return Metric(name, method, interval, count, "lower" if name in _LOWER else "higher")

@@ -1,0 +1,231 @@
+"""The report of an audit: one page that needs nothing but itself, and its numbers as JSON.
+
+Nothing of a data set can run in the page: names are escaped and shown without control characters, pictures are JPEGs,
+and a Content-Security-Policy allows one style and one script, by their hashes, and nothing from elsewhere.
+
+Axis legend: K classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_gradcam._extras import require
+from tf_gradcam._files.atomic import write_bytes
+from tf_gradcam.audit.report import text as pagetext
+from tf_gradcam.audit.report.view import PageView, stage_bars, title_of
+from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, SanityCheck
+from tf_gradcam.metrics.intervals import Interval
+
+__all__ = ["write_numbers", "write_report"]
+
+
+def write_report(result: AuditResult, path: str | os.PathLike[str]) -> Path:
+    """Write the page, whole or not at all: the same bytes for the same result.
+
+    It weighs less than 15 MB whatever the size of the data set: galleries show a part of the images and say so.
+
+    Args:
+        result: of an audit.
+        path: of the HTML file, replaced if it exists.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: Jinja2 is not installed.
+        OSError: as `write_bytes`.
+    """
+    path = Path(path)
+    write_bytes(path, _page(result).encode("utf-8"))
+    return path
+
+
+def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
+    """Write what the page says in numbers as JSON, whole or not at all; what is not known is null.
+
+    Its keys: about, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of
+    predicted ones; null where no label is known), classes (where each is looked at), findings, metrics, sanity. Images
+    are named by their row, which is their place in the table.
+
+    Args:
+        result: of an audit.
+        path: of the JSON file, replaced if it exists.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: as `write_bytes`.
+    """
+    path = Path(path)
+    parts = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in _numbers(result).items())
+    # A file name that is no UTF-8 has halves of characters; written as \udcff they are JSON again.
+    write_bytes(path, f"{{\n{parts}\n}}\n".encode("utf-8", "backslashreplace"))
+    return path
+
+
+def _page(result: AuditResult) -> str:
+    jinja2, markup = require("jinja2", extra="audit"), require("markupsafe", extra="audit")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tf_gradcam.audit.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: pagetext.shown(value) if type(value) is str else value,
+    )
+
+    def split(interval: Interval, digits: int) -> Any:
+        value, _, reaches = pagetext.interval(interval, digits).partition(" ")
+        return markup.Markup('{} <span class="reaches">{}</span>').format(value, reaches.strip("()"))
+
+    def ticked(sentence: str) -> Any:
+        """`names` in bold."""
+        escaped = str(markup.escape(pagetext.shown(sentence)))
+        return markup.Markup(re.sub("`([^`]+)`", r'<b class="name">\1</b>', escaped))
+
+    environment.filters.update(
+        count=pagetext.count,
+        interval=pagetext.interval,
+        is_known=lambda interval: all(map(math.isfinite, (interval.low, interval.value, interval.high))),
+        is_number=math.isfinite,
+        lowest=lambda check: -1 if any(one.low < 0 for one in check.similarities) else 0,
+        number=lambda value, digits=1: pagetext.number(value, digits),
+        percent=pagetext.percent,
+        place=lambda value, low: round(4 + 192 * (min(max(value, low), 1) - low) / (1 - low), 1),
+        split=split,
+        stages=stage_bars,
+        ticked=ticked,
+    )
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    model, data = title_of(result.about)
+    return str(
+        environment.get_template("report.html.j2").render(
+            view=PageView(result),
+            model=model,
+            data=data,
+            style=markup.Markup(style),
+            style_hash=_hash(style),
+            script=markup.Markup(script),
+            script_hash=_hash(script),
+        )
+    )
+
+
+def _asset(name: str) -> str:
+    text = files("tf_gradcam.audit.report").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n")  # as a browser reads it, and so hashes it
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _numbers(result: AuditResult) -> dict[str, Any]:
+    rows = result.rows
+    done, known = rows["status"] == "done", result.is_labelled
+    confusion = result.confusion
+    return {
+        "about": {str(key): value for key, value in result.about.items()},
+        "class_names": list(result.class_names),
+        "images": {
+            "count": len(done),
+            "explained": int(done.sum()),
+            "failed": int((~done).sum()),
+            "labelled": int(known.sum()),
+            "right": int(np.trace(confusion)),
+            "accuracy": result.accuracy,
+            "blank_maps": int((done & (rows["diagnosis"] != "")).sum()),
+        },
+        "confusion": confusion.tolist() if known.any() else None,
+        "classes": [_look(look, result.class_names) for look in result.looks],
+        "findings": [_finding(finding) for finding in result.findings],
+        "metrics": [
+            {
+                "name": metric.name,
+                "method": metric.method,
+                **_interval(metric.interval),
+                "count": metric.count,
+                "better": metric.better,
+            }
+            for metric in result.metrics
+        ],
+        "sanity": [_check(check) for check in result.sanity],
+    }
+
+
+def _look(look: ClassLook, class_names: list[str]) -> dict[str, Any]:
+    return {
+        "class_index": look.class_index,
+        "label": class_names[look.class_index],
+        "count": look.count,
+        "repetition": look.repetition,
+        "clusters": list(look.clusters),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    told = {
+        key: getattr(finding, key)
+        for key in ("class_index", "label", "kind", "is_shortcut", "sentence", "reason", "heat_share", "area_share")
+    }
+    intervals = {
+        key: _interval(getattr(finding, key)) for key in ("before", "erased", "control", "pasted", "pasted_control")
+    }
+    return {**told, **intervals, "box": _box(finding.region), "images": list(finding.images)}
+
+
+def _box(region: np.ndarray | None) -> dict[str, int] | None:
+    """The smallest box around the region, in pixels of the model's input; the last row and column are not in it."""
+    if region is None or not (region > 0).any():
+        return None
+    ys, xs = (np.flatnonzero((region > 0).any(axis=axis)) for axis in (1, 0))
+    return {"top": int(ys[0]), "left": int(xs[0]), "bottom": int(ys[-1]) + 1, "right": int(xs[-1]) + 1}
+
+
+def _check(check: SanityCheck) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "is_passed": check.is_passed,
+        "sentence": check.sentence,
+        "stages": [
+            {"stage": stage, **_interval(similarity)}
+            for stage, similarity in zip(check.stages, check.similarities, strict=True)
+        ],
+    }
+
+
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def _json(value: Any) -> str:
+    """JSON with an item of a list on a line."""
+    plain = _plain(value)
+    if isinstance(plain, list) and plain:
+        return "[\n  " + ",\n  ".join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in plain) + "\n]"
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and texts of Python; null for what is no finite number."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, bool, int)) else str(value)

@@ -1,0 +1,172 @@
+"""Pictures inside a page: each stored once as JPEG, and no more of them than the page may weigh.
+
+Axis legend: H x W cells of the heatmap, H0 x W0 pixels of the model's input.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_gradcam.audit.result import Rows
+from tf_gradcam.image.opencv import opencv
+from tf_gradcam.image.overlay import resize_heatmaps
+from tf_gradcam.image.painting import colors_of, paint
+
+_MAP_SIDE = 112  # of maps, pixels: the longer one
+_QUALITY = 82
+_REGION_SIDE = 192  # of a region on a photo, pixels: the longer one
+_DIMMED = 0.55  # brightness outside a region
+_TINT = 0.45  # weight of a region's colour
+_MARKED = np.array([255, 110, 40], np.float32)  # its colour, which is seen on black and on white
+
+
+class Picture(NamedTuple):
+    """A picture in the store: its key, and its size in pixels."""
+
+    key: str
+    width: int
+    height: int
+
+
+class Shot(NamedTuple):
+    """A row's thumbnail, and the same under its heat; no heat where the map is blank."""
+
+    plain: Picture
+    heat: Picture | None
+
+
+class PictureStore:
+    """Pictures by key, as data URLs, until the budget is spent.
+
+    Args:
+        budget: bytes of all data URLs together.
+
+    Attributes:
+        urls: (picture, data URL) in the order in which they came.
+        is_full: whether a picture was turned away.
+        spent: bytes so far.
+    """
+
+    def __init__(self, budget: int):
+        self.urls: list[tuple[Picture, str]] = []
+        self.is_full = False
+        self.spent = 0
+        self._budget = budget
+
+    def add(self, key: str, jpegs: list[tuple[bytes, int, int]]) -> list[Picture] | None:
+        """Store pictures that belong together, all or none; None where the budget is spent."""
+        urls = ["data:image/jpeg;base64," + base64.b64encode(data).decode("ascii") for data, _, _ in jpegs]
+        weight = sum(map(len, urls))
+        if self.spent + weight > self._budget:
+            self.is_full = True
+            return None
+        self.spent += weight
+        pictures = [Picture(f"{key}{'ph'[place]}", *jpeg[1:]) for place, jpeg in enumerate(jpegs)]
+        self.urls += zip(pictures, urls, strict=True)
+        return pictures
+
+    def add_photo(self, key: str, photo: np.ndarray, quality: int = _QUALITY) -> Picture | None:
+        """Store a photo (H0, W0, 3) uint8 RGB."""
+        stored = self.add(key, [_encoded(photo, quality)])
+        return stored[0] if stored else None
+
+
+class RowPictures:
+    """The thumbnails of a table's rows, painted with their heat when they are asked for.
+
+    Args:
+        rows: the table.
+        store: where they go.
+    """
+
+    def __init__(self, rows: Rows, store: PictureStore):
+        self._rows, self._store = rows, store
+        self._shots: dict[int, Shot | None] = {}
+
+    def __call__(self, row: int) -> Shot | None:
+        """The pictures of a row; None where it has none, or no more may be stored."""
+        if row not in self._shots:
+            self._shots[row] = self._shot(row)
+        return self._shots[row]
+
+    def photo(self, row: int) -> np.ndarray | None:
+        """The thumbnail's pixels, RGB."""
+        return _decoded(bytes(self._rows["thumbnail"][row]))
+
+    def _shot(self, row: int) -> Shot | None:
+        if self._store.is_full:
+            return None
+        data = bytes(self._rows["thumbnail"][row])
+        photo = _decoded(data)
+        if photo is None:
+            return None
+        height, width = photo.shape[:2]
+        jpegs = [(data, width, height)]
+        heat = readable(self._rows["heatmap"][row])
+        if heat.max() > 0:
+            jpegs.append(_encoded(paint(photo, heat, signed=False), _QUALITY))
+        stored = self._store.add(f"r{row}", jpegs)
+        return Shot(stored[0], stored[1] if len(stored) > 1 else None) if stored else None
+
+
+def readable(heatmap: np.ndarray) -> np.ndarray:
+    """(H, W) float32 in [0, 1]: NaN as 0, the rest clipped."""
+    return np.clip(np.nan_to_num(np.asarray(heatmap, np.float32), nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+
+
+def paint_map(heatmap: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """A map alone, in the colours of overlays, its highest cell the hottest, with the proportions of the image.
+
+    Args:
+        heatmap: (H, W), at least 0.
+        image_size: (H0, W0).
+
+    Returns:
+        uint8 RGB.
+    """
+    values = np.nan_to_num(np.asarray(heatmap, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    peak = float(values.max())
+    values = np.clip(values / peak, 0, 1) if peak > 0 else np.zeros_like(values)
+    scale = _MAP_SIDE / max(image_size)
+    size = (max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale)))
+    return colors_of(signed=False)[np.rint(resize_heatmaps(values[None], size)[0] * 255).astype(np.uint8)]
+
+
+def mark_region(photo: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """The photo, darker where the region is not, and the region tinted inside an outline.
+
+    Args:
+        photo: (h, w, 3) uint8 RGB.
+        region: (H0, W0) in [0, 1], of any size.
+
+    Returns:
+        uint8 RGB with the photo's proportions; the tint is strongest where the region is highest.
+    """
+    cv2 = opencv()
+    scale = _REGION_SIDE / max(photo.shape[:2])
+    size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))  # width, height
+    values = cv2.resize(readable(region), size, interpolation=cv2.INTER_AREA)
+    values = values / max(float(values.max()), 1e-6)
+    large = cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    light = values[..., None]
+    mixed = large * (_DIMMED + (1 - _DIMMED) * light) * (1 - _TINT * light) + _MARKED * _TINT * light
+    inside = (values > 0.5).astype(np.uint8)
+    outline = cv2.dilate(inside, np.ones((3, 3), np.uint8)) > inside
+    return np.where(outline[..., None], _MARKED, np.rint(mixed)).astype(np.uint8)
+
+
+def _encoded(photo: np.ndarray, quality: int) -> tuple[bytes, int, int]:
+    cv2 = opencv()
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(photo[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes(), photo.shape[1], photo.shape[0]
+
+
+def _decoded(data: bytes) -> np.ndarray | None:
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    cv2 = opencv()
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if found is None else np.ascontiguousarray(found[..., ::-1])

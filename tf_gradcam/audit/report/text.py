@@ -1,0 +1,92 @@
+"""Words and numbers as a page shows them: no control characters, no NaN, no more digits than are known."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from tf_gradcam.metrics.intervals import Interval
+
+NOTHING = "–"  # noqa: RUF001
+
+# What a browser would not show, drop, or let turn the text around it: controls, marks of direction, halves of
+# characters (which Python makes of file names that are no UTF-8), places that are no characters. Joiners, which emoji
+# and some scripts need, stay.
+_UNSHOWN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def shown(text: str) -> str:
+    """The text with what has no look of its own written out: a newline as \\n, others as \\x1b or \\u202e."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Rounded; a dash where it is not known."""
+    if not math.isfinite(value):
+        return NOTHING
+    text = f"{value:,.{digits}f}"
+    return text if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def probability(value: float) -> str:
+    """Two decimals, more where they would say 1.00 of what is less; so that 1.00 is certain."""
+    if not math.isfinite(value):
+        return NOTHING
+    for digits in (2, 3, 4):
+        text = f"{value:.{digits}f}"
+        if float(text) < 1 or value >= 1:
+            return text
+    return ">0.9999"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in [0, 1] in per cent, such as 97.3%."""
+    return f"{100 * share:.{digits}f}%" if math.isfinite(share) else NOTHING
+
+
+def count(value: int, noun: str = "", plural: str = "") -> str:
+    """1,311 images; "1 image"."""
+    if not noun:
+        return f"{value:,}"
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
+
+
+def interval(value: Interval, digits: int = 3) -> str:
+    """0.983 (0.971 to 0.992)."""
+    if not math.isfinite(value.value):
+        return NOTHING
+    if not (math.isfinite(value.low) and math.isfinite(value.high)):
+        return number(value.value, digits)
+    return f"{number(value.value, digits)} ({number(value.low, digits)} to {number(value.high, digits)})"
+
+
+def name_of(path: str) -> str:
+    """The last part of a path, of either kind of system."""
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """The folder, with its slash, that all paths begin with; "" where there is none."""
+    folders = {path[: path.rfind("/") + 1] for path in paths}
+    if not folders:
+        return ""
+    first, last = min(folders), max(folders)
+    length = next((at for at, letter in enumerate(first) if letter != last[at]), len(first))
+    return first[: first.rfind("/", 0, length) + 1]
+
+
+def wilson(hits: int, total: int) -> Interval:
+    """A share with its 95 % interval.
+
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
+    """
+    if not total:
+        return Interval(math.nan, math.nan, math.nan)
+    z, share = 1.959964, hits / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    reach = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z * z / total)
+    return Interval(share, max(0.0, middle - reach), min(1.0, middle + reach))

@@ -1,0 +1,238 @@
+"""What the page of an audit shows, section by section: prepared values for its template.
+
+Axis legend: K classes, H x W cells, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tf_gradcam.audit.report import galleries
+from tf_gradcam.audit.report import text as pagetext
+from tf_gradcam.audit.report.cards import Card, CardMaker, Gallery
+from tf_gradcam.audit.report.metricview import MetricRow, metric_rows
+from tf_gradcam.audit.report.pictures import Picture, PictureStore, RowPictures, mark_region, paint_map
+from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, SanityCheck
+from tf_gradcam.metrics.intervals import Interval
+
+_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
+_SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # of which for pictures of findings
+_GALLERY = 24  # cards of a gallery
+_EXAMPLES = 8  # cards of a finding
+_CLUSTER = 4  # cards of a cluster
+_CELL = 12  # cards of a cell of the matrix
+_MATRIX = 30  # most classes that have a matrix
+_PAIRS = 40  # confusions listed in its place
+_FAILED = 100  # files named under an error
+_CELL_SHADES = 8
+_WORDS = {
+    "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
+    "mark": ("a mark that moves about", "mark erased", "random region erased", "mark pasted", "random region pasted"),
+    "tint": ("a tint of the whole image", "tint taken away", "another tint", "tint added", "another tint added"),
+}
+
+
+class Bar(NamedTuple):
+    """A number with its interval, and what it is of."""
+
+    name: str
+    interval: Interval
+    is_main: bool
+
+
+class FindingView(NamedTuple):
+    finding: Finding
+    kind: str
+    bars: list[Bar]
+    picture: Picture | None
+    region: Picture | None
+    cards: list[Card]
+
+
+class Cell(NamedTuple):
+    """A cell of the matrix: `shade` 0 to 8 grows with its share of the true class."""
+
+    key: str
+    images: int
+    shade: int
+    truth: str
+    predicted: str
+    is_right: bool
+
+
+class Panel(NamedTuple):
+    """The images of a cell."""
+
+    cell: Cell
+    share: float
+    gallery: Gallery
+
+
+class ClusterView(NamedTuple):
+    images: int
+    picture: Picture | None
+    cards: list[Card]
+
+
+class ClassView(NamedTuple):
+    name: str
+    look: ClassLook
+    true: int
+    recall: float
+    precision: float
+    picture: Picture | None
+    clusters: list[ClusterView]
+
+
+class PageView:
+    """All that the template asks for.
+
+    Pictures are made in order of weight: what comes last goes without where the page is full.
+
+    Args:
+        result: the audit's.
+    """
+
+    def __init__(self, result: AuditResult):
+        self.result = result
+        self.store = PictureStore(_BUDGET)
+        self._pictures = RowPictures(result.rows, self.store)
+        self._cards = CardMaker(result, self._pictures)
+        self._confusion = result.confusion
+        self._count()
+        self.shortcuts = self._findings(True, _SHORTCUTS_BUDGET)
+        self.metrics: list[MetricRow] = metric_rows(result.metrics)
+        self.baselines = [name for name in ("random", "centre") if any(one.method == name for one in result.metrics)]
+        self._galleries()
+        maps = {look.class_index: self._map(f"m{look.class_index}", look.mean_map) for look in result.looks}
+        self.harmless = self._findings(False, _HARMLESS_BUDGET)
+        self.classes = [self._class(look, maps[look.class_index]) for look in result.looks]
+        self._matrix()
+
+    def _count(self) -> None:
+        rows = self.result.rows
+        done = rows["status"] == "done"
+        self.total, self.done = len(done), int(done.sum())
+        self.labelled = int(self.result.is_labelled.sum())
+        self.hits = int(np.trace(self._confusion))
+        self.accuracy = pagetext.wilson(self.hits, self.labelled)
+        own = done & ((rows["label"] < 0) | (rows["label"] == rows["predicted"]))
+        counts = np.bincount(rows["predicted"][own].astype(np.int64), minlength=len(self.result.class_names))
+        self.tested = sorted({one.label for one in self.result.findings})
+        seen = {look.class_index for look in self.result.looks}
+        self.few = [name for index, name in enumerate(self.result.class_names) if index in seen and counts[index] < 5]
+
+    def _findings(self, is_shortcut: bool, budget: int) -> list[FindingView]:
+        before, found = self.store.spent, []
+        for number, finding in enumerate(self.result.findings):
+            if finding.is_shortcut == is_shortcut:
+                found.append(self._finding(number, finding, self.store.spent - before < budget))
+        return found
+
+    def _finding(self, number: int, finding: Finding, has_picture: bool) -> FindingView:
+        kind, erased, control, pasted, pasted_control = _WORDS[finding.kind]
+        bars = [
+            Bar("as the images are", finding.before, False),
+            Bar(erased, finding.erased, True),
+            Bar(control, finding.control, False),
+            Bar(pasted, finding.pasted, True),
+            Bar(pasted_control, finding.pasted_control, False),
+        ]
+        picture = None
+        if has_picture and finding.picture is not None:
+            picture = self.store.add_photo(f"f{number}", finding.picture, 86)
+        cards = self._cards.with_pictures(finding.images[:_EXAMPLES]) if has_picture else []
+        return FindingView(finding, kind, bars, picture, self._region(number, finding), cards)
+
+    def _region(self, number: int, finding: Finding) -> Picture | None:
+        """The region marked on the first image that shows it."""
+        if finding.region is None:
+            return None
+        photos = (self._pictures.photo(row) for row in finding.images[:1])
+        photo = next((one for one in photos if one is not None), np.full((*finding.region.shape, 3), 255, np.uint8))
+        return self.store.add_photo(f"l{number}", mark_region(photo, finding.region))
+
+    def _galleries(self) -> None:
+        gallery, result = self._cards.gallery, self.result
+        self.wrong = gallery(galleries.wrong(result), _GALLERY)
+        self.right = gallery(galleries.right(result), _GALLERY)
+        self.confident = gallery(galleries.confident(result), _GALLERY)
+        self.uncertain = gallery(galleries.uncertain(result), _GALLERY)
+        blank, failed = galleries.blank(result), galleries.failed(result)
+        most = max(4, _GALLERY // max(1, len(blank)))
+        self.blank = [(text, gallery(rows, most)) for text, rows in list(blank.items())[:_GALLERY]]
+        self.blank_count = sum(map(len, blank.values()))
+        self.failed_left = max(0, len(failed) - _FAILED)
+        self.failed = [
+            (text, [self._cards.file(int(row)) for row in rows[:_FAILED]], len(rows))
+            for text, rows in list(failed.items())[:_FAILED]
+        ]
+
+    def _map(self, key: str, heatmap: np.ndarray) -> Picture | None:
+        return self.store.add_photo(key, paint_map(heatmap, self.result.image_size))
+
+    def _class(self, look: ClassLook, picture: Picture | None) -> ClassView:
+        index = look.class_index
+        true, predicted = int(self._confusion[index].sum()), int(self._confusion[:, index].sum())
+        hits = int(self._confusion[index, index])
+        clusters = []
+        if len(look.clusters) > 1 and look.cluster_maps is not None:
+            for number, count in enumerate(look.clusters):
+                rows = look.cluster_rows[number][:_CLUSTER] if number < len(look.cluster_rows) else []
+                shown = self._map(f"c{index}_{number}_", look.cluster_maps[number])
+                clusters.append(ClusterView(count, shown, self._cards.with_pictures(rows)))
+        name = self.result.class_names[index]
+        return ClassView(name, look, true, _share(hits, true), _share(hits, predicted), picture, clusters)
+
+    def _matrix(self) -> None:
+        """The matrix, or the fullest of its cells; and the images behind each."""
+        confusion, count = self._confusion, len(self.result.class_names)
+        self.has_matrix = count <= _MATRIX
+        members = galleries.cells(self.result)
+        errors = galleries.confused(confusion, count * count if self.has_matrix else _PAIRS)
+        shown = errors + ([(index, index) for index in range(count)] if self.has_matrix else [])
+        shown = [cell for cell in shown if cell in members]
+        cards: dict[int, list[Card]] = {}
+        for number, row in galleries.in_turn([members[cell] for cell in shown], _CELL):
+            cards.setdefault(number, []).extend(self._cards.with_pictures([row]))
+        panels = [
+            Panel(self._cell(*cell), _share(len(members[cell]), int(confusion[cell[0]].sum())), gallery)
+            for number, cell in enumerate(shown)
+            for gallery in [Gallery(cards.get(number, []), len(members[cell]))]
+        ]
+        self.errors = [panel for panel in panels if not panel.cell.is_right]
+        self.error_count = int(((confusion > 0) & ~np.eye(count, dtype=bool)).sum())
+        self.panels = panels
+        self.matrix = (
+            [[self._cell(row, column) for column in range(count)] for row in range(count)] if self.has_matrix else []
+        )
+        self.recalls = [_share(int(confusion[row, row]), int(confusion[row].sum())) for row in range(count)]
+        self.precisions = [_share(int(confusion[row, row]), int(confusion[:, row].sum())) for row in range(count)]
+
+    def _cell(self, row: int, column: int) -> Cell:
+        number, names = int(self._confusion[row, column]), self.result.class_names
+        share = _share(number, int(self._confusion[row].sum()))
+        # Errors by the root of their share: with many classes, all of them are small.
+        shade = math.ceil((share if row == column else math.sqrt(share)) * _CELL_SHADES) if number else 0
+        return Cell(f"cell-{row}-{column}", number, shade, names[row], names[column], row == column)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def stage_bars(check: SanityCheck) -> list[Bar]:
+    """A bar for each stage of a sanity check, the last one the verdict's."""
+    last = len(check.stages) - 1
+    return [
+        Bar(stage, similarity, number == last)
+        for number, (stage, similarity) in enumerate(zip(check.stages, check.similarities, strict=True))
+    ]
+
+
+def title_of(about: Any) -> tuple[str, str]:
+    """The model and the data set by their short names."""
+    return pagetext.name_of(str(about.get("model", "a model"))), pagetext.name_of(str(about.get("data", "a data set")))

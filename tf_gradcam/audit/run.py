@@ -1,0 +1,256 @@
+"""The audit: over a whole data set, whether a model looks at the right thing.
+
+    tf-gradcam audit DATA --model best.keras --out report/
+
+Axis legend: N images, K classes, H x W cells of the layer, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_gradcam._errors import unknown_name
+from tf_gradcam._extras import require
+from tf_gradcam.audit.annotations import BoxTable, MaskFolder, Regions
+from tf_gradcam.audit.datasetsource import DatasetSource
+from tf_gradcam.audit.engines import run_local
+from tf_gradcam.audit.mapper import AuditMapper
+from tf_gradcam.audit.measure import measure
+from tf_gradcam.audit.rayengine import run_ray
+from tf_gradcam.audit.report.page import write_numbers, write_report
+from tf_gradcam.audit.result import AuditResult, Metric, Rows, SanityCheck
+from tf_gradcam.audit.sanity import sanity_checks
+from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
+from tf_gradcam.audit.sources import Samples, find_samples
+from tf_gradcam.audit.subject import Subject
+from tf_gradcam.audit.table import PartFolder
+
+Progress = Callable[[str, int, "int | None"], object]
+
+ENGINES = ("local", "ray")
+PARTS = "rows"  # folder of the Parquet parts inside the report's
+_SANITY_IMAGES = 24
+
+
+def audit(
+    model: Any,
+    data: Any,
+    out: str | os.PathLike[str],
+    *,
+    boxes: str | os.PathLike[str] | None = None,
+    masks: str | os.PathLike[str] | None = None,
+    engine: str = "local",
+    workers: int = 2,
+    batch_size: int = 32,
+    num_images: int = 48,
+    sanity: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **mapper_arguments: Any,
+) -> AuditResult:
+    """Find out what a model recognises its classes by; `out/index.html` shows it.
+
+    Each image is explained for its top class and written to Parquet parts in `out/rows`; an interrupted audit goes on
+    from them. Then the classes' maps are averaged and clustered, suspects are tested by intervention, the method is
+    measured beside chance and the centre, and checked against models with random weights.
+
+    Args:
+        model: a Keras model of one image input whose outputs are classes, a .keras or .h5 file, or the name of a
+            network of keras.applications.
+        data: a folder with a folder per class, a CSV file with the columns file and label, or a `tf.data.Dataset` of
+            (images, labels) as the model takes them, in an order that repeats.
+        out: folder for the report, made where it does not exist.
+        boxes: CSV file with the columns file, xmin, ymin, xmax, ymax, where objects lie; a suspect outside them is a
+            shortcut wherever it is.
+        masks: folder of masks <stem>.png in place of boxes.
+        engine: "local", or "ray" for Ray Data's actors.
+        workers: of Ray.
+        batch_size: images at a time.
+        num_images: images that the method is measured on; 0 leaves the metrics out.
+        sanity: whether the method is tried on models with random weights.
+        seed: of every sample and random place.
+        progress: called with (stage, done, total), total None while unknown.
+        **mapper_arguments: layer, method, class_names, preprocess, size, weights, freeze as `AuditMapper` takes them.
+
+    Returns:
+        `AuditResult`: the table, findings, metrics and checks.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: a model, data set, box or mask that cannot be used, or an unknown
+            engine; each before the pass begins.
+        BlockingIOError: another audit is at work in `out`.
+        ImportError: the extra `audit` is not installed.
+        OSError: `out` cannot be written.
+    """
+    if engine not in ENGINES:
+        raise ValueError(unknown_name("engine", engine, list(ENGINES)))
+    for package in ("sklearn", "jinja2", "scipy"):  # before an hour's work, not behind it
+        require(package, extra="audit")
+    tell: Progress = progress or (lambda stage, done, total: None)
+    mapper = AuditMapper(model, **mapper_arguments)
+    source = _source(data, mapper, engine)
+    names = _class_names(mapper, source)
+    regions = _regions(source, boxes, masks)
+    directory, begun = Path(out), time.perf_counter()
+    with PartFolder(directory / PARTS, mapper.fingerprint(source.digest()), source.row_count) as parts:
+        _pass(mapper, source, parts, engine, batch_size, workers, lambda done, total: tell("images", done, total))
+        rows = _with_known_labels(parts.read(), len(names))
+        passed = time.perf_counter() - begun
+        subject = Subject(mapper, source)
+        looks = look_at_classes(rows, names, seed)
+        findings = find_shortcuts(
+            rows,
+            looks,
+            names,
+            subject.photos,
+            subject.predict,
+            inside=_inside(regions, mapper.size),
+            seed=seed,
+            progress=lambda done, total: tell("classes tested", done, total),
+        )
+        metrics = _metrics(mapper, subject, rows, regions, num_images, seed) if num_images else []
+        tell("metrics", 1, 1)
+        checks = _sanity(mapper, subject, rows, seed) if sanity else []
+        tell("sanity checks", 1, 1)
+        about = {
+            **mapper.about(),
+            "data": _shown(data),
+            "class names": "as given" if mapper.has_names else "those of the data set, in its order",
+            "engine": engine if engine == "local" else f"{engine}, {workers} workers",
+            "seconds of the pass": f"{passed:.0f}",
+            "seed": str(seed),
+            "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        }
+        result = AuditResult(rows, names, looks, findings, metrics, checks, about, mapper.size, directory)
+        write_numbers(result, directory / "audit.json")
+        write_report(result, directory / "index.html")
+    return result
+
+
+def _source(data: Any, mapper: AuditMapper, engine: str) -> Samples | DatasetSource:
+    names = mapper.class_names if mapper.has_names else None
+    if isinstance(data, (str, os.PathLike)):
+        return find_samples(data, names)
+    source = DatasetSource(data, names)
+    if engine == "ray":
+        raise ValueError(
+            "Expected engine='local' for a tf.data.Dataset: Ray's workers read files. Give a folder or CSV."
+        )
+    return source
+
+
+def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[str]:
+    """The model's own; else those of the data set where there are as many."""
+    if mapper.has_names or not source.class_names:
+        return mapper.class_names
+    if len(source.class_names) > len(mapper.class_names):
+        raise ValueError(
+            f"Expected a data set of at most the {len(mapper.class_names)} classes of the model, received "
+            f"{len(source.class_names)} ({', '.join(source.class_names[:5])}, ...). Name the model's classes by "
+            "class_names."
+        )
+    if len(source.class_names) < len(mapper.class_names):
+        raise ValueError(
+            f"Expected names for the {len(mapper.class_names)} classes of the model: the data set has "
+            f"{len(source.class_names)}, and which they are is not known. Give class_names, in class order."
+        )
+    return list(source.class_names)
+
+
+def _pass(
+    mapper: AuditMapper,
+    source: Samples | DatasetSource,
+    parts: PartFolder,
+    engine: str,
+    batch_size: int,
+    workers: int,
+    progress: Callable[[int, int | None], object],
+) -> None:
+    if engine == "ray":
+        assert isinstance(source, Samples)
+        run_ray(mapper.arguments, source, parts, batch_size, workers, progress)
+    else:
+        run_local(mapper, source, parts, batch_size, progress)
+
+
+def _with_known_labels(rows: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Refuse labels beyond the model's classes, which only a `tf.data.Dataset` can have."""
+    if (rows["label"] >= count).any():
+        raise ValueError(f"Expected labels from 0 to {count - 1}, received {int(rows['label'].max())} in the data set.")
+    return rows
+
+
+def _regions(source: Samples | DatasetSource, boxes: Any, masks: Any) -> Regions | None:
+    if boxes is None and masks is None:
+        return None
+    if boxes is not None and masks is not None:
+        raise ValueError("Expected boxes or masks, received both.")
+    if not isinstance(source, Samples):
+        raise ValueError("Expected a folder or CSV as data set for boxes and masks, which go by file names.")
+    return BoxTable(boxes, source.files) if boxes is not None else MaskFolder(masks, source.files)
+
+
+def _inside(regions: Regions | None, size: tuple[int, int]) -> Callable[[Sequence[int]], np.ndarray] | None:
+    """Where the objects are, everywhere in images of which nothing is known."""
+    if regions is None:
+        return None
+
+    def inside(rows: Sequence[int]) -> np.ndarray:
+        return np.stack([regions.region(row, size) > 0 if regions.known[row] else np.ones(size, bool) for row in rows])
+
+    return inside
+
+
+def _metrics(
+    mapper: AuditMapper, subject: Subject, rows: Rows, regions: Regions | None, num_images: int, seed: int
+) -> list[Metric]:
+    chosen = _some(rows, num_images, seed, None if regions is None else regions.known)
+    if not len(chosen):
+        return []
+    given: dict[str, Any] = {}
+    if regions is not None:
+        kind = "boxes" if regions.kind == "box" else "masks"
+        given[kind] = [regions.region(row, mapper.size) if regions.known[row] else None for row in chosen]
+    return measure(
+        mapper.explainer,
+        subject.predict_images,
+        subject.images(chosen.tolist()),
+        rows["predicted"][chosen],
+        method=mapper.explainer.method,
+        seed=seed,
+        num_images=num_images,
+        **given,
+    )
+
+
+def _sanity(mapper: AuditMapper, subject: Subject, rows: Rows, seed: int) -> list[SanityCheck]:
+    chosen = _some(rows, _SANITY_IMAGES, seed)
+    if not len(chosen):
+        return []
+    return sanity_checks(
+        mapper.model,
+        subject.images(chosen.tolist()),
+        rows["predicted"][chosen],
+        layer=mapper.arguments["layer"],
+        method=mapper.arguments["method"],
+        seed=seed,
+    )
+
+
+def _some(rows: Rows, count: int, seed: int, first: np.ndarray | None = None) -> np.ndarray:
+    """Positions of images at random, those of `first` before all others."""
+    done = np.random.default_rng(seed).permutation(np.flatnonzero(rows["status"] == "done"))
+    if first is not None:
+        done = done[np.argsort(~first[done], kind="stable")]
+    return np.sort(done[:count])
+
+
+def _shown(data: Any) -> str:
+    return os.fspath(data) if isinstance(data, (str, os.PathLike)) else f"{type(data).__name__} of (images, labels)"

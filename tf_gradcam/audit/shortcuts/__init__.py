@@ -1,0 +1,1 @@
+"""Suspects, the interventions that test them, and findings."""

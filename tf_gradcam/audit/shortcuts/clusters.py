@@ -1,0 +1,127 @@
+"""Clusters of heatmaps: the few ways in which a class is looked at (spectral relevance analysis).
+
+Source: Lapuschkin et al. 2019, "Unmasking Clever Hans predictors", https://doi.org/10.1038/s41467-019-08987-4.
+Deviations: maps are compared at 16 x 16 cells by the Hellinger distance of their shares of heat, not by the Euclidean
+one of their values, so that a map counts by where its heat is and not by how strong; the number of clusters, at most
+6, is that of the best mean silhouette and not read off the eigenvalues, and maps that no number divides well stay
+together.
+
+Axis legend: N maps, H x W cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tf_gradcam._extras import require
+from tf_gradcam.image.opencv import opencv
+
+_SIDE = 16  # cells a side at which maps are compared
+_MOST = 6  # clusters
+_SAMPLE = 800  # maps that are clustered; further ones go to the nearest cluster
+_FEWEST = 10  # maps below which there is one cluster
+_DIVIDED = 0.3  # mean silhouette above which clusters are more than a cut through one cloud
+_NEIGHBOURS = 10  # a map's own neighbourhood, as in the paper's experiments
+
+
+def heat_shares(heatmaps: np.ndarray) -> np.ndarray:
+    """(N, H, W) maps, each divided by its sum; a blank map stays zero."""
+    maps = np.asarray(heatmaps, np.float32)
+    total = maps.sum(axis=(1, 2), keepdims=True)
+    return np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
+
+
+def repetition(heatmaps: np.ndarray) -> float:
+    """How far single maps repeat the others' mean in image coordinates: mean correlation, in [-1, 1].
+
+    Args:
+        heatmaps: (N, H, W), at least 0.
+
+    Returns:
+        float; NaN below two maps that have a pattern at all.
+    """
+    shares = heat_shares(heatmaps).reshape(len(heatmaps), -1)
+    shares = shares[shares.max(axis=1) > shares.min(axis=1)]
+    if len(shares) < 2:
+        return float("nan")
+    rest = (shares.sum(axis=0) - shares) / (len(shares) - 1)
+    a, b = (part - part.mean(axis=1, keepdims=True) for part in (shares, rest))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(np.divide((a * b).sum(axis=1), norms, out=np.zeros_like(norms), where=norms > 0).mean())
+
+
+def cluster(heatmaps: np.ndarray, seed: int = 0) -> list[np.ndarray]:
+    """The maps in clusters, the one most unlike the rest first.
+
+    Args:
+        heatmaps: (N, H, W), at least 0; blank ones belong to no cluster.
+        seed: of the sample and of k-means.
+
+    Returns:
+        Arrays of positions; one array below 10 maps.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    positions = np.flatnonzero(np.asarray(heatmaps).max(axis=(1, 2)) > 0)
+    if len(positions) < _FEWEST:
+        return [positions] if len(positions) else []
+    features = _features(np.asarray(heatmaps)[positions])
+    generator = np.random.default_rng(seed)
+    sample = np.sort(generator.permutation(len(features))[:_SAMPLE])
+    labels = _spectral(features[sample], seed)
+    centres = np.stack([features[sample][labels == label].mean(axis=0) for label in np.unique(labels)])
+    nearest = ((features[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
+    nearest[sample] = np.unique(labels, return_inverse=True)[1]
+    groups = [np.flatnonzero(nearest == label) for label in range(len(centres))]
+    groups.sort(key=lambda group: -_unlikeness(features, group))
+    return [positions[group] for group in groups if len(group)]
+
+
+def _features(heatmaps: np.ndarray) -> np.ndarray:
+    """(N, 256): roots of the shares of heat, so that Euclidean distances are Hellinger's."""
+    cv2 = opencv()
+    grids = [cv2.resize(one.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for one in heatmaps]
+    soft = [cv2.GaussianBlur(grid, (0, 0), 0.7) for grid in grids]
+    return np.sqrt(heat_shares(np.stack(soft))).reshape(len(heatmaps), -1)
+
+
+def _spectral(features: np.ndarray, seed: int) -> np.ndarray:
+    """A label for each map: k-means in the space of the graph's first eigenvectors (Ng, Jordan & Weiss 2002)."""
+    sklearn_cluster, sklearn_metrics = require("sklearn.cluster", "audit"), require("sklearn.metrics", "audit")
+    eigenvectors = _eigenvectors(_affinity(features))
+    best, labels = _DIVIDED, np.zeros(len(features), np.int64)
+    for count in range(2, _MOST + 1):
+        rows = eigenvectors[:, :count]
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        found = sklearn_cluster.KMeans(count, n_init=5, random_state=seed).fit_predict(rows)
+        if len(np.unique(found)) == count:
+            silhouette = float(sklearn_metrics.silhouette_score(features, found))
+            if silhouette > best:
+                best, labels = silhouette, found
+    return labels
+
+
+def _affinity(features: np.ndarray) -> np.ndarray:
+    """(N, N) symmetric: 1 for mutual neighbours, 1/2 where one is among the other's nearest, a trace for all others."""
+    distances = ((features[:, None] - features[None]) ** 2).sum(axis=-1)
+    count = min(_NEIGHBOURS, len(features) - 1)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, : count + 1]
+    graph = np.zeros_like(distances)
+    np.put_along_axis(graph, nearest, 1.0, axis=1)
+    return (graph + graph.T) / 2 + 1e-3 / len(features)
+
+
+def _eigenvectors(affinity: np.ndarray) -> np.ndarray:
+    """(N, 6) of the normalised Laplacian, those of its smallest eigenvalues."""
+    degree = 1 / np.sqrt(affinity.sum(axis=1))
+    laplacian = np.eye(len(affinity)) - degree[:, None] * affinity * degree
+    return np.linalg.eigh(laplacian)[1][:, :_MOST]
+
+
+def _unlikeness(features: np.ndarray, group: np.ndarray) -> float:
+    """Distance between the cluster's mean and that of the rest."""
+    rest = np.setdiff1d(np.arange(len(features)), group)
+    if not len(rest) or not len(group):
+        return 0.0
+    return float(np.linalg.norm(features[group].mean(axis=0) - features[rest].mean(axis=0)))

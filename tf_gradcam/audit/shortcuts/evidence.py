@@ -1,0 +1,201 @@
+"""What a suspect does to the predictions: erased, pasted, and compared with something equally large. NumPy only.
+
+Axis legend: n images of the class, m images of other classes, H0 x W0 pixels, K classes. Photos are (n, H0, W0, 3)
+float32 in 0..255; `predict` gives their probabilities, (n, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_gradcam.audit.shortcuts.intervention import FILLS, elsewhere, erase, paste
+from tf_gradcam.audit.shortcuts.suspects import Suspect, retoned
+from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+_DRAWS = 3  # random regions that a suspected one is compared with, averaged
+_LEAST_EFFECT = 0.2  # of probability, or of the images that turn, beyond the comparison
+_SURE = 0.05  # what the lower end of its interval must exceed
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers of one intervention; fields as those of `Finding`.
+
+    Attributes:
+        fill: what it was erased with.
+        drop: how much more probability erasing takes away than erasing elsewhere does, paired by image.
+        gain: how much larger a share of the other images turns than by pasting from elsewhere, paired by image.
+        examples: photos as they are, erased, erased elsewhere, of another class with it pasted in: each (e, H0, W0, 3).
+    """
+
+    fill: str
+    before: Interval
+    erased: Interval
+    control: Interval
+    pasted: Interval
+    pasted_control: Interval
+    drop: Interval
+    gain: Interval
+    examples: list[np.ndarray]
+
+    @property
+    def is_needed(self) -> bool:
+        """Without it the class goes, and not without something else."""
+        return self.drop.value >= _LEAST_EFFECT and self.drop.low > _SURE
+
+    @property
+    def is_enough(self) -> bool:
+        """It turns other images into the class, and something else does not."""
+        return self.gain.value >= _LEAST_EFFECT and self.gain.low > _SURE
+
+    @property
+    def strength(self) -> float:
+        return max(self.drop.value, self.gain.value)
+
+
+@dataclass(frozen=True)
+class _Versions:
+    """Images after an intervention: each (n, H0, W0, 3), the controls in several draws."""
+
+    erased: dict[str, np.ndarray]
+    controls: Callable[[str], list[np.ndarray]]
+    pasted: np.ndarray
+    pasted_controls: list[np.ndarray]
+
+
+def gather_evidence(
+    suspect: Suspect, class_index: int, photos: np.ndarray, others: np.ndarray, predict: Predict, seed: int = 0
+) -> Evidence:
+    """Intervene.
+
+    Args:
+        suspect: what is tested; its members are positions in `photos`.
+        class_index: of the class that it may speak for.
+        photos: (n, H0, W0, 3) of the members alone, in the order of `suspect.members`.
+        others: (m, H0, W0, 3) of other classes.
+        predict: probabilities of photos.
+        seed: of random places and donors.
+
+    Returns:
+        `Evidence`; erasing counts with the fill that leaves the class most probable.
+    """
+    generator = np.random.default_rng(seed)
+    versions = _INTERVENE[suspect.kind](suspect, photos, others, generator)
+    before = predict(photos)[:, class_index]
+    left = {fill: predict(images)[:, class_index] for fill, images in versions.erased.items()}
+    fill = max(left, key=lambda name: float(left[name].mean()))
+    controls = versions.controls(fill)
+    control = np.mean([predict(images)[:, class_index] for images in controls], axis=0)
+    pasted = _turned(predict(versions.pasted), class_index)
+    pasted_control = np.mean([_turned(predict(images), class_index) for images in versions.pasted_controls], axis=0)
+    # What turned shows best that it turns.
+    shown = np.argsort(-pasted, kind="stable")
+    count = min(4, len(photos), len(others))
+    examples = photos, versions.erased[fill], controls[0], versions.pasted[shown]
+    return Evidence(
+        fill,
+        before=bootstrap_interval(before, seed=seed),
+        erased=bootstrap_interval(left[fill], seed=seed),
+        control=bootstrap_interval(control, seed=seed),
+        pasted=bootstrap_interval(pasted, seed=seed),
+        pasted_control=bootstrap_interval(pasted_control, seed=seed),
+        drop=bootstrap_interval(control - left[fill], seed=seed),
+        gain=bootstrap_interval(pasted - pasted_control, seed=seed),
+        examples=[part[:count] for part in examples],
+    )
+
+
+def _turned(probabilities: np.ndarray, class_index: int) -> np.ndarray:
+    return (probabilities.argmax(axis=1) == class_index).astype(np.float64)
+
+
+def _place(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
+    assert suspect.region is not None
+    region = suspect.region
+    away = [elsewhere(region, generator) for _ in range(_DRAWS)]
+    donors = photos[generator.integers(len(photos), size=len(others))]
+    return _Versions(
+        {fill: erase(photos, region, fill) for fill in FILLS},
+        lambda fill: [erase(photos, other, fill) for other in away],
+        paste(others, donors, region),
+        [paste(others, donors, other) for other in away],
+    )
+
+
+def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
+    assert suspect.places is not None
+    assert suspect.patch_region is not None
+    assert suspect.patch is not None
+    size = (photos.shape[1], photos.shape[2])
+    regions = np.stack([region_at(suspect.patch_region, place, size) for place in suspect.places[: len(photos)]])
+    away = [np.stack([elsewhere(region, generator) for region in regions]) for _ in range(_DRAWS)]
+    room = [max(1, whole - part + 1) for whole, part in zip(size, suspect.patch_region.shape, strict=True)]
+    targets = np.stack([generator.integers(free, size=len(others)) for free in room], axis=-1)
+    stamped = np.stack(
+        [stamp(photo, suspect.patch, suspect.patch_region, place) for photo, place in zip(others, targets, strict=True)]
+    )
+    pasted_at = np.stack([region_at(suspect.patch_region, place, size) for place in targets])
+    return _Versions(
+        {fill: erase(photos, regions, fill) for fill in FILLS},
+        lambda fill: [erase(photos, other, fill) for other in away],
+        stamped,
+        [paste(others, _donors_without(photos, regions, pasted_at, generator), pasted_at) for _ in range(_DRAWS)],
+    )
+
+
+def _donors_without(
+    photos: np.ndarray, regions: np.ndarray, pasted_at: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """For each place an image of the class whose own mark does not lie there, as far as there is one."""
+    chosen = []
+    for place in pasted_at:
+        overlap = (regions & place).sum(axis=(1, 2))
+        chosen.append(generator.choice(np.flatnonzero(overlap == overlap.min())))
+    return photos[chosen]
+
+
+def _tint(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
+    assert suspect.tone is not None
+    tone, other_tone = suspect.tone
+    # An equally strong change of another hue: red and blue exchanged, one of them turned around.
+    turned = np.stack([-(tone - other_tone)[1], (tone - other_tone)[0]])
+    return _Versions(
+        {"the colour of the others": retoned(photos, tone, other_tone)},
+        lambda fill: [retoned(photos, other_tone, other_tone + sign * turned) for sign in (1, -1)],
+        retoned(others, other_tone, tone),
+        [retoned(others, other_tone, other_tone + sign * turned) for sign in (1, -1)],
+    )
+
+
+_INTERVENE: dict[str, Callable[[Suspect, np.ndarray, np.ndarray, np.random.Generator], _Versions]] = {
+    "place": _place,
+    "mark": _mark,
+    "tint": _tint,
+}
+
+
+def region_at(patch_region: np.ndarray, place: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H0, W0) bool: the patch's region with its top left corner at `place`, cut off at the image's edges."""
+    region = np.zeros(size, bool)
+    _into(region, patch_region, place)
+    return region
+
+
+def stamp(photo: np.ndarray, patch: np.ndarray, patch_region: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The photo with the patch's region at `place`."""
+    layer = photo.copy()
+    _into(layer, patch, place)
+    return np.where(region_at(patch_region, place, (photo.shape[0], photo.shape[1]))[..., None], layer, photo)
+
+
+def _into(target: np.ndarray, part: np.ndarray, place: np.ndarray) -> None:
+    height, width = part.shape[:2]
+    top, left = int(place[0]), int(place[1])
+    above, before = max(0, -top), max(0, -left)
+    bottom, right = min(height, target.shape[0] - top), min(width, target.shape[1] - left)
+    target[top + above : top + bottom, left + before : left + right] = part[above:bottom, before:right]

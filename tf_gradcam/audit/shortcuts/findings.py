@@ -1,0 +1,247 @@
+"""Findings: suspects of a class put to the test, and told in a sentence. NumPy only.
+
+Nothing is called a shortcut without an intervention's evidence. And evidence alone is not enough: a tumour that always
+lies in one place is erased and pasted with the same effect. What sets a shortcut apart is that it is no content of the
+image: drawn the same to a few grey levels in image after image, or lying where the other images are empty, or outside
+the boxes that were given.
+
+Axis legend: n images of the class, m of other classes, H0 x W0 pixels, H x W cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_gradcam.audit.result import Finding
+from tf_gradcam.audit.shortcuts.clusters import heat_shares
+from tf_gradcam.audit.shortcuts.evidence import Evidence, Predict, gather_evidence, region_at
+from tf_gradcam.audit.shortcuts.findingplot import draw_examples
+from tf_gradcam.audit.shortcuts.intervention import place_in_words
+from tf_gradcam.audit.shortcuts.marks import find_marks
+from tf_gradcam.audit.shortcuts.suspects import (
+    DRAWN,
+    Suspect,
+    drawn_places,
+    heat_in,
+    hot_places,
+    is_drawn_alike,
+    is_empty_elsewhere,
+    tints,
+)
+
+_FEWEST = 5  # images that show it: below, an interval says nothing
+_MOST = 48  # images that an intervention runs on
+_SAME_PLACE = 0.2  # of the smaller region: an overlap above which two are one suspect
+_NEAR = 0.12  # sides of the image: the distance of two regions' middles below which they are one as well
+_TOLD = 2  # suspects of a class that are told of though they are no shortcuts
+
+
+@dataclass(frozen=True)
+class ClassSample:
+    """Images of one class, and of the others.
+
+    Attributes:
+        class_index, label: the class.
+        rows: (n,) their positions in the table.
+        photos: (n, H0, W0, 3) float32, 0..255, predicted as the class (and labelled so, where labels are known).
+        heatmaps: (n, H, W).
+        clusters: arrays of positions in `photos`, as `clusters.cluster` gives them.
+        others: (m, H0, W0, 3) of images that are neither.
+        inside: (n, H0, W0) bool, what the user's boxes or masks call the object; None where there are none.
+    """
+
+    class_index: int
+    label: str
+    rows: np.ndarray
+    photos: np.ndarray
+    heatmaps: np.ndarray
+    clusters: Sequence[np.ndarray]
+    others: np.ndarray
+    inside: np.ndarray | None = None
+
+
+def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
+    """All suspects of a class, tested: shortcuts first, the strongest effect first.
+
+    Args:
+        sample: the class's images and others.
+        predict: probabilities of photos, (n, K).
+        seed: of random places.
+
+    Returns:
+        Findings; of several suspects in one place the strongest alone. Empty below five images of the class or others.
+    """
+    if len(sample.photos) < _FEWEST or len(sample.others) < _FEWEST:
+        return []
+    found: list[_Tested] = []
+    for suspect in _suspects(sample, seed):
+        if len(suspect.members) < _FEWEST:
+            continue
+        suspect = _first(suspect, _MOST)
+        evidence = gather_evidence(
+            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MOST], predict, seed
+        )
+        found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
+    # What is drawn alike is known to the pixel, a hot place to a cell: of two in one place it goes first.
+    found.sort(
+        key=lambda one: (
+            not one.finding.is_shortcut,
+            one.suspect.source != DRAWN,
+            -one.evidence.strength,
+        )
+    )
+    return [
+        replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill))
+        for one in _distinct(found)
+    ]
+
+
+class _Tested(NamedTuple):
+    finding: Finding
+    suspect: Suspect
+    evidence: Evidence
+
+
+def _suspects(sample: ClassSample, seed: int) -> Iterator[Suspect]:
+    size = (sample.photos.shape[1], sample.photos.shape[2])
+    shares = heat_shares(sample.heatmaps)
+    yield from drawn_places(sample.photos, sample.others)
+    yield from tints(sample.photos, sample.others)
+    yield from find_marks(sample.photos, sample.heatmaps, sample.others, seed)
+    yield from hot_places(shares, np.arange(len(shares)), size, "mean map")
+    if len(sample.clusters) > 1:
+        for number, members in enumerate(sample.clusters, start=1):
+            yield from hot_places(shares, members, size, f"cluster {number} of {len(sample.clusters)}")
+
+
+def _first(suspect: Suspect, count: int) -> Suspect:
+    """The clearest members alone: interventions cost forward passes."""
+    places = None if suspect.places is None else suspect.places[:count]
+    return replace(suspect, members=suspect.members[:count], places=places)
+
+
+def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Finding:
+    region, regions = _regions(sample, suspect)
+    heat = float("nan") if regions is None else _mean_heat(sample.heatmaps[suspect.members], regions)
+    area = 1.0 if regions is None else float(regions.mean())
+    foreign, why = _is_foreign(sample, suspect)
+    has_effect = evidence.is_needed or evidence.is_enough
+    reason = why if has_effect else "Erasing it changes little and pasting it turns few images, beyond chance."
+    return Finding(
+        sample.class_index,
+        sample.label,
+        suspect.kind,
+        has_effect and foreign,
+        _sentence(sample, suspect, evidence, region, heat),
+        reason,
+        [int(row) for row in sample.rows[suspect.members]],
+        heat,
+        area,
+        evidence.before,
+        evidence.erased,
+        evidence.control,
+        evidence.pasted,
+        evidence.pasted_control,
+        None if region is None else region.astype(np.float32),
+    )
+
+
+def _regions(sample: ClassSample, suspect: Suspect) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The region to show (of a moving mark: how often it lies at each pixel), and that of each member."""
+    size = (sample.photos.shape[1], sample.photos.shape[2])
+    if suspect.region is not None:
+        return suspect.region, np.broadcast_to(suspect.region, (len(suspect.members), *size))
+    if suspect.places is not None and suspect.patch_region is not None:
+        regions = np.stack([region_at(suspect.patch_region, place, size) for place in suspect.places])
+        return regions.mean(axis=0), regions
+    return None, None
+
+
+def _mean_heat(heatmaps: np.ndarray, regions: np.ndarray) -> float:
+    return float(np.mean([heat_in(one[None], region)[0] for one, region in zip(heatmaps, regions, strict=True)]))
+
+
+def _is_foreign(sample: ClassSample, suspect: Suspect) -> tuple[bool, str]:
+    """Whether it is no content of the image, and why."""
+    if suspect.kind == "mark":
+        return True, "The same patch, to a few grey levels, lies in these images and not in those of other classes."
+    if suspect.kind == "tint":
+        return True, "These images share a colour that those of other classes do not have."
+    assert suspect.region is not None
+    photos = sample.photos[suspect.members]
+    if is_drawn_alike(photos, sample.others, suspect.region):
+        return True, "What lies there is drawn the same, to a few grey levels, and is not in the other images."
+    if is_empty_elsewhere(photos, sample.others, suspect.region):
+        return True, "Something lies there, while the images of other classes are empty in this place."
+    if sample.inside is not None:
+        outside = 1 - float(sample.inside[suspect.members][:, suspect.region].mean())
+        if outside > 0.9:
+            return True, f"{outside:.0%} of the region lies outside the objects that were given as boxes or masks."
+    return False, "What lies there differs from image to image as content does: an object that keeps its place."
+
+
+def _sentence(sample: ClassSample, suspect: Suspect, evidence: Evidence, region: np.ndarray | None, heat: float) -> str:
+    count, label = len(suspect.members), sample.label
+    if suspect.kind == "tint":
+        head = f"{count} images share a tint ({_tone_in_words(suspect)})"
+        removing, other, adding = "taking it away", "an equally strong other tint", "adding it to"
+    elif suspect.kind == "mark":
+        assert suspect.patch is not None
+        height, width = suspect.patch.shape[:2]
+        head = f"{heat:.0%} of the heat of {count} images lies on a mark of {width} x {height} pixels that moves about"
+        removing, other, adding = f"erasing it ({evidence.fill})", "an equally large random region", "pasting it into"
+    else:
+        assert region is not None
+        head = f"{heat:.0%} of the heat of {count} images lies in {place_in_words(region > 0)}"
+        head += f" ({(region > 0).mean():.1%} of the image)"
+        removing, other, adding = f"erasing it ({evidence.fill})", "an equally large random region", "pasting it into"
+    return (
+        f"`{label}`: {head}; {removing} takes the class from {evidence.before.value:.2f} to "
+        f"{evidence.erased.value:.2f} ({other}: {evidence.control.value:.2f}); {adding} images of other classes turns "
+        f"{evidence.pasted.value:.0%} of them into `{label}` ({other}: {evidence.pasted_control.value:.0%})."
+    )
+
+
+def _tone_in_words(suspect: Suspect) -> str:
+    assert suspect.tone is not None
+    tone, other = suspect.tone
+    middle = 128.0
+    red, blue = (tone[:, 0] - other[:, 0]) * middle + tone[:, 1] - other[:, 1]
+    return f"red {red:+.1f}, blue {blue:+.1f} grey levels against green"
+
+
+def _distinct(found: Sequence[_Tested]) -> list[_Tested]:
+    """One suspect a place, and few that are no shortcuts."""
+    kept: list[_Tested] = []
+    for one in found:
+        if not any(_is_same(one.suspect, other.suspect) for other in kept):
+            kept.append(one)
+    harmless = [one for one in kept if not one.finding.is_shortcut]
+    return [one for one in kept if one.finding.is_shortcut] + harmless[:_TOLD]
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Between the middles of two regions, in sides of the image."""
+    middles = [np.argwhere(region).mean(axis=0) / region.shape for region in (one, other)]
+    return float(np.linalg.norm(middles[0] - middles[1]))
+
+
+def _is_same(one: Suspect, other: Suspect) -> bool:
+    """Two regions that mostly overlap, or a mark that does not move and the place where it lies."""
+    if one.kind == other.kind == "place" and one.region is not None and other.region is not None:
+        both = (one.region & other.region).sum()
+        if both and DRAWN in (one.source, other.source):  # heat beside a mark is that mark's
+            return True
+        return (
+            bool(both > _SAME_PLACE * min(one.region.sum(), other.region.sum()))
+            or _distance(one.region, other.region) < _NEAR
+        )
+    mark, place = (one, other) if one.kind == "mark" else (other, one)
+    if mark.places is None or mark.patch_region is None or place.region is None:
+        return False
+    regions = [region_at(mark.patch_region, corner, place.region.shape) for corner in mark.places]
+    return bool(np.mean([(region & place.region).sum() > 0.5 * region.sum() for region in regions]) > 0.5)

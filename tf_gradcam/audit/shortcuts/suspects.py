@@ -1,0 +1,224 @@
+"""What a class might be recognised by: regions, marks and tints that are worth an intervention. NumPy and OpenCV.
+
+A suspect is no finding. It is where the heat of a class gathers, or what is drawn alike in its images and in no others;
+`findings` asks the model.
+
+Axis legend: n images, H0 x W0 pixels. Photos are (n, H0, W0, 3) float32 in 0..255.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tf_gradcam.image.opencv import opencv
+from tf_gradcam.image.overlay import resize_heatmaps
+
+DRAWN = "drawn alike"  # the source of suspects that are told by pixels, not by heat
+_HOT = 0.5  # of the maximum of a mean map: what belongs to its hot region
+_LARGEST = 0.35  # of the image: a larger hot region says that the heat is everywhere
+_ALIKE = 6.0  # grey levels: what is drawn the same differs by noise and JPEG alone
+_APART = 12.0  # grey levels by which it differs from the images of other classes
+_FEWEST_PIXELS = 4
+_EMPTY = 4.0  # grey levels of spread inside a region where nothing is
+_DARK = 10.0  # grey levels: a part of the image that shows no tint
+_RARE = 0.05  # share of the other images that may have by chance what is drawn: a dark corner is no mark
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """Something to test.
+
+    Attributes:
+        kind: "place", "mark" or "tint".
+        source: what raised the suspicion, in words: "mean map", "cluster 2 of 3", "drawn alike".
+        region: (H0, W0) bool for a place.
+        places: (n, 2) int top and left of the mark in each image that shows it; a mark alone.
+        patch: (h, w, 3) float32, a mark's pixels; `patch_region` (h, w) bool those that belong to it.
+        tone: (2, 2) slope and offset of red and of blue against green in this class, and in the others; a tint alone.
+        members: positions among the class's images that show it.
+    """
+
+    kind: str
+    source: str
+    members: np.ndarray
+    region: np.ndarray | None = None
+    places: np.ndarray | None = None
+    patch: np.ndarray | None = None
+    patch_region: np.ndarray | None = None
+    tone: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+
+
+def hot_places(heatmaps: np.ndarray, members: np.ndarray, size: tuple[int, int], source: str) -> list[Suspect]:
+    """Where the mean of some maps is hot: the connected regions above half of its maximum.
+
+    Args:
+        heatmaps: (n, H, W) shares of heat.
+        members: the positions that are averaged.
+        size: (H0, W0).
+
+    Returns:
+        The hottest two, none that cover more than a third of the image.
+    """
+    mean = heatmaps[members].mean(axis=0)
+    if not mean.max() > 0:
+        return []
+    wide = resize_heatmaps(mean[None] / mean.max(), size)[0]
+    count, labels = opencv().connectedComponents((wide >= _HOT).astype(np.uint8))
+    regions = [labels == label for label in range(1, count)]
+    regions = [region for region in regions if region.mean() <= _LARGEST]
+    regions.sort(key=lambda region: -wide[region].sum())
+    return [Suspect("place", source, _looking_at(heatmaps, members, region), region=region) for region in regions[:2]]
+
+
+def heat_in(heatmaps: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """(n,) share of each map's heat inside a region of pixels; 0 for a blank map."""
+    wide = resize_heatmaps(heatmaps, (region.shape[0], region.shape[1]))
+    total = wide.sum(axis=(1, 2))
+    return np.divide((wide * region).sum(axis=(1, 2)), total, out=np.zeros(len(wide), np.float32), where=total > 0)
+
+
+def _looking_at(heatmaps: np.ndarray, members: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Those of the members that have twice the heat there that the region's size would explain, the hottest first."""
+    share = heat_in(heatmaps[members], region)
+    order = np.argsort(-share, kind="stable")
+    return members[order[share[order] >= min(0.5, 2 * region.mean())]]
+
+
+def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
+    """Pixels that are alike in most images of the class and different in the others: a corner mark, a border line.
+
+    Args:
+        photos: (n, H0, W0, 3), images of the class.
+        others: (m, H0, W0, 3), images of other classes.
+
+    Returns:
+        The largest three such regions, grown by a pixel and joined where they touch.
+    """
+    if len(photos) < 4 or len(others) < 4:
+        return []
+    drawn, middle = _drawn(photos, others)
+    apart = np.abs(middle - np.median(others, axis=0)).max(axis=-1)
+    cv2 = opencv()
+    side = max(3, 2 * (min(drawn.shape) // 48) + 1)
+    joined = cv2.dilate(drawn.astype(np.uint8), np.ones((side, side), np.uint8))
+    count, labels = cv2.connectedComponents(joined, connectivity=8)
+    regions = [labels == label for label in range(1, count)]
+    regions = [region for region in regions if (region & drawn).sum() >= _FEWEST_PIXELS]
+    regions.sort(key=lambda region: -(apart * (region & drawn)).sum())
+    found = []
+    for region in regions[:3]:
+        core = region & drawn
+        difference = np.abs(photos[:, core] - middle[core]).mean(axis=(1, 2))
+        members = np.flatnonzero(difference <= 2 * _ALIKE)
+        found.append(Suspect("place", DRAWN, members[np.argsort(difference[members])], region=region))
+    return found
+
+
+def _drawn(photos: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which pixels are alike in most of the images and rare in the others, and what they are alike to."""
+    middle, spread = _median_and_spread(photos)
+    noise = spread.max(axis=-1)
+    apart = np.abs(middle - np.median(others, axis=0)).max(axis=-1)
+    near = np.abs(others - middle).max(axis=-1) <= np.maximum(_APART, 3 * noise)
+    return (noise <= _ALIKE) & (apart >= _APART) & (apart >= 3 * noise) & (near.mean(axis=0) <= _RARE), middle
+
+
+def _median_and_spread(photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and median absolute deviation of each pixel: a tenth of images without the mark does not move them."""
+    middle = np.median(photos, axis=0)
+    return middle, np.median(np.abs(photos - middle), axis=0)
+
+
+def is_drawn_alike(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -> bool:
+    """Whether some of what lies in the region is the same in most of the images and not there in the others."""
+    if len(photos) < 4 or len(others) < 4:
+        return False
+    drawn, _ = _drawn(photos[:, region], others[:, region])
+    return bool(drawn.sum() >= max(_FEWEST_PIXELS, 0.02 * len(drawn)))
+
+
+def is_empty_elsewhere(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -> bool:
+    """Whether there is nothing in the region of the other images, and something in these."""
+    inside, outside = (np.median(part[:, region].std(axis=1).max(axis=-1)) for part in (photos, others))
+    return bool(outside <= _EMPTY and inside >= 2 * outside + _EMPTY)
+
+
+# A tint, told by the relation of the channels.
+
+
+def channel_relation(photos: np.ndarray) -> np.ndarray:
+    """(n, 2, 2) slope and offset of red and of blue against green in each image: (1, 0) for a grey one."""
+    flat = photos.reshape(len(photos), -1, 3)
+    green = flat[..., 1]
+    centred = green - green.mean(axis=1, keepdims=True)
+    variance = np.maximum((centred**2).mean(axis=1), 1e-6)
+    relations = []
+    for channel in (0, 2):
+        slope = (centred * flat[..., channel]).mean(axis=1) / variance
+        offset = flat[..., channel].mean(axis=1) - slope * green.mean(axis=1)
+        relations.append(np.stack([slope, offset], axis=-1))
+    return np.stack(relations, axis=1)
+
+
+def tints(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
+    """A colour that the whole images of the class have and the others have not.
+
+    Returns:
+        One suspect, or none where the classes' colours overlap as those of photographs do.
+    """
+    if len(photos) < 4 or len(others) < 4 or photos.shape[-1] != 3:
+        return []
+    here, there = channel_relation(photos), channel_relation(others)
+    tone, other_tone = np.median(here, axis=0), np.median(there, axis=0)
+    level = float(np.median(photos[..., 1].mean(axis=(1, 2))))
+    shift = _shift(here, level), _shift(there, level)
+    middle = [np.median(part, axis=0) for part in shift]
+    spread = sum(np.median(np.abs(part - m), axis=0) for part, m in zip(shift, middle, strict=True))
+    distance = np.abs(middle[0] - middle[1])
+    separate = (distance >= 1.0) & (distance >= 3 * spread)
+    if not separate.any() or not _is_everywhere(photos, others, float(np.linalg.norm(distance))):
+        return []
+    # Nearer to the class's own colour than to that of the others.
+    near = ((shift[0] - middle[0]) ** 2).sum(-1) < ((shift[0] - middle[1]) ** 2).sum(-1)
+    return [Suspect("tint", "colour of the image", np.flatnonzero(near), tone=(tone, other_tone))]
+
+
+def _is_everywhere(photos: np.ndarray, others: np.ndarray, shift: float) -> bool:
+    """Whether the colours differ alike in all parts of the images: a golden dog is no tint.
+
+    Of nine parts those count that are bright enough to show a tint; two thirds of them must differ in the same
+    direction by at least half of what they differ on average, and that must be half of the shift that is suspected.
+    """
+    here, there = (_parts(part) for part in (photos, others))
+    change = (here - there)[..., [0, 2]] - (here - there)[..., [1]]
+    bright = here[..., 1] > _DARK
+    if not bright.any():
+        return False
+    mean = change[bright].mean(axis=0)
+    size = float(np.linalg.norm(mean))
+    along = change[bright] @ mean / max(size, 1e-9)
+    return bool(size >= shift / 2 and (along >= size / 2).mean() >= 2 / 3)
+
+
+def _parts(photos: np.ndarray) -> np.ndarray:
+    """(9, 3) the median over the images of the mean colour of each ninth."""
+    rows, columns = (np.array_split(np.arange(side), 3) for side in photos.shape[1:3])
+    means = [photos[:, row[0] : row[-1] + 1, column[0] : column[-1] + 1] for row in rows for column in columns]
+    return np.stack([np.median(part.mean(axis=(1, 2)), axis=0) for part in means])
+
+
+def _shift(relation: np.ndarray, level: float) -> np.ndarray:
+    """(n, 2) grey levels by which red and blue exceed green at a given level of green."""
+    return (relation[..., 0] - 1) * level + relation[..., 1]
+
+
+def retoned(photos: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The images with the channel relation `new` in place of `old`, each (2, 2): green stays, red and blue follow."""
+    result = photos.copy()
+    green = photos[..., 1]
+    for row, channel in enumerate((0, 2)):
+        change = (new[row, 0] - old[row, 0]) * green + new[row, 1] - old[row, 1]
+        result[..., channel] = photos[..., channel] + change
+    return np.clip(result, 0, 255).astype(np.float32)

@@ -1,0 +1,213 @@
+"""The images of a data set as files with their classes: a folder per class, or a table. NumPy only."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tf_gradcam._errors import unknown_name
+from tf_gradcam._files.find import SUFFIXES, find_images
+
+UNKNOWN = -1  # the label of an image whose class is not known
+_MOST_CLASSES = 100_000  # a higher number in a table is no index
+_MOST_DIGITS = 100  # Python refuses to read numbers of thousands
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Image files, N of them, in a fixed order.
+
+    Attributes:
+        files: N paths.
+        labels: (N,) int32, the true classes; -1 where unknown.
+        class_names: in class order; empty where no class is known.
+    """
+
+    files: list[str]
+    labels: np.ndarray
+    class_names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def row_count(self) -> int:
+        """N, as what reads any source asks for it."""
+        return len(self.files)
+
+    def digest(self) -> str:
+        """Tells two data sets apart: hexadecimal, of the absolute paths and the labels, not of the pixels."""
+        found = hashlib.sha256()
+        for path, label in zip(self.files, self.labels.tolist(), strict=True):
+            found.update(f"{os.path.abspath(path)}\0{label}\0".encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
+
+    def rows(self, start: int, stop: int) -> Columns:
+        """Columns index, file and label of the rows from `start` up to `stop`."""
+        return {
+            "index": np.arange(start, stop, dtype=np.int64),
+            "file": np.array(self.files[start:stop], object),
+            "label": self.labels[start:stop],
+        }
+
+    def batches(self, finished: Mapping[int, np.ndarray], part_rows: int, batch_size: int) -> Iterator[Columns]:
+        """The rows that no finished part holds, a batch at a time.
+
+        Args:
+            finished: the parts that are done, by number; part n holds the rows from n * part_rows on.
+            part_rows: rows of a part.
+            batch_size: rows of a batch; fewer at the end of a part, beyond which none reaches.
+        """
+        for number in range(-(-len(self) // part_rows)):
+            if number not in finished:
+                end = min((number + 1) * part_rows, len(self))
+                for start in range(number * part_rows, end, batch_size):
+                    yield self.rows(start, min(start + batch_size, end))
+
+
+def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> Samples:
+    """The images of a data set and their classes.
+
+    Args:
+        data: a folder with a folder per class, searched to any depth; a folder of images alone, whose classes are
+            unknown; or a CSV file whose columns `file` and `label` hold a path, from the CSV's folder on, and a class
+            name or index, empty where unknown. Further columns are ignored.
+        class_names: names in class order, which folders and labels must then be among, case and underscores aside;
+            None for the sorted names of the folders, or of the labels.
+
+    Returns:
+        `Samples`: those of a folder sorted, those of a table in its order.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        ValueError: no image; images beside folders of classes; a table that is no UTF-8 CSV, or lacks a column; an
+            unknown class, or an index beyond the names.
+    """
+    path = Path(data)
+    if path.is_dir():
+        return _in_folder(path, class_names)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no data set '{path}'. Name a folder with a folder per class, or a CSV file.")
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"Expected a folder with a folder per class or a .csv file as data set, received '{path}'.")
+    return _in_table(path, class_names)
+
+
+def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Samples:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    folders = [entry for entry in entries if entry.is_dir()]
+    if not folders:
+        files = [str(path) for path in find_images([str(folder)])]
+        return Samples(files, np.full(len(files), UNKNOWN, np.int32), list(class_names or []))
+    loose = [entry.name for entry in entries if entry.suffix.lower() in SUFFIXES and not entry.is_dir()]
+    if loose:
+        raise ValueError(
+            f"Expected images inside the folders of their classes, but '{folder}' holds {len(loose)} beside them, such "
+            f"as '{loose[0]}'. Move them."
+        )
+    names = list(class_names) if class_names is not None else [entry.name for entry in folders]
+    index = _finder(names)
+    files, labels = [], []
+    for entry in folders:
+        label = index(entry.name, f"'{folder}'")
+        inside = _images_inside(entry)
+        files += inside
+        labels += [label] * len(inside)
+    if not files:
+        raise ValueError(f"The folders in '{folder}' hold no images ({', '.join(SUFFIXES)}).")
+    return Samples(files, np.array(labels, np.int32), names)
+
+
+def _images_inside(folder: Path) -> list[str]:
+    """The images of one class, which may have none."""
+    try:
+        return [str(path) for path in find_images([str(folder)])]
+    except ValueError:
+        return []
+
+
+def _in_table(path: Path, class_names: Sequence[str] | None) -> Samples:
+    files, texts = _read_table(path)
+    names = _names_of(texts) if class_names is None else list(class_names)
+    index = _finder(names)
+    labels = [_label(text, index, len(names), path, line) for line, text in enumerate(texts, 2)]
+    return Samples(files, np.array(labels, np.int32), names)
+
+
+def _read_table(path: Path) -> tuple[list[str], list[str]]:
+    """Paths and labels as they are written."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in ("file", "label") if name not in (reader.fieldnames or [])]
+            if missing:
+                raise ValueError(
+                    f"Expected the columns 'file' and 'label' in the first line of '{path}', received "
+                    f"{', '.join(reader.fieldnames or []) or 'none'}. Name the columns."
+                )
+            rows = [(row["file"] or "", (row["label"] or "").strip()) for row in reader]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected '{path}' in UTF-8, which it is not. Save it as UTF-8 text.") from error
+    except csv.Error as error:
+        raise ValueError(f"'{path}' is no CSV: {error}. Save it again.") from error
+    if not rows:
+        raise ValueError(f"The table '{path}' names no image. Write a line for each below the first.")
+    empty = [line for line, (file, _) in enumerate(rows, 2) if not file]
+    if empty:
+        raise ValueError(f"Row {empty[0]} of '{path}' names no file. Give it one, or leave it out.")
+    return [str(path.parent / file) for file, _ in rows], [label for _, label in rows]
+
+
+def _names_of(texts: Sequence[str]) -> list[str]:
+    """Class names out of labels: numbers are indices, whose classes are called by them."""
+    known = sorted({text for text in texts if text})
+    if not known or not all(text.isdecimal() for text in known):
+        return known
+    longest = max(known, key=len)
+    highest = max(map(int, known)) if len(longest) <= _MOST_DIGITS else f"{longest[:20]}..."
+    if isinstance(highest, str) or highest > _MOST_CLASSES:
+        raise ValueError(
+            f"Expected labels that are class names or indices, received {highest} as an index. Correct it."
+        )
+    return [str(index) for index in range(highest + 1)]
+
+
+def _label(text: str, index: Callable[[str, str], int], count: int, path: Path, line: int) -> int:
+    if not text:
+        return UNKNOWN
+    where = f"row {line} of '{path}'"
+    try:
+        return index(text, where)
+    except ValueError:
+        if not text.isdecimal() or len(text) > _MOST_DIGITS:
+            raise
+    if int(text) >= count:
+        raise ValueError(f"Expected a class from 0 to {count - 1} in {where}, received {text}. Correct the label.")
+    return int(text)
+
+
+def _finder(names: Sequence[str]) -> Callable[[str, str], int]:
+    """A function (name, where it stands) -> index; a name that is written the same comes before one that is alike."""
+    exact = {name: number for number, name in enumerate(names)}
+    counts = Counter(map(_key, names))
+    alike = {_key(name): number for number, name in enumerate(names) if counts[_key(name)] == 1}
+
+    def find(name: str, where: str) -> int:
+        number = exact.get(name, alike.get(_key(name)))
+        if number is None:
+            raise ValueError(f"{unknown_name('class', name, names)} It stands in {where}; the model has other classes.")
+        return number
+
+    return find
+
+
+def _key(name: str) -> str:
+    return name.casefold().replace("_", " ")

@@ -1,0 +1,246 @@
+"""A table in parts, as Parquet files: each whole or not there, so that a run that was killed goes on from them.
+
+Axis legend: N rows, one an image; K classes; H x W cells of a map. Imported where it is needed: it takes pyarrow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from tf_gradcam._extras import require
+from tf_gradcam._files.folderlock import FolderLock
+from tf_gradcam.audit.partcolumns import Columns, is_table, to_arrow, to_numpy
+
+pa = require("pyarrow", extra="audit")
+pq = require("pyarrow.parquet", extra="audit")
+
+RUN_FILE = "run.json"
+_PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
+
+
+class PartFolder:
+    """A folder of parts, held by one process until it is closed: `with PartFolder(...) as parts`.
+
+    Args:
+        directory: made where it does not exist.
+        fingerprint: text by name, what the rows follow from; a folder of other rows is refused.
+        row_count: N, None where it is known only at the end of the data set.
+        rows_per_part: at least 1; part n holds the rows from n * rows_per_part on.
+
+    Attributes:
+        directory: the folder.
+        row_count: N, None while unknown.
+        rows_per_part: as given.
+
+    Raises:
+        BlockingIOError: another process is at work in the folder.
+        ValueError: the folder holds the rows of another run, or files that are none of a run's.
+        OSError: the folder cannot be made, written or locked.
+        ImportError: pyarrow is not installed.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        fingerprint: Mapping[str, str],
+        row_count: int | None,
+        rows_per_part: int = 256,
+    ):
+        self.directory = Path(directory)
+        self.row_count = row_count
+        self.rows_per_part = rows_per_part
+        self._fingerprint = dict(fingerprint)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise NotADirectoryError(
+                f"Expected a folder, received '{directory}': it is a file, or inside one."
+            ) from error
+        self._lock = FolderLock(self.directory)
+        try:
+            self._resume()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> PartFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the folder to others; the parts stay."""
+        self._lock.release()
+
+    def _resume(self) -> None:
+        """Go on with the run of the folder, or begin one."""
+        run = self.directory / RUN_FILE
+        for left in self.directory.glob(".*.tmp"):  # what a killed run was writing
+            with contextlib.suppress(OSError):
+                left.unlink()
+        if run.exists():
+            self._compare(_read_run(run))
+        elif any(_PART_NAME.fullmatch(path.name) for path in self.directory.iterdir()):
+            raise ValueError(
+                f"The folder '{self.directory}' holds parts of a run, but no {RUN_FILE} that says which. Choose "
+                "another folder, or delete this one."
+            )
+        self._write_run()
+
+    def _compare(self, before: dict[str, Any]) -> None:
+        if self.row_count is None:
+            self.row_count = before["row_count"]
+        then = {**before["fingerprint"], "rows_per_part": before["rows_per_part"]}
+        now = {**self._fingerprint, "rows_per_part": self.rows_per_part}
+        if before["row_count"] is not None:
+            then["row_count"], now["row_count"] = before["row_count"], self.row_count
+        changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+        if changed:
+            name = changed[0]
+            raise ValueError(
+                f"The folder '{self.directory}' holds another run: its {name} was {_short(then.get(name))} and is now "
+                f"{_short(now.get(name))}. Choose another folder by --out, or delete this one."
+            )
+
+    def _write_run(self) -> None:
+        content = {
+            "fingerprint": self._fingerprint,
+            "row_count": self.row_count,
+            "rows_per_part": self.rows_per_part,
+        }
+        _write_durably(self.directory / RUN_FILE, json.dumps(content, indent=2, ensure_ascii=False).encode())
+
+    @property
+    def part_count(self) -> int | None:
+        """How many parts there will be, None while unknown."""
+        return None if self.row_count is None else -(-self.row_count // self.rows_per_part)
+
+    def path(self, number: int) -> Path:
+        """Where a part is, or will be."""
+        return self.directory / f"part-{number:06d}.parquet"
+
+    def finished(self) -> dict[int, np.ndarray]:
+        """The parts that are whole: number -> labels of their rows. Each is read and its checksums compared."""
+        found = {}
+        for path in self.directory.iterdir():
+            match = _PART_NAME.fullmatch(path.name)
+            if match:
+                labels = self._labels(int(match[1]))
+                if labels is not None:
+                    found[int(match[1])] = labels
+        return found
+
+    def _labels(self, number: int) -> np.ndarray | None:
+        """The labels of a part, None where its file is damaged, or is no whole part."""
+        table = self._table(number)
+        if table is None or table.num_rows != self._rows_of(number):
+            return None
+        expected = number * self.rows_per_part + np.arange(table.num_rows)
+        is_whole = np.array_equal(table["index"].to_numpy(), expected)
+        return table["label"].to_numpy() if is_whole else None
+
+    def _rows_of(self, number: int) -> int:
+        """How many rows a part has; a short one is the last, which is known once the end of the data set is."""
+        if self.row_count is None:
+            return self.rows_per_part
+        return min(self.rows_per_part, self.row_count - number * self.rows_per_part)
+
+    def _table(self, number: int) -> Any:
+        """A part as it lies on the disk, None where it cannot be read."""
+        try:
+            table = pq.ParquetFile(self.path(number), page_checksum_verification=True, memory_map=False).read()
+        except (pa.ArrowException, OSError, ValueError):
+            return None
+        return table if is_table(table) else None
+
+    def write(self, number: int, columns: Mapping[str, np.ndarray]) -> None:
+        """Write a part, whole or not at all, also where the power fails.
+
+        Args:
+            number: from 0.
+            columns: the rows of the part in their order: index, file, label, status, error, predicted, probability,
+                probabilities (n, K), score, heatmap (n, H, W), diagnosis and thumbnail.
+
+        Raises:
+            OSError: the disk is full, or writing fails for another reason.
+        """
+        buffer = io.BytesIO()
+        pq.write_table(to_arrow(columns), buffer, write_page_checksum=True)
+        _write_durably(self.path(number), buffer.getvalue())
+
+    def end(self, row_count: int) -> None:
+        """Say how many rows there were, where that was not known before: the last part may then be short."""
+        if self.row_count != row_count:
+            self.row_count = row_count
+            self._write_run()
+
+    def read(self) -> Columns:
+        """All rows in the order of the data set: the columns of `write`, heatmap (N, H, W) float16.
+
+        Raises:
+            ValueError: a part is missing or damaged, or there is no row.
+        """
+        count = self.part_count
+        tables = [self._table(number) for number in range(count or 0)]
+        missing = sum(table is None for table in tables)
+        if not tables or missing:
+            raise ValueError(
+                f"The run in '{self.directory}' is not complete: {missing or 'all'} of {count or 'its'} parts are "
+                "missing. Run it again, it goes on where it stopped."
+            )
+        return to_numpy(tables)
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if {"fingerprint", "row_count", "rows_per_part"} <= set(found):
+            return dict(found)
+    except (ValueError, TypeError):
+        pass
+    raise ValueError(
+        f"'{path}' is damaged, or not of a run of this program. Choose another folder, or delete this one."
+    )
+
+
+def _short(value: Any) -> str:
+    text = "not given" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """As `atomic.write_bytes`, and on the disk when it returns: a rename may otherwise reach it before the content."""
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            f"Cannot write '{path}': {error.strerror}. Make room, or choose another folder; what is finished stays",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    if os.name != "nt":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

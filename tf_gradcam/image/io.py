@@ -1,0 +1,227 @@
+"""Image files: pixels out of them and into them, the whole picture or an error."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_gradcam._errors import nearest_files, unknown_name
+from tf_gradcam._files.atomic import checked_path, write_bytes
+from tf_gradcam.image.headers import Header, read_header
+from tf_gradcam.image.opencv import opencv
+from tf_gradcam.image.resize import check_size
+
+Photo = NDArray[np.uint8]
+
+MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; Pillow draws the line at the same number
+_MOST_BYTES = 2**31  # 16 bits of RGB and alpha for each of these pixels, and a third more
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+# By EXIF orientation: what makes the picture of the stored rows and columns.
+_UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
+}
+
+
+def load_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None, interpolation: str = "area") -> Photo:
+    """The picture in a file, upright, as RGB.
+
+    Reads JPEG, PNG, WebP, BMP and TIFF, told by their bytes and not by the name. The orientation of EXIF data
+    or TIFF tags is applied (Keras ignores that of EXIF). Grey, palette and CMYK pictures become RGB. Alpha is
+    dropped and not blended with a background, as in Keras. 16 bits are scaled to 8, `value / 257` rounded
+    (Keras clips grey ones at 255). Colour profiles are ignored. Of the pages of a TIFF the first is read.
+
+    Args:
+        path: the file.
+        size: (height, width) in pixels, proportions not kept; None for the stored size.
+        interpolation: "area" averages where it shrinks and is bilinear where it enlarges; "nearest" takes the
+            same pixels as `keras.utils.load_img(path, target_size=size)`. Defaults to "area".
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: if the path is none of a file that can be read.
+        ValueError: if the file is empty, truncated, damaged, of another format, of more than `MAX_PIXELS`
+            pixels by its header (which is read first), or neither 8 nor 16 bits deep; if `size` is not two
+            positive integers; if `interpolation` is unknown.
+        TypeError: if the path is none.
+        OSError: if the path is a pipe or a device, of more than 2 GiB, or cannot be read for another reason.
+    """
+    if size is not None:
+        size = check_size(size)
+        if size[0] * size[1] > MAX_PIXELS:
+            raise ValueError(f"Expected size of at most {MAX_PIXELS} pixels in all, received {size}.")
+    if interpolation not in _RESIZE:
+        raise ValueError(unknown_name("interpolation", str(interpolation), _RESIZE))
+    data, header = read_checked(path)
+    photo = _decode(data, header, repr(str(path)))
+    return photo if size is None else _RESIZE[interpolation](photo, size)
+
+
+def save_image(path: str | os.PathLike[str], photo: Photo) -> None:
+    """Write a picture to a file, whole or not at all.
+
+    PNG, WebP, BMP and TIFF keep every pixel; JPEG is written with quality 95.
+
+    Args:
+        path: the file, replaced if it exists. Its suffix names the format: .png, .jpg, .jpeg, .webp, .bmp,
+            .tif or .tiff.
+        photo: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: if the suffix is another one, `photo` is not uint8 of that shape, or the format cannot
+            hold it (sides end at 16 383 pixels in WebP and at 65 500 in JPEG).
+        FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError: if there is no such folder,
+            it is a file, the path is a folder, or writing is not permitted.
+        OSError: if writing fails for another reason, such as a full disk.
+    """
+    path = checked_path(path, "the file to write")
+    write_bytes(path, _encode(path, photo))
+
+
+def read_checked(path: str | os.PathLike[str]) -> tuple[bytes, Header]:
+    """The bytes of an image file that is worth decoding, and its header; errors as `load_image`."""
+    path = checked_path(path, "the image file")
+    data = _read(path)
+    return data, _check(data, repr(str(path)))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        _check_file(path)
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        if path.parts[:1] in (("http:",), ("https:",)):
+            raise FileNotFoundError(
+                f"Expected an image file, received the address {str(path)!r}. Download it first."
+            ) from error
+        where = "" if path.parent.is_dir() else f": there is no folder {str(path.parent)!r}"
+        raise FileNotFoundError(f"No image file {str(path)!r}{where}. {nearest_files(path)}") from error
+    except (IsADirectoryError, PermissionError) as error:
+        if path.is_dir():  # Windows calls this a lack of permission
+            raise IsADirectoryError(f"Expected an image file, received the folder {str(path)!r}.") from error
+        raise PermissionError(f"No permission to read {str(path)!r}. Change its rights.") from error
+    except OSError as error:  # a loop of links, a name too long, a failing disk
+        if error.strerror is None:
+            raise
+        raise OSError(f"Cannot read the image file {str(path)!r}: {error.strerror}. Check the path.") from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what has no end, or none that fits into memory, before it is read."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"Expected an image file, but {str(path)!r} is a pipe or a device. Copy the picture to a file.")
+    if found.st_size > _MOST_BYTES:
+        raise OSError(
+            f"Expected an image file of at most {_MOST_BYTES} bytes, but {str(path)!r} has {found.st_size}. If it is "
+            "an image, scale it down with another program."
+        )
+
+
+def _check(data: bytes, name: str) -> Header:
+    """The header of a file that is worth decoding."""
+    again = "Copy or download it again."
+    if not data:
+        raise ValueError(f"The image file {name} is empty (0 bytes). {again}")
+    try:
+        header = read_header(data)
+    except ValueError as error:
+        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF image, but {name} is none: {error}.") from None
+    if header is None or not (header.width and header.height):
+        raise ValueError(f"The header of the image file {name} is damaged or cut short. {again}")
+    if header.width * header.height > MAX_PIXELS:
+        raise ValueError(
+            f"Expected an image of at most {MAX_PIXELS} pixels, but {name} says that it has {header.width} x "
+            f"{header.height}. If that is true, scale it down with another program."
+        )
+    if not header.whole:
+        raise ValueError(f"The {header.format} file {name} is truncated: its picture is not complete. {again}")
+    if not header.sound:  # the decoder would refuse it too, and talk of it on the terminal
+        raise ValueError(f"The {header.format} file {name} is damaged: its checksums do not fit. {again}")
+    return header
+
+
+def _decode(data: bytes, header: Header, name: str) -> Photo:
+    cv2 = opencv()
+    buffer = np.frombuffer(bytearray(data), np.uint8)
+    if header.alpha_flag is not None:
+        buffer[header.alpha_flag] = 1  # "multiplied already", or libtiff would multiply colours by alpha
+    # Without rotation: which formats OpenCV rotates depends on its version.
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        stored = cv2.imdecode(buffer, flags)
+    except cv2.error:
+        stored = None
+    if stored is None:
+        raise ValueError(
+            f"OpenCV {cv2.__version__} cannot decode the {header.format} file {name}: it is damaged, or of a "
+            "rare kind. Convert it to PNG with another program."
+        )
+    if stored.dtype == np.uint16:
+        stored = ((stored.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if stored.dtype != np.uint8:
+        raise ValueError(
+            f"Expected 8 or 16 bits a channel, but {name} holds {stored.dtype}, of unknown range. "
+            "Scale it to 0..255 and save it as an 8-bit PNG."
+        )
+    upright = _UPRIGHT[header.orientation](stored)
+    rgb = upright[..., None] if upright.ndim == 2 else upright[..., ::-1]
+    return np.ascontiguousarray(np.broadcast_to(rgb, (*upright.shape[:2], 3)))
+
+
+def _encode(path: Path, photo: Photo) -> bytes:
+    suffix, name = path.suffix.lower(), repr(path.name)
+    if suffix not in _SUFFIXES:
+        raise ValueError(f"Expected {name} to end in one of {', '.join(_SUFFIXES)}. Rename it.")
+    if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+        kind = f"{photo.dtype} {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__
+        raise ValueError(f"Expected a photo, uint8 (H, W, 3), received {kind}. `to_photo` makes one.")
+    cv2 = opencv()
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix in (".jpg", ".jpeg") else []
+    try:
+        done, data = cv2.imencode(suffix, np.ascontiguousarray(photo[..., ::-1]), options)
+    except cv2.error:
+        done = False
+    if not done:
+        height, width = photo.shape[:2]
+        raise ValueError(f"Cannot write {width} x {height} pixels as {name}. Save as .png, or scale down.")
+    return data.tobytes()
+
+
+def resize_by_area(photo: Photo, size: tuple[int, int]) -> Photo:
+    """Shrink first, then enlarge: OpenCV's INTER_AREA averages only where neither side grows."""
+    cv2 = opencv()
+    height, width = (min(old, new) for old, new in zip(photo.shape, size, strict=False))
+    shrunk = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _resize_by_nearest(photo: Photo, size: tuple[int, int]) -> Photo:
+    """As Pillow does: the step from pixel to pixel is added up, and so is its rounding error, which decides
+    where a pixel lies between two. OpenCV's INTER_NEAREST_EXACT decides otherwise in version 4.9.
+    """
+    sides = zip(photo.shape, size, strict=False)
+    rows, columns = (
+        np.add.accumulate([0.5 * old / new, *[old / new] * (new - 1)]).astype(np.intp) for old, new in sides
+    )
+    return photo[rows[:, None], columns]
+
+
+_RESIZE = {"area": resize_by_area, "nearest": _resize_by_nearest}

@@ -1,0 +1,146 @@
+"""Regions of a heatmap: the connected pixels above a threshold, their boxes and their outlines.
+
+Axis legend: H0 x W0 pixels. A threshold is a part of the maximum (0.15), "otsu", or a percentile ("p95").
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_gradcam.image.opencv import opencv
+
+Threshold = float | str
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels; the right and lower edge are not part of it."""
+
+    xmin: int
+    ymin: int
+    xmax: int
+    ymax: int
+
+
+class Region(NamedTuple):
+    """Connected pixels, that touch at a side or a corner."""
+
+    box: Box
+    area: int  # pixels
+    pixels: NDArray[np.bool_]  # those of the box that belong to the region
+
+
+def hot_pixels(heatmap: np.ndarray, threshold: Threshold) -> NDArray[np.bool_]:
+    """The pixels of a map that a threshold keeps; those of no heat never count.
+
+    Args:
+        heatmap: (H0, W0) float32 in [0, 1].
+        threshold: a number: at least that part of the map's maximum, above 0 and at most 1. "otsu": above the level
+            that splits the 256 grey levels of the map into two classes of least variance; every pixel of a map that
+            is equal everywhere. "p95": at least the 95th percentile, so about the hottest 5 % of the pixels; any
+            number from 0 to 100.
+
+    Returns:
+        (H0, W0) bool; all False for a blank map.
+
+    Raises:
+        TypeError: `threshold` is neither a number nor a string.
+        ValueError: a number outside (0, 1], or another string.
+
+    Source: Selvaraju et al. 2017, section 4.1 (15 % of the maximum), https://arxiv.org/abs/1610.02391; Otsu 1979,
+    https://doi.org/10.1109/TSMC.1979.4310076.
+    """
+    percentile = _check_threshold(threshold)
+    peak = heatmap.max()
+    if not peak > 0:
+        return np.zeros(heatmap.shape, bool)
+    if threshold == "otsu":
+        return _above_otsu(heatmap)
+    level = np.float32(threshold) * peak if percentile is None else np.percentile(heatmap, percentile)
+    return (heatmap >= level) & (heatmap > 0)
+
+
+def _check_threshold(threshold: Threshold) -> float | None:
+    """The percentile that is asked for, None for the other kinds of threshold."""
+    if isinstance(threshold, str):
+        found = re.fullmatch(r"p(\d+(?:\.\d+)?)", threshold)
+        if threshold != "otsu" and (found is None or float(found[1]) > 100):
+            raise ValueError(
+                "Expected threshold as a part of the maximum (0.15), 'otsu', or a percentile such as 'p95', received "
+                f"{threshold!r}."
+            )
+        return float(found[1]) if found else None
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.integer, np.floating)):
+        raise TypeError(
+            "Expected threshold as a number, 'otsu', or a percentile such as 'p95', received "
+            f"{type(threshold).__name__}."
+        )
+    if not 0 < threshold <= 1:
+        raise ValueError(f"Expected threshold as a part of the maximum, above 0 and at most 1, received {threshold}.")
+    return None
+
+
+def _above_otsu(heatmap: np.ndarray) -> NDArray[np.bool_]:
+    levels = np.rint(heatmap * (255 / heatmap.max())).astype(np.uint8)
+    if levels.min() == levels.max():
+        return np.ones(heatmap.shape, bool)
+    cv2 = opencv()
+    _, hot = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return hot.astype(bool)
+
+
+def regions_of(heatmap: np.ndarray, threshold: Threshold) -> list[Region]:
+    """The connected regions of the hot pixels, the largest first, those of one size from top to bottom.
+
+    Args:
+        heatmap: (H0, W0) float32 in [0, 1].
+        threshold: as `hot_pixels`.
+
+    Returns:
+        One `Region` each, none for a blank map.
+
+    Raises:
+        TypeError, ValueError: as `hot_pixels`.
+    """
+    hot = hot_pixels(heatmap, threshold).astype(np.uint8)
+    _, labels, rows, _ = opencv().connectedComponentsWithStats(hot, connectivity=8)
+    found = []
+    for label, (left, top, width, height, area) in enumerate(rows.tolist()):
+        if label > 0:  # 0 is the background
+            pixels = labels[top : top + height, left : left + width] == label
+            found.append(Region(Box(left, top, left + width, top + height), area, pixels))
+    return sorted(found, key=lambda region: (-region.area, region.box.ymin, region.box.xmin))
+
+
+def boxes_of(heatmap: np.ndarray, threshold: Threshold) -> list[Box]:
+    """Bounding boxes of the regions; arguments, order and errors as `regions_of`."""
+    return [region.box for region in regions_of(heatmap, threshold)]
+
+
+def contours_of(heatmap: np.ndarray, threshold: Threshold) -> list[NDArray[np.int32]]:
+    """Outer outlines of the regions; arguments, order and errors as `regions_of`.
+
+    Returns:
+        Per region (P, 2) int32, the (x, y) of its outermost pixels in their order around it; the straight runs between
+        are left out, and holes.
+    """
+    cv2 = opencv()
+    outlines = []
+    for region in regions_of(heatmap, threshold):
+        found, _ = cv2.findContours(
+            region.pixels.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=region.box[:2]
+        )
+        outlines.append(found[0].reshape(-1, 2).astype(np.int32))
+    return outlines
+
+
+def largest_of(heatmap: np.ndarray, threshold: Threshold) -> NDArray[np.bool_]:
+    """The pixels (H0, W0) bool of the largest region, none for a blank map; arguments and errors as `regions_of`."""
+    inside = np.zeros(heatmap.shape, bool)
+    for region in regions_of(heatmap, threshold)[:1]:
+        xmin, ymin, xmax, ymax = region.box
+        inside[ymin:ymax, xmin:xmax] = region.pixels
+    return inside

@@ -1,0 +1,19 @@
+"""Targets that are more than a class; every one can be called on outputs and gives scores (B,)."""
+
+from tf_gradcam.targets.classes import ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
+from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Region, Similarity, Value
+
+__all__ = [
+    "ClassScore",
+    "Contrast",
+    "Counterfactual",
+    "Distance",
+    "Element",
+    "Finer",
+    "MultiLabel",
+    "OutputOf",
+    "Region",
+    "Similarity",
+    "Unit",
+    "Value",
+]

@@ -1,0 +1,232 @@
+"""Targets made of classes: one, several at once, one against others.
+
+Axis legend: B images, K classes. A class is an index, its name (see `with_indices`), or, where it says so, None for
+each image's top class. One sigmoid unit is two classes, as everywhere: class 1 has its logit, class 0 minus its logit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tf_gradcam.targets.base import (
+    Class,
+    NamedTarget,
+    Target,
+    as_class,
+    called,
+    chosen_classes,
+    class_logits,
+    column,
+    is_integer,
+    label_of,
+    name_of,
+    of_rank,
+    pick,
+    shown,
+    without,
+)
+
+_REFERENCES = 3  # nearest classes that Finer-CAM compares with
+
+
+@dataclass(frozen=True)
+class ClassScore(NamedTarget):
+    """The score of one class; as a part of other targets, a plain class index or name does the same.
+
+    Args:
+        index: class of outputs (B, K), or None for each image's top class.
+    """
+
+    index: Class
+    classes: ClassVar = ("index",)
+
+    def __post_init__(self) -> None:
+        self._set(index=as_class(self.index, or_top=True))
+
+    def __call__(self, outputs: Any) -> Any:
+        logits = class_logits(outputs, self)
+        return pick(logits, chosen_classes(logits, self.index, self))
+
+    @property
+    def __name__(self) -> str:
+        return label_of(self.index)
+
+
+@dataclass(frozen=True)
+class Unit(NamedTarget):
+    """One sigmoid unit, from either side: what speaks for yes, or what speaks for no.
+
+    Args:
+        index: unit of outputs (B, K): 0 for the only one, a label of a multi-label model; by name, of the only one,
+            the side of that class.
+        positive: False for minus the logit. Defaults to True.
+    """
+
+    index: Class = 0
+    positive: bool = True
+    classes: ClassVar = ("index",)
+
+    def __post_init__(self) -> None:
+        self._set(index=as_class(self.index), positive=bool(self.positive))
+
+    def __call__(self, outputs: Any) -> Any:
+        logits = of_rank(outputs, 2, self)
+        if logits.shape[-1] == 1 and self.index != 0:
+            raise ValueError(
+                f"Expected Unit(0), or Unit(0, positive=False) for the other side, of the only unit of outputs "
+                f"{shown(logits)}, received {self!r}."
+            )
+        logit = column(logits, self.index, self)
+        return logit if self.positive else -logit
+
+    def resolved(self, **changes: Any) -> NamedTarget:
+        """A name means a class, of which one sigmoid unit has two: its sides."""
+        own = ClassScore(changes["index"])
+        return own if self.positive else Counterfactual(own)
+
+    @property
+    def __name__(self) -> str:
+        label = self.index if isinstance(self.index, str) else f"unit {self.index}"
+        return label if self.positive else f"not {label}"
+
+
+@dataclass(frozen=True)
+class MultiLabel(NamedTarget):
+    """Several labels at once: the sum of their logits, so the map before relu is the sum of theirs.
+
+    Args:
+        indices: labels of outputs (B, K), at least one.
+    """
+
+    indices: tuple[Class, ...]
+    classes: ClassVar = ("indices",)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.indices, (list, tuple, range)) or len(self.indices) == 0:
+            raise ValueError(f"Expected indices as a list of at least one label, received {self.indices!r}.")
+        self._set(indices=tuple(as_class(index) for index in self.indices))
+
+    def __call__(self, outputs: Any) -> Any:
+        logits = of_rank(outputs, 2, self)
+        if logits.shape[-1] == 1:
+            raise ValueError(
+                f"Expected outputs of several labels for {self!r}, received {shown(logits)}. One unit is Unit(0), or "
+                "Unit(0, positive=False) for the other side."
+            )
+        return tf.add_n([column(logits, index, self) for index in self.indices])
+
+    @property
+    def __name__(self) -> str:
+        return " + ".join(label_of(index) for index in self.indices)
+
+
+@dataclass(frozen=True)
+class Counterfactual(NamedTarget):
+    """What speaks against: minus the score of another target.
+
+    Args:
+        target: a callable, or a class, or None for each image's top class.
+
+    Source: Selvaraju et al. 2017, counterfactual explanations, https://arxiv.org/abs/1610.02391. Deviation: none.
+    """
+
+    target: Any
+    signed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self._set(target=as_target(self.target))
+
+    def __call__(self, outputs: Any) -> Any:
+        return -called(self.target, outputs)
+
+    @property
+    def __name__(self) -> str:
+        return f"against {name_of(self.target)}"
+
+
+@dataclass(frozen=True)
+class Contrast(NamedTarget):
+    """Why this class and not that one: the difference of their scores.
+
+    Args:
+        index: class of outputs (B, K), or None for each image's top class.
+        against: the other class, or None for each image's best class beside `index`. An image whose top class it is
+            itself has nothing to contrast: score zero, blank map.
+    """
+
+    index: Class = None
+    against: Class = None
+    signed: ClassVar[bool] = True
+    classes: ClassVar = ("index", "against")
+
+    def __post_init__(self) -> None:
+        self._set(index=as_class(self.index, or_top=True), against=as_class(self.against, or_top=True))
+        if self.index is not None and self.index == self.against:
+            raise ValueError(f"Expected two different classes, received {self.index!r} twice.")
+
+    def __call__(self, outputs: Any) -> Any:
+        logits = class_logits(outputs, self)
+        chosen = chosen_classes(logits, self.index, self)
+        others = without(logits, chosen, logits.dtype.min) if self.against is None else logits
+        return pick(logits, chosen) - pick(logits, chosen_classes(others, self.against, self))
+
+    @property
+    def __name__(self) -> str:
+        return f"{label_of(self.index)} - {'runner-up' if self.against is None else label_of(self.against)}"
+
+
+@dataclass(frozen=True)
+class Finer(NamedTarget):
+    """What tells a class from those that look like it: its score less a part of the mean score of the nearest.
+
+    Args:
+        index: class of outputs (B, K), or None for each image's top class.
+        references: how many nearest classes, those whose scores differ least from its own, above or below; at most
+            K - 1. None for the paper's 3, or all others of a model of fewer classes.
+        strength: the part, finite and at least 0; 0 explains the class alone. Defaults to the paper's 0.6.
+
+    Source: Zhang et al. 2025, Finer-CAM, https://arxiv.org/abs/2501.11309: y_c - strength * y_d, averaged over the
+    references d before the relu. Deviation: of the paper's two ways to find references, the cosine of the classifier's
+    weights and the scores, only the second; by distance, as in the authors' code, so a class that is not the top one
+    has neighbours on both sides. That code also weights the references by their probabilities; here all count alike.
+    """
+
+    index: Class = None
+    references: int | None = None
+    strength: float = 0.6
+    signed: ClassVar[bool] = True
+    classes: ClassVar = ("index",)
+
+    def __post_init__(self) -> None:
+        if self.references is not None and (not is_integer(self.references) or self.references < 1):
+            raise ValueError(f"Expected references as a number of classes of at least 1, received {self.references!r}.")
+        if not 0.0 <= self.strength < math.inf:
+            raise ValueError(f"Expected strength of at least 0, received {self.strength!r}.")
+        self._set(index=as_class(self.index, or_top=True), strength=float(self.strength))
+
+    def __call__(self, outputs: Any) -> Any:
+        logits = class_logits(outputs, self)
+        others = logits.shape[-1] - 1
+        count = min(_REFERENCES, others) if self.references is None else self.references
+        if count > others:
+            raise ValueError(
+                f"Expected at most {others} references for {others + 1} classes, received {count}. Pass references=."
+            )
+        chosen = chosen_classes(logits, self.index, self)
+        own = pick(logits, chosen)
+        distances = without(tf.abs(logits - own[:, None]), chosen, logits.dtype.max)
+        nearest = tf.math.top_k(-distances, count).indices
+        return own - self.strength * tf.reduce_mean(pick(logits, nearest), axis=-1)
+
+    @property
+    def __name__(self) -> str:
+        return f"{label_of(self.index)} - {self.strength:g} * nearest {self.references or _REFERENCES}"
+
+
+def as_target(value: Any) -> Target:
+    """A callable as it is, a class (None: each image's top class) as its score."""
+    return value if callable(value) else ClassScore(value)

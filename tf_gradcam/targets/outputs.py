@@ -1,0 +1,257 @@
+"""What is explained: one score per image out of what the tail returns.
+
+Axis legend: B images, K classes. Outputs are the scores before a final softmax or sigmoid (logits), float32; a model of
+several outputs gives them in its own structure. Any callable `outputs -> (B,)` is a target; a class is the common one.
+
+The targets of this module are values: equal arguments make equal targets, which share one compiled pass. They refuse
+arguments that mean nothing when they are made (TypeError, ValueError), and outputs of another kind than theirs when
+they are first called, while the pass is traced (ValueError).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tf_gradcam._errors import unknown_name
+from tf_gradcam.targets.base import (
+    Class,
+    FrozenArray,
+    NamedTarget,
+    as_class,
+    as_position,
+    called,
+    column,
+    label_of,
+    name_of,
+    of_rank,
+    one_output,
+    shown,
+)
+from tf_gradcam.targets.base import Target as Target
+from tf_gradcam.targets.base import with_indices as with_indices
+from tf_gradcam.targets.classes import ClassScore as ClassScore
+from tf_gradcam.targets.classes import Contrast as Contrast
+from tf_gradcam.targets.classes import Counterfactual as Counterfactual
+from tf_gradcam.targets.classes import Finer as Finer
+from tf_gradcam.targets.classes import MultiLabel as MultiLabel
+from tf_gradcam.targets.classes import Unit as Unit
+from tf_gradcam.targets.classes import as_target
+
+
+@dataclass(frozen=True)
+class Value(NamedTarget):
+    """A value that a regression model returns: what makes it large.
+
+    Args:
+        index: which one of outputs (B, K), or 0 for outputs (B,). Defaults to 0.
+    """
+
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        self._set(index=as_position(self.index))
+
+    def __call__(self, outputs: Any) -> Any:
+        values = one_output(outputs, self)
+        return column(values[:, None] if values.shape.rank == 1 else of_rank(values, 2, self), self.index, self)
+
+    @property
+    def __name__(self) -> str:
+        return f"value {self.index}"
+
+
+@dataclass(frozen=True)
+class Distance(NamedTarget):
+    """How near a value comes to a given one, minus the distance: what pulls it there.
+
+    Its gradient is that of the value, or minus it from above; on the very value it is zero, and so is the map.
+
+    Args:
+        value: in the units of the model's output, finite.
+        index: which one of outputs (B, K), or 0 for outputs (B,). Defaults to 0.
+    """
+
+    value: float
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.value, bool) or not isinstance(self.value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"Expected value as a number, received {self.value!r}.")
+        if not math.isfinite(self.value):
+            raise ValueError(f"Expected a finite value, received {self.value!r}.")
+        self._set(value=float(self.value), index=as_position(self.index))
+
+    def __call__(self, outputs: Any) -> Any:
+        return -tf.abs(Value(self.index)(outputs) - self.value)
+
+    @property
+    def __name__(self) -> str:
+        return f"value {self.index} near {self.value:g}"
+
+
+@dataclass(frozen=True)
+class Region(NamedTarget):
+    """A class in a part of a segmentation: the sum of its logits over the pixels there.
+
+    Args:
+        index: class of outputs (B, H, W, K), any number of spatial axes.
+        mask: (H, W) bool, or None for the pixels where the class is the top one (of a single class: above zero); an
+            image without such a pixel has the score zero and a blank map.
+
+    Source: Vinogradova et al. 2020, Seg-Grad-CAM, https://arxiv.org/abs/2002.11434. Deviation: none; None is one choice
+    of the paper's set of pixels.
+    """
+
+    index: Class
+    mask: Any = None
+    classes: ClassVar = ("index",)
+
+    def __post_init__(self) -> None:
+        self._set(index=as_class(self.index), mask=None if self.mask is None else FrozenArray.of(as_mask(self.mask)))
+
+    def __call__(self, outputs: Any) -> Any:
+        logits = one_output(outputs, self)
+        if logits.shape.rank is None or logits.shape.rank < 3:
+            raise ValueError(f"Expected segmentation outputs (B, H, W, K) for {self!r}, received {shown(logits)}.")
+        own = column(logits, self.index, self)
+        if self.mask is not None:
+            if not own.shape[1:].is_compatible_with(self.mask.shape):
+                raise ValueError(
+                    f"Expected a mask of shape {tuple(own.shape[1:])}, the outputs' own, received {self.mask.shape}."
+                )
+            own = tf.ensure_shape(own, [None, *self.mask.shape])  # where only the run knows the size of the picture
+            inside = tf.constant(np.asarray(self.mask))
+        elif logits.shape[-1] == 1:
+            inside = own > 0.0
+        else:
+            inside = tf.argmax(logits, axis=-1, output_type=tf.int32) == self.index
+        return tf.reduce_sum(tf.where(inside, own, 0.0), axis=list(range(1, own.shape.rank)))
+
+    @property
+    def __name__(self) -> str:
+        return f"region of {label_of(self.index)}"
+
+
+@dataclass(frozen=True, init=False)
+class Element(NamedTarget):
+    """One number of the outputs, `outputs[:, i, j, ...]`.
+
+    Explains one box of a detector: of raw outputs (B, N, 4 + K), before non-maximum suppression, box n has its score of
+    class k at Element(n, 4 + k), and its sides at Element(n, 0) to Element(n, 3). The best box of an image for class k
+    is `n = model.predict(images)[0, :, 4 + k].argmax()`.
+
+    Args:
+        *index: one position for each axis behind the first, all of them.
+    """
+
+    index: tuple[int, ...]
+
+    def __init__(self, *index: int):
+        if not index:
+            raise ValueError("Expected a position for each axis of the outputs, received none.")
+        self._set(index=tuple(as_position(item) for item in index))
+
+    def __call__(self, outputs: Any) -> Any:
+        values = of_rank(outputs, 1 + len(self.index), self)
+        for axis, (position, length) in enumerate(zip(self.index, values.shape[1:], strict=True), start=1):
+            if length is not None and position >= length:
+                raise ValueError(
+                    f"Expected a position below {length} on axis {axis} of {shown(values)}, received {position}."
+                )
+        place = (slice(None), *self.index)
+        return values[place]
+
+    @property
+    def __name__(self) -> str:
+        return f"output[{', '.join(map(str, self.index))}]"
+
+
+@dataclass(frozen=True)
+class Similarity(NamedTarget):
+    """Cosine of the angle between the outputs and an embedding: what makes two images alike.
+
+    Args:
+        embedding: (D,) numbers, not all zero: of another image, `model.predict(others)[0]`.
+    """
+
+    embedding: Any
+
+    def __post_init__(self) -> None:
+        try:
+            vector = np.asarray(self.embedding, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"Expected embedding as an array of numbers (D,), received {type(self.embedding).__name__}."
+            ) from error
+        if vector.ndim != 1:
+            raise ValueError(f"Expected an embedding of shape (D,), received {vector.shape}.")
+        if not np.isfinite(vector).all() or not vector.any():
+            raise ValueError("Expected an embedding of finite numbers that are not all zero.")
+        self._set(embedding=FrozenArray.of(vector))
+
+    def __call__(self, outputs: Any) -> Any:
+        values = of_rank(outputs, 2, self)
+        if values.shape[-1] not in (None, *self.embedding.shape):
+            raise ValueError(
+                f"Expected an embedding of {values.shape[-1]} numbers, as many as the outputs have, received "
+                f"{self.embedding.shape[0]}."
+            )
+        vector = np.asarray(self.embedding)
+        unit = tf.constant(vector / np.linalg.norm(vector), values.dtype)
+        return tf.linalg.matvec(tf.math.l2_normalize(values, axis=-1), unit)
+
+    @property
+    def __name__(self) -> str:
+        return "similarity"
+
+
+@dataclass(frozen=True)
+class OutputOf(NamedTarget):
+    """A target on one output of several.
+
+    Args:
+        output: name, of outputs that come as a dict; position, of a list.
+        target: a callable on that output, or a class, or None for each image's top class. Defaults to None.
+    """
+
+    output: str | int
+    target: Any = None
+
+    def __post_init__(self) -> None:
+        output = self.output if isinstance(self.output, str) else as_position(self.output)
+        self._set(output=output, target=as_target(self.target))
+
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        return getattr(self.target, "signed", False)
+
+    def __call__(self, outputs: Any) -> Any:
+        if isinstance(outputs, dict):
+            if self.output not in outputs:
+                raise ValueError(unknown_name("output", str(self.output), map(str, outputs)))
+        elif not isinstance(outputs, (list, tuple)):
+            raise ValueError(f"Expected a model of several outputs for {self!r}, received one. Use its target alone.")
+        elif isinstance(self.output, str) or self.output >= len(outputs):
+            raise ValueError(
+                f"Expected a position below {len(outputs)}, the outputs are a list, received {self.output!r}."
+            )
+        return called(self.target, outputs[self.output])
+
+    @property
+    def __name__(self) -> str:
+        return f"{self.output if isinstance(self.output, str) else f'output {self.output}'}: {name_of(self.target)}"
+
+
+def as_mask(mask: Any) -> np.ndarray:
+    """A mask of pixels as bool, checked."""
+    array = np.asarray(mask)
+    if array.dtype != bool and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"Expected a mask of True and False, received other values of dtype {array.dtype}.")
+    if not array.any():
+        raise ValueError("Expected a mask with at least one pixel, received an empty one.")
+    return array.astype(bool)
