@@ -25,7 +25,7 @@ from tf_gradcam._models.frozen import FrozenWeights
 from tf_gradcam.audit.engines import run_local
 from tf_gradcam.audit.mapper import AuditMapper
 from tf_gradcam.audit.sources import Samples, find_samples
-from tf_gradcam.image.overlay import load_image
+from tf_gradcam.image.io import load_image
 
 BATCH = 32
 MOST_ROUNDS = 5

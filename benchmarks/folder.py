@@ -19,7 +19,7 @@ from benchmarks.visits import resident_bytes
 from tf_gradcam import Explainer, overlay_heatmap
 from tf_gradcam._explain.batch import BatchExplainer
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam.image.overlay import load_image, save_image
+from tf_gradcam.image.io import load_image, save_image
 
 BATCH = 8
 PHOTO = (480, 640)  # height, width

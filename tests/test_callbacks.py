@@ -26,8 +26,7 @@ from PIL import Image
 from tests.helpers.drawing import drawn, photos_of
 from tf_gradcam import Explainer, Explanation, callbacks
 from tf_gradcam._figures.epochs import epoch_figure
-from tf_gradcam._fixedimages import FixedImages
-from tf_gradcam.callbacks import GradCAMCallback
+from tf_gradcam.callbacks import FixedImages, GradCAMCallback
 
 NAMES = ["ant", "bee", "cat"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 6, 10, 3)).astype("float32")

@@ -13,17 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 import tf_gradcam
+from tf_gradcam._cli.group import OneLineGroup, ProgressBar, warnings_told
 from tf_gradcam._models.preprocessing import ImageRangeWarning
-from tf_gradcam._terminal import (
-    OPTIONS,
-    OneLineGroup,
-    Progress,
-    downloads_on_stderr,
-    in_options,
-    start_tensorflow,
-    tell,
-    warnings_told,
-)
+from tf_gradcam._terminal import OPTIONS, downloads_on_stderr, in_options, start_tensorflow, tell
 
 
 class Terminal(io.StringIO):
@@ -78,7 +70,7 @@ def test_name_that_the_terminal_cannot_show_is_written_readably():
 
 
 def test_progress_is_silent_without_a_terminal(capsys):
-    with Progress(2) as progress:
+    with ProgressBar(2) as progress:
         progress.clear()
         progress.advance()
     assert capsys.readouterr() == ("", "")
@@ -87,7 +79,7 @@ def test_progress_is_silent_without_a_terminal(capsys):
 def test_progress_counts_on_a_terminal_and_clears_its_line_for_text(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress(2) as progress:
+    with ProgressBar(2) as progress:
         assert "0/2" in terminal.getvalue()
         progress.clear()
         assert terminal.getvalue().endswith("\r\x1b[K")

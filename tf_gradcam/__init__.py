@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tf_gradcam._explain.averaging import augment as augment
     from tf_gradcam._explain.averaging import smooth as smooth
     from tf_gradcam._explain.compare import compare as compare
+    from tf_gradcam._explain.compare import plot_layers as plot_layers
     from tf_gradcam._explain.drop_in import get_img_array as get_img_array
     from tf_gradcam._explain.drop_in import make_gradcam_heatmap as make_gradcam_heatmap
     from tf_gradcam._explain.drop_in import save_and_display_gradcam as save_and_display_gradcam
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tf_gradcam._explain.fusion import fuse as fuse
     from tf_gradcam._explain.guided import GuidedBackprop as GuidedBackprop
     from tf_gradcam._explain.guided import guided_gradcam as guided_gradcam
-    from tf_gradcam._explain.layerplot import plot_layers as plot_layers
     from tf_gradcam._models.layer_list import list_layers as list_layers
     from tf_gradcam._models.split import SplitModel as SplitModel
     from tf_gradcam._models.split import split_model as split_model
@@ -43,7 +43,7 @@ _HOMES = {
     "list_layers": "_models.layer_list",
     "make_gradcam_heatmap": "_explain.drop_in",
     "overlay_heatmap": "image.overlay",
-    "plot_layers": "_explain.layerplot",
+    "plot_layers": "_explain.compare",
     "save_and_display_gradcam": "_explain.drop_in",
     "smooth": "_explain.averaging",
     "split_model": "_models.split",

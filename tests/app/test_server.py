@@ -37,18 +37,17 @@ from tests.helpers.pictures import encoded, random_photo
 from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo
 from tf_gradcam._app import html as apphtml
 from tf_gradcam._app import uploads as appfiles
-from tf_gradcam._app.apppicture import Look, css_gradient, map_picture, overlay_picture, png_bytes
-from tf_gradcam._app.appsample import write_samples
+from tf_gradcam._app.html import Look, css_gradient, map_picture, overlay_picture, png_bytes
 from tf_gradcam._app.model import AppModel, Question, load_app_model, method_choices
 from tf_gradcam._app.server import create_app, listening, without_addresses
 from tf_gradcam._app.session import Session
-from tf_gradcam._app.uploads import AppFolder, check_model_file, check_picture, take_upload
+from tf_gradcam._app.uploads import AppFolder, check_model_file, check_picture, take_upload, write_samples
 from tf_gradcam._app.view import download, view_of
 from tf_gradcam._app.worker import Stopped, Worker
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._rules.table import METHODS
-from tf_gradcam.image.colormap import colormap_colors
-from tf_gradcam.targets.outputs import Contrast
+from tf_gradcam.image.overlay import colormap_colors
+from tf_gradcam.targets.classes import Contrast
 
 L = keras.layers
 
@@ -418,7 +417,7 @@ def test_closed_window_is_known_no_longer_and_leaves_no_file(sessions):
 
 
 def test_oldest_window_is_closed_where_there_are_too_many(sessions, monkeypatch):
-    monkeypatch.setattr("tf_gradcam._app.appsessions._MOST_SESSIONS", 2)
+    monkeypatch.setattr("tf_gradcam._app.session._MOST_SESSIONS", 2)
     first, second = sessions.new(), sessions.new()
     sessions.find(first.token)  # used again: now the second is the oldest
     sessions.new()
@@ -460,7 +459,7 @@ def test_model_with_code_of_its_own_is_refused(sessions, session, tmp_path):
 def test_too_many_uploaded_models_are_refused(sessions, session, monkeypatch):
     session.use(app_model())
     sessions.check_model_count()
-    monkeypatch.setattr("tf_gradcam._app.appsessions._MOST_MODELS", 1)
+    monkeypatch.setattr("tf_gradcam._app.session._MOST_MODELS", 1)
     with pytest.raises(ValueError, match="Other windows hold 1 uploaded models"):
         sessions.check_model_count()
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.helpers.data import ROOT, boxed_photos, needs
 from tf_gradcam.audit.annotations import BoxTable, MaskFolder
+from tf_gradcam.image.io import save_image
 from tf_gradcam.image.opencv import opencv
-from tf_gradcam.image.overlay import save_image
 
 
 def table(folder: Path, text: str) -> Path:

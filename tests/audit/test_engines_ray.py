@@ -17,9 +17,8 @@ pytest.importorskip("ray.data", reason="the extra ray is not installed")
 
 import ray
 
-from tf_gradcam.audit.engines import run_local
+from tf_gradcam.audit.engines import run_local, run_ray
 from tf_gradcam.audit.mapper import AuditMapper
-from tf_gradcam.audit.rayengine import run_ray
 from tf_gradcam.audit.sources import find_samples
 from tf_gradcam.audit.table import PartFolder
 

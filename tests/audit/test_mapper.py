@@ -18,7 +18,7 @@ from tests.helpers.redblue import (
 from tf_gradcam._files.class_names import MEMBER
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 from tf_gradcam.audit.mapper import AuditMapper
-from tf_gradcam.image.overlay import load_image
+from tf_gradcam.image.io import load_image
 
 NAMES = ["red", "blue"]
 COLUMNS = [

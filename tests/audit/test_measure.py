@@ -12,10 +12,8 @@ import pytest
 from tf_gradcam import Explainer as GradCAM
 from tf_gradcam.audit.measure import measure
 from tf_gradcam.audit.result import Metric
-from tf_gradcam.image.overlay import resize_heatmaps
-from tf_gradcam.metrics.drop import drop_percent, highlight
-from tf_gradcam.metrics.faithfulness import deletion_auc, insertion_auc
-from tf_gradcam.metrics.road import road_score
+from tf_gradcam.image.resize import resize_heatmaps
+from tf_gradcam.metrics.faithfulness import deletion_auc, drop_percent, highlight, insertion_auc, road_score
 
 pytest.importorskip("scipy")
 

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from tests.zoo.styles import STYLES
-from tf_gradcam.audit.randomweights import grouped, learned_layers, randomise, restored
+from tf_gradcam.audit.sanity import grouped, learned_layers, randomise, restored
 
 USUAL = [style for style in STYLES.values() if not {"quantised", "lora"} & style.tags]
 

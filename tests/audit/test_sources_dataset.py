@@ -8,8 +8,8 @@ from tests.helpers.audit_fakes import FakeMapper, part_folder
 
 pytest.importorskip("pyarrow", reason="the extra audit is not installed")
 
-from tf_gradcam.audit.datasetsource import DatasetSource
 from tf_gradcam.audit.engines import run_local
+from tf_gradcam.audit.sources import DatasetSource
 
 COUNT = 11
 IMAGES = np.random.default_rng(0).random((COUNT, 6, 10, 3), np.float32)

@@ -28,7 +28,7 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam.demo import CLASS_NAMES, LAYER_NAME, load_demo_model, phantom_slices
 from tf_gradcam.image.overlay import overlay_heatmap
 from tf_gradcam.image.regions import hot_pixels
-from tf_gradcam.targets.outputs import Contrast
+from tf_gradcam.targets.classes import Contrast
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [

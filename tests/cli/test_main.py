@@ -512,7 +512,7 @@ def test_weights_are_constants_where_many_images_share_them(folder, model_file, 
             asked.append(options["freeze"])
 
     monkeypatch.setattr("tf_gradcam._explain.explainer.Explainer", Watched)
-    monkeypatch.setattr("tf_gradcam._cli.main._MANY", 3)
+    monkeypatch.setattr("tf_gradcam._cli.explain._MANY", 3)
     for number in range(count):
         shutil.copy("photo.png", f"{number}.png")
     result = explain(*(f"{number}.png" for number in range(count)), model=model_file)

@@ -11,9 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from tests.zoo.transformers import WIDTH, block, pictures, seeded, subclassed_vit, vit, windowed
-from tf_gradcam._explain.attention import AttentionExplainer
-from tf_gradcam._explain.attentionpass import METHODS
-from tf_gradcam._explain.attentionrules import gradient_rollout, rollout
+from tf_gradcam._explain.attention import METHODS, AttentionExplainer, gradient_rollout, rollout
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 
 

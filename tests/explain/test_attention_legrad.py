@@ -23,10 +23,9 @@ from tests.zoo.transformers import (
     seeded,
     vit,
 )
-from tf_gradcam._explain.attention import AttentionExplainer
-from tf_gradcam._explain.attentionrules import legrad
-from tf_gradcam._models.encoder import block_ends
+from tf_gradcam._explain.attention import AttentionExplainer, legrad
 from tf_gradcam._models.graph import Graph
+from tf_gradcam._models.transformers import block_ends
 
 
 def legrad_twin(gradients: list[np.ndarray]) -> np.ndarray:

@@ -13,9 +13,9 @@ from tests.zoo.styles import photos, plain_model
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.averaging import augment, smooth
 from tf_gradcam._explain.fusion import fuse
+from tf_gradcam._rules.contract import combine
 from tf_gradcam._rules.eigen_smooth import eigen_smooth
-from tf_gradcam._rules.maps import combine
-from tf_gradcam.image.zoom import coverage, exact_zoom, unzoom_matrix, zoom_matrix
+from tf_gradcam.image.resize import coverage, exact_zoom, unzoom_matrix, zoom_matrix
 
 PICTURES = np.random.default_rng(0).random((2, 6, 10, 3)).astype(np.float32)
 

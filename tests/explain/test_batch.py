@@ -17,7 +17,7 @@ from tf_gradcam._explain.batch import BatchExplainer
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam.image.colormap import colormap_colors
+from tf_gradcam.image.overlay import colormap_colors
 
 L = keras.layers
 RAW = Preprocessing(None, "raw")

@@ -12,12 +12,11 @@ import tensorflow as tf
 from keras import layers
 
 from tf_gradcam import METHODS, Explainer
-from tf_gradcam._explain.class_maps import ClassMaps, class_maps
-from tf_gradcam._explain.classpass import _CLOSED_FORMS, ClassPass
-from tf_gradcam._models.lineartail import linear_tail
+from tf_gradcam._explain.class_maps import _CLOSED_FORMS, ClassMaps, ClassPass, class_maps
+from tf_gradcam._models.head import linear_tail
 from tf_gradcam._rules.probing import scorecam
 from tf_gradcam.image.io import load_image
-from tf_gradcam.targets.classes_scores import ClassNames
+from tf_gradcam.targets.classes import ClassNames
 
 NAMES = ["cat", "dog", "fox", "wolf"]
 IMAGES = np.random.default_rng(0).normal(size=(3, 6, 10, 3)).astype(np.float32)

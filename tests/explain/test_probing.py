@@ -26,9 +26,10 @@ from tests.zoo.styles import STYLES, chain, randomise
 from tf_gradcam import split_model
 from tf_gradcam._explain import probing as probe
 from tf_gradcam._explain.passes import GradientPass
-from tf_gradcam._explain.probing import Probe, ProbingPass
+from tf_gradcam._explain.probing import ProbingPass
+from tf_gradcam._rules.contract import Probe
+from tf_gradcam._rules.gradients import gradcam
 from tf_gradcam._rules.probing import ablationcam, scorecam
-from tf_gradcam._rules.table import gradcam
 
 TOP = np.full(3, -1, np.int32)
 

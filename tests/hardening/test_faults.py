@@ -26,7 +26,7 @@ from click.testing import CliRunner
 import tf_gradcam as tg
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tf_gradcam._cli.main import main
-from tf_gradcam._files.folderlock import held_folder
+from tf_gradcam._files.atomic import held_folder
 from tf_gradcam._files.manifest import COLUMNS
 from tf_gradcam.image import io as imagefile
 from tf_gradcam.image.io import load_image
@@ -229,7 +229,7 @@ def test_second_run_in_a_folder_is_told_to_wait(here: Path) -> None:
 
 HOLDING = """
 import pathlib, sys, time
-from tf_gradcam._files.folderlock import held_folder
+from tf_gradcam._files.atomic import held_folder
 with held_folder(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(1000)

@@ -25,12 +25,12 @@ from tf_gradcam._files.find import output_stems
 from tf_gradcam._files.manifest import Manifest, Row
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 from tf_gradcam.audit.sources import find_samples
-from tf_gradcam.image.colormap import colormap_colors
-from tf_gradcam.image.overlay import load_image, overlay_heatmap, resize_heatmaps, save_image
+from tf_gradcam.image.io import load_image, save_image
+from tf_gradcam.image.overlay import colormap_colors, overlay_heatmap
 from tf_gradcam.image.regions import boxes_of, hot_pixels
-from tf_gradcam.image.spatial import positive_share, signed_share
+from tf_gradcam.image.resize import positive_share, resize_heatmaps, signed_share
 from tf_gradcam.metrics.localisation import energy_in_box, sparsity
-from tf_gradcam.targets.classes_scores import ClassNames, class_indices
+from tf_gradcam.targets.classes import ClassNames, class_indices
 
 # The same examples at every run, and no deadline: the machine may be busy.
 FAST = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

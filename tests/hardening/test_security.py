@@ -410,7 +410,7 @@ def test_model_of_huge_images_is_refused() -> None:
 
 
 def test_models_uploaded_at_once_are_counted_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tf_gradcam._app.appsessions._MOST_MODELS", 1)
+    monkeypatch.setattr("tf_gradcam._app.session._MOST_MODELS", 1)
     sessions = new_sessions()
     events, windows = new_events(sessions), [sessions.new() for _ in range(3)]
     files = [upload(sessions, saved("model.keras"), f"model{number}.keras") for number in range(3)]

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_gradcam as tg
 from tests.helpers.redblue import red_blue_model, red_blue_photo
 from tests.zoo.styles import photos, plain_model, small_net
-from tf_gradcam.targets.outputs import Unit
+from tf_gradcam.targets.classes import Unit
 
 THREADS = 4
 KINDS: dict[str, Callable[[], keras.Model]] = {"graph": plain_model, "subclassed": lambda: small_net()[0]}

@@ -8,11 +8,10 @@ import keras
 
 from tests.helpers.pictures import encoded
 from tests.helpers.redblue import red_blue_model, red_blue_photo
-from tf_gradcam._app.appsample import Sample
-from tf_gradcam._app.appsessions import Sessions
 from tf_gradcam._app.events import Events
 from tf_gradcam._app.model import AppModel, Origin
-from tf_gradcam._app.uploads import AppFolder
+from tf_gradcam._app.session import Sessions
+from tf_gradcam._app.uploads import AppFolder, Sample
 
 L = keras.layers
 NAMES = ["red", "blue"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.spatial import positive_share
+from tf_gradcam.image.resize import positive_share
 
 LABELS = ("sun", "moon")
 

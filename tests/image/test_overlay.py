@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.pictures import random_photo
-from tf_gradcam.image.overlay import colormap_colors, overlay_heatmap, resize_heatmaps, to_photo
+from tf_gradcam.image.overlay import colormap_colors, overlay_heatmap, to_photo
+from tf_gradcam.image.resize import resize_heatmaps
 
 FIRST, LAST = (0, 0, 128), (128, 0, 0)  # jet's ends, RGB
 

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tf_gradcam.image.colormap import colormap_colors
+from tf_gradcam.image.overlay import colormap_colors
 
 
 def test_jet_runs_from_dark_blue_to_dark_red():
@@ -60,7 +60,7 @@ def test_map_without_name_is_refused():
 
 def test_maps_of_opencv_import_no_matplotlib():
     program = (
-        "import sys; from tf_gradcam.image.colormap import colormap_colors; colormap_colors('jet'); "
+        "import sys; from tf_gradcam.image.overlay import colormap_colors; colormap_colors('jet'); "
         "sys.exit('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

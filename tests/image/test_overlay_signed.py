@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.explanations import explained
-from tf_gradcam._figures.colorscale import color_scale
-from tf_gradcam.image.colormap import colormap_colors
-from tf_gradcam.image.diverging import diverging_colors, overlay_signed
+from tf_gradcam._figures.canvas import color_scale
+from tf_gradcam.image.overlay import colormap_colors, diverging_colors, overlay_signed
 
 RAW = [[[-4.0, 0.0, 2.0], [1.0, -1.0, 0.0]], [[0.0] * 3] * 2, [[-0.5, -1.0, -2.0], [-4.0, -8.0, -1.0]]]
 SHARES = [[[-1.0, 0.0, 0.5], [0.25, -0.25, 0.0]], [[0.0] * 3] * 2, [[-1 / 16, -1 / 8, -1 / 4], [-1 / 2, -1.0, -1 / 8]]]

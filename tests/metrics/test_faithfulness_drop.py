@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tf_gradcam.metrics.drop import drop_percent, highlight, increase_percent
+from tf_gradcam.metrics.faithfulness import drop_percent, highlight, increase_percent
 
 
 def test_highlighted_image_is_mixed_of_itself_and_its_mean() -> None:

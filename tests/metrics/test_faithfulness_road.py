@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tf_gradcam.metrics.road import SHARES, impute, road_paths, road_score
+from tf_gradcam.metrics.faithfulness import SHARES, impute, road_paths, road_score
 
 pytest.importorskip("scipy")
 

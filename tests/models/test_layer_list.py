@@ -1,8 +1,8 @@
 """What the terminal lists of layers and methods."""
 
 from tests.helpers.redblue import red_blue_model
-from tf_gradcam._models.layer_list import list_layers
-from tf_gradcam._models.listing import layer_table, method_list
+from tf_gradcam._cli.info import method_list
+from tf_gradcam._models.layer_list import layer_table, list_layers
 from tf_gradcam._rules.table import METHODS
 
 

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from tf_gradcam._models.zoo import build_model, find_model_name, model_names, parse_arguments
+from tf_gradcam._models.loading import build_model, find_model_name, model_names, parse_arguments
 
 
 def test_names_are_the_constructors_of_keras_applications():

@@ -13,7 +13,7 @@ from keras import layers
 from tests.helpers.drawing import drawn
 from tf_gradcam import Explainer, Explanation
 from tf_gradcam._results.diagnosis import diagnose
-from tf_gradcam.targets.outputs import Counterfactual
+from tf_gradcam.targets.classes import Counterfactual
 
 IMAGES = np.random.default_rng(0).uniform(0.1, 1.0, (2, 6, 10, 1)).astype(np.float32)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.drawing import drawing_model, drawn, photos_of
 from tests.zoo.styles import chain, conv, head_layers, photos, plain_model, randomise, regression
 from tf_gradcam import Explainer
-from tf_gradcam.image.colormap import colormap_colors
+from tf_gradcam.image.overlay import colormap_colors
 
 PICTURES = np.random.default_rng(0).random((3, 3, 5)).astype(np.float32)
 HEATMAPS = PICTURES / PICTURES.max(axis=(1, 2), keepdims=True)

@@ -9,8 +9,7 @@ import pytest
 
 from tests.helpers.explanations import explained
 from tf_gradcam._figures.volumes import chosen_slices
-from tf_gradcam.image.resize import interpolation_matrix
-from tf_gradcam.image.spatial import positive_share, resize_maps, signed_share
+from tf_gradcam.image.resize import interpolation_matrix, positive_share, resize_maps, signed_share
 
 GENERATOR = np.random.default_rng(0)
 SIGNALS = explained(GENERATOR.random((2, 5)), image_size=(50,))

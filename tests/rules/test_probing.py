@@ -25,7 +25,7 @@ from tests.helpers.probing_cases import (
 )
 from tests.twins.probing import TWINS
 from tests.zoo.styles import chain, randomise
-from tf_gradcam._explain.probing import Probe
+from tf_gradcam._rules.contract import Probe
 from tf_gradcam._rules.probing import ablationcam, faster_scorecam, iscam, scorecam, sscam
 
 

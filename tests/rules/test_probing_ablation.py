@@ -11,8 +11,8 @@ from keras import layers
 from tests.helpers.probing_cases import CHANNELS, CLASSES, IMAGES, Case, assert_close, explain, small_case
 from tests.twins.probing import TWINS
 from tests.zoo.styles import chain, dense, pool, randomise
-from tf_gradcam._explain.probing import Probe
 from tf_gradcam._results.diagnosis import diagnose
+from tf_gradcam._rules.contract import Probe
 from tf_gradcam._rules.probing import ablationcam
 
 

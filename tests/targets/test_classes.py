@@ -12,7 +12,7 @@ from keras import layers
 
 from tests.zoo.styles import photos, plain_model, randomise, regression, u_net
 from tf_gradcam import Explainer
-from tf_gradcam.targets.outputs import Unit
+from tf_gradcam.targets.classes import Unit
 
 NAMES = ["tench", "great_white_shark", "Hammerhead", "snow leopard"]
 IMAGES = photos(3)

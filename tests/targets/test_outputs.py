@@ -12,23 +12,9 @@ import tensorflow as tf
 from keras import layers
 
 from tf_gradcam import Explainer
-from tf_gradcam.targets.base import NamedTarget, called
-from tf_gradcam.targets.classes_scores import ClassNames
-from tf_gradcam.targets.outputs import (
-    ClassScore,
-    Contrast,
-    Counterfactual,
-    Distance,
-    Element,
-    Finer,
-    MultiLabel,
-    OutputOf,
-    Region,
-    Similarity,
-    Unit,
-    Value,
-    with_indices,
-)
+from tf_gradcam.targets.base import NamedTarget, called, with_indices
+from tf_gradcam.targets.classes import ClassNames, ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
+from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Region, Similarity, Value
 
 # Two images, five classes: the tops are 1 and 4.
 LOGITS = np.array([[1.0, 5.0, 4.5, -2.0, 0.5], [-3.0, 0.25, 2.0, 1.0, 8.0]], np.float32)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_gradcam._app.apppicture import Look
+from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel, Question, target_of
 from tf_gradcam._app.uploads import MAX_BATCH, check_picture, without_folder, zip_folder
 from tf_gradcam._app.worker import Job

@@ -13,12 +13,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_gradcam._app.appchoices import NOTHING, TOP, class_choices, headline, layer_choices, look_of, question_of
-from tf_gradcam._app.appsessions import Sessions
 from tf_gradcam._app.batch import explain_batch
 from tf_gradcam._app.html import notice_html, progress_html
-from tf_gradcam._app.model import AppModel, Question, method_choices
-from tf_gradcam._app.session import Session
+from tf_gradcam._app.model import (
+    NOTHING,
+    TOP,
+    AppModel,
+    Question,
+    class_choices,
+    headline,
+    layer_choices,
+    look_of,
+    method_choices,
+    question_of,
+)
+from tf_gradcam._app.session import Session, Sessions
 from tf_gradcam._app.uploads import MAX_BATCH
 from tf_gradcam._app.view import view_of
 from tf_gradcam._app.worker import Job, Progress, Stopped

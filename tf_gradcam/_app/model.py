@@ -1,4 +1,4 @@
-"""The model of the web page: loaded once, its explainers kept by layer and method, run by one thread.
+"""The model behind the web page, and the choices it offers.
 
 Axis legend: H0 x W0 pixels, K classes.
 """
@@ -11,11 +11,13 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tf_gradcam._app.html import Look
 from tf_gradcam._app.uploads import MAX_PICTURE_PIXELS
 from tf_gradcam._app.worker import Job, Worker
 from tf_gradcam._explain.explainer import Explainer
@@ -30,8 +32,8 @@ from tf_gradcam._rules.contract import needs_of
 from tf_gradcam._rules.table import METHODS, describe, find_method
 from tf_gradcam._terminal import downloads_on_stderr
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
-from tf_gradcam.image.overlay import load_image
-from tf_gradcam.targets.outputs import Contrast
+from tf_gradcam.image.io import load_image
+from tf_gradcam.targets.classes import Contrast
 
 _KEPT = 24  # explainers: each holds what was compiled for it, not the weights
 _STAGES = 6  # layers that are looked at when nobody chose
@@ -273,3 +275,43 @@ def load_app_model(
         network = load_network(model, weights, arguments)
         names = chosen_names(names, model, network, weights)
     return AppModel(network, names, Origin(model, weights, tuple(arguments)))
+
+
+TOP, NOTHING = -1, -1  # in the lists of classes
+
+
+def question_of(layer: str, method: str, target: int | None, against: int | None, mode: str) -> Question:
+    """What the controls ask; a list that was emptied is as its first entry."""
+    chosen = None if target in (None, TOP) else int(target)
+    other = None if against in (None, NOTHING) else int(against)
+    return Question(layer, method, chosen, other, mode)
+
+
+def look_of(alpha: float, threshold: float, colormap: str | None) -> Look:
+    return Look(min(max(float(alpha), 0.0), 1.0), min(max(float(threshold), 0.0), 1.0), colormap or None)
+
+
+def class_choices(model: AppModel, first: str) -> list[tuple[str, int]]:
+    """Entries of a list of classes; names that several classes have are told apart by their numbers."""
+    labels = model.labels
+    several = {label for label in labels if labels.count(label) > 1} if len(set(labels)) < len(labels) else set()
+    named = [f"{label} ({index})" if label in several else label for index, label in enumerate(labels)]
+    return [(first, TOP), *((label, index) for index, label in enumerate(named))]
+
+
+def layer_choices(model: AppModel) -> list[tuple[str, str]]:
+    """Entries of the list of layers, the default marked."""
+    return [(_layer_label(row, model), row.path) for row in model.layers]
+
+
+def _layer_label(row: Any, model: AppModel) -> str:
+    cells = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:-1])
+    return f"{row.path}  ({cells}){'  default' if row.path == model.default_layer else ''}"
+
+
+def headline(model: AppModel) -> str:
+    """Which model is asked."""
+    height, width = model.size
+    known = "" if model.mode != "unknown" else "; what values it wants cannot be read from it, so choose them"
+    text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}{known}."
+    return f'<p class="tg-model">{escape(text)}</p>'

@@ -8,11 +8,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from tf_gradcam._app.appchoices import NOTHING, TOP, class_choices, headline, layer_choices
-from tf_gradcam._app.appsessions import Sessions
 from tf_gradcam._app.events import READY, Events
 from tf_gradcam._app.html import progress_html
-from tf_gradcam._app.model import AppModel, method_choices
+from tf_gradcam._app.model import NOTHING, TOP, AppModel, class_choices, headline, layer_choices, method_choices
+from tf_gradcam._app.session import Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
 from tf_gradcam._models.loading import MODEL_SUFFIXES

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tf_gradcam._app.apppicture import Look
+from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel, Question
 from tf_gradcam._app.session import Answer
-from tf_gradcam._models.loading import is_model_file
-from tf_gradcam._models.zoo import find_model_name, parse_arguments
+from tf_gradcam._models.loading import find_model_name, is_model_file, parse_arguments
 from tf_gradcam._rules.contract import needs_of
 from tf_gradcam._rules.table import METHODS
 

@@ -16,16 +16,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-from tf_gradcam._app.appchoices import look_of
-from tf_gradcam._app.appsample import write_samples
-from tf_gradcam._app.appsessions import Sessions
 from tf_gradcam._app.guard import Receive, RequestGuard, Scope, Send
-from tf_gradcam._app.model import load_app_model
+from tf_gradcam._app.model import load_app_model, look_of
 from tf_gradcam._app.page import Page
+from tf_gradcam._app.session import Sessions
 from tf_gradcam._app.style import CSS, SCRIPT, theme
-from tf_gradcam._app.uploads import MAX_MODEL_BYTES, AppFolder
+from tf_gradcam._app.uploads import MAX_MODEL_BYTES, AppFolder, write_samples
 from tf_gradcam._app.view import MEDIA, download
-from tf_gradcam._extras import require
+from tf_gradcam._errors import require
 
 PORT = 7860
 _LOCAL = ("127.0.0.1", "localhost", "::1")

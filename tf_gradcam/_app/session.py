@@ -1,4 +1,4 @@
-"""What one browser window looks at: its picture, its model, what was found about them; kept until it is closed.
+"""Sessions of the web page: one a window, and the table of them all.
 
 Axis legend: H0 x W0 pixels.
 """
@@ -9,16 +9,19 @@ import dataclasses
 import os
 import secrets
 import shutil
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tf_gradcam._app.apppicture import Look
-from tf_gradcam._app.appsample import Sample
 from tf_gradcam._app.batch import BatchReport
+from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel, Origin, Question, load_app_model
 from tf_gradcam._app.uploads import (
+    AppFolder,
+    Sample,
     check_model_file,
     check_names_file,
     check_picture,
@@ -29,8 +32,7 @@ from tf_gradcam._app.worker import Job
 from tf_gradcam._figures.sheet import shown_photo
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.io import Photo
-from tf_gradcam.image.overlay import load_image
+from tf_gradcam.image.io import Photo, load_image
 
 _SHOWN = 512  # longest side of a picture on the page, pixels
 
@@ -288,3 +290,105 @@ class _Part(Job):
 
     def check(self) -> None:
         self._whole.check()
+
+
+_MOST_SESSIONS = 64
+_MOST_MODELS = 4  # uploaded by the windows that are open
+
+
+class Sessions:
+    """The windows that are open, the least recently used closed where they are too many.
+
+    Args:
+        model: what each begins with.
+        folder: for their files.
+        samples: what can be looked at without a file.
+
+    Attributes:
+        start: what every window shows at first, before it has a session of its own; nobody changes it.
+    """
+
+    def __init__(self, model: AppModel, folder: AppFolder, samples: Sequence[Sample]):
+        self.model = model
+        self.folder = folder
+        self.samples = samples
+        self.start = Session(model, folder.new(), samples)
+        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._windows: dict[str, str] = {}
+        self._lock = threading.RLock()
+
+    def prepare(self) -> None:
+        """Explain the first sample, so that windows show its map at once, without asking the model.
+
+        Raises:
+            OSError, TypeError, ValueError: as `AppModel.explain`.
+        """
+        start, question = self.start, self.model.usual_question
+        start.show_sample(0)
+        job = start.begin(lambda job: start.explain(question, job))
+        for _ in job.follow():
+            pass
+        job.result()
+
+    def token_of(self, window: str) -> str:
+        """The token of the session of a window, which gets one when something is done in it for the first time.
+
+        A window whose session was closed since it is too old keeps its token, which `find` refuses.
+        """
+        with self._lock:
+            return self._windows.get(window) or self.new(window).token
+
+    def new(self, window: str = "") -> Session:
+        """A new session, of a window that has a name of its own; it begins with what windows show at first."""
+        session = Session(self.model, self.folder.new(), self.samples)
+        session.picture, session.answers = self.start.picture, dict(self.start.answers)
+        with self._lock:
+            self._open[session.token] = session
+            if window:
+                self._windows[window] = session.token
+            surplus = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - _MOST_SESSIONS)]
+        for old in surplus:
+            old.close()
+        return session
+
+    def find(self, token: str) -> Session:
+        """The session of that token, or what windows show at first.
+
+        Raises:
+            ValueError: there is none, or no longer.
+        """
+        if token == self.start.token:
+            return self.start
+        with self._lock:
+            if token not in self._open:
+                raise ValueError("This window was closed or is too old, and its picture is no longer kept. Reload it.")
+            self._open.move_to_end(token)
+            return self._open[token]
+
+    def check_model_count(self) -> None:
+        """Refuse one more uploaded model where the windows hold as many as there is room for."""
+        with self._lock:
+            count = sum(session.has_own_model for session in self._open.values())
+        if count >= _MOST_MODELS:
+            raise ValueError(f"Other windows hold {count} uploaded models. Close one of these windows, then try again.")
+
+    def close_window(self, window: str) -> None:
+        """End the session of a window that was closed."""
+        with self._lock:
+            session = self._open.pop(self._windows.pop(window, ""), None)
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """End all sessions, the model's thread, and remove every file."""
+        with self._lock:
+            sessions = [self.start, *self._open.values()]
+            self._open.clear()
+            self._windows.clear()
+        for session in sessions:
+            session.close()
+        self.model.close()
+        self.folder.remove()
+
+    def __len__(self) -> int:
+        return len(self._open)

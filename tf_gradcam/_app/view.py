@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_gradcam._app import html as apphtml
-from tf_gradcam._app.apppicture import Look, data_uri, map_picture, overlay_picture, png_bytes
-from tf_gradcam._app.html import Figure
+from tf_gradcam._app.html import Figure, Look, data_uri, map_picture, overlay_picture, png_bytes
 from tf_gradcam._app.script import figure_lines, python_lines
 from tf_gradcam._app.session import Answer, Session, Snapshot
 from tf_gradcam._explain.compare import Comparison
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.overlay import load_image
+from tf_gradcam.image.io import load_image
 
 _BUTTONS = {"compare": "Compare", "layers": "Explain these layers"}
 

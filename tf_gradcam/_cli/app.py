@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow, warnings_told
+from tf_gradcam._cli.group import warnings_told
+from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 
 
 @click.command()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tf_gradcam._terminal import SOME_FAILED, downloads_on_stderr, say, start_tensorflow, warnings_told
+from tf_gradcam._cli.group import SOME_FAILED, warnings_told
+from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow
 
 if TYPE_CHECKING:
     from tf_gradcam.audit.result import AuditResult

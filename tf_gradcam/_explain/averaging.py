@@ -14,10 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_gradcam._explain.fusion import check_explainer, joint_diagnosis, on_grid, resolved_target
-from tf_gradcam._explain.runs import Explain, Progress, Runs, WithProgress
+from tf_gradcam._explain.fusion import (
+    Explain,
+    Progress,
+    Runs,
+    WithProgress,
+    check_explainer,
+    joint_diagnosis,
+    on_grid,
+    resolved_target,
+)
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.zoom import coverage, exact_zoom, unzoom_matrix, zoom_matrix
+from tf_gradcam.image.resize import coverage, exact_zoom, unzoom_matrix, zoom_matrix
 
 _LARGEST = 100  # scale: beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
 _CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"

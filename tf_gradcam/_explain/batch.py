@@ -22,7 +22,8 @@ from tf_gradcam._files.manifest import DONE, FAILED, Row
 from tf_gradcam._models.images import ModelImages, model_failure
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.overlay import load_image, overlay_heatmap, save_image
+from tf_gradcam.image.io import load_image, save_image
+from tf_gradcam.image.overlay import overlay_heatmap
 
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)

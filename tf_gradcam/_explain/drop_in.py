@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._rules.table import Rule
+from tf_gradcam._rules.contract import Rule
 from tf_gradcam.image.io import load_image, save_image
 from tf_gradcam.image.overlay import overlay_heatmap
 

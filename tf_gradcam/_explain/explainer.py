@@ -13,24 +13,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_gradcam._explain.class_maps import ClassMaps, class_maps
-from tf_gradcam._explain.classpass import ClassPass
+from tf_gradcam._explain.class_maps import ClassMaps, ClassPass, class_maps
 from tf_gradcam._explain.fullgrad import FullGradPass
-from tf_gradcam._explain.fusion import fuse
-from tf_gradcam._explain.passes import GradientPass, Pass, Progress
+from tf_gradcam._explain.fusion import Progress, fuse
+from tf_gradcam._explain.passes import GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._models.alignment import measure_offset
-from tf_gradcam._models.lineartail import linear_tail
+from tf_gradcam._models.head import linear_tail
 from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
 from tf_gradcam._models.reader import BorrowedModel, parts_of
 from tf_gradcam._models.split import SplitModel, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import needs_of, required_tail
-from tf_gradcam._rules.table import Rule, find_method
-from tf_gradcam.targets.base import with_indices
-from tf_gradcam.targets.classes_scores import ClassNames, check_classes, class_indices
-from tf_gradcam.targets.outputs import Target
+from tf_gradcam._rules.contract import Rule, needs_of, required_tail
+from tf_gradcam._rules.table import METHODS, find_method
+from tf_gradcam.targets.base import Target, with_indices
+from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 _KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped first
 
@@ -88,7 +86,7 @@ class Explainer:
         members = _members(model, layer, method, classifier_layers, options)
         self._members = members
         self._freeze = freeze
-        self.split: SplitModel = members[0].split if members else split_model(model, layer, classifier_layers)
+        self.split: SplitModel = members[0].split if members else _split(model, layer, classifier_layers)
         if not members and not is_whole:
             self.split = on_grid(self.split, token_grid)
         self._parts = parts_of(model)
@@ -238,6 +236,15 @@ class Explainer:
         if callable(target):
             return [getattr(target, "__name__", type(target).__name__)] * len(classes)
         return [self._class_names.label(index) for index in classes]
+
+
+def _split(model: keras.Model, layer: Any, classifier_layers: Any) -> SplitModel:
+    try:
+        return split_model(model, layer, classifier_layers)
+    except ValueError as error:  # only here are both layers and methods known
+        if isinstance(layer, str) and layer in METHODS and str(error).startswith(f"Unknown layer '{layer}'"):
+            raise ValueError(f"Unknown layer '{layer}'. It is a method: pass method='{layer}'.") from error
+        raise
 
 
 def _members(

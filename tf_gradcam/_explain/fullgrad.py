@@ -15,8 +15,8 @@ from tf_gradcam._explain.passes import Pass
 from tf_gradcam._models.graph import Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, without_activation
 from tf_gradcam._models.reader import BorrowedModel
-from tf_gradcam._rules.maps import all_finite, normalise, peaks
-from tf_gradcam.targets.outputs import Target
+from tf_gradcam._rules.contract import all_finite, normalise, peaks
+from tf_gradcam.targets.base import Target
 
 # Layers that are affine before their activation: a kernel or scale, and a bias.
 _AFFINE = (

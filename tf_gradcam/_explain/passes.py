@@ -13,15 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._explain.runs import Progress as Progress
+from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._models.frozen import FrozenWeights
 from tf_gradcam._models.head import Head, open_head, probabilities
 from tf_gradcam._models.split import SplitModel
-from tf_gradcam._rules.contract import Rule, needs_of
-from tf_gradcam._rules.maps import all_finite, combine, normalise, peaks
-from tf_gradcam.targets.base import as_two_sides, called
-from tf_gradcam.targets.classes_scores import TOP_CLASS, class_count, class_probabilities, class_scores
-from tf_gradcam.targets.outputs import Target
+from tf_gradcam._rules.contract import Rule, all_finite, combine, needs_of, normalise, peaks
+from tf_gradcam.targets.base import Target, as_two_sides, called
+from tf_gradcam.targets.classes import TOP_CLASS, class_count, class_probabilities, class_scores
 
 Arrays = dict[str, np.ndarray]
 

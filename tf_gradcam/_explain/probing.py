@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._explain.passes import Arrays, Progress, SplitPass
+from tf_gradcam._explain.fusion import Progress
+from tf_gradcam._explain.passes import Arrays, SplitPass
 from tf_gradcam._models.keras_internals import mask_of, set_mask
 from tf_gradcam._models.split import SplitModel
-from tf_gradcam._rules.maps import all_finite, combine, normalise
-from tf_gradcam.targets.outputs import Target
+from tf_gradcam._rules.contract import Probe, all_finite, combine, normalise
+from tf_gradcam.targets.base import Target
 
 # As many probes run at a time as fit in here, each counted by its share of the largest tensor of the run (VGG16 at 224
 # pixels: 12.8 MB, so 20 at a time). A run holds a few tensors of that size at once, on the host as on the device.
@@ -28,15 +29,8 @@ _LARGEST_OF_FREE_SIZE = 24
 _ROWS = tf.TensorSpec((None,), tf.int32)
 
 
-class Probe:
-    """One batch as a probing rule sees it: what the model made of it, and the model to be asked again.
-
-    Attributes:
-        activations: (B, H, W, C) float32 of the layer.
-        images: (B, H0, W0, 3) float32 as the model was given them.
-        scores: (B,) float32, the target's, before the softmax.
-        confidences: (B,) float32, the probability of the explained class; the score where the target is a callable.
-    """
+class ModelProbe:
+    """The `Probe` of a split model: `ask` runs the compiled functions, `chunk_length` limits the probes at a time."""
 
     def __init__(
         self,
@@ -159,7 +153,7 @@ class ProbingPass(SplitPass):
             return self._compiled_for(what)(tf.constant(chunk), tf.constant(owners), classes, *kept[what]).numpy()
 
         arrays_of_probe = {"activations": found["activations"].numpy(), "images": images, **results}
-        probe = Probe(arrays_of_probe, ask, self._chunk_length, progress)
+        probe = ModelProbe(arrays_of_probe, ask, self._chunk_length, progress)
         with np.errstate(all="ignore"):  # what is not finite is diagnosed, not warned of
             weights = np.asarray(self.rule(probe), np.float32)
         _check_weights(weights, probe.activations.shape)

@@ -13,14 +13,14 @@ from tf_gradcam._errors import unknown_name
 from tf_gradcam._figures.sheet import CAPTION, GREY, RED, Sheet, detail
 
 if TYPE_CHECKING:
-    from tf_gradcam._results.explanation import Explanation
+    from tf_gradcam._figures.sheet import Shown
 
 Line = tuple[str, str]  # what it says, and its colour
 
 _VERDICT = 0.12  # height of the third line
 
 
-def true_classes(labels: Any, explanation: Explanation) -> np.ndarray:
+def true_classes(labels: Any, explanation: Shown) -> np.ndarray:
     """(B,) int64, the true class of each image.
 
     Args:
@@ -47,7 +47,7 @@ def true_classes(labels: Any, explanation: Explanation) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _index(name: str, explanation: Explanation) -> int:
+def _index(name: str, explanation: Shown) -> int:
     known = explanation.class_names
     if not known:
         raise ValueError(
@@ -66,13 +66,13 @@ def _plain(name: str) -> str:
     return name.replace("_", " ").strip().casefold()
 
 
-def _class_count(explanation: Explanation) -> int | None:
+def _class_count(explanation: Shown) -> int | None:
     """None where the outputs are no classes of the whole image."""
     probabilities = explanation.probabilities
     return probabilities.shape[1] if probabilities is not None and probabilities.ndim == 2 else None
 
 
-def headline(explanation: Explanation) -> str:
+def headline(explanation: Shown) -> str:
     """What was explained of the first image, and what the model predicts where that is another class."""
     line = f"{explanation.labels[0]}, {detail(explanation, 0)}"
     if _class_count(explanation) is None:
@@ -81,12 +81,12 @@ def headline(explanation: Explanation) -> str:
     return line if label == explanation.labels[0] else f"{line}; predicted: {label}, {probability:.1%}"
 
 
-def verdicts(explanation: Explanation) -> list[Line | None]:
+def verdicts(explanation: Shown) -> list[Line | None]:
     """Per image what the model predicts and what is true, None where the caption's first lines say it already."""
     return [_verdict(explanation, index) for index in range(len(explanation))]
 
 
-def _verdict(explanation: Explanation, index: int) -> Line | None:
+def _verdict(explanation: Shown, index: int) -> Line | None:
     explained, probabilities = int(explanation.class_indices[index]), explanation.probabilities
     best = int(probabilities[index].argmax()) if probabilities is not None and probabilities.ndim == 2 else None
     truth = None if explanation.truth is None else int(explanation.truth[index])
@@ -104,7 +104,7 @@ def _verdict(explanation: Explanation, index: int) -> Line | None:
     return "; ".join(parts if explained == best else parts[::-1]), RED
 
 
-def _told(what: str, label: int, explained: int, explanation: Explanation, index: int) -> str:
+def _told(what: str, label: int, explained: int, explanation: Shown, index: int) -> str:
     """As "true: beagle, 3.2%"; the word alone where the line above names the class."""
     assert explanation.probabilities is not None
     if label == explained:
@@ -112,12 +112,12 @@ def _told(what: str, label: int, explained: int, explanation: Explanation, index
     return f"{what}: {explanation.class_name(label)}, {explanation.probabilities[index, label]:.1%}"
 
 
-def caption_height(explanation: Explanation) -> float:
+def caption_height(explanation: Shown) -> float:
     """Inches: of two lines, or of three where any image has a verdict."""
     return CAPTION + (_VERDICT if any(verdicts(explanation)) else 0)
 
 
-def draw_caption(sheet: Sheet, explanation: Explanation, index: int, left: float, top: float, width: float) -> None:
+def draw_caption(sheet: Sheet, explanation: Shown, index: int, left: float, top: float, width: float) -> None:
     """What was explained; how probable it is, or why there is nothing to see; what is predicted and true."""
     draw_lines(sheet, explanation, index, left, top, width)
     verdict = _verdict(explanation, index)
@@ -125,7 +125,7 @@ def draw_caption(sheet: Sheet, explanation: Explanation, index: int, left: float
         sheet.text(verdict[0], left, top + 0.25, width, 6.5, verdict[1])
 
 
-def draw_lines(sheet: Sheet, explanation: Explanation, index: int, left: float, top: float, width: float) -> None:
+def draw_lines(sheet: Sheet, explanation: Shown, index: int, left: float, top: float, width: float) -> None:
     """The first two lines: what was explained; how probable it is, or why there is nothing to see."""
     sheet.text(explanation.labels[index], left, top, width, 7.5)
     reason = explanation.diagnosis[index]

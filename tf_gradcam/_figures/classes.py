@@ -9,12 +9,12 @@ import numpy as np
 
 from tf_gradcam._figures.captions import draw_lines
 from tf_gradcam._figures.sheet import CAPTION, GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
-from tf_gradcam.image.painting import paint
+from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tf_gradcam._results.explanation import Explanation
+    from tf_gradcam._figures.sheet import Shown
 
 _GAP, _ROW_GAP = 0.08, 0.12
 _WIDEST = 10.5
@@ -23,7 +23,7 @@ _HEIGHTS = (1.0, 1.9)  # lowest and highest panel
 _ASPECTS = (0.6, 1.8)  # narrowest and widest one, in heights
 
 
-def class_figure(of_classes: Sequence[Explanation], photos: Any = None, colormap: str | None = None) -> Figure:
+def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str | None = None) -> Figure:
     """A row for each image: the photo, then the map of each class painted on it; without photos the maps alone.
 
     Args:
@@ -71,7 +71,7 @@ class _Grid(NamedTuple):
     step: float
 
 
-def _grid(count: int, explanation: Explanation, photos: Any) -> _Grid:
+def _grid(count: int, explanation: Shown, photos: Any) -> _Grid:
     """As many beside each other as fit, and none too small to be read."""
     sizes = [explanation.image_size] if photos is None else [np.shape(photo)[:2] for photo in photos]
     aspect = float(np.clip(np.median([size[1] / size[0] for size in sizes]), *_ASPECTS))
@@ -83,7 +83,7 @@ def _grid(count: int, explanation: Explanation, photos: Any) -> _Grid:
 
 def _draw_row(
     sheet: Sheet,
-    of_classes: Sequence[Explanation],
+    of_classes: Sequence[Shown],
     number: int,
     photo: np.ndarray | None,
     colormap: str | None,
@@ -105,7 +105,7 @@ def _draw_row(
 
 def _draw_map(
     sheet: Sheet,
-    explanation: Explanation,
+    explanation: Shown,
     number: int,
     photo: np.ndarray | None,
     colormap: str | None,

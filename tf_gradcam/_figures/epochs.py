@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_gradcam._figures.sheet import GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns
-from tf_gradcam.image.painting import paint
+from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tf_gradcam._results.explanation import Explanation
+    from tf_gradcam._figures.sheet import Shown
 
 Line = tuple[str, str]  # what a caption says, and its colour
 
@@ -33,7 +33,7 @@ _LETTER, _REASON_LINE = 0.052, 0.105  # width and height of a letter of 6.5 poin
 
 def epoch_figure(
     title: Line,
-    explanation: Explanation,
+    explanation: Shown,
     photos: Sequence[np.ndarray],
     captions: Sequence[Sequence[Line]],
 ) -> Figure:
@@ -80,7 +80,7 @@ def epoch_figure(
 
 
 def _draw_overlay(
-    sheet: Sheet, explanation: Explanation, index: int, photo: np.ndarray, place: tuple[float, float, float, float]
+    sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray, place: tuple[float, float, float, float]
 ) -> None:
     """The overlay, or the diagnosis of a map that shows nothing."""
     reason = explanation.diagnosis[index]

@@ -5,7 +5,8 @@ Lengths are inches from the top left corner of the figure; letters are points.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tf_gradcam._results.explanation import Explanation
 
 MARGIN = 0.12
 TITLE, CAPTION = 0.36, 0.28  # heights of the line over all panels, and of the two over a card
@@ -26,6 +26,42 @@ _HINTING = 1.03  # by how much letters drawn on pixels are wider than their outl
 _SCALE_WIDTH, _SCALE_LENGTH = 0.12, 2.6
 
 
+class Shown(Protocol):
+    """The part of an `Explanation` that figures read; its attributes are described there."""
+
+    @property
+    def heatmaps(self) -> np.ndarray: ...
+    @property
+    def shown(self) -> np.ndarray: ...
+    @property
+    def signed(self) -> bool: ...
+    @property
+    def probabilities(self) -> np.ndarray | None: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+    @property
+    def class_indices(self) -> np.ndarray: ...
+    @property
+    def class_names(self) -> Mapping[int, str]: ...
+    @property
+    def labels(self) -> Sequence[str]: ...
+    @property
+    def truth(self) -> np.ndarray | None: ...
+    @property
+    def diagnosis(self) -> Sequence[str | None]: ...
+    @property
+    def layer_name(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def image_size(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def shown_at(self, index: int, size: Sequence[int]) -> np.ndarray: ...
+    def check_photos(self, photos: Any) -> None: ...
+    def class_name(self, index: int) -> str: ...
+    def top(self, count: int = 5) -> list[list[tuple[str, float]]]: ...
+
+
 class Sheet:
     """A figure and what stands on it.
 
@@ -34,7 +70,7 @@ class Sheet:
     """
 
     def __init__(self, width: float, height: float):
-        from tf_gradcam._figures.notebook import NotebookFigure
+        from tf_gradcam._figures.canvas import NotebookFigure
 
         self.width, self.height = width, height
         dpi = min(DPI, _MOST_PIXELS / max(width, height))
@@ -66,7 +102,7 @@ class Sheet:
         colormap: str | None,
     ) -> Axes:
         """A map (H0, W0) in that place likewise, in the colours of overlays."""
-        from tf_gradcam._figures.colorscale import color_scale
+        from tf_gradcam._figures.canvas import color_scale
 
         axes = self.panel(left, top, width, height)
         colors, norm = color_scale(signed, colormap)
@@ -97,7 +133,7 @@ class Sheet:
         """The colour bar, in the middle of that height, with what its ends mean."""
         from matplotlib.cm import ScalarMappable
 
-        from tf_gradcam._figures.colorscale import color_scale
+        from tf_gradcam._figures.canvas import color_scale
 
         colors, norm = color_scale(signed, colormap)
         length = min(height, _SCALE_LENGTH)
@@ -156,12 +192,12 @@ def shown_photo(photo: Any, longest: int = 640) -> np.ndarray:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def alpha_of(explanation: Explanation) -> float:
+def alpha_of(explanation: Shown) -> float:
     """Weight of a map in a figure: most of a signed map is far below its full weight, so that is higher."""
     return 0.6 if explanation.signed else 0.4
 
 
-def detail(explanation: Explanation, index: int) -> str:
+def detail(explanation: Shown, index: int) -> str:
     """The probability or score of what was explained, and the diagnosis of a map that cannot be read."""
     class_index = int(explanation.class_indices[index])
     probabilities = explanation.probabilities

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tf_gradcam._results.explanation import Explanation
+    from tf_gradcam._figures.sheet import Shown
 
 _WIDTH = 6.2
 _HEIGHTS = {1: 1.6, 4: 1.2, 8: 0.9}  # of a plot, for up to so many signals
@@ -27,7 +27,7 @@ _TRACES = 8
 _POINTS = 4000  # more than a page can show
 
 
-def signal_figure(explanation: Explanation, signals: Any = None, colormap: str | None = None) -> Figure:
+def signal_figure(explanation: Shown, signals: Any = None, colormap: str | None = None) -> Figure:
     """A plot per signal, channels below each other; without signals the height of the line is the relevance too.
 
     Args:
@@ -62,7 +62,7 @@ def signal_figure(explanation: Explanation, signals: Any = None, colormap: str |
     return sheet.figure
 
 
-def _traces(explanation: Explanation, index: int, signals: Any) -> tuple[np.ndarray, np.ndarray]:
+def _traces(explanation: Shown, index: int, signals: Any) -> tuple[np.ndarray, np.ndarray]:
     """(C, T0) values to draw and (T0,) relevance of one signal."""
     if signals is None:
         relevance = explanation.shown_at(index, explanation.image_size)
@@ -86,7 +86,7 @@ def _stacked(values: np.ndarray) -> np.ndarray:
 def _draw_trace(axes: Axes, trace: np.ndarray, relevance: np.ndarray, signed: bool, colormap: str | None) -> None:
     from matplotlib.collections import LineCollection
 
-    from tf_gradcam._figures.colorscale import color_scale
+    from tf_gradcam._figures.canvas import color_scale
 
     samples, values, heat = _thinned(trace, relevance)
     points = np.column_stack([samples, values])

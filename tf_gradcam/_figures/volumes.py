@@ -11,14 +11,13 @@ import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
-from tf_gradcam.image.painting import paint
-from tf_gradcam.image.resize import interpolation_matrix
-from tf_gradcam.image.spatial import resize_maps
+from tf_gradcam.image.overlay import paint
+from tf_gradcam.image.resize import interpolation_matrix, resize_maps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tf_gradcam._results.explanation import Explanation
+    from tf_gradcam._figures.sheet import Shown
 
 _GAP, _LABEL, _BLOCK_GAP = 0.04, 0.15, 0.14
 _COLUMNS = 6
@@ -27,7 +26,7 @@ _WIDTH, _HIGHEST = 1.25, 1.6  # of a slice
 _PIXELS = 256  # longest side of a slice that is drawn
 
 
-def montage_figure(explanation: Explanation, volumes: Any = None, colormap: str | None = None) -> Figure:
+def montage_figure(explanation: Shown, volumes: Any = None, colormap: str | None = None) -> Figure:
     """Slices of each volume, evenly spread over its depth; only those that are drawn are resized.
 
     Args:
@@ -67,7 +66,7 @@ def montage_figure(explanation: Explanation, volumes: Any = None, colormap: str 
     return sheet.figure
 
 
-def _block(explanation: Explanation, index: int, volumes: Any, colormap: str | None) -> list[tuple[int, np.ndarray]]:
+def _block(explanation: Shown, index: int, volumes: Any, colormap: str | None) -> list[tuple[int, np.ndarray]]:
     """(number, picture) of the slices of one volume."""
     if volumes is None:
         depth, *size = explanation.image_size
@@ -108,9 +107,7 @@ def _as_photos(volume: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.rint(255 * stretched).astype(np.uint8)
 
 
-def _slices_of_map(
-    explanation: Explanation, index: int, depth: int, chosen: np.ndarray, size: tuple[int, ...]
-) -> np.ndarray:
+def _slices_of_map(explanation: Shown, index: int, depth: int, chosen: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """(S, H0, W0) the map at the chosen slices, without resizing all the others."""
     cells = explanation.shown[index]
     if cells.ndim != len(explanation.image_size):

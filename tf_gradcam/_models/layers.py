@@ -16,7 +16,6 @@ from tf_gradcam._models.inputs import shown
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.reader import BorrowedModel, is_input_layer
 from tf_gradcam._models.watched import WatchedModel
-from tf_gradcam._rules.table import METHODS
 
 View = Graph | WatchedModel
 
@@ -106,8 +105,6 @@ def _by_name(borrowed: BorrowedModel, name: str) -> FoundLayer:
             reaching = [call for call in calls if view.reaches_output(call)]
             return FoundLayer(view, (reaching or calls)[-1])
         paths += [call.path for call in view.calls]
-    if name in METHODS:
-        raise ValueError(f"Unknown layer '{name}'. It is a method: pass method='{name}'.")
     raise ValueError(f"{unknown_name('layer', name, paths)} list_layers(model) shows all.")
 
 

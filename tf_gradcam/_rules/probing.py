@@ -8,15 +8,11 @@ Axis legend: B images, H x W cells of the layer, C channels, k of them looked at
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_gradcam._rules.contract import declares
+from tf_gradcam._rules.contract import Probe, declares
 from tf_gradcam.image.resize import resize_heatmaps
-
-if TYPE_CHECKING:
-    from tf_gradcam._explain.probing import Probe
 
 # A score this near to zero is zero: dividing by it would leave the range of float32.
 _ZERO_SCORE = 1e-30

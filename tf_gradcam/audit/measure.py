@@ -13,12 +13,18 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam.audit.result import Metric
-from tf_gradcam.image.overlay import resize_heatmaps
-from tf_gradcam.metrics.drop import drop_percent, highlight, increase_percent
-from tf_gradcam.metrics.faithfulness import area, deletion_path, insertion_path
+from tf_gradcam.image.resize import resize_heatmaps
+from tf_gradcam.metrics.faithfulness import (
+    area,
+    deletion_path,
+    drop_percent,
+    highlight,
+    increase_percent,
+    insertion_path,
+    road_paths,
+)
 from tf_gradcam.metrics.intervals import bootstrap_interval
 from tf_gradcam.metrics.localisation import energy_in_region, iou_at, pointing_hit_in_region, sparsity
-from tf_gradcam.metrics.road import road_paths
 
 Predict = Callable[[np.ndarray], np.ndarray]
 

@@ -16,20 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradcam._errors import unknown_name
-from tf_gradcam._extras import require
+from tf_gradcam._errors import require, unknown_name
 from tf_gradcam.audit.annotations import BoxTable, MaskFolder, Regions
-from tf_gradcam.audit.datasetsource import DatasetSource
-from tf_gradcam.audit.engines import run_local
-from tf_gradcam.audit.mapper import AuditMapper
+from tf_gradcam.audit.engines import run_local, run_ray
+from tf_gradcam.audit.mapper import AuditMapper, Subject
 from tf_gradcam.audit.measure import measure
-from tf_gradcam.audit.rayengine import run_ray
 from tf_gradcam.audit.report.page import write_numbers, write_report
 from tf_gradcam.audit.result import AuditResult, Metric, Rows, SanityCheck
 from tf_gradcam.audit.sanity import sanity_checks
 from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
-from tf_gradcam.audit.sources import Samples, find_samples
-from tf_gradcam.audit.subject import Subject
+from tf_gradcam.audit.sources import DatasetSource, Samples, find_samples
 from tf_gradcam.audit.table import PartFolder
 
 Progress = Callable[[str, int, "int | None"], object]

@@ -18,7 +18,8 @@ import numpy as np
 
 from tf_gradcam._files.atomic import made_folder, write_bytes
 from tf_gradcam.demo.phantom import CLASS_NAMES, Phantom, phantom_slices
-from tf_gradcam.image.overlay import overlay_heatmap, resize_heatmaps
+from tf_gradcam.image.overlay import overlay_heatmap
+from tf_gradcam.image.resize import resize_heatmaps
 
 if TYPE_CHECKING:
     import keras

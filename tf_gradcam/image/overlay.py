@@ -1,30 +1,56 @@
-"""Pictures: photos in, heatmaps painted on them, no framework but NumPy and OpenCV.
-
-This is the door to the modules below it: `imagefile` (files), `colormap` (colours), `interpolation` (sizes).
-Axis letters: H x W cells of the heatmap, H0 x W0 pixels.
-"""
+"""Heatmaps painted over photos: colour maps, signed colours, opacity."""
 
 from __future__ import annotations
 
 import numbers
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tf_gradcam.image.colormap import colormap_colors
-from tf_gradcam.image.io import Photo, load_image, save_image
-from tf_gradcam.image.resize import interpolation_matrix, resize_heatmaps
+from tf_gradcam._errors import unknown_name
+from tf_gradcam.image.io import Photo
+from tf_gradcam.image.opencv import opencv
+from tf_gradcam.image.resize import resize_heatmaps
 
-__all__ = [
-    "colormap_colors",
-    "interpolation_matrix",
-    "load_image",
-    "overlay_heatmap",
-    "resize_heatmaps",
-    "save_image",
-    "to_photo",
-]
+_PREFIX = "COLORMAP_"
+
+
+def colormap_colors(name: str) -> NDArray[np.uint8]:
+    """The 256 colours of a map: row 0 paints a heat of 0, row 255 a heat of 1.
+
+    Where OpenCV and Matplotlib share a name, OpenCV's colours count: its jet is the one of most published
+    Grad-CAM pictures, and it costs no import of Matplotlib. The two agree within 2 of 255 levels, except jet
+    (the same ends, other steps), hot, hsv, ocean, pink, and rainbow, which OpenCV runs from red to violet.
+
+    Args:
+        name: one of OpenCV's in lower case ("jet", "turbo", "viridis", ...), or any of Matplotlib's as it is
+            spelled there ("Reds", "coolwarm", "viridis_r", ...).
+
+    Returns:
+        (256, 3) uint8 RGB.
+
+    Raises:
+        TypeError: if `name` is no string.
+        ValueError: if neither library knows the name; the nearest ones are listed.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"Expected the name of a colour map, such as 'jet', received {type(name).__name__}.")
+    cv2 = opencv()
+    code = getattr(cv2, _PREFIX + name.upper(), None) if name.islower() else None
+    if code is not None:
+        levels = np.arange(256, dtype=np.uint8)[:, None]
+        bgr = cv2.applyColorMap(levels, code)[:, 0]
+        return np.ascontiguousarray(bgr[:, ::-1])
+
+    from matplotlib import colormaps  # not above: importing it takes longer than drawing an overlay
+
+    if name in list(colormaps):
+        rgb = colormaps[name](np.linspace(0.0, 1.0, 256))[:, :3]
+        return np.rint(255 * rgb).astype(np.uint8)
+    of_opencv = sorted(key[len(_PREFIX) :].lower() for key in dir(cv2) if key.startswith(_PREFIX))
+    raise ValueError(unknown_name("colour map", name, [*of_opencv, *colormaps]))
 
 
 def overlay_heatmap(image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, colormap: str = "jet") -> Photo:
@@ -134,3 +160,81 @@ def _check_heatmap(heatmap: ArrayLike) -> NDArray[np.float32]:
             "Set negative values and NaN to 0, then divide by the maximum."
         )
     return heat.astype(np.float32)
+
+
+_STEPS = 127  # levels on either side of zero; an even number of colours would have none for zero itself
+
+
+def diverging_colors(colormap: str = "bwr") -> NDArray[np.uint8]:
+    """The colours of a signed map on white: 127 below zero, white, 127 above.
+
+    Args:
+        colormap: a name that `colormap_colors` knows; only its first and last colour count. Defaults to "bwr".
+
+    Returns:
+        (255, 3) uint8 RGB: row 0 paints -1, row 127 zero, row 254 one.
+
+    Raises:
+        TypeError, ValueError: as `colormap_colors`.
+    """
+    return _blends(colormap, 1.0)[:, 255]
+
+
+def overlay_signed(image: ArrayLike, signed: ArrayLike, alpha: float = 0.4, colormap: str = "bwr") -> Photo:
+    """A signed map in colours over the photo: the stronger a pixel speaks, the less of the photo shows.
+
+        photo * (1 - alpha * abs(v)) + end * alpha * abs(v)
+
+    where `end` is the last colour of the map for v above zero, the first for v below. Zero leaves the photo as it is.
+
+    Args:
+        image: (H0, W0, 3) or (H0, W0), a photo as `to_photo` accepts it.
+        signed: (H, W) in [-1, 1], resized where it is not of the size of the image.
+        alpha: weight of the colour where the map is -1 or 1, in [0, 1]. Defaults to 0.4.
+        colormap: a name that `colormap_colors` knows. Defaults to "bwr", from blue to red.
+
+    Returns:
+        (H0, W0, 3) uint8 RGB, a new array.
+
+    Raises:
+        TypeError, ValueError: as `overlay_heatmap`; `signed` is not of rank 2, has NaN or leaves [-1, 1].
+    """
+    photo = to_photo(image)
+    overlay_heatmap(photo[:1, :1], np.zeros((1, 1)), alpha, colormap)  # checks the two
+    values = np.asarray(signed)
+    if values.ndim != 2 or values.dtype.kind != "f" or not (values.size and values.min() >= -1 and values.max() <= 1):
+        raise ValueError(
+            f"Expected one signed map, floats (H, W) in [-1, 1], received {values.dtype} {values.shape}"
+            f"{f' in {values.min():g}..{values.max():g}' if values.size and values.dtype.kind in 'if' else ''}."
+        )
+    if values.shape != photo.shape[:2]:
+        values = resize_heatmaps(values[None], (photo.shape[0], photo.shape[1]))[0]
+    levels = np.rint(values * _STEPS).astype(np.intp) + _STEPS
+    blends = _blends(colormap, float(alpha))
+    overlay = np.empty_like(photo)
+    for channel in range(3):
+        overlay[..., channel] = blends[levels, photo[..., channel], channel]
+    return overlay
+
+
+def _blends(colormap: str, alpha: float) -> NDArray[np.uint8]:
+    """(255, 256, 3): what each level makes of each value of a photo, channel by channel."""
+    colors = colormap_colors(colormap).astype(np.float64)
+    steps = np.arange(-_STEPS, _STEPS + 1)
+    ends = np.where(steps[:, None] < 0, colors[0], colors[-1])[:, None]
+    weights = (alpha * np.abs(steps) / _STEPS)[:, None, None]
+    return np.rint(np.arange(256.0)[:, None] * (1 - weights) + ends * weights).astype(np.uint8)
+
+
+def paint(photo: Any, values: np.ndarray, signed: bool, alpha: float = 0.4, colormap: str | None = None) -> Photo:
+    """A map on a photo: `overlay_signed` for signed ones ("bwr" where no colour map is named), else `overlay_heatmap`
+    ("jet").
+    """
+    if signed:
+        return overlay_signed(photo, values, alpha, colormap or "bwr")
+    return overlay_heatmap(photo, values, alpha, colormap or "jet")
+
+
+def colors_of(signed: bool, colormap: str | None = None) -> NDArray[np.uint8]:
+    """The colours that `paint` uses, from the lowest value to the highest: (255, 3) for signed maps, else (256, 3)."""
+    return diverging_colors(colormap or "bwr") if signed else colormap_colors(colormap or "jet")

@@ -1,7 +1,6 @@
 """How good a heatmap is: localisation, faithfulness, similarity of maps, intervals of means."""
 
-from tf_gradcam.metrics.drop import drop_percent, increase_percent
-from tf_gradcam.metrics.faithfulness import deletion_auc, insertion_auc
+from tf_gradcam.metrics.faithfulness import deletion_auc, drop_percent, increase_percent, insertion_auc, road_score
 from tf_gradcam.metrics.intervals import bootstrap_interval
 from tf_gradcam.metrics.localisation import (
     box_region,
@@ -13,7 +12,6 @@ from tf_gradcam.metrics.localisation import (
     pointing_hit_in_region,
     sparsity,
 )
-from tf_gradcam.metrics.road import road_score
 from tf_gradcam.metrics.similarity import rank_correlations, structural_similarities
 
 __all__ = [

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.audits import CHECKS, METRICS, SIZE, finding_of, near, result_of
-from tf_gradcam.audit.report import galleries
+from tf_gradcam.audit.report import cards as galleries
 from tf_gradcam.audit.report import text as pagetext
-from tf_gradcam.audit.report.metricview import metric_rows
 from tf_gradcam.audit.report.page import write_numbers, write_report
 from tf_gradcam.audit.report.pictures import PictureStore, mark_region, paint_map
+from tf_gradcam.audit.report.view import metric_rows
 from tf_gradcam.audit.result import AuditResult, Metric
 from tf_gradcam.metrics.intervals import Interval
 

@@ -63,7 +63,7 @@ def test_the_fill_that_leaves_most_counts() -> None:
     """A model that takes any change for the absence of the class: no fill is blamed for its own traces alone."""
     marked = images(0, True)
     evidence = gather_evidence(PLACE, 1, marked, images(1, False), looks_at_the_mark)
-    from tf_gradcam.audit.shortcuts.intervention import FILLS, erase
+    from tf_gradcam.audit.shortcuts.evidence import FILLS, erase
 
     left = {fill: looks_at_the_mark(erase(marked, REGION, fill))[:, 1].mean() for fill in FILLS}
     assert evidence.fill == max(left, key=lambda fill: left[fill])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tf_gradcam.audit.shortcuts.intervention import FILLS, elsewhere, erase, paste, place_in_words
+from tf_gradcam.audit.shortcuts.evidence import FILLS, elsewhere, erase, paste, place_in_words
 
 SIZE = (24, 40)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tf_gradcam.audit.shortcuts.marks import find_marks
 from tf_gradcam.audit.shortcuts.suspects import (
     channel_relation,
     drawn_places,
+    find_marks,
     heat_in,
     hot_places,
     is_drawn_alike,

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradcam._extras import require
+from tf_gradcam._errors import require
 from tf_gradcam._files.atomic import write_bytes
 from tf_gradcam.audit.report import text as pagetext
 from tf_gradcam.audit.report.view import PageView, stage_bars, title_of

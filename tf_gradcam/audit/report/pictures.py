@@ -12,8 +12,8 @@ import numpy as np
 
 from tf_gradcam.audit.result import Rows
 from tf_gradcam.image.opencv import opencv
-from tf_gradcam.image.overlay import resize_heatmaps
-from tf_gradcam.image.painting import colors_of, paint
+from tf_gradcam.image.overlay import colors_of, paint
+from tf_gradcam.image.resize import resize_heatmaps
 
 _MAP_SIDE = 112  # of maps, pixels: the longer one
 _QUALITY = 82

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tf_gradcam._extras import require
+from tf_gradcam._errors import require
 from tf_gradcam.image.opencv import opencv
 
 _SIDE = 16  # cells a side at which maps are compared

@@ -1,9 +1,4 @@
-"""Findings: suspects of a class put to the test, and told in a sentence. NumPy only.
-
-Nothing is called a shortcut without an intervention's evidence. And evidence alone is not enough: a tumour that always
-lies in one place is erased and pasted with the same effect. What sets a shortcut apart is that it is no content of the
-image: drawn the same to a few grey levels in image after image, or lying where the other images are empty, or outside
-the boxes that were given.
+"""Findings in words and pictures.
 
 Axis legend: n images of the class, m of other classes, H0 x W0 pixels, H x W cells.
 """
@@ -18,20 +13,48 @@ import numpy as np
 
 from tf_gradcam.audit.result import Finding
 from tf_gradcam.audit.shortcuts.clusters import heat_shares
-from tf_gradcam.audit.shortcuts.evidence import Evidence, Predict, gather_evidence, region_at
-from tf_gradcam.audit.shortcuts.findingplot import draw_examples
-from tf_gradcam.audit.shortcuts.intervention import place_in_words
-from tf_gradcam.audit.shortcuts.marks import find_marks
+from tf_gradcam.audit.shortcuts.evidence import Evidence, Predict, gather_evidence, place_in_words, region_at
 from tf_gradcam.audit.shortcuts.suspects import (
     DRAWN,
     Suspect,
     drawn_places,
+    find_marks,
     heat_in,
     hot_places,
     is_drawn_alike,
     is_empty_elsewhere,
     tints,
 )
+
+_TITLES = ("as it is", "erased", "random region erased", "another class, pasted into")
+
+
+def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
+    """A row for each example, a column for each version.
+
+    Args:
+        examples: four arrays (e, H0, W0, 3) float32, 0..255.
+        fill: what it was erased with.
+
+    Returns:
+        uint8 RGB (h, w, 3).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count, height, width = examples[0].shape[:3]
+    figure = Figure(figsize=(7.2, 0.35 + 1.8 * count * height / width), dpi=100, layout="constrained")
+    panels = figure.subplots(count, len(examples), squeeze=False)
+    for column, (title, photos) in enumerate(zip(_TITLES, examples, strict=True)):
+        panels[0, column].set_title(f"{title} ({fill})" if column == 1 else title, fontsize=8)
+        for row, photo in enumerate(photos):
+            panels[row, column].imshow(np.clip(np.round(photo), 0, 255).astype(np.uint8))
+    for panel in panels.flat:
+        panel.set_axis_off()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
 
 _FEWEST = 5  # images that show it: below, an interval says nothing
 _MOST = 48  # images that an intervention runs on

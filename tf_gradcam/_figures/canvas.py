@@ -1,4 +1,4 @@
-"""Figures that show themselves in a notebook and keep their text in vector files. Imported where one is made."""
+"""Matplotlib's figure and colour norm with what is added to them. Imported where a figure is made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import io
 import os
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+
+from tf_gradcam.image.overlay import colors_of
 
 _VECTOR = {"pdf", "svg", "svgz", "eps", "ps"}
 _VECTOR_DPI = 300  # of the photos and maps in them, as journals ask for
@@ -42,3 +46,25 @@ class NotebookFigure(Figure):
             f'<img alt="{html.escape(told[:_ALT])}" width="{width * _CSS_PIXELS:.0f}" style="max-width: 100%" '
             f'src="data:image/png;base64,{picture}">'
         )
+
+
+class NearestColor(Normalize):
+    """Rounds to the nearest of so many colours, as overlays do; Matplotlib alone cuts its range into equal parts.
+
+    Args:
+        lowest: value of the first colour, -1 or 0; that of the last is 1.
+        count: how many colours.
+    """
+
+    def __init__(self, lowest: float, count: int):
+        super().__init__(lowest, 1.0)
+        self._steps = count - 1
+
+    def __call__(self, value: Any, clip: bool | None = None) -> Any:
+        return np.round(super().__call__(value, clip) * self._steps) / self._steps
+
+
+def color_scale(signed: bool, colormap: str | None = None) -> tuple[ListedColormap, NearestColor]:
+    """A colour map and a norm that give a value the very colour that `paint` gives it with alpha 1 on white."""
+    colors = colors_of(signed, colormap)
+    return ListedColormap((colors / 255).tolist()), NearestColor(-1.0 if signed else 0.0, len(colors))

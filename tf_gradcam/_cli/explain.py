@@ -1,0 +1,159 @@
+"""The command `tf-gradcam explain`. TensorFlow is imported when it runs, so that help answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_told
+from tf_gradcam._cli.options import weights_options
+from tf_gradcam._terminal import downloads_on_stderr, in_options, say, start_tensorflow, tell
+
+if TYPE_CHECKING:
+    from tf_gradcam._explain.batch import BatchExplainer, Result
+
+# Images from which on constant weights pay: they make each faster, and the first one wait for seconds.
+_MANY = 64
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option(
+    "--model",
+    required=True,
+    metavar="NAME|FILE",
+    help="VGG16, ... of keras.applications, or a .keras or .h5 file of a functional or Sequential model of one image.",
+)
+@weights_options
+@click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
+@click.option("--method", default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it.")
+@click.option("--target", metavar="CLASS", help="Index or name of the class; each image's top class by default.")
+@click.option(
+    "--class-names",
+    type=click.Path(),
+    help="Names in class order: a text file, one a line, or JSON. A .keras file may carry its own.",
+)
+@click.option(
+    "--preprocess",
+    default="auto",
+    show_default=True,
+    metavar="MODE",
+    help="What the model was trained on: none or raw (0..255), unit ([0, 1]), tf ([-1, 1]), torch, caffe; auto reads "
+    "it from the model.",
+)
+@click.option("--size", type=click.IntRange(min=1), help="Side of the images, pixels, where the model leaves it free.")
+@click.option(
+    "--align",
+    type=click.Choice(["none", "measured"]),
+    default="none",
+    show_default=True,
+    help="Shift overlays to where the layer's cells are measured to look, a few pixels.",
+)
+@click.option("--alpha", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Weight of the heatmap.")
+@click.option("--colormap", default="jet", show_default=True, help="Any of OpenCV or Matplotlib.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images at a time.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
+    """Write an overlay and a heatmap for each IMAGE: files, folders (searched to any depth) or quoted patterns.
+
+    \b
+    OUT/<stem>.overlay.png   the heatmap painted on the image
+    OUT/<stem>.heatmap.npy   the heatmap, (H, W) float32 in [0, 1]
+    OUT/manifest.csv         one row an image: file, status, class, label, score, layer, method, error
+
+    Models of classes of your own (subclassed ones) and of several inputs are explained in Python: Explainer(model).
+
+    Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Exit status: 0 all images are done, 1 some failed
+    and the others are done, 2 wrong use.
+    """
+    from tf_gradcam._files.atomic import held_folder, remove_leftovers
+    from tf_gradcam._files.find import check_outputs, find_images, output_stems, prepared_folder
+
+    paths = find_images(images)
+    stems = output_stems(paths)
+    check_outputs(paths, stems, out)
+    with prepared_folder(out), held_folder(out), warnings_told():
+        remove_leftovers(out)  # of a run that was killed
+        explainer = _batch_explainer(freeze=len(paths) >= _MANY, **options)
+        return _explain_all(explainer, paths, stems, out)
+
+
+def _batch_explainer(
+    model: str,
+    weights: str | None,
+    model_args: tuple[str, ...],
+    layer: str | None,
+    method: str,
+    target: str | None,
+    class_names: str | None,
+    preprocess: str,
+    size: int | None,
+    align: str,
+    freeze: bool,
+    **options: Any,
+) -> BatchExplainer:
+    """Everything that does not depend on an image, checked: what is wrong here stops the run before it begins."""
+    from tf_gradcam._models.open_model import chosen_preprocessing, names_in_file
+
+    names = names_in_file(class_names)
+    preprocessing = chosen_preprocessing(preprocess)
+    start_tensorflow()
+    from tf_gradcam._explain.batch import BatchExplainer
+    from tf_gradcam._explain.explainer import Explainer
+    from tf_gradcam._models.loading import load_network
+    from tf_gradcam._models.open_model import chosen_names, chosen_target, found_preprocessing, usual_weights
+    from tf_gradcam._rules.table import find_method
+    from tf_gradcam.image.overlay import colormap_colors
+
+    find_method(method)  # both before a large model is loaded
+    colormap_colors(options["colormap"])
+    weights = weights or usual_weights(model)
+    if weights == "none":
+        tell("note: the weights are random, and so is what the heatmaps show.")
+    with downloads_on_stderr():
+        network = load_network(model, weights, model_args)
+        names = chosen_names(names, model, network, weights)
+    shift = False if align == "none" else align
+    explainer = Explainer(network, layer, method, class_names=names, align=shift, freeze=freeze)
+    preprocessing = preprocessing or found_preprocessing(network)
+    side = (size, size) if size else None
+    batch = BatchExplainer(explainer, preprocessing, side, target=chosen_target(target, names), **options)
+    say(
+        f"{network.name}: layer {explainer.layer_name}, {explainer.method}, "
+        f"images of {batch.size[0]} x {batch.size[1]} as {preprocessing.meaning}"
+    )
+    return batch
+
+
+def _explain_all(explainer: BatchExplainer, paths: list[Path], stems: list[str], out: Path) -> int:
+    from tf_gradcam._files.manifest import FAILED, Manifest
+
+    failed = 0
+    with Manifest(out / "manifest.csv") as manifest, ProgressBar(len(paths)) as progress:
+        for result in explainer.run(paths, stems, out):
+            manifest.add(result.row)
+            progress.clear()
+            if result.row.status == FAILED:
+                failed += 1
+                tell(_failure(result))
+            else:
+                say(_report(result))
+            progress.advance()
+    say(f"{len(paths) - failed} of {len(paths)} images explained, see {out}")
+    return SOME_FAILED if failed else 0
+
+
+def _failure(result: Result) -> str:
+    name, error = result.row.file, result.row.error
+    return error if repr(name) in error else f"'{name}': {error}"
+
+
+def _report(result: Result) -> str:
+    """What the terminal shows of an image: the explained class, the five most probable ones, why a map is blank."""
+    row = result.row
+    lines = [f"{row.file}: {row.label}"]
+    lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
+    lines += [f"  note: {in_options(result.note)}"] if result.note else []
+    return "\n".join(lines)

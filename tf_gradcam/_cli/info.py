@@ -1,0 +1,70 @@
+"""The commands `tf-gradcam layers`, `methods` and `demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tf_gradcam._cli.group import warnings_told
+from tf_gradcam._cli.options import weights_options
+from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow
+
+if TYPE_CHECKING:
+    from tf_gradcam._rules.table import MethodInfo
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@weights_options
+@click.option("--offsets", is_flag=True, help="Measure where the cells look beside their tile; a second a layer.")
+def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets: bool) -> None:
+    """List the layers of MODEL (a name of keras.applications or a file) and which of them can be explained.
+
+    Weights are not needed for that, so the default is none; offsets are those of the weights given.
+    """
+    start_tensorflow()
+    from tf_gradcam._models.layer_list import layer_table, list_layers
+    from tf_gradcam._models.loading import load_network
+
+    with downloads_on_stderr():
+        network = load_network(model, weights, model_args)
+    say(layer_table(list_layers(network, offsets), offsets))
+
+
+@click.command()
+def methods() -> None:
+    """List the methods: what each one does, what it costs, where it comes from."""
+    start_tensorflow()
+    from tf_gradcam._rules.table import METHODS
+
+    click.echo(method_list(METHODS))
+
+
+def method_list(methods: Iterable[str]) -> str:
+    """Each method by name, with what it does, costs and comes from."""
+    from tf_gradcam._rules.table import describe
+
+    return "\n".join(line for info in map(describe, methods) for line in _method_lines(info))
+
+
+def _method_lines(info: MethodInfo) -> list[str]:
+    lines = [info.name, f"  {info.summary}"]
+    return lines + [f"  {field}: {text}" for field, text in (("Cost", info.cost), ("Source", info.source)) if text]
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="Folder for demo.png.")
+def demo(out: Path) -> None:
+    """Explain generated brain slices with the bundled model and compare the heat with the true tumour. Offline."""
+    start_tensorflow()
+    from tf_gradcam._files.find import prepared_folder
+    from tf_gradcam.demo import run_demo
+
+    with prepared_folder(out), warnings_told():
+        rows = run_demo(out)
+    for row in rows:
+        click.echo(row)
+    click.echo(f"see {out / 'demo.png'}")
