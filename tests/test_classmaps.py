@@ -19,6 +19,7 @@ from tf_gradcam.imagefile import load_image
 from tf_gradcam.lineartail import linear_tail
 from tf_gradcam.perturbation import scorecam
 
+pytestmark = pytest.mark.core
 NAMES = ["cat", "dog", "fox", "wolf"]
 IMAGES = np.random.default_rng(0).normal(size=(3, 6, 10, 3)).astype(np.float32)
 

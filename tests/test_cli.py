@@ -28,6 +28,7 @@ from tf_gradcam.manifest import COLUMNS
 from tf_gradcam.methods import METHODS
 from tf_gradcam.preprocessing import MODES
 
+pytestmark = pytest.mark.core
 L = keras.layers
 PHOTO_SHARE = f"{RED_PROBABILITY:.4f}"
 

@@ -12,6 +12,7 @@ from tf_gradcam import METHODS, Explainer
 from tf_gradcam.frozen import WeightWatch
 from tf_gradcam.passes import Pass
 
+pytestmark = pytest.mark.core
 BATCH = 3
 LAYERS = keras.layers
 

@@ -20,6 +20,7 @@ from PIL import Image
 from tf_gradcam import Explainer, get_img_array, make_gradcam_heatmap, overlay_heatmap, save_and_display_gradcam
 from tf_gradcam import gradcam as gradcam_module
 
+pytestmark = pytest.mark.core
 IMAGE = photos(1)
 
 

@@ -8,6 +8,7 @@ from pictures import random_photo
 
 from tf_gradcam.image import colormap_colors, overlay_heatmap, resize_heatmaps, to_photo
 
+pytestmark = pytest.mark.core
 FIRST, LAST = (0, 0, 128), (128, 0, 0)  # jet's ends, RGB
 
 

@@ -10,6 +10,8 @@ from PIL import Image, ImageOps
 
 from tf_gradcam.imagefile import load_image, save_image
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.parametrize("file_format", LOSSLESS)
 def test_load_reads_rgb_as_written(tmp_path, file_format):

@@ -13,6 +13,8 @@ from twins import assert_close, twin_map
 from tf_gradcam import METHODS
 from tf_gradcam.maps import combine, normalise
 
+pytestmark = pytest.mark.core
+
 # Twins
 
 
