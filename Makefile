@@ -28,7 +28,7 @@ slow:  ## The slow tests, and the web page in Chromium
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m slow
 
 coverage:  ## The default tests, with the lines that no test runs
-	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile --cov
+	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile --cov=tf_gradcam
 
 docs:  ## Build the manual into site/; a broken link is an error
 	$(PYTHON) -m mkdocs build --strict
