@@ -35,6 +35,7 @@ from tf_gradcam._files.manifest import COLUMNS
 from tf_gradcam._models.preprocessing import MODES
 from tf_gradcam._rules.table import METHODS
 
+pytestmark = pytest.mark.core
 L = keras.layers
 PHOTO_SHARE = f"{RED_PROBABILITY:.4f}"
 

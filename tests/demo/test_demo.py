@@ -26,6 +26,7 @@ from tf_gradcam.demo import (
 from tf_gradcam.image.io import load_image
 from training.demo_model import Config, build_model, checked, train_head, train_trunk, tumour_cells
 
+pytestmark = pytest.mark.core
 UNSEEN = 11  # a seed that no training draws
 LATER_KEYS = (b"input_axes", b"quantization_config")  # written by newer Keras, refused by 3.8
 

@@ -18,6 +18,7 @@ from tf_gradcam._rules.probing import scorecam
 from tf_gradcam.image.io import load_image
 from tf_gradcam.targets.classes import ClassNames
 
+pytestmark = pytest.mark.core
 NAMES = ["cat", "dog", "fox", "wolf"]
 IMAGES = np.random.default_rng(0).normal(size=(3, 6, 10, 3)).astype(np.float32)
 

@@ -20,6 +20,7 @@ from tests.zoo.styles import CLASSES, conv, named_tail, photos, plain_model, pla
 from tf_gradcam import Explainer, get_img_array, make_gradcam_heatmap, overlay_heatmap, save_and_display_gradcam
 from tf_gradcam._explain import drop_in as gradcam_module
 
+pytestmark = pytest.mark.core
 IMAGE = photos(1)
 
 

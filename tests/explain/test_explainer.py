@@ -21,6 +21,7 @@ from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.explainer import _KEPT_TARGETS
 from tf_gradcam._rules.contract import combine, normalise
 
+pytestmark = pytest.mark.core
 IMAGES = photos(3)
 
 # A network to be computed in one's head, on images of 2 x 3 pixels with one value each.

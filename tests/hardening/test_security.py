@@ -1,4 +1,4 @@
-"""What hostile files and requests come to. The README's threat list names these tests, and older ones elsewhere."""
+"""Hostile files and requests are refused. SECURITY.md names these tests, and others elsewhere."""
 
 from __future__ import annotations
 

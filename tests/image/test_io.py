@@ -10,6 +10,8 @@ from PIL import Image, ImageOps
 from tests.helpers.pictures import FORMATS, LOSSLESS, encoded, random_photo, smooth_photo, write
 from tf_gradcam.image.io import load_image, save_image
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.parametrize("file_format", LOSSLESS)
 def test_load_reads_rgb_as_written(tmp_path, file_format):

@@ -14,7 +14,7 @@ def test_opencv_is_the_module():
 
 def test_opencv_not_installed_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)  # what Python takes for "no such module"
-    with pytest.raises(ImportError, match=r"not installed.*pip install opencv-python"):
+    with pytest.raises(ImportError, match=r"not installed.*pip install opencv-python-headless"):
         opencv()
 
 

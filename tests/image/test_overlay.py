@@ -9,6 +9,7 @@ from tests.helpers.pictures import random_photo
 from tf_gradcam.image.overlay import colormap_colors, overlay_heatmap, to_photo
 from tf_gradcam.image.resize import resize_heatmaps
 
+pytestmark = pytest.mark.core
 FIRST, LAST = (0, 0, 128), (128, 0, 0)  # jet's ends, RGB
 
 

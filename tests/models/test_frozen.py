@@ -12,6 +12,7 @@ from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.passes import Pass
 from tf_gradcam._models.frozen import WeightWatch
 
+pytestmark = pytest.mark.core
 BATCH = 3
 LAYERS = keras.layers
 

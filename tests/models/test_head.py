@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_gradcam._models.head import are_probabilities, open_head, probabilities
 
+pytestmark = pytest.mark.core
 LOGITS = np.array([[1.0, -2.0, 0.5], [30.0, 0.0, -3.0]], np.float32)
 DROPOUT = keras.layers.Dropout(0.5)
 UNIT = np.array([[2.0], [-0.5]], np.float32)

@@ -17,6 +17,7 @@ from tf_gradcam import Explainer, split_model
 from tf_gradcam._models.inputs import ModelInputs, inputs_of_shapes
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 
+pytestmark = pytest.mark.core
 IMAGES = np.random.default_rng(0).random((3, 6, 10, 3), np.float32)
 PHOTO = ModelInputs(["photo"], [tf.TensorSpec((None, 6, 10, 3), "float32")], "photo")
 PAIR = ModelInputs(

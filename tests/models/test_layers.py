@@ -29,6 +29,7 @@ from tests.zoo.styles import (
 )
 from tf_gradcam import Explainer, list_layers, split_model
 
+pytestmark = pytest.mark.core
 PLAIN = plain_model()  # conv1, conv2, conv3, pool, head
 
 

@@ -23,6 +23,7 @@ import tensorflow as tf
 from tests.zoo.styles import STYLES, Style, chain, conv_stack, head_layers, photos
 from tf_gradcam import Explainer, split_model
 
+pytestmark = pytest.mark.core
 BATCH = 3
 ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid, None: tf.identity}
 

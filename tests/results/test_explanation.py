@@ -15,6 +15,7 @@ from tests.zoo.styles import chain, conv, head_layers, photos, plain_model, rand
 from tf_gradcam import Explainer
 from tf_gradcam.image.overlay import colormap_colors
 
+pytestmark = pytest.mark.core
 PICTURES = np.random.default_rng(0).random((3, 3, 5)).astype(np.float32)
 HEATMAPS = PICTURES / PICTURES.max(axis=(1, 2), keepdims=True)
 DRAWN = drawn(PICTURES, cell=2)  # 3 x 5 cells of 2 x 2 pixels

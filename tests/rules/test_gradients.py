@@ -27,6 +27,8 @@ from tests.twins.gradients import assert_close, twin_map
 from tf_gradcam import METHODS
 from tf_gradcam._rules.contract import combine, normalise
 
+pytestmark = pytest.mark.core
+
 # Twins
 
 

@@ -11,6 +11,8 @@ from tests.twins.gradients import assert_close
 from tf_gradcam import METHODS
 from tf_gradcam._rules.eigen import first_component
 
+pytestmark = pytest.mark.core
+
 
 def grid(*rows: list[float]) -> np.ndarray:
     """One image of one channel, (1, H, W, 1)."""

@@ -18,6 +18,7 @@ from tf_gradcam import METHODS, Explainer
 from tf_gradcam._rules.contract import normalise
 from tf_gradcam._rules.table import describe, find_method
 
+pytestmark = pytest.mark.core
 IMAGES = np.random.default_rng(4).random((3, 6, 10, 3), np.float32)
 
 # The table

@@ -14,6 +14,7 @@ from tests.zoo.styles import photos, plain_model, randomise, regression, u_net
 from tf_gradcam import Explainer
 from tf_gradcam.targets.classes import Unit
 
+pytestmark = pytest.mark.core
 NAMES = ["tench", "great_white_shark", "Hammerhead", "snow leopard"]
 IMAGES = photos(3)
 MODEL = plain_model()  # 4 classes
