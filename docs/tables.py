@@ -26,7 +26,7 @@ def methods_table() -> str:
     for name, rule in METHODS.items():
         text = inspect.getdoc(rule) or ""
         summary = text.partition("\n")[0]
-        source = re.sub(r"https?://[^\s,]+", r"<\g<0>>", _field(text, "Source"))
+        source = re.sub(r"(.+?), (https?://[^\s,]+)", r"[\1](\2)", _field(text, "Source"), count=1)
         rows.append(f"| `{name}` | {summary} | {_field(text, 'Cost')} | {source} |")
     return "\n".join(rows) + "\n"
 
@@ -48,9 +48,18 @@ def options_table(command: str) -> str:
     for option in found.params:
         if isinstance(option, click.Option):
             names = " / ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-            value = "" if option.is_flag else f" `{option.make_metavar(context)}`".replace("|", "\\|")
-            rows.append(f"| {names}{value} | {_default(option)} | {_escaped(option.help or '')} |")
+            rows.append(f"| {names}{_value(option, context)} | {_default(option)} | {_escaped(option.help or '')} |")
     return "\n".join(rows) + "\n"
+
+
+def _value(option: click.Option, context: click.Context) -> str:
+    """Return the placeholder of an option's value; a bar in it must not end the cell."""
+    if option.is_flag:
+        return ""
+    shown = option.make_metavar(context)
+    for name, letter in (("INTEGER RANGE", "N"), ("FLOAT RANGE", "X")):
+        shown = shown.replace(name, letter)
+    return f" <code>{shown.replace('|', '&#124;')}</code>"
 
 
 def _escaped(text: str) -> str:

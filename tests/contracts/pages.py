@@ -45,8 +45,9 @@ def blocks(kind: str) -> list[Block]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Return (page, line) of each command in the blocks of shell."""
-    return [(block.page, line) for block in blocks("sh") for line in block.text.splitlines() if line.strip()]
+    """Return (page, line) of each command in the blocks of shell: continued lines as one, comments left out."""
+    texts = [(block.page, block.text.replace("\\\n", "")) for block in blocks("sh")]
+    return [(page, line) for page, text in texts for line in text.splitlines() if line.strip() and line[0] != "#"]
 
 
 def command_block(name: str) -> str:

@@ -180,6 +180,11 @@ def test_python_imports_public_names_only(block: Block) -> None:
         assert module == "tf_gradcam" or module.removeprefix("tf_gradcam.") in public
 
 
+def test_lines_of_python_fit_on_the_page() -> None:
+    long = [(name_of(block), line) for block in PYTHON for line in block.text.splitlines() if len(line) > 100]
+    assert long == []
+
+
 def test_no_page_scales_photographs_by_hand() -> None:
     """What a model wants is for `explain` to read, and [0, 1] is wrong for many."""
     assert [page for page, text in TEXTS.items() if re.search(r"/\s*255", text)] == []
@@ -218,6 +223,7 @@ def test_every_line_of_shell_is_of_a_known_program() -> None:
         "python -m benchmarks",
         "python -m pytest",
         'M="',
+        'E="',
     )
     assert [line for _, line in COMMANDS if not line.startswith(known)] == []
 
@@ -263,9 +269,11 @@ PROGRAMS = re.compile(r"python -m (?:training|benchmarks)\b|python examples/")
 
 
 def without_variables(page: str, line: str) -> str:
-    """Return a command with the page's `M="..."` in place of `$M`."""
-    for found in (other for at, other in COMMANDS if at == page and other.startswith("M=")):
-        line = line.replace("$M", *shlex.split(found.removeprefix("M=")))
+    """Return a command with the values of the page's variables, `M="..."`, in place of `$M`."""
+    for at, other in COMMANDS:
+        variable = re.fullmatch(r'(\w)="(.*)"', other)
+        if at == page and variable:
+            line = line.replace(f"${variable[1]}", variable[2])
     return line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import pytest
@@ -52,6 +53,12 @@ def test_every_public_name_is_in_the_reference() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_module_is_in_the_reference(module: str) -> None:
     assert f"::: tf_gradcam.{module}\n" in TEXTS[f"docs/reference/{module}.md"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_module_says_what_it_exports(module: str) -> None:
+    """The reference shows `__all__`, and names that are only imported are left out of it."""
+    assert importlib.import_module(f"tf_gradcam.{module}").__all__
 
 
 def test_pages_fetch_nothing() -> None:
