@@ -122,6 +122,8 @@ def _label_indices(labels: Any, count: int, names: ClassNames) -> np.ndarray:
     return class_indices(array.tolist(), count, names)
 
 
+__all__ = ["GradCAMCallback"]
+
 _TAG = "gradcam"
 
 

@@ -7,7 +7,7 @@ published run, which this one repeats: 384 pixels, ImageNet's weights, batch 32,
 epochs in 16 bit, all frozen but stage 6, the top and the head; validation accuracy 0.9656, loss 0.1259 on a split that
 did not look for twins. Made for a GPU, on which it was not run yet. Measured on 2 CPU cores with MobileNet (0.75, 224
 pixels, float32, 10 epochs) in its place: 5.6 minutes, accuracy 0.948 (0.931 to 0.966 over three seeds) on a clean
-split; the README has the commands and more. Offline, and in a minute on a CPU:
+split; docs/training.md has the commands and more. Offline, and in a minute on a CPU:
 
     python -m training.brain_mri --data phantom --out RUN --weights none --backbone MobileNet --image-size 96 --epochs 2
 """

@@ -7,8 +7,8 @@ DIR holds a folder for each breed. The model keeps VGG16's own classifier, so th
     make_gradcam_heatmap(image, model, "block5_conv3", ["block5_pool", "flatten", "fc1", "fc2", "dense"])
 
 Made for a GPU, on which it was not run yet. Measured on 2 CPU cores with MobileNet (0.75, 224 pixels) in its place, on
-15 breeds: 2.9 minutes, accuracy 0.935 (0.927 to 0.950 over three seeds); the README has the command. Offline, and in a
-minute on a CPU:
+15 breeds: 2.9 minutes, accuracy 0.935 (0.927 to 0.950 over three seeds); docs/training.md has the command. Offline, and
+in a minute on a CPU:
 
     python -m training.dog_breeds --data phantom --out RUN --weights none --image-size 32 --epochs 1 1 --limit 80
 """

@@ -1,4 +1,4 @@
-"""The CAM family as one table: a method is one rule and one word. Command line, README and tests read it."""
+"""The CAM family as one table: a method is one rule and one word. Command line, manual and tests read it."""
 
 from __future__ import annotations
 
