@@ -25,42 +25,131 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Heatmaps:
-    """Maps of a batch.
+_MOST_IN_NOTEBOOK = 24
+_PER_IMAGE = {
+    *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
+    *("_gradient_peaks", "_finite_images", "diagnosis", "photos", "truth"),
+}
+
+
+class Explanation:
+    """Heatmaps of a batch and what they explain.
 
     Attributes:
         heatmaps: (B, H, W) float32 in [0, 1]: after relu, each divided by its maximum; a zero map stays zero.
         raw: (B, H, W) float32 before relu and normalising.
+        outputs: (B, K) float32, the scores before a final softmax or sigmoid (of a model's first output).
+        probabilities: (B, K) float32, (B, 2) for one sigmoid unit; None where the outputs are values.
+        scores: (B,) float32, what was explained.
+        class_indices: (B,) int, the explained classes; -1 for a callable target.
+        labels: B names of what was explained.
         layer_name: path of the layer.
+        method: name of the rule.
         image_size: (H0, W0) of the model's input; (T0,) for signals, (D0, H0, W0) for volumes.
         offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
-        signed: whether what speaks against is shown as well: pictures then show `signed_heatmaps`.
+        signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
+        class_names: {index: name} of the classes, empty where none are known.
+        photos, truth: what `with_photos` was given, else None; truth is (B,) int64.
     """
+
+    photos: Any = None
+    truth: np.ndarray | None = None
 
     def __init__(
         self,
-        heatmaps: np.ndarray,
-        raw: np.ndarray,
+        arrays: Mapping[str, np.ndarray],
         *,
+        labels: Sequence[str],
         layer_name: str,
+        method: str,
         image_size: tuple[int, ...],
+        has_open_head: bool,
         offset: tuple[float, ...] = (0.0, 0.0),
+        class_names: Mapping[int, str] | None = None,
         signed: bool = False,
+        needs: str = "gradients",
     ):
-        self.heatmaps = heatmaps
-        self.raw = raw
+        self.heatmaps = arrays["heatmaps"]
+        self.raw = arrays["raw"]
+        self.outputs = arrays["outputs"]
+        self.probabilities = arrays.get("probabilities")
+        self.scores = arrays["scores"]
+        self.class_indices = arrays["class_indices"]
+        self.labels = list(labels)
         self.layer_name = layer_name
+        self.method = method
         self.image_size = image_size
         self.offset = offset
         self.signed = signed
+        self._gradient_peaks = arrays["gradient_peaks"]
+        self._finite_images = arrays["finite_images"]
+        self._has_open_head = has_open_head
+        self.class_names = dict(class_names or {})
+        self._needs = needs  # what the rule looks at, so that a diagnosis speaks of that
 
-    def __len__(self) -> int:
-        return len(self.heatmaps)
+    @cached_property
+    def diagnosis(self) -> list[str | None]:
+        """Per image None, or a sentence on why the map says nothing (blank, or the same everywhere) and what to do."""
+        return [
+            diagnose(
+                self.raw[index],
+                gradient_peak=float(self._gradient_peaks[index]),
+                finite_image=bool(self._finite_images[index]),
+                saturated_probability=self._saturated_probability(index),
+                layer=self.layer_name,
+                label=self.labels[index],
+                score=float(self.scores[index]),
+                signed=self.signed,
+                needs=self._needs,
+            )
+            for index in range(len(self))
+        ]
+
+    def _saturated_probability(self, index: int) -> float | None:
+        """The explained value where it is itself a probability, 0 or 1 to seven digits."""
+        score, outputs = float(self.scores[index]), self.outputs[index]
+        if outputs.ndim != 1 or outputs.min() < 0 or abs(outputs.sum() - 1) > 1e-3:
+            return None
+        return score if not self._has_open_head and min(abs(score), abs(1 - score)) < 1e-7 else None
+
+    def with_raw(
+        self,
+        raw: np.ndarray,
+        *,
+        layer_name: str,
+        method: str,
+        offset: tuple[float, ...],
+        diagnosis: Sequence[str | None],
+    ) -> Explanation:
+        """The same explanation with other maps: what combines or filters maps keeps all else that is known.
+
+        Args:
+            raw: (B, H, W) float32 before relu and normalising, of any size.
+            layer_name, method: what the maps come from, in words.
+            offset: by how much they are shifted when they are resized, in pixels of the input.
+            diagnosis: per image None, or why its map says nothing.
+
+        Returns:
+            A new `Explanation`; this one is left as it is.
+        """
+        other = copy.copy(self)
+        vars(other).pop("signed_heatmaps", None)
+        other.raw, other.heatmaps = raw, self._of_finite_images(positive_share(raw))
+        other.layer_name, other.method, other.offset = layer_name, method, offset
+        vars(other)["diagnosis"] = list(diagnosis)
+        return other
 
     @cached_property
     def signed_heatmaps(self) -> np.ndarray:
         """(B, H, W) float32 in [-1, 1]: `raw`, each map divided by its largest absolute value; zero stays zero."""
-        return signed_share(self.raw)
+        return self._of_finite_images(signed_share(self.raw))
+
+    def _of_finite_images(self, maps: np.ndarray) -> np.ndarray:
+        """A unit makes a number of NaN, so that the map of a broken image may look like one: it is blank."""
+        return np.where(np.reshape(self._finite_images, (-1, *[1] * (maps.ndim - 1))), maps, np.float32(0))
+
+    def __len__(self) -> int:
+        return len(self.heatmaps)
 
     @property
     def shown(self) -> np.ndarray:
@@ -193,141 +282,6 @@ class Heatmaps:
         """Per image the outer outlines of the same regions in the same order, each (P, 2) int32 pixels (x, y)."""
         return self._read(contours_of, threshold)
 
-
-def _check_no_path(photo: Any) -> None:
-    if isinstance(photo, (str, bytes, os.PathLike)):
-        name = os.fsdecode(photo)
-        raise TypeError(
-            f"Expected photos as arrays (H0, W0, 3) uint8, received the path '{name}'. Read it with "
-            f"tf_gradcam.image.load_image('{name}')."
-        )
-
-
-_MOST_IN_NOTEBOOK = 24
-_PER_IMAGE = {
-    *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
-    *("_gradient_peaks", "_finite_images", "diagnosis", "photos", "truth"),
-}
-
-
-class Explanation(Heatmaps):
-    """Heatmaps of a batch and what they explain.
-
-    Attributes:
-        heatmaps: (B, H, W) float32 in [0, 1]: after relu, each divided by its maximum; a zero map stays zero.
-        raw: (B, H, W) float32 before relu and normalising.
-        outputs: (B, K) float32, the scores before a final softmax or sigmoid (of a model's first output).
-        probabilities: (B, K) float32, (B, 2) for one sigmoid unit; None where the outputs are values.
-        scores: (B,) float32, what was explained.
-        class_indices: (B,) int, the explained classes; -1 for a callable target.
-        labels: B names of what was explained.
-        layer_name: path of the layer.
-        method: name of the rule.
-        image_size: (H0, W0) of the model's input; (T0,) for signals, (D0, H0, W0) for volumes.
-        offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
-        signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
-        class_names: {index: name} of the classes, empty where none are known.
-        photos, truth: what `with_photos` was given, else None; truth is (B,) int64.
-    """
-
-    photos: Any = None
-    truth: np.ndarray | None = None
-
-    def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        *,
-        labels: Sequence[str],
-        layer_name: str,
-        method: str,
-        image_size: tuple[int, ...],
-        has_open_head: bool,
-        offset: tuple[float, ...] = (0.0, 0.0),
-        class_names: Mapping[int, str] | None = None,
-        signed: bool = False,
-        needs: str = "gradients",
-    ):
-        super().__init__(
-            arrays["heatmaps"],
-            arrays["raw"],
-            layer_name=layer_name,
-            image_size=image_size,
-            offset=offset,
-            signed=signed,
-        )
-        self.outputs = arrays["outputs"]
-        self.probabilities = arrays.get("probabilities")
-        self.scores = arrays["scores"]
-        self.class_indices = arrays["class_indices"]
-        self.labels = list(labels)
-        self.method = method
-        self._gradient_peaks = arrays["gradient_peaks"]
-        self._finite_images = arrays["finite_images"]
-        self._has_open_head = has_open_head
-        self.class_names = dict(class_names or {})
-        self._needs = needs  # what the rule looks at, so that a diagnosis speaks of that
-
-    @cached_property
-    def diagnosis(self) -> list[str | None]:
-        """Per image None, or a sentence on why the map says nothing (blank, or the same everywhere) and what to do."""
-        return [
-            diagnose(
-                self.raw[index],
-                gradient_peak=float(self._gradient_peaks[index]),
-                finite_image=bool(self._finite_images[index]),
-                saturated_probability=self._saturated_probability(index),
-                layer=self.layer_name,
-                label=self.labels[index],
-                score=float(self.scores[index]),
-                signed=self.signed,
-                needs=self._needs,
-            )
-            for index in range(len(self))
-        ]
-
-    def _saturated_probability(self, index: int) -> float | None:
-        """The explained value where it is itself a probability, 0 or 1 to seven digits."""
-        score, outputs = float(self.scores[index]), self.outputs[index]
-        if outputs.ndim != 1 or outputs.min() < 0 or abs(outputs.sum() - 1) > 1e-3:
-            return None
-        return score if not self._has_open_head and min(abs(score), abs(1 - score)) < 1e-7 else None
-
-    def with_raw(
-        self,
-        raw: np.ndarray,
-        *,
-        layer_name: str,
-        method: str,
-        offset: tuple[float, ...],
-        diagnosis: Sequence[str | None],
-    ) -> Explanation:
-        """The same explanation with other maps: what combines or filters maps keeps all else that is known.
-
-        Args:
-            raw: (B, H, W) float32 before relu and normalising, of any size.
-            layer_name, method: what the maps come from, in words.
-            offset: by how much they are shifted when they are resized, in pixels of the input.
-            diagnosis: per image None, or why its map says nothing.
-
-        Returns:
-            A new `Explanation`; this one is left as it is.
-        """
-        other = copy.copy(self)
-        vars(other).pop("signed_heatmaps", None)
-        other.raw, other.heatmaps = raw, self._of_finite_images(positive_share(raw))
-        other.layer_name, other.method, other.offset = layer_name, method, offset
-        vars(other)["diagnosis"] = list(diagnosis)
-        return other
-
-    @cached_property
-    def signed_heatmaps(self) -> np.ndarray:
-        """(B, H, W) float32 in [-1, 1]: `raw`, each map divided by its largest absolute value; zero stays zero."""
-        return self._of_finite_images(signed_share(self.raw))
-
-    def _of_finite_images(self, maps: np.ndarray) -> np.ndarray:
-        """A unit makes a number of NaN, so that the map of a broken image may look like one: it is blank."""
-        return np.where(np.reshape(self._finite_images, (-1, *[1] * (maps.ndim - 1))), maps, np.float32(0))
-
     def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
         """The most probable classes of each image: (label, probability), best first.
 
@@ -456,4 +410,13 @@ class Explanation(Heatmaps):
         return (
             f"Explanation(images={len(self)}, heatmaps={self.heatmaps.shape}, layer={self.layer_name!r}, "
             f"method={self.method!r})"
+        )
+
+
+def _check_no_path(photo: Any) -> None:
+    if isinstance(photo, (str, bytes, os.PathLike)):
+        name = os.fsdecode(photo)
+        raise TypeError(
+            f"Expected photos as arrays (H0, W0, 3) uint8, received the path '{name}'. Read it with "
+            f"tf_gradcam.image.load_image('{name}')."
         )
