@@ -1,11 +1,15 @@
 """Grad-CAM for any Keras 3 model on TensorFlow: see what a prediction rests on."""
 
-from __future__ import annotations
+import importlib as _importlib
+import typing as _typing  # with an underscore, so that `from tf_gradcam import <Tab>` offers public names alone
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
+    from tf_gradcam import audit as audit
+    from tf_gradcam import callbacks as callbacks
+    from tf_gradcam import demo as demo
+    from tf_gradcam import image as image
+    from tf_gradcam import metrics as metrics
+    from tf_gradcam import targets as targets
     from tf_gradcam._explain.attention import AttentionExplainer as AttentionExplainer
     from tf_gradcam._explain.averaging import augment as augment
     from tf_gradcam._explain.averaging import smooth as smooth
@@ -51,18 +55,18 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
-
 # Modules that are public as they are, as keras.callbacks is.
 _MODULES = ("audit", "callbacks", "demo", "image", "metrics", "targets")
 
+if not _typing.TYPE_CHECKING:  # a type checker that saw it would let every misspelt name pass
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"tf_gradcam.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tf_gradcam' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"tf_gradcam.{_HOMES[name]}"), name)
+    def __getattr__(name):
+        if name in _MODULES:
+            return _importlib.import_module(f"tf_gradcam.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'tf_gradcam' has no attribute {name!r}")
+        return getattr(_importlib.import_module(f"tf_gradcam.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES, *_MODULES]
+    return sorted({*globals(), *_HOMES, *_MODULES})

@@ -22,10 +22,15 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._figures.epochs import Line, epoch_figure
 from tf_gradcam._figures.sheet import GREY, RED, shown_photo
 from tf_gradcam._files.atomic import checked_path, write_bytes
+from tf_gradcam._files.class_names import ClassNamesLike, Labels
+from tf_gradcam._models.inputs import Images
+from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
-from tf_gradcam._rules.table import find_method
+from tf_gradcam._rules.table import MethodName, find_method
+from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import to_photo
+from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.classes import ClassNames, class_indices
 
 _MOST = 64  # more make a picture that no screen holds, and are explained in one batch beside a training
@@ -53,7 +58,9 @@ class FixedImages:
             none, a label of no known kind.
     """
 
-    def __init__(self, images: Any, photos: Any, labels: Any, class_names: Sequence[str] | Mapping[int, str] | None):
+    def __init__(
+        self, images: Images, photos: Photos | None, labels: Labels | None, class_names: ClassNamesLike | None
+    ):
         self.names = ClassNames(class_names)
         self.images = _copied(images)
         self.photos = _photos(self.images, photos)
@@ -63,7 +70,7 @@ class FixedImages:
         return len(self.photos)
 
 
-def _copied(images: Any) -> Any:
+def _copied(images: Images) -> Any:
     """Arrays of the user's images, which may change theirs later."""
     if isinstance(images, tf.data.Dataset):
         raise TypeError("Expected images as an array, received a tf.data.Dataset: take next(iter(dataset))[0][:16].")
@@ -109,7 +116,7 @@ def _as_photos(images: Any) -> list[np.ndarray]:
         ) from error
 
 
-def _label_indices(labels: Any, count: int, names: ClassNames) -> np.ndarray:
+def _label_indices(labels: Labels, count: int, names: ClassNames) -> np.ndarray:
     """(B,) int32; a column, as data sets have it, and whole floats, as a sigmoid is trained with, count too."""
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -167,17 +174,17 @@ class GradCAMCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images: Any,
+        images: Images,
         directory: str | os.PathLike[str],
-        labels: Any = None,
+        labels: Labels | None = None,
         *,
-        photos: Any = None,
-        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        photos: Photos | None = None,
+        class_names: ClassNamesLike | None = None,
         model: keras.Model | str | None = None,
-        layer: Any = None,
-        method: str | Rule = "gradcam",
-        target: Any = None,
-        classifier_layers: Sequence[Any] | None = None,
+        layer: LayerLike | Sequence[LayerLike] | None = None,
+        method: MethodName | Rule = "gradcam",
+        target: TargetLike = None,
+        classifier_layers: Sequence[LayerLike] | None = None,
         token_grid: Sequence[int] | None = None,
         every: int = 1,
         log_dir: str | os.PathLike[str] | None = None,
@@ -191,7 +198,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         if not callable(target):
             class_indices(target, len(self._shown), self._shown.names)
         self._inner = model
-        self._options = {
+        self._options: dict[str, Any] = {
             "layer": layer,
             "method": method,
             "classifier_layers": classifier_layers,
@@ -209,7 +216,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._events: _Events | None = None
         self._has_begun = False
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Build the explainer, and look at the images as the model would."""
         self.missing, self._has_begun = [], False
         model = self._classifier()
@@ -219,13 +226,13 @@ class GradCAMCallback(keras.callbacks.Callback):
         if self._log_folder is not None:
             self._events = _Events(self._log_folder)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Picture the model that training starts from; here, and not when training begins, a resumed one is loaded."""
         if not self._has_begun:
             self._draw(epoch)
             self._has_begun = True
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Picture the model, come what may of it."""
         number = epoch + 1
         if number % self._every:
@@ -241,13 +248,13 @@ class GradCAMCallback(keras.callbacks.Callback):
                     stacklevel=2,
                 )
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         """Close the file for TensorBoard."""
         if self._events is not None:
             self._events.close()
             self._events = None
 
-    def _classifier(self) -> Any:
+    def _classifier(self) -> keras.Model:
         """The model to explain."""
         inner = self._inner
         if isinstance(inner, str):
@@ -343,7 +350,7 @@ class _Events:
         self._writer.close()
 
 
-def _writable_folder(name: str, folder: Any, *inside: str) -> Path:
+def _writable_folder(name: str, folder: str | os.PathLike[str], *inside: str) -> Path:
     """The folder, made; that it can be written is tried, since rights alone do not tell."""
     if not isinstance(folder, (str, os.PathLike)):
         raise TypeError(f"Expected {name} as the path of a folder, received {type(folder).__name__}.")

@@ -32,6 +32,7 @@ from tf_gradcam._app.uploads import MAX_BATCH
 from tf_gradcam._app.view import view_of
 from tf_gradcam._app.worker import Job, Progress, Stopped
 from tf_gradcam._models.images import model_failure
+from tf_gradcam._rules.table import MethodName
 from tf_gradcam._terminal import tell
 
 READY = '<p class="tg-ready">Ready.</p>'
@@ -91,7 +92,7 @@ class Events:
         """The methods that were chosen, side by side; each is shown when it is done. Outputs: result."""
         asked = question_of(*question)
         names = [name for name in self._methods if name in methods]
-        questions = {name: dataclasses.replace(asked, method=name) for name in names}
+        questions: dict[str, Question] = {name: dataclasses.replace(asked, method=name) for name in names}
         yield from self._each(token, "compare", asked, questions, "Choose at least one method.")
 
     def layers(self, token: str, layers: Sequence[str], *question: Any) -> Iterator[Values]:
@@ -189,11 +190,11 @@ class Events:
         vars(session).update(changes)
         return tuple(view_of(session))
 
-    def describe(self, method: str) -> Any:
+    def describe(self, method: MethodName) -> Any:
         """A method was chosen. Outputs: what stands by its name."""
         return self._update(info=self.about(method))
 
-    def about(self, method: str) -> str:
+    def about(self, method: MethodName) -> str:
         """What a method does, what it costs and where it comes from."""
         choice = self._methods[method]
         told = [choice.summary]

@@ -29,7 +29,7 @@ from tf_gradcam._models.open_model import chosen_names, names_in_file, usual_wei
 from tf_gradcam._models.preprocessing import Preprocessing, find_preprocessing, range_warning
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import needs_of
-from tf_gradcam._rules.table import METHODS, describe, find_method
+from tf_gradcam._rules.table import METHODS, MethodName, describe, find_method
 from tf_gradcam._terminal import downloads_on_stderr
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import load_image
@@ -66,7 +66,7 @@ class Question:
     """
 
     layer: str
-    method: str
+    method: MethodName
     target: int | None
     against: int | None
     mode: str
@@ -174,7 +174,7 @@ class AppModel:
         images = ModelImages(self._inputs, self.preprocessing(mode))
         return images.of_photos(load_image(picture, self.size))
 
-    def explainer(self, layer: str, method: str) -> Explainer:
+    def explainer(self, layer: str, method: MethodName) -> Explainer:
         """The explainer of a layer and a method, built when it is first asked for; only `worker` may call it."""
         rule = find_method(method)[1]
         key = (None if needs_of(rule) == "network" else layer, method)
@@ -229,7 +229,7 @@ class MethodChoice:
     summary, cost, source: as `describe`.
     """
 
-    name: str
+    name: MethodName
     label: str
     is_slow: bool
     summary: str = field(repr=False)
@@ -280,7 +280,7 @@ def load_app_model(
 TOP, NOTHING = -1, -1  # in the lists of classes
 
 
-def question_of(layer: str, method: str, target: int | None, against: int | None, mode: str) -> Question:
+def question_of(layer: str, method: MethodName, target: int | None, against: int | None, mode: str) -> Question:
     """What the controls ask; a list that was emptied is as its first entry."""
     chosen = None if target in (None, TOP) else int(target)
     other = None if against in (None, NOTHING) else int(against)
@@ -304,7 +304,7 @@ def layer_choices(model: AppModel) -> list[tuple[str, str]]:
     return [(_layer_label(row, model), row.path) for row in model.layers]
 
 
-def _layer_label(row: Any, model: AppModel) -> str:
+def _layer_label(row: LayerRow, model: AppModel) -> str:
     cells = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:-1])
     return f"{row.path}  ({cells}){'  default' if row.path == model.default_layer else ''}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,6 +13,8 @@ from tf_gradcam._terminal import downloads_on_stderr, in_options, say, start_ten
 
 if TYPE_CHECKING:
     from tf_gradcam._explain.batch import BatchExplainer, Result
+    from tf_gradcam._explain.explainer import Align
+    from tf_gradcam._rules.table import MethodName
 
 # Images from which on constant weights pay: they make each faster, and the first one wait for seconds.
 _MANY = 64
@@ -85,12 +87,12 @@ def _batch_explainer(
     weights: str | None,
     model_args: tuple[str, ...],
     layer: str | None,
-    method: str,
+    method: MethodName,
     target: str | None,
     class_names: str | None,
     preprocess: str,
     size: int | None,
-    align: str,
+    align: Literal["none", "measured"],
     freeze: bool,
     **options: Any,
 ) -> BatchExplainer:
@@ -115,7 +117,7 @@ def _batch_explainer(
     with downloads_on_stderr():
         network = load_network(model, weights, model_args)
         names = chosen_names(names, model, network, weights)
-    shift = False if align == "none" else align
+    shift: Align = False if align == "none" else align
     explainer = Explainer(network, layer, method, class_names=names, align=shift, freeze=freeze)
     preprocessing = preprocessing or found_preprocessing(network)
     side = (size, size) if size else None

@@ -6,23 +6,25 @@ Axis legend: B images, H x W patches, H0 x W0 pixels.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.passes import Pass, scaled_gradients
+from tf_gradcam._files.class_names import ClassNamesLike
 from tf_gradcam._models.graph import Call, Step
+from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
 from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
 from tf_gradcam._models.reader import BorrowedModel
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import all_finite, normalise, peaks
-from tf_gradcam.targets.base import Target, with_indices
+from tf_gradcam.targets.base import Target, TargetLike, with_indices
 from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 
@@ -85,7 +87,8 @@ def legrad(gradients: Sequence[Any]) -> Any:
     return tf.add_n(layers) / len(layers)
 
 
-METHODS = ("rollout", "gradient_rollout", "legrad")
+AttentionMethod = Literal["rollout", "gradient_rollout", "legrad"]
+METHODS: tuple[AttentionMethod, ...] = ("rollout", "gradient_rollout", "legrad")
 REMEDY = "Use Explainer, which needs no attention scores."
 
 
@@ -221,9 +224,9 @@ class AttentionExplainer:
     def __init__(
         self,
         model: keras.Model,
-        method: str = "rollout",
+        method: AttentionMethod = "rollout",
         *,
-        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        class_names: ClassNamesLike | None = None,
         token_grid: Sequence[int] | None = None,
     ):
         if method not in METHODS:
@@ -237,7 +240,7 @@ class AttentionExplainer:
         self._passes: dict[Target | None, AttentionPass] = {}
         self._pass(None)
 
-    def __call__(self, images: Any, target: Any = None) -> Explanation:
+    def __call__(self, images: Images, target: TargetLike = None) -> Explanation:
         """Explain a batch.
 
         Args:

@@ -24,8 +24,10 @@ from tf_gradcam._explain.fusion import (
     on_grid,
     resolved_target,
 )
+from tf_gradcam._models.inputs import Images
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.resize import coverage, exact_zoom, unzoom_matrix, zoom_matrix
+from tf_gradcam.targets.base import TargetLike
 
 _LARGEST = 100  # scale: beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
 _CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"
@@ -66,7 +68,7 @@ def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1
     copies = [(zoom, flip) for zoom in zooms for flip in ((False, True) if flips else (False,))]
     kinds = [*(["flips"] if flips else []), *([f"scales {', '.join(f'{z:g}' for z in zooms)}"] if zooms != [1] else [])]
 
-    def augmented(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+    def augmented(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         run = Runs(1 + sum(copy != (1, False) for copy in copies), progress)
         plain = run(explainer, images, target)
         _check_pictures(plain)
@@ -169,7 +171,7 @@ def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 
     if not 0 <= noise < math.inf:
         raise ValueError(f"Expected noise as a part of the image's range, 0 or more, received {noise}.")
 
-    def smoothed(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+    def smoothed(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         run = Runs(1 + count, progress)
         plain = run(explainer, images, target)
         same = resolved_target(plain, target)

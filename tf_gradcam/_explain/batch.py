@@ -24,6 +24,7 @@ from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import load_image, save_image
 from tf_gradcam.image.overlay import overlay_heatmap
+from tf_gradcam.targets.base import TargetLike
 
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)
@@ -75,7 +76,7 @@ class BatchExplainer:
         preprocessing: Preprocessing,
         size: tuple[int, int] | None = None,
         *,
-        target: Any = None,
+        target: TargetLike = None,
         alpha: float = 0.4,
         colormap: str = "jet",
         batch_size: int = 8,

@@ -15,10 +15,12 @@ import tensorflow as tf
 
 from tf_gradcam._explain.passes import SplitPass
 from tf_gradcam._models.head import linear_tail
+from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.split import SplitModel
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, all_finite, needs_of, normalise
 from tf_gradcam._rules.gradients import cam, gradcam, hirescam, layercam, shapleycam, xgradcam
+from tf_gradcam.image.io import Photos
 from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 if TYPE_CHECKING:
@@ -267,7 +269,7 @@ class ClassMaps:
         """`of_class` of all K positions."""
         return [self.of_class(position) for position in range(self.heatmaps.shape[1])]
 
-    def plot(self, photos: Any = None, colormap: str | None = None) -> Figure:
+    def plot(self, photos: Photos | None = None, colormap: str | None = None) -> Figure:
         """A figure with a row for each image: its maps, one a class, over them the class and its probability.
 
         Args:
@@ -286,7 +288,7 @@ class ClassMaps:
 
         return class_figure(self.of_each_class(), photos, colormap)
 
-    def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+    def save(self, directory: str | os.PathLike[str], photos: Photos | None = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.
 
         Args:
@@ -315,7 +317,7 @@ class ClassMaps:
 
 def class_maps(
     compiled: ClassPass,
-    images: Any,
+    images: Images,
     classes: Sequence[int | str] | None = None,
     top: int | None = None,
     *,
@@ -364,7 +366,7 @@ def class_maps(
     )
 
 
-def _checked(classes: Any, class_count: int, names: ClassNames) -> np.ndarray:
+def _checked(classes: Sequence[int | str], class_count: int, names: ClassNames) -> np.ndarray:
     """Class indices (K,) of a list of indices and names."""
     if isinstance(classes, (str, bytes)) or not hasattr(classes, "__len__") or np.ndim(classes) != 1:
         raise TypeError(f"Expected classes as a list of indices or names, or None for all, received {classes!r}.")

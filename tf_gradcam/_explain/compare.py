@@ -9,23 +9,26 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._explain.fusion import Explain, check_explainer, resolved_target
 from tf_gradcam._figures.captions import headline
 from tf_gradcam._figures.sheet import CAPTION, GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns, shown_photo
-from tf_gradcam._models.inputs import one_image
+from tf_gradcam._files.class_names import ClassNamesLike
+from tf_gradcam._models.inputs import Images, one_image
 from tf_gradcam._models.keras_internals import has_learned_weights
-from tf_gradcam._models.layers import find_layer, is_spatial, layer_rows
+from tf_gradcam._models.layers import LayerLike, find_layer, is_spatial, layer_rows
 from tf_gradcam._models.reader import BorrowedModel
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, needs_of
-from tf_gradcam._rules.table import METHODS, find_method
+from tf_gradcam._rules.table import METHODS, MethodName, find_method
 from tf_gradcam.image.overlay import paint, to_photo
+from tf_gradcam.targets.base import TargetLike
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,13 +42,13 @@ _FEW, _SPREAD = 3, 6  # grids that say enough; else so many layers, evenly throu
 
 def plot_layers(
     model: keras.Model,
-    image: Any,
-    layers: Sequence[Any] | None = None,
+    image: Images,
+    layers: Sequence[LayerLike] | None = None,
     *,
-    target: Any = None,
-    method: str | Rule = "gradcam",
-    photo: Any = None,
-    class_names: Sequence[str] | Mapping[int, str] | None = None,
+    target: TargetLike = None,
+    method: MethodName | Rule = "gradcam",
+    photo: NDArray[Any] | None = None,
+    class_names: ClassNamesLike | None = None,
 ) -> Figure:
     """What speaks for one class, from the edges of the first layers to the objects of the last.
 
@@ -175,7 +178,7 @@ class Comparison:
 
     explanations: dict[str, Explanation]
     refused: dict[str, str] = field(default_factory=dict)
-    photo: np.ndarray | None = None
+    photo: NDArray[np.uint8] | None = None
 
     @cached_property
     def figure(self) -> Figure:
@@ -192,14 +195,14 @@ class Comparison:
 
 
 def compare(
-    model_or_explainers: Any,
-    image: Any,
-    methods: Sequence[Any] | str | None = None,
+    model_or_explainers: keras.Model | Mapping[str, Explain],
+    image: Images,
+    methods: Sequence[MethodName | Rule] | Literal["all"] | None = None,
     *,
-    layer: Any = None,
-    target: Any = None,
-    photo: Any = None,
-    class_names: Sequence[str] | Mapping[int, str] | None = None,
+    layer: LayerLike | Sequence[LayerLike] | None = None,
+    target: TargetLike = None,
+    photo: NDArray[Any] | None = None,
+    class_names: ClassNamesLike | None = None,
 ) -> Comparison:
     """What several methods see in one image, side by side.
 
@@ -258,7 +261,7 @@ def _check_picture(explanation: Explanation) -> None:
         raise ValueError(f"Expected one map (1, H, W) of a picture to compare, received {explanation.heatmaps.shape}.")
 
 
-def _given(explainers: Mapping[str, Explain], *unused: Any) -> dict[str, Callable[[], Explain]]:
+def _given(explainers: Mapping[str, Explain], *unused: object) -> dict[str, Callable[[], Explain]]:
     if any(argument is not None for argument in unused):
         raise ValueError("Expected no methods, layer or class_names beside explainers, which have their own.")
     if not explainers:
@@ -272,7 +275,7 @@ def _itself(explainer: Explain) -> Explain:
     return explainer
 
 
-def _named(methods: Any) -> Any:
+def _named(methods: Sequence[MethodName | Rule] | str | None) -> Any:
     if methods == "all":
         return list(METHODS)
     if methods is None:
@@ -280,7 +283,12 @@ def _named(methods: Any) -> Any:
     return methods
 
 
-def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, Callable[[], Explain]]:
+def _made(
+    model: keras.Model,
+    methods: Sequence[MethodName | Rule],
+    layer: LayerLike | Sequence[LayerLike] | None,
+    class_names: ClassNamesLike | None,
+) -> dict[str, Callable[[], Explain]]:
     """Explainers are built one after the other, so that only one compiled model is held at a time."""
     if isinstance(methods, str) or not isinstance(methods, Iterable) or not methods:
         raise ValueError(f"Expected methods as a list of at least one, received {methods!r}.")
@@ -291,7 +299,9 @@ def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, C
     return {name: functools.partial(_explainer, model, layer, rule, class_names) for name, rule in named}
 
 
-def _explainer(model: Any, layer: Any, rule: Rule, class_names: Any) -> Explainer:
+def _explainer(
+    model: keras.Model, layer: LayerLike | Sequence[LayerLike] | None, rule: Rule, class_names: ClassNamesLike | None
+) -> Explainer:
     """A method of the whole network takes no layer."""
     return Explainer(model, None if needs_of(rule) == "network" else layer, rule, class_names=class_names)
 

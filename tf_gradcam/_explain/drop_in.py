@@ -11,11 +11,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._models.inputs import Images
+from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._rules.contract import Rule
-from tf_gradcam.image.io import load_image, save_image
+from tf_gradcam._rules.table import MethodName
+from tf_gradcam.image.io import Photo, load_image, save_image
 from tf_gradcam.image.overlay import overlay_heatmap
+from tf_gradcam.targets.base import TargetLike
 
 # Loops call with the same model again and again: its explainers live as long as it does.
 _EXPLAINERS: weakref.WeakKeyDictionary[Any, OrderedDict[Any, Explainer]] = weakref.WeakKeyDictionary()
@@ -23,14 +28,14 @@ _KEPT_EXPLAINERS = 32  # of one model, the oldest dropped first: a new lambda is
 
 
 def make_gradcam_heatmap(
-    img_array: Any,
+    img_array: Images,
     model: keras.Model,
-    last_conv_layer_name: Any = None,
-    classifier_layers: Sequence[Any] | None = None,
-    pred_index: Any = None,
+    last_conv_layer_name: LayerLike | Sequence[LayerLike] | None = None,
+    classifier_layers: Sequence[LayerLike] | None = None,
+    pred_index: TargetLike = None,
     *,
-    method: str | Rule = "gradcam",
-) -> np.ndarray:
+    method: MethodName | Rule = "gradcam",
+) -> NDArray[np.float32]:
     """Heatmap of one image.
 
     Both published call styles work: `(img_array, model, "block5_conv3", ["block5_pool", "flatten", "fc1", "fc2",
@@ -62,7 +67,12 @@ def make_gradcam_heatmap(
     return explanation.heatmaps[0]
 
 
-def _explainer(model: Any, layer: Any, classifier_layers: Any, method: Any) -> Explainer:
+def _explainer(
+    model: keras.Model,
+    layer: LayerLike | Sequence[LayerLike] | None,
+    classifier_layers: Sequence[LayerLike] | None,
+    method: MethodName | Rule,
+) -> Explainer:
     """The explainer of an earlier call with the same arguments, where the model is still made of the same parts."""
     if isinstance(classifier_layers, Integral):
         raise TypeError(
@@ -85,7 +95,7 @@ def _explainer(model: Any, layer: Any, classifier_layers: Any, method: Any) -> E
     return explainer
 
 
-def get_img_array(img_path: str | os.PathLike[str], size: tuple[int, int]) -> np.ndarray:
+def get_img_array(img_path: str | os.PathLike[str], size: tuple[int, int]) -> NDArray[np.float32]:
     """A picture as a batch of one.
 
     Args:
@@ -107,7 +117,7 @@ def save_and_display_gradcam(
     heatmap: np.ndarray,
     cam_path: str | os.PathLike[str] = "cam.jpg",
     alpha: float = 0.4,
-) -> np.ndarray:
+) -> Photo:
     """Write the heatmap painted on the picture at its own size, and show it in a notebook.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -18,17 +18,22 @@ from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
+from tf_gradcam._files.class_names import ClassNamesLike
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.head import linear_tail
+from tf_gradcam._models.inputs import Images
+from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
 from tf_gradcam._models.reader import BorrowedModel, parts_of
 from tf_gradcam._models.split import SplitModel, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, needs_of, required_tail
-from tf_gradcam._rules.table import METHODS, find_method
-from tf_gradcam.targets.base import Target, with_indices
+from tf_gradcam._rules.table import METHODS, MethodName, find_method
+from tf_gradcam.targets.base import Target, TargetLike, with_indices
 from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
+
+Align: TypeAlias = Literal[False, "measured"]
 
 _KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped first
 
@@ -64,12 +69,12 @@ class Explainer:
     def __init__(
         self,
         model: keras.Model,
-        layer: Any = None,
-        method: str | Rule = "gradcam",
+        layer: LayerLike | Sequence[LayerLike] | None = None,
+        method: MethodName | Rule = "gradcam",
         *,
-        classifier_layers: Sequence[Any] | None = None,
-        class_names: Sequence[str] | Mapping[int, str] | None = None,
-        align: bool | str = False,
+        classifier_layers: Sequence[LayerLike] | None = None,
+        class_names: ClassNamesLike | None = None,
+        align: Align = False,
         token_grid: Sequence[int] | None = None,
         freeze: bool = False,
     ):
@@ -109,7 +114,7 @@ class Explainer:
         self._passes: OrderedDict[Target | None, Pass] = OrderedDict()
         self._class_pass: ClassPass | None = None
 
-    def __call__(self, images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+    def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch.
 
         Args:
@@ -160,7 +165,9 @@ class Explainer:
             needs=needs_of(self._rule),
         )
 
-    def class_maps(self, images: Any, classes: Sequence[Any] | None = None, top: int | None = None) -> ClassMaps:
+    def class_maps(
+        self, images: Images, classes: Sequence[int | str] | None = None, top: int | None = None
+    ) -> ClassMaps:
         """Maps of many classes from one forward pass.
 
         Args:
@@ -232,13 +239,13 @@ class Explainer:
         own = sum(compiled.frozen_bytes for compiled in self._passes.values())
         return of_classes + own + sum(member.frozen_bytes for member in self._members)
 
-    def _labels(self, classes: np.ndarray, target: Any) -> list[str]:
+    def _labels(self, classes: np.ndarray, target: TargetLike) -> list[str]:
         if callable(target):
             return [getattr(target, "__name__", type(target).__name__)] * len(classes)
         return [self._class_names.label(index) for index in classes]
 
 
-def _split(model: keras.Model, layer: Any, classifier_layers: Any) -> SplitModel:
+def _split(model: keras.Model, layer: LayerLike | None, classifier_layers: Sequence[LayerLike] | None) -> SplitModel:
     try:
         return split_model(model, layer, classifier_layers)
     except ValueError as error:  # only here are both layers and methods known
@@ -249,9 +256,9 @@ def _split(model: keras.Model, layer: Any, classifier_layers: Any) -> SplitModel
 
 def _members(
     model: keras.Model,
-    layer: Any,
-    method: str | Rule,
-    classifier_layers: Any,
+    layer: LayerLike | Sequence[LayerLike] | None,
+    method: MethodName | Rule,
+    classifier_layers: Sequence[LayerLike] | None,
     options: Mapping[str, Any],
 ) -> list[Explainer]:
     """One explainer for each layer of a list, none for a single layer."""
@@ -265,7 +272,7 @@ def _members(
     return [Explainer(model, one, method, **options) for one in layer]
 
 
-def _check_whole(method: str, *arguments: Any) -> None:
+def _check_whole(method: str, *arguments: object) -> None:
     """A method of all layers takes nothing that says which."""
     if any(argument is not None and argument is not False for argument in arguments):
         raise ValueError(

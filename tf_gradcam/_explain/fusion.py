@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._models.inputs import Images
 from tf_gradcam._results.diagnosis import FLAT_TOGETHER, NONE_FOR, is_flat
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.resize import positive_share, resize_maps
+from tf_gradcam.targets.base import TargetLike
 
 if TYPE_CHECKING:
     from tf_gradcam._results.explanation import Explanation
@@ -28,13 +30,15 @@ _STEPS = 100  # of each run, since how much it has to do is known only as it goe
 class Explain(Protocol):
     """What `Explainer` is, and what wraps one: images and a target in, an `Explanation` out."""
 
-    def __call__(self, images: Any, target: Any = None) -> Explanation: ...
+    def __call__(self, images: Images, target: TargetLike = None) -> Explanation: ...
 
 
 class WithProgress(Protocol):
     """The same, telling how far it is."""
 
-    def __call__(self, images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation: ...
+    def __call__(
+        self, images: Images, target: TargetLike = None, *, progress: Progress | None = None
+    ) -> Explanation: ...
 
 
 class Runs:
@@ -51,7 +55,7 @@ class Runs:
         self._finished = 0
         self._told = 0
 
-    def __call__(self, explainer: Explain, images: Any, target: Any = None) -> Explanation:
+    def __call__(self, explainer: Explain, images: Images, target: TargetLike = None) -> Explanation:
         """One of the runs. An explainer that does not take `progress` counts when it is through."""
         options: dict[str, Any] = {}
         if self._progress is not None and _takes_progress(explainer):
@@ -83,7 +87,7 @@ _CANCELLED = (
 )
 
 
-def fuse(explainers: Sequence[Explain], how: str = "mean") -> WithProgress:
+def fuse(explainers: Sequence[Explain], how: Literal["mean", "max", "product"] = "mean") -> WithProgress:
     """One map of several layers: coarse ones say what, fine ones where.
 
         fuse([Explainer(model, layer) for layer in ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")])
@@ -126,7 +130,7 @@ def fuse(explainers: Sequence[Explain], how: str = "mean") -> WithProgress:
     for part in parts:
         check_explainer(part)
 
-    def fused(images: Any, target: Any = None, *, progress: Progress | None = None) -> Explanation:
+    def fused(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         run = Runs(len(parts), progress)
         first = run(parts[0], images, target)
         same = resolved_target(first, target)
@@ -211,7 +215,7 @@ _COMBINE: dict[str, Callable[[Sequence[np.ndarray], Sequence[bool]], np.ndarray]
 }
 
 
-def check_explainer(explainer: Any) -> None:
+def check_explainer(explainer: object) -> None:
     """Refuse what cannot be called on images, in words."""
     if not callable(explainer):
         remedy = " Pass what made it, and call the result on the images." if isinstance(explainer, Explanation) else ""
@@ -221,7 +225,7 @@ def check_explainer(explainer: Any) -> None:
         )
 
 
-def resolved_target(explanation: Explanation, target: Any) -> Any:
+def resolved_target(explanation: Explanation, target: TargetLike) -> TargetLike:
     """The target that explains the same once more: the classes that were chosen, else `target` itself."""
     if callable(target) or (explanation.class_indices < 0).any():
         return target

@@ -5,17 +5,23 @@ Axis legend: B images, H0 x W0 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._explain.passes import Pass
+from tf_gradcam._files.class_names import ClassNamesLike
+from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.keras_internals import sublayers
+from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import MethodName
+from tf_gradcam.targets.base import Target, TargetLike
 from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 _SMOOTH = {"silu", "swish", "gelu", "hard_silu", "hard_swish", "elu", "selu", "celu", "softplus", "mish", "leaky_relu"}
@@ -58,7 +64,7 @@ class GuidedBackprop:
     to sharpen a map, not as evidence.
     """
 
-    def __init__(self, model: keras.Model, class_names: Sequence[str] | Mapping[int, str] | None = None):
+    def __init__(self, model: keras.Model, class_names: ClassNamesLike | None = None):
         borrowed = BorrowedModel(model)
         smooth = sorted(set(_smooth_activations(model)))
         if smooth:
@@ -70,9 +76,9 @@ class GuidedBackprop:
         self._forward = next(borrowed.views()).forward
         self._class_names = ClassNames(class_names)
         self._name = model.name
-        self._passes: dict[Any, _GuidedPass] = {}
+        self._passes: dict[Target | None, _GuidedPass] = {}
 
-    def __call__(self, images: Any, target: Any = None) -> np.ndarray:
+    def __call__(self, images: Images, target: TargetLike = None) -> NDArray[np.float32]:
         """Guided gradients of a batch.
 
         Args:
@@ -96,7 +102,7 @@ class GuidedBackprop:
         check_classes(indices, guided.class_count, self._class_names)
         return guided.run(*arrays, indices).numpy()
 
-    def gradients(self, evaluate: Pass, inputs: Sequence[Any], indices: Any) -> Any:
+    def gradients(self, evaluate: Pass, inputs: Sequence[tf.Tensor], indices: tf.Tensor) -> tf.Tensor:
         """The recipe, inside the graph being traced: override the ReLUs' gradient, run, differentiate."""
         graph = tf.compat.v1.get_default_graph()
         before = len(graph.get_operations())
@@ -116,7 +122,7 @@ class GuidedBackprop:
 class _GuidedPass(Pass):
     """Images and class indices to guided gradients, compiled."""
 
-    def __init__(self, guided: GuidedBackprop, target: Any):
+    def __init__(self, guided: GuidedBackprop, target: Target | None):
         super().__init__(target)
         signature = [*guided.inputs.specs, tf.TensorSpec((None,), tf.int32)]
         self.run = self.compile(lambda *tensors: guided.gradients(self, tensors[:-1], tensors[-1]), signature)
@@ -124,13 +130,13 @@ class _GuidedPass(Pass):
 
 def guided_gradcam(
     model: keras.Model,
-    images: Any,
-    layer: Any = None,
-    target: Any = None,
+    images: Images,
+    layer: LayerLike | Sequence[LayerLike] | None = None,
+    target: TargetLike = None,
     *,
-    method: Any = "gradcam",
-    class_names: Sequence[str] | Mapping[int, str] | None = None,
-) -> np.ndarray:
+    method: MethodName | Rule = "gradcam",
+    class_names: ClassNamesLike | None = None,
+) -> NDArray[np.float32]:
     """Guided gradients times the upsampled heatmap: fine detail where the class is.
 
     Args:

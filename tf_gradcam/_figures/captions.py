@@ -5,12 +5,13 @@ Axis legend: B images, K classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._figures.sheet import CAPTION, GREY, RED, Sheet, detail
+from tf_gradcam._files.class_names import Labels
 
 if TYPE_CHECKING:
     from tf_gradcam._figures.sheet import Shown
@@ -20,7 +21,7 @@ Line = tuple[str, str]  # what it says, and its colour
 _VERDICT = 0.12  # height of the third line
 
 
-def true_classes(labels: Any, explanation: Shown) -> np.ndarray:
+def true_classes(labels: Labels, explanation: Shown) -> np.ndarray:
     """(B,) int64, the true class of each image.
 
     Args:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tf_gradcam._figures.captions import draw_lines
 from tf_gradcam._figures.sheet import CAPTION, GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
+from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _HEIGHTS = (1.0, 1.9)  # lowest and highest panel
 _ASPECTS = (0.6, 1.8)  # narrowest and widest one, in heights
 
 
-def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str | None = None) -> Figure:
+def class_figure(of_classes: Sequence[Shown], photos: Photos | None = None, colormap: str | None = None) -> Figure:
     """A row for each image: the photo, then the map of each class painted on it; without photos the maps alone.
 
     Args:
@@ -71,7 +72,7 @@ class _Grid(NamedTuple):
     step: float
 
 
-def _grid(count: int, explanation: Shown, photos: Any) -> _Grid:
+def _grid(count: int, explanation: Shown, photos: Photos | None) -> _Grid:
     """As many beside each other as fit, and none too small to be read."""
     sizes = [explanation.image_size] if photos is None else [np.shape(photo)[:2] for photo in photos]
     aspect = float(np.clip(np.median([size[1] / size[0] for size in sizes]), *_ASPECTS))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, best_columns, shown_photo
+from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _SMALLEST = 1.2
 _ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
 
 
-def explanation_figure(explanation: Shown, photos: Any = None, colormap: str | None = None) -> Figure:
+def explanation_figure(explanation: Shown, photos: Photos | None = None, colormap: str | None = None) -> Figure:
     """A figure of all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
     Args:
@@ -55,7 +56,7 @@ def explanation_figure(explanation: Shown, photos: Any = None, colormap: str | N
     return picture_figure(explanation, photos, colormap)
 
 
-def picture_figure(explanation: Shown, photos: Any, colormap: str | None) -> Figure:
+def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | None) -> Figure:
     """A card per image: what was explained, then photo, map and overlay; without photos the map alone."""
     count, caption = len(explanation), caption_height(explanation)
     grid = _grid(count, _aspect(explanation, photos), caption, panels=1 if photos is None else 3)
@@ -99,7 +100,7 @@ def _grid(count: int, aspect: float, caption: float, panels: int) -> _Grid:
     return _Grid(columns, width, height, panels * width + (panels - 1) * _GAP)
 
 
-def _aspect(explanation: Shown, photos: Any) -> float:
+def _aspect(explanation: Shown, photos: Photos | None) -> float:
     """Width over height of the panels: that of the picture in the middle, within what a grid can bear."""
     sizes = [explanation.image_size] if photos is None else [np.shape(photo)[:2] for photo in photos]
     return float(np.clip(np.median([size[1] / size[0] for size in sizes]), *_ASPECTS))

@@ -5,12 +5,13 @@ Axis legend: B signals, T0 samples, C channels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet
+from tf_gradcam.image.io import Photos
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ _TRACES = 8
 _POINTS = 4000  # more than a page can show
 
 
-def signal_figure(explanation: Shown, signals: Any = None, colormap: str | None = None) -> Figure:
+def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: str | None = None) -> Figure:
     """A plot per signal, channels below each other; without signals the height of the line is the relevance too.
 
     Args:
@@ -62,7 +63,7 @@ def signal_figure(explanation: Shown, signals: Any = None, colormap: str | None 
     return sheet.figure
 
 
-def _traces(explanation: Shown, index: int, signals: Any) -> tuple[np.ndarray, np.ndarray]:
+def _traces(explanation: Shown, index: int, signals: Photos | None) -> tuple[np.ndarray, np.ndarray]:
     """(C, T0) values to draw and (T0,) relevance of one signal."""
     if signals is None:
         relevance = explanation.shown_at(index, explanation.image_size)

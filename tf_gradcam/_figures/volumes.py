@@ -5,12 +5,13 @@ Axis legend: B volumes, D x H x W cells, D0 slices of H0 x W0 pixels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
+from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.resize import interpolation_matrix, resize_maps
 
@@ -26,7 +27,7 @@ _WIDTH, _HIGHEST = 1.25, 1.6  # of a slice
 _PIXELS = 256  # longest side of a slice that is drawn
 
 
-def montage_figure(explanation: Shown, volumes: Any = None, colormap: str | None = None) -> Figure:
+def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: str | None = None) -> Figure:
     """Slices of each volume, evenly spread over its depth; only those that are drawn are resized.
 
     Args:
@@ -66,7 +67,9 @@ def montage_figure(explanation: Shown, volumes: Any = None, colormap: str | None
     return sheet.figure
 
 
-def _block(explanation: Shown, index: int, volumes: Any, colormap: str | None) -> list[tuple[int, np.ndarray]]:
+def _block(
+    explanation: Shown, index: int, volumes: Photos | None, colormap: str | None
+) -> list[tuple[int, np.ndarray]]:
     """(number, picture) of the slices of one volume."""
     if volumes is None:
         depth, *size = explanation.image_size

@@ -14,12 +14,17 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_gradcam._errors import nearest_files
+
+ClassNamesLike: TypeAlias = Sequence[str] | Mapping[int, str]  # in class order, or {index: name}
+Labels: TypeAlias = Sequence[int | str] | NDArray[Any]  # (B,) indices or names
 
 MEMBER = "class_names.json"
 _MOST_BYTES = 2**22  # of the member, unpacked: ImageNet's 21 841 classes take a quarter of that

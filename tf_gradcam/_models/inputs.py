@@ -6,11 +6,15 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+
+# A batch as the model expects it, (B, H0, W0, C); a list or dict of them for a model of several inputs.
+Images: TypeAlias = NDArray[Any] | tf.Tensor | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 
 # What Keras calls an input that its owner gave no name.
 _UNNAMED = re.compile(r"(keras_tensor|input_layer|input|images)(_\d+)?")
@@ -40,7 +44,7 @@ class ModelInputs:
     def image_shape(self) -> tuple[int | None, ...]:
         return tuple(self.specs[self.image_index].shape)
 
-    def flatten(self, images: Any) -> list[Any]:
+    def flatten(self, images: Images) -> list[Any]:
         """The given batch as arrays in the model's order, checked against what the model takes.
 
         Raises:
@@ -242,7 +246,7 @@ def inputs_of_shapes(shapes: Any) -> ModelInputs:
     return ModelInputs(names, [tf.TensorSpec((None, *named[name][1:]), "float32") for name in names], structure)
 
 
-def one_image(image: Any) -> Any:
+def one_image(image: Images) -> Any:
     """A batch (1, H0, W0, C) of an image (H0, W0, C) or of such a batch; the inputs of a model of several as they are.
 
     Raises:

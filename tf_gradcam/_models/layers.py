@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import TypeAlias
 
 import keras
 
@@ -18,6 +18,7 @@ from tf_gradcam._models.reader import BorrowedModel, is_input_layer
 from tf_gradcam._models.watched import WatchedModel
 
 View = Graph | WatchedModel
+LayerLike: TypeAlias = str | int | keras.layers.Layer  # name or "outer/inner" path, index into `model.layers`, object
 
 # Operations that move, drop or scale values and learn nothing about the picture.
 _PASSIVE = re.compile(r"Pool|Drop|Identity|Pad|Reshape|Permute|Flatten|Crop|Random|Resc|Resiz|Transpose|UpSampling")
@@ -57,7 +58,7 @@ class LayerRow:
     offset: tuple[float, float] | None = None
 
 
-def find_layer(borrowed: BorrowedModel, layer: Any = None) -> FoundLayer:
+def find_layer(borrowed: BorrowedModel, layer: LayerLike | None = None) -> FoundLayer:
     """The call that `layer` names.
 
     Args:
@@ -114,7 +115,7 @@ def _calls_named(view: View, name: str) -> list[Call]:
     return calls or [call for call in view.calls if call.path.endswith(f"/{name}")]
 
 
-def _by_object(borrowed: BorrowedModel, layer: Any) -> FoundLayer:
+def _by_object(borrowed: BorrowedModel, layer: keras.layers.Layer) -> FoundLayer:
     for view in borrowed.views():
         calls = [call for call in view.calls if call.operation is layer]
         reaching = [call for call in calls if view.reaches_output(call)]
@@ -165,7 +166,7 @@ def _hides_tokens(found: FoundLayer) -> bool:
     return _attention_count(found.call.operation) > 0
 
 
-def _attention_count(operation: Any) -> int:
+def _attention_count(operation: keras.Operation) -> int:
     """How many attentions a layer calls that is none itself."""
     if _is_attention(operation) or not isinstance(operation, keras.layers.Layer):
         return 0
@@ -197,13 +198,13 @@ def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> F
     return chosen
 
 
-def _attends(operation: Any) -> bool:
+def _attends(operation: keras.Operation) -> bool:
     """Whether it is attention between tokens, or a layer that holds such."""
     inner = [layer for _, layer in sublayers(operation)] if isinstance(operation, keras.layers.Layer) else []
     return any(map(_is_attention, [operation, *inner]))
 
 
-def _is_attention(operation: Any) -> bool:
+def _is_attention(operation: keras.Operation) -> bool:
     return "Attention" in type(operation).__name__
 
 
@@ -216,7 +217,7 @@ def _can_be_default(view: View, call: Call) -> bool:
     return any(not is_head(operation) for operation in view.operations_after(call))
 
 
-def is_head(operation: Any) -> bool:
+def is_head(operation: keras.Operation) -> bool:
     """Whether an operation only squashes or reshapes: behind it come the same scores."""
     return bool(_HEAD.search(type(operation).__name__))
 

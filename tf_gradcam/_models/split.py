@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._models.graph import Call, Graph
-from tf_gradcam._models.inputs import ModelInputs, shown
+from tf_gradcam._models.inputs import Images, ModelInputs, shown
 from tf_gradcam._models.keras_internals import call_in_inference, reading_scope
-from tf_gradcam._models.layers import FoundLayer, find_layer, is_head
+from tf_gradcam._models.layers import FoundLayer, LayerLike, find_layer, is_head
 from tf_gradcam._models.reader import BorrowedModel
 
 
@@ -30,8 +31,8 @@ class SplitModel:
         self,
         inputs: ModelInputs,
         found: FoundLayer,
-        extract: Callable[[Sequence[Any]], list[Any]],
-        finish: Callable[[Sequence[Any]], Any],
+        extract: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]],
+        finish: Callable[[Sequence[tf.Tensor]], Any],
     ):
         self.inputs = inputs
         self.found = found
@@ -45,7 +46,7 @@ class SplitModel:
         if not isinstance(self.found.view, Graph):
             self.found.view.release()
 
-    def extractor(self, images: Any) -> Any:
+    def extractor(self, images: Images) -> tf.Tensor:
         """Activations of the layer.
 
         Args:
@@ -61,7 +62,7 @@ class SplitModel:
         tensors = self.extract([tf.convert_to_tensor(array) for array in self.inputs.flatten(images)])
         return tensors[0] if len(tensors) == 1 else tensors
 
-    def tail(self, activations: Any) -> Any:
+    def tail(self, activations: NDArray[Any] | tf.Tensor) -> Any:
         """What the model makes of activations.
 
         Args:
@@ -87,7 +88,9 @@ class SplitModel:
         return f"SplitModel(layer_name={self.layer_name!r}, activation_shape={self.activation_shape})"
 
 
-def split_model(model: keras.Model, layer: Any = None, classifier_layers: Sequence[Any] | None = None) -> SplitModel:
+def split_model(
+    model: keras.Model, layer: LayerLike | None = None, classifier_layers: Sequence[LayerLike] | None = None
+) -> SplitModel:
     """Cut a model in two at a layer.
 
     Args:
@@ -114,7 +117,7 @@ def split_model(model: keras.Model, layer: Any = None, classifier_layers: Sequen
     return SplitModel(borrowed.inputs, found, extract, finish)
 
 
-def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[Any]) -> tuple[Callable, Callable]:
+def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[LayerLike]) -> tuple[Callable, Callable]:
     """The published construction: the named layers, called one after the other, checked against the model."""
     graph = found.view
     if not isinstance(graph, Graph):
@@ -128,10 +131,10 @@ def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[An
     calls = [_named_call(graph, name) for name in names]
     extract_all, _ = graph.halves(found.call)
 
-    def extract(inputs: Sequence[Any]) -> list[Any]:
+    def extract(inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         return extract_all(inputs)[:1]
 
-    def finish(tensors: Sequence[Any]) -> Any:
+    def finish(tensors: Sequence[tf.Tensor]) -> Any:
         result = tensors[0]
         with reading_scope():
             for call in calls:
@@ -154,7 +157,7 @@ def _check_end(borrowed: BorrowedModel, graph: Graph, calls: list[Call]) -> None
         )
 
 
-def _named_call(graph: Graph, name: Any) -> Call:
+def _named_call(graph: Graph, name: LayerLike) -> Call:
     wanted = getattr(name, "name", name)
     calls = [call for call in graph.calls if call.path == wanted]
     calls = calls or [call for call in graph.calls if call.path.endswith(f"/{wanted}")]

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_gradcam._files.atomic import made_folder, write_array
+from tf_gradcam._files.class_names import Labels
 from tf_gradcam._results.diagnosis import diagnose
-from tf_gradcam.image.io import save_image
+from tf_gradcam.image.io import Photo, Photos, save_image
 from tf_gradcam.image.overlay import paint, to_photo
 from tf_gradcam.image.regions import Box, Threshold, boxes_of, contours_of, hot_pixels, largest_of
 from tf_gradcam.image.resize import check_sides, positive_share, resize_maps, signed_share
@@ -52,8 +54,8 @@ class Explanation:
         photos, truth: what `with_photos` was given, else None; truth is (B,) int64.
     """
 
-    photos: Any = None
-    truth: np.ndarray | None = None
+    photos: Photos | None = None
+    truth: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class Explanation:
         return other
 
     @cached_property
-    def signed_heatmaps(self) -> np.ndarray:
+    def signed_heatmaps(self) -> NDArray[np.float32]:
         """(B, H, W) float32 in [-1, 1]: `raw`, each map divided by its largest absolute value; zero stays zero."""
         return self._of_finite_images(signed_share(self.raw))
 
@@ -152,7 +154,7 @@ class Explanation:
         return len(self.heatmaps)
 
     @property
-    def shown(self) -> np.ndarray:
+    def shown(self) -> NDArray[np.float32]:
         """(B, H, W) float32, what pictures show: `signed_heatmaps` of a signed target, else `heatmaps`."""
         return self.signed_heatmaps if self.signed else self.heatmaps
 
@@ -161,7 +163,7 @@ class Explanation:
         """`offset` with one number per axis of the input, whatever its rank."""
         return self.offset if any(self.offset) else (0.0,) * len(self.image_size)
 
-    def resized(self, size: Sequence[int] | None = None) -> np.ndarray:
+    def resized(self, size: Sequence[int] | None = None) -> NDArray[np.float32]:
         """Heatmaps at the size of a picture: bilinear with half-pixel centres, mirrored input to mirrored output.
 
         Args:
@@ -187,11 +189,11 @@ class Explanation:
         shifts = zip(self.shifts, sides, self.image_size, strict=True)
         return resize_maps(maps, sides, [shift * side / pixels for shift, side, pixels in shifts])
 
-    def shown_at(self, index: int, size: Sequence[int]) -> np.ndarray:
+    def shown_at(self, index: int, size: Sequence[int]) -> NDArray[np.float32]:
         """(H0, W0) float32, map `index` of `shown` at another size; errors as `resized`."""
         return self._resize(self.shown[index][None], size)[0]
 
-    def overlay(self, photos: Any, alpha: float = 0.4, colormap: str | None = None) -> np.ndarray:
+    def overlay(self, photos: Photos, alpha: float = 0.4, colormap: str | None = None) -> Photo:
         """Heatmaps painted on photos; of a signed target, what speaks for in one colour and what against in another.
 
         Args:
@@ -217,7 +219,7 @@ class Explanation:
             )
         return np.stack([self.overlay_of(index, photo, alpha, colormap) for index, photo in enumerate(photos)])
 
-    def overlay_of(self, index: int, photo: Any, alpha: float = 0.4, colormap: str | None = None) -> np.ndarray:
+    def overlay_of(self, index: int, photo: NDArray[Any], alpha: float = 0.4, colormap: str | None = None) -> Photo:
         """The overlay of map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
         self._check_pictures()
         _check_no_path(photo)
@@ -251,7 +253,7 @@ class Explanation:
         self._check_pictures()
         return [read(heatmap, threshold) for heatmap in self.resized()]
 
-    def binary(self, threshold: Threshold = 0.15) -> np.ndarray:
+    def binary(self, threshold: Threshold = 0.15) -> NDArray[np.bool_]:
         """The hot pixels of each heatmap, at the size of the model's input.
 
         Args:
@@ -268,7 +270,7 @@ class Explanation:
         """
         return np.stack(self._read(hot_pixels, threshold))
 
-    def largest_component(self, threshold: Threshold = 0.15) -> np.ndarray:
+    def largest_component(self, threshold: Threshold = 0.15) -> NDArray[np.bool_]:
         """(B, H0, W0) bool, the largest connected region of `binary(threshold)` alone; none for a blank map."""
         return np.stack(self._read(largest_of, threshold))
 
@@ -278,7 +280,7 @@ class Explanation:
         """
         return self._read(boxes_of, threshold)
 
-    def contours(self, threshold: Threshold = 0.15) -> list[list[np.ndarray]]:
+    def contours(self, threshold: Threshold = 0.15) -> list[list[NDArray[np.int32]]]:
         """Per image the outer outlines of the same regions in the same order, each (P, 2) int32 pixels (x, y)."""
         return self._read(contours_of, threshold)
 
@@ -305,7 +307,7 @@ class Explanation:
         """The name of a class, its number where it has none."""
         return self.class_names.get(int(index), str(int(index)))
 
-    def with_photos(self, photos: Any = None, labels: Any = None) -> Explanation:
+    def with_photos(self, photos: Photos | None = None, labels: Labels | None = None) -> Explanation:
         """The same explanation, which knows what to show beside its maps: in a notebook, and by `plot`.
 
             Explainer(model, class_names=names)(images).with_photos(photos, labels)    # last in a cell: the picture
@@ -331,7 +333,9 @@ class Explanation:
             other.truth = true_classes(labels, self)
         return other
 
-    def plot(self, photos: Any = None, colormap: str | None = None, *, labels: Any = None) -> Figure:
+    def plot(
+        self, photos: Photos | None = None, colormap: str | None = None, *, labels: Labels | None = None
+    ) -> Figure:
         """A figure of all maps with their colour bar: what was explained, predicted and true, why a map is blank.
 
         Args:
@@ -371,7 +375,7 @@ class Explanation:
                 vars(other)[name] = vars(self)[name][:count]
         return other
 
-    def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+    def save(self, directory: str | os.PathLike[str], photos: Photos | None = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.
 
         Args:
@@ -389,7 +393,9 @@ class Explanation:
         """
         return self.save_as([f"{index:04d}" for index in range(len(self))], directory, photos)
 
-    def save_as(self, stems: Sequence[str], directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+    def save_as(
+        self, stems: Sequence[str], directory: str | os.PathLike[str], photos: Photos | None = None
+    ) -> list[Path]:
         """As `save`, with `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems."""
         if photos is not None:
             self.check_photos(photos)
@@ -413,7 +419,7 @@ class Explanation:
         )
 
 
-def _check_no_path(photo: Any) -> None:
+def _check_no_path(photo: object) -> None:
     if isinstance(photo, (str, bytes, os.PathLike)):
         name = os.fsdecode(photo)
         raise TypeError(

@@ -6,13 +6,13 @@ Axis legend: B batch, H x W cells of the layer (any number of spatial axes), C c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 
-def combine(weights: Any, activations: Any) -> Any:
+def combine(weights: tf.Tensor, activations: tf.Tensor) -> tf.Tensor:
     """The map before relu: sum over channels of weights times activations.
 
     Args:
@@ -47,7 +47,7 @@ def combine(weights: Any, activations: Any) -> Any:
     return tf.reduce_sum(weights * activations, axis=-1)
 
 
-def normalise(raw: Any, readable: Any = True) -> Any:
+def normalise(raw: tf.Tensor, readable: tf.Tensor | bool = True) -> tf.Tensor:
     """relu, then each image's map divided by its maximum; a map without a positive finite maximum is zero.
 
     Args:
@@ -64,19 +64,19 @@ def normalise(raw: Any, readable: Any = True) -> Any:
     return tf.where(good, positive / tf.where(good, peak, 1.0), 0.0)
 
 
-def all_finite(values: Any) -> Any:
+def all_finite(values: tf.Tensor) -> tf.Tensor:
     """(B,) bool: whether all values of an image are finite."""
     if not values.dtype.is_floating:
         return tf.ones(tf.shape(values)[:1], tf.bool)
     return tf.reduce_all(tf.math.is_finite(values), axis=list(range(1, len(values.shape))))
 
 
-def peaks(values: Any) -> Any:
+def peaks(values: tf.Tensor) -> tf.Tensor:
     """(B,) largest absolute value of an image."""
     return tf.reduce_max(tf.abs(values), axis=list(range(1, len(values.shape))))
 
 
-Rule = Callable[..., Any]
+Rule = Callable[..., tf.Tensor]
 AnyRule = TypeVar("AnyRule", bound=Rule)
 Needs = Literal["activations", "gradients", "curvature", "probing", "network"]
 
@@ -132,6 +132,6 @@ def required_tail(rule: Rule) -> str | None:
     return getattr(rule, "requires", None) or getattr(getattr(rule, "func", None), "requires", None)
 
 
-def spatial_axes(tensor: Any) -> list[int]:
+def spatial_axes(tensor: tf.Tensor) -> list[int]:
     """All axes but the first (images) and the last (channels)."""
     return list(range(1, len(tensor.shape) - 1))

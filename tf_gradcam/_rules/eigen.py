@@ -5,8 +5,6 @@ Axis legend: B batch, H x W cells of the layer (any number of spatial axes), Z =
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tf_gradcam._rules.contract import declares, spatial_axes
@@ -16,7 +14,7 @@ _DEGENERATE = 1e-6
 
 
 @declares(needs="activations")
-def eigencam(activations: Any, gradients: Any) -> Any:
+def eigencam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Channels count by their part in the strongest common pattern, whatever the class.
 
     Args:
@@ -34,7 +32,7 @@ def eigencam(activations: Any, gradients: Any) -> Any:
     return first_component(activations)
 
 
-def eigengradcam(activations: Any, gradients: Any) -> Any:
+def eigengradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Products of activation and gradient, reduced to their strongest common pattern.
 
     Args:
@@ -51,7 +49,7 @@ def eigengradcam(activations: Any, gradients: Any) -> Any:
     return gradients * first_component(gradients * activations)
 
 
-def first_component(features: Any) -> Any:
+def first_component(features: tf.Tensor) -> tf.Tensor:
     """The unit vector over channels along which an image's features are largest: their first right singular vector.
 
     Args:
@@ -70,12 +68,12 @@ def first_component(features: Any) -> Any:
     is_finite = tf.reduce_all(tf.math.is_finite(matrix), axis=[1, 2], keepdims=True)
     matrix = tf.where(is_finite, matrix, 0.0)
 
-    def by_cells() -> Any:
+    def by_cells() -> tf.Tensor:
         gram = tf.linalg.matmul(matrix, matrix, transpose_b=True)
         ones = tf.ones_like(matrix[:, :, :1])
         return tf.linalg.matmul(matrix, _projected_on_leading(gram, ones), transpose_a=True)
 
-    def by_channels() -> Any:
+    def by_channels() -> tf.Tensor:
         gram = tf.linalg.matmul(matrix, matrix, transpose_a=True)
         return _projected_on_leading(gram, tf.reduce_sum(matrix, axis=1)[:, :, None])
 
@@ -86,7 +84,7 @@ def first_component(features: Any) -> Any:
     return tf.reshape(tf.cast(direction, tf.float32), [-1, *ones, features.shape[-1]])
 
 
-def _projected_on_leading(gram: Any, vector: Any) -> Any:
+def _projected_on_leading(gram: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
     """`vector` (B, n, 1) projected on the space of the largest eigenvalue of `gram` (B, n, n).
 
     With A the features, the map along v has the sum (A^T 1) . v. So A^T 1, projected on the first singular space, is

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+
+import tensorflow as tf
 
 from tf_gradcam._rules.contract import Rule, needs_of
 from tf_gradcam._rules.eigen import first_component
-from tf_gradcam._rules.table import find_method
+from tf_gradcam._rules.table import MethodName, find_method
 
 
-def eigen_smooth(rule: str | Rule) -> Rule:
+def eigen_smooth(rule: MethodName | Rule) -> Rule:
     """A rule's products of weight and activation, reduced to their strongest common pattern.
 
         Explainer(model, method=eigen_smooth("gradcam_pp"))
@@ -38,7 +39,7 @@ def eigen_smooth(rule: str | Rule) -> Rule:
         )
 
     @functools.wraps(plain)
-    def smoothed(activations: Any, *others: Any) -> Any:
+    def smoothed(activations: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
         weights = plain(activations, *others)
         if weights.shape.rank < activations.shape.rank:
             raise ValueError(

@@ -8,8 +8,6 @@ What a rule needs or requires beyond that, it declares.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tf_gradcam._rules.contract import Rule as Rule
@@ -21,7 +19,7 @@ _SEED_BITS = 31
 
 
 @declares(requires="pooled linear tail")
-def cam(activations: Any, gradients: Any) -> Any:
+def cam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Each channel counts by its kernel entry in the Dense layer behind global average pooling.
 
     There the gradient is the kernel entry over the number of cells, everywhere: its sum is the entry.
@@ -41,7 +39,7 @@ def cam(activations: Any, gradients: Any) -> Any:
     return tf.reduce_sum(gradients, axis=spatial_axes(gradients), keepdims=True)
 
 
-def gradcam(activations: Any, gradients: Any) -> Any:
+def gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Each channel counts by its mean gradient over the cells.
 
     Args:
@@ -59,7 +57,7 @@ def gradcam(activations: Any, gradients: Any) -> Any:
     return tf.reduce_mean(gradients, axis=spatial_axes(gradients), keepdims=True)
 
 
-def gradcam_pp(activations: Any, gradients: Any) -> Any:
+def gradcam_pp(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Each channel counts by its positive gradients, those of cells that share it weighted down.
 
     The paper's a * relu(G) with a = G^2 / (2 G^2 + S G^3), S the channel's sum of activations, is relu(G) / (2 + S G):
@@ -83,7 +81,7 @@ def gradcam_pp(activations: Any, gradients: Any) -> Any:
     return tf.reduce_sum(shares, axis=axes, keepdims=True)
 
 
-def xgradcam(activations: Any, gradients: Any) -> Any:
+def xgradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Each channel counts by the mean of its gradients, weighted by its activations.
 
     Args:
@@ -107,7 +105,7 @@ def xgradcam(activations: Any, gradients: Any) -> Any:
     return tf.where(tf.abs(sums) > _CANCELLED * extents, weighted, plain)
 
 
-def hirescam(activations: Any, gradients: Any) -> Any:
+def hirescam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Each activation counts by its own gradient: the map shows only cells that raise the score.
 
     Args:
@@ -124,7 +122,7 @@ def hirescam(activations: Any, gradients: Any) -> Any:
     return gradients
 
 
-def gradcam_elementwise(activations: Any, gradients: Any) -> Any:
+def gradcam_elementwise(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Only the positive products of activation and gradient count: nothing is held against a cell.
 
     Args:
@@ -140,7 +138,7 @@ def gradcam_elementwise(activations: Any, gradients: Any) -> Any:
     return tf.reduce_sum(tf.nn.relu(gradients * activations), axis=-1)
 
 
-def layercam(activations: Any, gradients: Any) -> Any:
+def layercam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Each activation counts by its own gradient where that is positive: sharp on shallow layers too.
 
     Args:
@@ -159,7 +157,7 @@ def layercam(activations: Any, gradients: Any) -> Any:
 
 
 @declares(needs="curvature")
-def shapleycam(activations: Any, gradients: Any, curvature: Any) -> Any:
+def shapleycam(activations: tf.Tensor, gradients: tf.Tensor, curvature: tf.Tensor) -> tf.Tensor:
     """Each channel counts by its mean gradient, less half of what curvature takes back as the activations go.
 
     Args:
@@ -179,7 +177,7 @@ def shapleycam(activations: Any, gradients: Any, curvature: Any) -> Any:
 
 
 @declares(needs="activations")
-def fem(activations: Any, gradients: Any) -> Any:
+def fem(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Cells where a channel is unusually strong count by that channel's mean, whatever the class.
 
     Args:
@@ -201,7 +199,7 @@ def fem(activations: Any, gradients: Any) -> Any:
 
 
 @declares(needs="activations")
-def random(activations: Any, gradients: Any) -> Any:
+def random(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Each channel counts by chance: the floor that every method must beat.
 
     The seed of an image is read off its own activations, so it has the same weights in any batch and every time, and
@@ -225,7 +223,7 @@ def random(activations: Any, gradients: Any) -> Any:
     powers = tf.constant([1 << bit for bit in range(_SEED_BITS)])[: tf.shape(stronger)[1]]
     channels = activations.shape[-1]
 
-    def draw(seed: Any) -> Any:
+    def draw(seed: tf.Tensor) -> tf.Tensor:
         return tf.random.stateless_uniform([channels], [seed, 0], -1.0, 1.0, alg="philox")
 
     weights = tf.map_fn(draw, tf.reduce_sum(stronger * powers, axis=-1), fn_output_signature=tf.float32)
@@ -233,7 +231,7 @@ def random(activations: Any, gradients: Any) -> Any:
 
 
 @declares(needs="network")
-def fullgrad(contributions: Any) -> Any:
+def fullgrad(contributions: tf.Tensor) -> tf.Tensor:
     """The score split up among the pixels and the biases of every layer, added up where they lie.
 
     Args:

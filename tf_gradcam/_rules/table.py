@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
+from typing import Literal, cast
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._rules.contract import Rule as Rule
@@ -44,7 +45,27 @@ _FAMILY: tuple[Rule, ...] = (
     fullgrad,
     random,
 )
-METHODS: dict[str, Rule] = {rule.__name__: rule for rule in _FAMILY}
+MethodName = Literal[
+    "gradcam",
+    "gradcam_pp",
+    "xgradcam",
+    "hirescam",
+    "gradcam_elementwise",
+    "layercam",
+    "shapleycam",
+    "cam",
+    "eigencam",
+    "eigengradcam",
+    "fem",
+    "scorecam",
+    "faster_scorecam",
+    "sscam",
+    "iscam",
+    "ablationcam",
+    "fullgrad",
+    "random",
+]
+METHODS: dict[MethodName, Rule] = {cast(MethodName, rule.__name__): rule for rule in _FAMILY}
 
 
 @dataclass(frozen=True)

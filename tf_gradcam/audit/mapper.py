@@ -19,11 +19,13 @@ import tensorflow as tf
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.images import ModelImages, Pictures, Reading, model_failure
+from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file, load_network
 from tf_gradcam._models.open_model import chosen_names, chosen_preprocessing, found_preprocessing, usual_weights
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._rules.table import MethodName
 from tf_gradcam.audit.sources import Columns, Samples
 from tf_gradcam.targets.classes import ClassNames
 
@@ -68,10 +70,10 @@ class AuditMapper:
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model | str | os.PathLike[str],
         *,
-        layer: Any = None,
-        method: str = "gradcam",
+        layer: LayerLike | None = None,
+        method: MethodName = "gradcam",
         class_names: Sequence[str] | None = None,
         preprocess: str = "auto",
         size: tuple[int, int] | None = None,

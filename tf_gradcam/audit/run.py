@@ -12,9 +12,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_gradcam._errors import require, unknown_name
 from tf_gradcam.audit.annotations import BoxTable, MaskFolder, Regions
@@ -36,13 +38,13 @@ _SANITY_IMAGES = 24
 
 
 def audit(
-    model: Any,
-    data: Any,
+    model: keras.Model | str | os.PathLike[str],
+    data: str | os.PathLike[str] | tf.data.Dataset,
     out: str | os.PathLike[str],
     *,
     boxes: str | os.PathLike[str] | None = None,
     masks: str | os.PathLike[str] | None = None,
-    engine: str = "local",
+    engine: Literal["local", "ray"] = "local",
     workers: int = 2,
     batch_size: int = 32,
     num_images: int = 48,
@@ -130,7 +132,9 @@ def audit(
     return result
 
 
-def _source(data: Any, mapper: AuditMapper, engine: str) -> Samples | DatasetSource:
+def _source(
+    data: str | os.PathLike[str] | tf.data.Dataset, mapper: AuditMapper, engine: str
+) -> Samples | DatasetSource:
     names = mapper.class_names if mapper.has_names else None
     if isinstance(data, (str, os.PathLike)):
         return find_samples(data, names)
@@ -183,7 +187,7 @@ def _with_known_labels(rows: dict[str, np.ndarray], count: int) -> dict[str, np.
     return rows
 
 
-def _regions(source: Samples | DatasetSource, boxes: Any, masks: Any) -> Regions | None:
+def _regions(source: Samples | DatasetSource, boxes: str | os.PathLike[str] | None, masks: Any) -> Regions | None:
     if boxes is None and masks is None:
         return None
     if boxes is not None and masks is not None:
@@ -248,5 +252,5 @@ def _some(rows: Rows, count: int, seed: int, first: np.ndarray | None = None) ->
     return np.sort(done[:count])
 
 
-def _shown(data: Any) -> str:
+def _shown(data: object) -> str:
     return os.fspath(data) if isinstance(data, (str, os.PathLike)) else f"{type(data).__name__} of (images, labels)"

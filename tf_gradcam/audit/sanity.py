@@ -17,7 +17,7 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.keras_internals import has_learned_weights, sublayers
 from tf_gradcam._models.reader import BorrowedModel
 from tf_gradcam._rules.contract import Rule
-from tf_gradcam._rules.table import find_method
+from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.audit.result import SanityCheck
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 from tf_gradcam.metrics.similarity import rank_correlations, structural_similarities
@@ -147,7 +147,7 @@ def sanity_checks(
     class_indices: Sequence[int] | np.ndarray,
     *,
     layer: Any = None,
-    method: str | Rule = "gradcam",
+    method: MethodName | Rule = "gradcam",
     similarity: str = "rank correlation",
     seed: int = 0,
 ) -> list[SanityCheck]:

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._files.class_names import Labels
 from tf_gradcam._files.find import SUFFIXES, find_images
 
 UNKNOWN = -1  # the label of an image whose class is not known
@@ -240,7 +240,7 @@ class DatasetSource:
         ValueError: images of another rank, or a data set without end.
     """
 
-    def __init__(self, dataset: Any, class_names: Sequence[str] | None = None):
+    def __init__(self, dataset: tf.data.Dataset, class_names: Sequence[str] | None = None):
         if not isinstance(dataset, tf.data.Dataset):
             raise TypeError(f"Expected a tf.data.Dataset, received {type(dataset).__name__}.")
         self.class_names = list(class_names if class_names is not None else getattr(dataset, "class_names", None) or [])
@@ -337,7 +337,7 @@ _OTHER_ORDER = (
 )
 
 
-def _row_count(dataset: Any) -> int | None:
+def _row_count(dataset: tf.data.Dataset) -> int | None:
     count = int(dataset.cardinality())
     if count == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
@@ -361,7 +361,7 @@ def _columns(start: int, images: np.ndarray, labels: np.ndarray) -> Columns:
     return {"index": index, "file": names, "label": labels, "image": images}
 
 
-def _indices(labels: Any, count: int) -> np.ndarray:
+def _indices(labels: Labels | None, count: int) -> np.ndarray:
     """(B,) int32 out of class indices, (B, 1) of them, or one-hot rows (B, K)."""
     if labels is None:
         return np.full(count, UNKNOWN, np.int32)

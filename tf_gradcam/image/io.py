@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.resize import check_size
 
 Photo = NDArray[np.uint8]
+Photos: TypeAlias = Sequence[NDArray[Any]] | NDArray[Any]  # B photos (H0, W0, 3) uint8 RGB, in a list of any sizes
+Interpolation = Literal["area", "nearest"]
 
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; Pillow draws the line at the same number
 _MOST_BYTES = 2**31  # 16 bits of RGB and alpha for each of these pixels, and a third more
@@ -36,7 +39,9 @@ _UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
 }
 
 
-def load_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None, interpolation: str = "area") -> Photo:
+def load_image(
+    path: str | os.PathLike[str], size: tuple[int, int] | None = None, interpolation: Interpolation = "area"
+) -> Photo:
     """The picture in a file, upright, as RGB.
 
     Reads JPEG, PNG, WebP, BMP and TIFF, told by their bytes and not by the name. The orientation of EXIF data

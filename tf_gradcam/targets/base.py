@@ -6,15 +6,18 @@ Axis legend: B images, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-Target = Callable[[Any], Any]
+Target = Callable[[Any], tf.Tensor]
 Class = int | str | None
+# What `target=` takes: None for each image's top class, a class, one for each image, or a callable outputs -> (B,).
+TargetLike: TypeAlias = Class | np.integer[Any] | Sequence[Class | np.integer[Any]] | NDArray[Any] | Target
 
 _TWO_SIDES = "tf_gradcam_two_sides"  # the mark on a tensor
 
@@ -29,7 +32,7 @@ class NamedTarget:
     signed: ClassVar[bool] = False
     classes: ClassVar[tuple[str, ...]] = ()  # the fields that hold classes
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         raise NotImplementedError
 
     @property
@@ -46,7 +49,7 @@ class NamedTarget:
             object.__setattr__(self, name, value)
 
 
-def with_indices(target: Target, index_of: Callable[[str], int]) -> Target:
+def with_indices(target: Any, index_of: Callable[[str], int]) -> Target:
     """The same target, with the names of its classes replaced by their indices.
 
     Args:
@@ -87,7 +90,7 @@ class FrozenArray:
         return f"array of shape {self.shape}"
 
 
-def name_of(target: Target) -> str:
+def name_of(target: object) -> str:
     return getattr(target, "__name__", type(target).__name__)
 
 
@@ -98,7 +101,7 @@ def label_of(index: Class) -> str:
     return index if isinstance(index, str) else f"class {index}"
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
@@ -122,7 +125,7 @@ def as_class(value: Any, *, or_top: bool = False) -> Class:
     return int(value)
 
 
-def one_output(outputs: Any, target: Any) -> Any:
+def one_output(outputs: Any, target: object) -> tf.Tensor:
     """The outputs of a model that has one, as a tensor."""
     if isinstance(outputs, (list, tuple, dict)):
         names = list(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
@@ -130,14 +133,14 @@ def one_output(outputs: Any, target: Any) -> Any:
     return tf.convert_to_tensor(outputs)
 
 
-def of_rank(outputs: Any, rank: int, target: Any) -> Any:
+def of_rank(outputs: Any, rank: int, target: object) -> tf.Tensor:
     values = one_output(outputs, target)
     if values.shape.rank != rank:
         raise ValueError(f"Expected outputs of {rank} axes for {target!r}, received shape {shown(values)}.")
     return values
 
 
-def called(target: Target, outputs: Any) -> Any:
+def called(target: Any, outputs: Any) -> tf.Tensor:
     """What a target makes of outputs.
 
     Raises:
@@ -164,13 +167,13 @@ def described(outputs: Any) -> str:
     return shown(outputs)
 
 
-def as_two_sides(logit: Any) -> Any:
+def as_two_sides(logit: tf.Tensor) -> tf.Tensor:
     """The logit (B, 1) of one sigmoid unit, marked: unlike a value (B, 1) it has two classes, no and yes."""
     setattr(logit, _TWO_SIDES, True)
     return logit
 
 
-def class_logits(outputs: Any, target: Any) -> Any:
+def class_logits(outputs: Any, target: object) -> tf.Tensor:
     """Outputs (B, K) that tell at least two classes apart; of one sigmoid unit, minus its logit and its logit."""
     logits = of_rank(outputs, 2, target)
     if logits.shape[-1] != 1:
@@ -183,29 +186,29 @@ def class_logits(outputs: Any, target: Any) -> Any:
     return tf.concat([-logits, logits], axis=-1)
 
 
-def column(values: Any, index: Class, target: Any) -> Any:
+def column(values: tf.Tensor, index: Class, target: object) -> tf.Tensor:
     """What the outputs (B, ..., K) hold at one place of the last axis, (B, ...)."""
     return values[..., _known(values, index, target)]
 
 
-def chosen_classes(logits: Any, index: Class, target: Any) -> Any:
+def chosen_classes(logits: tf.Tensor, index: Class, target: object) -> tf.Tensor:
     """(B,) int32: `index` for every image, or the top class of each."""
     if index is None:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
     return tf.fill(tf.shape(logits)[:1], _known(logits, index, target))
 
 
-def without(logits: Any, chosen: Any, value: float) -> Any:
+def without(logits: tf.Tensor, chosen: tf.Tensor, value: float) -> tf.Tensor:
     """(B, K) with `value` in place of the logits of the classes `chosen` (B,)."""
     return tf.where(tf.one_hot(chosen, tf.shape(logits)[-1], True, False), value, logits)
 
 
-def pick(logits: Any, chosen: Any) -> Any:
+def pick(logits: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     """(B,) logits of the classes `chosen` (B,); (B, R) of R classes (B, R) each."""
     return tf.gather(logits, chosen, axis=1, batch_dims=1)
 
 
-def _known(values: Any, index: Class, target: Any) -> int:
+def _known(values: tf.Tensor, index: Class, target: object) -> int:
     if isinstance(index, str):
         raise ValueError(
             f"Expected class indices in {target!r}, received the name '{index}': no names are known here. "
@@ -218,7 +221,7 @@ def _known(values: Any, index: Class, target: Any) -> int:
     return index
 
 
-def shown(values: Any) -> str:
+def shown(values: tf.Tensor) -> str:
     if values.shape.rank is None:
         return "(unknown)"
     return "(" + ", ".join(["B", *(str(side) for side in values.shape[1:])]) + ")"

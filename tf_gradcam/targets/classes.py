@@ -15,11 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._files.class_names import ClassNamesLike
 from tf_gradcam._models.head import Head, probabilities
 from tf_gradcam.targets.base import (
     Class,
     NamedTarget,
     Target,
+    TargetLike,
     as_class,
     called,
     chosen_classes,
@@ -48,7 +50,7 @@ class ClassNames:
         ValueError: a mapping with one class twice, as "1" and 1.
     """
 
-    def __init__(self, names: Sequence[str] | Mapping[int, str] | None):
+    def __init__(self, names: ClassNamesLike | None):
         if names is not None and (isinstance(names, str) or not isinstance(names, (Sequence, Mapping, np.ndarray))):
             remedy = ""
             if isinstance(names, str):
@@ -113,7 +115,7 @@ def _plain(name: str) -> str:
     return name.replace("_", " ").strip().casefold()
 
 
-def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarray:
+def class_indices(target: TargetLike, image_count: int, names: ClassNames) -> np.ndarray:
     """Class indices (B,) int32 for None, an index, a name, or one of either per image.
 
     Raises:
@@ -162,7 +164,7 @@ def check_classes(indices: np.ndarray, class_count: int | None, names: ClassName
         )
 
 
-def _one_class(item: Any, names: ClassNames) -> int:
+def _one_class(item: object, names: ClassNames) -> int:
     if item is None:
         return TOP_CLASS
     if isinstance(item, str):
@@ -182,7 +184,7 @@ def class_count(head: Head) -> int | None:
     return 2 if shape[-1] == 1 and head.kind == "sigmoid" else int(shape[-1])
 
 
-def class_scores(head: Head, indices: Any) -> tuple[Any, Any]:
+def class_scores(head: Head, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Scores (B,) of the classes `indices` (B,), and those indices with each top class filled in.
 
     One sigmoid unit is two classes: the logit speaks for class 1, minus the logit for class 0.
@@ -200,7 +202,7 @@ def class_scores(head: Head, indices: Any) -> tuple[Any, Any]:
     return tf.gather(logits, chosen, axis=1, batch_dims=1), chosen
 
 
-def class_probabilities(head: Head, indices: Any) -> Any:
+def class_probabilities(head: Head, indices: tf.Tensor) -> tf.Tensor:
     """Probabilities (B,) of the classes `indices` (B,); their outputs where those are no probabilities."""
     values = probabilities(head)
     return tf.gather(head.output if values is None else values, indices, axis=1, batch_dims=1)
@@ -223,7 +225,7 @@ class ClassScore(NamedTarget):
     def __post_init__(self) -> None:
         self._set(index=as_class(self.index, or_top=True))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         logits = class_logits(outputs, self)
         return pick(logits, chosen_classes(logits, self.index, self))
 
@@ -249,7 +251,7 @@ class Unit(NamedTarget):
     def __post_init__(self) -> None:
         self._set(index=as_class(self.index), positive=bool(self.positive))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         logits = of_rank(outputs, 2, self)
         if logits.shape[-1] == 1 and self.index != 0:
             raise ValueError(
@@ -286,7 +288,7 @@ class MultiLabel(NamedTarget):
             raise ValueError(f"Expected indices as a list of at least one label, received {self.indices!r}.")
         self._set(indices=tuple(as_class(index) for index in self.indices))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         logits = of_rank(outputs, 2, self)
         if logits.shape[-1] == 1:
             raise ValueError(
@@ -310,13 +312,13 @@ class Counterfactual(NamedTarget):
     Source: Selvaraju et al. 2017, counterfactual explanations, https://arxiv.org/abs/1610.02391. Deviation: none.
     """
 
-    target: Any
+    target: Class | Target
     signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._set(target=as_target(self.target))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         return -called(self.target, outputs)
 
     @property
@@ -344,7 +346,7 @@ class Contrast(NamedTarget):
         if self.index is not None and self.index == self.against:
             raise ValueError(f"Expected two different classes, received {self.index!r} twice.")
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         logits = class_logits(outputs, self)
         chosen = chosen_classes(logits, self.index, self)
         others = without(logits, chosen, logits.dtype.min) if self.against is None else logits
@@ -384,7 +386,7 @@ class Finer(NamedTarget):
             raise ValueError(f"Expected strength of at least 0, received {self.strength!r}.")
         self._set(index=as_class(self.index, or_top=True), strength=float(self.strength))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         logits = class_logits(outputs, self)
         others = logits.shape[-1] - 1
         count = min(_REFERENCES, others) if self.references is None else self.references
@@ -403,6 +405,6 @@ class Finer(NamedTarget):
         return f"{label_of(self.index)} - {self.strength:g} * nearest {self.references or _REFERENCES}"
 
 
-def as_target(value: Any) -> Target:
+def as_target(value: Class | Target) -> Target:
     """A callable as it is, a class (None: each image's top class) as its score."""
     return value if callable(value) else ClassScore(value)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam.targets.base import (
@@ -56,7 +57,7 @@ class Value(NamedTarget):
     def __post_init__(self) -> None:
         self._set(index=as_position(self.index))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         values = one_output(outputs, self)
         return column(values[:, None] if values.shape.rank == 1 else of_rank(values, 2, self), self.index, self)
 
@@ -86,7 +87,7 @@ class Distance(NamedTarget):
             raise ValueError(f"Expected a finite value, received {self.value!r}.")
         self._set(value=float(self.value), index=as_position(self.index))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         return -tf.abs(Value(self.index)(outputs) - self.value)
 
     @property
@@ -108,13 +109,13 @@ class Region(NamedTarget):
     """
 
     index: Class
-    mask: Any = None
+    mask: NDArray[Any] | None = None
     classes: ClassVar = ("index",)
 
     def __post_init__(self) -> None:
         self._set(index=as_class(self.index), mask=None if self.mask is None else FrozenArray.of(as_mask(self.mask)))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         logits = one_output(outputs, self)
         if logits.shape.rank is None or logits.shape.rank < 3:
             raise ValueError(f"Expected segmentation outputs (B, H, W, K) for {self!r}, received {shown(logits)}.")
@@ -156,7 +157,7 @@ class Element(NamedTarget):
             raise ValueError("Expected a position for each axis of the outputs, received none.")
         self._set(index=tuple(as_position(item) for item in index))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         values = of_rank(outputs, 1 + len(self.index), self)
         for axis, (position, length) in enumerate(zip(self.index, values.shape[1:], strict=True), start=1):
             if length is not None and position >= length:
@@ -179,7 +180,7 @@ class Similarity(NamedTarget):
         embedding: (D,) numbers, not all zero: of another image, `model.predict(others)[0]`.
     """
 
-    embedding: Any
+    embedding: NDArray[Any]
 
     def __post_init__(self) -> None:
         try:
@@ -194,7 +195,7 @@ class Similarity(NamedTarget):
             raise ValueError("Expected an embedding of finite numbers that are not all zero.")
         self._set(embedding=FrozenArray.of(vector))
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         values = of_rank(outputs, 2, self)
         if values.shape[-1] not in (None, *self.embedding.shape):
             raise ValueError(
@@ -220,7 +221,7 @@ class OutputOf(NamedTarget):
     """
 
     output: str | int
-    target: Any = None
+    target: Class | Target = None
 
     def __post_init__(self) -> None:
         output = self.output if isinstance(self.output, str) else as_position(self.output)
@@ -230,7 +231,7 @@ class OutputOf(NamedTarget):
     def signed(self) -> bool:  # type: ignore[override]
         return getattr(self.target, "signed", False)
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: Any) -> tf.Tensor:
         if isinstance(outputs, dict):
             if self.output not in outputs:
                 raise ValueError(unknown_name("output", str(self.output), map(str, outputs)))
@@ -247,7 +248,7 @@ class OutputOf(NamedTarget):
         return f"{self.output if isinstance(self.output, str) else f'output {self.output}'}: {name_of(self.target)}"
 
 
-def as_mask(mask: Any) -> np.ndarray:
+def as_mask(mask: object) -> np.ndarray:
     """A mask of pixels as bool, checked."""
     array = np.asarray(mask)
     if array.dtype != bool and not np.isin(array, (0, 1)).all():
