@@ -1,0 +1,232 @@
+"""Take the pictures of the README and the manual again, each into docs/pictures/.
+
+    python docs/pictures.py strip --data DATA    # a real photograph, its map, the overlay, one class against another
+    python docs/pictures.py app --data DATA      # the web page, in Chromium
+    python docs/pictures.py audit                # the report of an audit, in Chromium
+    python docs/pictures.py demo
+    python docs/pictures.py methods
+    python docs/pictures.py all --data DATA
+
+DATA is a folder with `mobilenet_0.75_224_imagenet.weights.h5` (weights of
+`keras.applications.MobileNet((224, 224, 3), alpha=0.75)`) and `imagenet_classes.txt` (1000 lines).
+
+Needs `pip install ".[app,audit]" scikit-image playwright pillow`, and Chromium for `app` and `audit`. The picture of
+times, growth.png, is made by `python -m benchmarks --plot docs/pictures/growth.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+WEIGHTS = "mobilenet_0.75_224_imagenet.weights.h5"
+CLASSES = "imagenet_classes.txt"
+PATIENCE = 300_000  # milliseconds for a page that waits for a model
+
+
+# strip.jpg
+#
+# `coffee` of scikit-image shows coffee, a cup and a spoon in different places, so a reader sees whether a map is right.
+# The crop is a square, as the model's input is, with cup and saucer whole. MobileNet calls it "espresso"; the class
+# nearest to the spoon is "wooden spoon". The layer is the one before the last: its cells see less of the picture, so
+# its map is sharper. It has 7 x 7 cells, like the last one's. A JPEG, since three photographs in a PNG take 1 MB.
+
+CROP = np.s_[:, 100:500]
+LAYER = "conv_pw_12_relu"
+CLASS, OTHER = "espresso", "wooden spoon"
+
+
+def strip(data: Path) -> None:
+    """Write four panels: photograph, map, overlay, one class against another."""
+    import keras
+    from matplotlib.figure import Figure
+    from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
+
+    from tf_gradcam import Explainer, overlay_heatmap
+    from tf_gradcam.image import load_image
+    from tf_gradcam.targets import Contrast
+
+    model = keras.applications.MobileNet((224, 224, 3), alpha=0.75, weights=None)
+    model.load_weights(data / WEIGHTS)
+    names = (data / CLASSES).read_text(encoding="utf-8").splitlines()
+    with photograph() as path:
+        photo, small = load_image(path), load_image(path, (224, 224))
+    batch = keras.applications.mobilenet.preprocess_input(small[None].astype("float32"))
+
+    explainer = Explainer(model, LAYER, class_names=names)
+    one = explainer(batch, CLASS)
+    both = explainer(batch, Contrast(names.index(CLASS), names.index(OTHER)))
+    top, probability = one.top(1)[0][0]
+    # Without its colours and faded, so that red and blue are the map's.
+    faded = np.repeat(80 + 0.6 * photo.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8)
+    panels = [
+        (photo, "photograph", f"prediction: {top}, {probability:.0%}"),
+        (overlay_heatmap(photo, one.resized(photo.shape[:2])[0], alpha=1), f"Grad-CAM for '{CLASS}'", "red is hottest"),
+        (one.overlay(photo[None], alpha=0.45)[0], "overlay", "hottest on the coffee"),
+        (both.overlay(faded[None], alpha=0.6)[0], "class against class", ""),
+    ]
+    figure = Figure(figsize=(16, 4.9), dpi=100, facecolor="white")
+    for place, (pixels, title, note) in enumerate(panels):
+        axes = figure.add_axes((0.008 + place * 0.2487, 0.02, 0.238, 0.777))
+        axes.imshow(pixels, interpolation="bicubic")
+        axes.axis("off")
+        words = {"transform": axes.transAxes, "ha": "center", "va": "bottom"}
+        axes.text(0.5, 1.125, title, fontsize=20, weight="bold", **words)
+        axes.text(0.5, 1.03, note, fontsize=17, color="#444444", **words)
+    said = ((CLASS, "#d02020"), ("against", "#444444"), (OTHER, "#2020d0"))  # in the map's colours
+    row = HPacker(
+        children=[TextArea(word, textprops={"color": color, "size": 17}) for word, color in said], sep=7, pad=0
+    )
+    axes.add_artist(AnnotationBbox(row, (0.5, 1.065), xycoords="axes fraction", frameon=False, annotation_clip=False))
+    figure.savefig(PICTURES / "strip.jpg", pil_kwargs={"quality": 90, "subsampling": 0, "optimize": True})
+
+
+@contextmanager
+def photograph() -> Iterator[Path]:
+    """Yield the file of the photograph, cropped."""
+    from skimage.data import coffee
+
+    from tf_gradcam.image import save_image
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "coffee.png")
+        save_image(path, np.ascontiguousarray(coffee()[CROP]))
+        yield path
+
+
+# Pages in the browser
+
+WIDTH = 1280  # of both pictures, which stand side by side in the README
+
+
+def shoot(address: str, name: str, last: str, part: float, act: Callable[[Any], None]) -> None:
+    """Write a picture of a page, from its top into one element.
+
+    Args:
+        address: of the page.
+        name: of the picture, without folder and ".png".
+        last: selector of the element.
+        part: share of the element's height that is shown.
+        act: called with Playwright's page once it is loaded; returns when everything is shown.
+    """
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        act(page)
+        page.wait_for_function("[...document.images].every(one => one.complete || one.loading === 'lazy')")
+        box = page.locator(last).first.bounding_box()
+        assert box is not None, f"{last} is not shown"
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + part * box["height"]}
+        picture = page.screenshot(full_page=True, clip=clip, animations="disabled")
+        browser.close()
+    # Packed better than the browser does, with every colour kept.
+    Image.open(io.BytesIO(picture)).convert("RGB").save(PICTURES / f"{name}.png", optimize=True)
+
+
+def app(data: Path) -> None:
+    """Write the web page with the photograph and MobileNet."""
+    from playwright.sync_api import Page
+
+    command = [sys.executable, "-m", "tf_gradcam", "app", "--port", "0", "--model", "MobileNet"]
+    command += ["--model-arg", "alpha=0.75", "--weights", str(data / WEIGHTS), "--class-names", str(data / CLASSES)]
+
+    def explain(page: Page) -> None:
+        page.set_input_files("#tg-file input[type=file]", path)
+        ready(page, path.name)
+        page.click("#tg-layer input")
+        page.locator("ul[role=listbox] li").filter(has_text=LAYER).first.click()
+        ready(page, LAYER)
+        page.mouse.move(0, 0)
+
+    def ready(page: Page, text: str) -> None:
+        page.wait_for_function(
+            "text => document.querySelector('#tg-view').innerText.includes(text)"
+            " && !document.querySelector('#tg-status progress')",
+            arg=text,
+        )
+
+    with photograph() as path, subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        try:
+            address = next((line.split()[0] for line in server.stderr or [] if line.startswith("http://")), None)
+            assert address is not None, "the page was not served"
+            shoot(address, "app", "#tg-main", 1, explain)
+        finally:
+            server.terminate()
+            server.communicate()
+
+
+SLICES = 640
+
+
+def audit() -> None:
+    """Write the upper part of the report on slices with a planted square, those of examples/audit_a_dataset.py."""
+    from tf_gradcam.audit import audit
+    from tf_gradcam.demo import CLASS_NAMES, phantom_slices
+    from tf_gradcam.image import save_image
+
+    example = runpy.run_path(str(ROOT / "examples" / "audit_a_dataset.py"))
+    phantom = phantom_slices(SLICES, seed=77, size=example["SIZE"])
+    images = example["with_squares"](phantom.images, phantom.labels)
+    with tempfile.TemporaryDirectory() as folder:
+        example["trained"](images, phantom.labels, epochs=12).save(Path(folder, "best.keras"))
+        for number, (image, label) in enumerate(zip(images, phantom.labels, strict=True)):
+            path = Path(folder, "data", CLASS_NAMES[label], f"{number:03d}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_image(path, image.astype(np.uint8))
+        audit(Path(folder, "best.keras"), Path(folder, "data"), Path(folder, "report"))
+        report = Path(folder, "report", "index.html").as_uri()
+        shoot(report, "audit", "article.shortcut .shown", 0.51, lambda page: None)  # two of its four rows
+
+
+def demo() -> None:
+    """Write the picture of `tf-gradcam demo`."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "tf_gradcam", "demo", "--out", folder], cwd=ROOT, check=True)
+        shutil.copy(Path(folder, "demo.png"), PICTURES)
+
+
+def methods() -> None:
+    """Write one slice explained by every method."""
+    runpy.run_path(str(ROOT / "examples" / "all_methods.py"))["main"](str(PICTURES / "methods.png"))
+
+
+WITH_DATA = {"strip": strip, "app": app}
+MAKERS: dict[str, Callable[..., None]] = {**WITH_DATA, "audit": audit, "demo": demo, "methods": methods}
+
+
+def main() -> None:
+    """Take the pictures that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", choices=[*MAKERS, "all"])
+    parser.add_argument("--data", type=Path, help="folder with the weights and the class names")
+    arguments = parser.parse_args()
+    chosen = MAKERS if arguments.picture == "all" else [arguments.picture]
+    if arguments.data is None and WITH_DATA.keys() & set(chosen):
+        parser.error(f"{arguments.picture}: expected --data DATA, received none. DATA is described above.")
+    for name in chosen:
+        print(f"taking {name}", flush=True)
+        MAKERS[name](*[arguments.data.resolve()] if name in WITH_DATA else [])
+
+
+if __name__ == "__main__":
+    main()
