@@ -18,6 +18,7 @@ from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
+from tf_gradcam._files.class_names import ClassNames, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.head import linear_tail
 from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
@@ -27,8 +28,7 @@ from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, needs_of, required_tail
 from tf_gradcam._rules.table import METHODS, find_method
-from tf_gradcam.targets.base import Target, with_indices
-from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
+from tf_gradcam.targets.base import Target, labels_of, with_indices
 
 _KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped first
 
@@ -149,7 +149,7 @@ class Explainer:
             )
         return Explanation(
             results,
-            labels=self._labels(results["class_indices"], target),
+            labels=labels_of(target, results, self._class_names),
             layer_name=self.layer_name,
             method=self.method,
             image_size=tuple(photos.shape[1:-1]),
@@ -231,11 +231,6 @@ class Explainer:
         of_classes = self._class_pass.frozen_bytes if self._class_pass is not None else 0
         own = sum(compiled.frozen_bytes for compiled in self._passes.values())
         return of_classes + own + sum(member.frozen_bytes for member in self._members)
-
-    def _labels(self, classes: np.ndarray, target: Any) -> list[str]:
-        if callable(target):
-            return [getattr(target, "__name__", type(target).__name__)] * len(classes)
-        return [self._class_names.label(index) for index in classes]
 
 
 def _split(model: keras.Model, layer: Any, classifier_layers: Any) -> SplitModel:

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._explain.passes import Pass
+from tf_gradcam._files.class_names import ClassNames, check_classes, class_indices
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.reader import BorrowedModel
-from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 _SMOOTH = {"silu", "swish", "gelu", "hard_silu", "hard_swish", "elu", "selu", "celu", "softplus", "mish", "leaky_relu"}
 
