@@ -22,7 +22,7 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._figures.epochs import Line, epoch_figure
 from tf_gradcam._figures.sheet import GREY, RED, shown_photo
 from tf_gradcam._files.atomic import checked_path, write_bytes
-from tf_gradcam._files.class_names import ClassNamesLike, Labels
+from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, Labels, class_indices, label_indices
 from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._results.explanation import Explanation
@@ -31,7 +31,6 @@ from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import to_photo
 from tf_gradcam.targets.base import TargetLike
-from tf_gradcam.targets.classes import ClassNames, class_indices
 
 _MOST = 64  # more make a picture that no screen holds, and are explained in one batch beside a training
 _CHOOSE = "Choose some, as images[:16]."
@@ -64,7 +63,7 @@ class FixedImages:
         self.names = ClassNames(class_names)
         self.images = _copied(images)
         self.photos = _photos(self.images, photos)
-        self.labels = None if labels is None else _label_indices(labels, len(self), self.names)
+        self.labels = None if labels is None else label_indices(labels, len(self), self.names)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -114,19 +113,6 @@ def _as_photos(images: Any) -> list[np.ndarray]:
         raise ValueError(
             f"Expected photos=, uint8 RGB, beside images that are no photos themselves, received None. {error}"
         ) from error
-
-
-def _label_indices(labels: Labels, count: int, names: ClassNames) -> np.ndarray:
-    """(B,) int32; a column, as data sets have it, and whole floats, as a sigmoid is trained with, count too."""
-    array = np.asarray(labels)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1 or len(array) != count:
-        remedy = " One-hot rows become indices by np.argmax(labels, axis=-1)." if array.ndim == 2 else ""
-        raise ValueError(f"Expected {count} labels, one per image, received shape {array.shape}.{remedy}")
-    if array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
-        array = array.astype(np.int64)
-    return class_indices(array.tolist(), count, names)
 
 
 __all__ = ["GradCAMCallback"]

@@ -320,7 +320,7 @@ def test_explainers_are_kept_and_methods_of_all_layers_have_one():
 
 def test_model_without_names_numbers_its_classes():
     model = AppModel(red_blue_model())
-    assert (model.labels, model.class_names, model.default_layer) == (["0", "1"], None, "hue")
+    assert (model.labels, model.class_names, model.default_layer) == (["class 0", "class 1"], None, "hue")
     model.close()
 
 
@@ -651,7 +651,7 @@ def test_new_model_brings_its_layers_and_classes(sessions, session, tmp_path):
     assert emptied is None
     assert "other.keras, 3 classes, images of 6 x 10" in headline
     assert layer["value"] == "hue"
-    assert target["choices"] == [("top class", -1), ("0", 0), ("1", 1), ("2", 2)]
+    assert target["choices"] == [("top class", -1), ("class 0", 0), ("class 1", 1), ("class 2", 2)]
     assert against["value"] == -1
     assert mode["value"] == "raw"
     assert layers["value"] == ["hue"]

@@ -242,9 +242,9 @@ def test_attributes_describe_the_model():
     assert about["tensorflow"] == tf.__version__
 
 
-def test_classes_without_names_are_numbers():
+def test_classes_without_names_are_told_by_their_numbers():
     one = mapper()
-    assert (one.class_names, one.has_names) == (["0", "1"], False)
+    assert (one.class_names, one.has_names) == (["class 0", "class 1"], False)
 
 
 def test_photos_are_read_at_the_models_size(tmp_path):

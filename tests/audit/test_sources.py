@@ -105,7 +105,7 @@ def test_absolute_path_in_a_table_is_kept(tmp_path):
 
 def test_labels_that_are_numbers_are_indices(tmp_path):
     samples = find_samples(table(tmp_path, "file,label\na.png,2\nb.png,0\n"))
-    assert samples.class_names == ["0", "1", "2"]
+    assert samples.class_names == ["class 0", "class 1", "class 2"]
     np.testing.assert_array_equal(samples.labels, [2, 0])
 
 

@@ -160,7 +160,7 @@ def test_wrong_data_set_is_refused(data, error, message):
 
 def test_labels_of_another_shape_are_refused():
     source = DatasetSource(dataset(IMAGES, np.zeros((COUNT, 2, 2))))
-    with pytest.raises(ValueError, match="class indices or one-hot rows"):
+    with pytest.raises(ValueError, match=r"Expected 3 labels, one per image, received shape \(3, 2, 2\)"):
         all_rows(source)
 
 

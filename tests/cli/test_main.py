@@ -238,9 +238,10 @@ def test_target_by_name_needs_names(folder, model_file):
     assert "Give names by --class-names" in result.stderr
 
 
-def test_classes_without_names_are_numbers(folder, model_file):
+def test_classes_without_names_are_told_by_their_numbers(folder, model_file):
     result = run("explain", "photo.png", "--model", model_file, "--out", "maps")
-    assert f"photo.png: 0\n  {PHOTO_SHARE}  0\n" in result.stdout
+    assert f"photo.png: class 0\n  {PHOTO_SHARE}  class 0\n" in result.stdout
+    assert [(row["class"], row["label"]) for row in manifest()] == [("0", "class 0")]
 
 
 def with_names(folder, names):

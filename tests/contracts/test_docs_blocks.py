@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from tests.contracts.pages import README, ROOT, TEXTS, Block, blocks, command_block, commands
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tests.zoo.transformers import pictures, vit
-from tf_gradcam.__main__ import main
+from tf_gradcam._cli.main import main
 from tf_gradcam.image import load_image
 
 PYTHON = blocks("python")

@@ -46,7 +46,7 @@ def test_recommendation_names_methods_that_exist() -> None:
 
 
 def test_every_command_has_its_options(tables: ModuleType) -> None:
-    from tf_gradcam.__main__ import main
+    from tf_gradcam._cli.main import main
 
     generated = set(re.findall(r"<!-- generated: options (\w+) -->", TEXTS["docs/command-line.md"]))
     assert generated == {name for name, command in main.commands.items() if len(command.params) > 0}

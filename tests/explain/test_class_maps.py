@@ -13,10 +13,10 @@ from keras import layers
 
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.class_maps import _CLOSED_FORMS, ClassMaps, ClassPass, class_maps
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._models.head import linear_tail
 from tf_gradcam._rules.probing import scorecam
 from tf_gradcam.image.io import load_image
-from tf_gradcam.targets.classes import ClassNames
 
 pytestmark = pytest.mark.core
 NAMES = ["cat", "dog", "fox", "wolf"]

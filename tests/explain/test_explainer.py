@@ -90,7 +90,7 @@ def test_map_of_what_speaks_against_is_zero_and_stays_zero() -> None:
     explanation = by_hand(target=1)
     np.testing.assert_allclose(explanation.raw[0], [[-1, -2, -2], [0, -3, -4]], rtol=1e-6)
     np.testing.assert_array_equal(explanation.heatmaps, np.zeros((1, 2, 3)))
-    assert "every cell speaks against '1'" in explanation.diagnosis[0]
+    assert "every cell speaks against 'class 1'" in explanation.diagnosis[0]
     np.testing.assert_array_equal(explanation.resized((7, 9)), np.zeros((1, 7, 9)))
 
 
@@ -98,7 +98,7 @@ def test_explanation_says_what_was_explained() -> None:
     explanation = by_hand(target=None)
     assert (explanation.layer_name, explanation.method, explanation.image_size) == ("conv", "gradcam", (2, 3))
     assert explanation.class_indices.tolist() == [0]
-    assert explanation.labels == ["0"]
+    assert explanation.labels == ["class 0"]
 
 
 # A method of one's own: weights per channel, weights per cell, or the map itself.

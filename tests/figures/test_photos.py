@@ -197,8 +197,8 @@ def test_true_class_is_told_of_outputs_that_are_no_probabilities() -> None:
     [
         ([0], "Expected 2 labels, one per image"),
         ([[1, 0], [0, 1]], r"One-hot rows become indices by np.argmax"),
-        ([0, 2], "Expected labels from 0 to 1"),
-        ([0, -1], "Expected labels from 0 to 1"),
+        ([0, 2], "Expected a class index below 2, .* received 2"),
+        ([0, -1], "Expected a class index of 0 or more, .* received -1"),
         (["sun", "mooon"], "Unknown class 'mooon'. Did you mean 'moon'"),
     ],
 )
@@ -210,7 +210,7 @@ def test_plot_refuses_labels(labels: Any, message: str) -> None:
 def test_plot_refuses_names_where_none_are_known_and_labels_of_no_kind() -> None:
     with pytest.raises(ValueError, match=r"received the name 'sun'.*Pass class_names"):
         explained_as([0], class_names=None).plot(labels=["sun"])
-    with pytest.raises(TypeError, match="Expected labels as indices or names of classes, received float64"):
+    with pytest.raises(TypeError, match=r"Expected a class index or name per image, received 0\.5"):
         explained_as([0]).plot(labels=[0.5])
     with pytest.raises(ValueError, match=r"not unique: pass one of the indices \[0, 1\]"):
         explained_as([0], class_names={0: "crane", 1: "crane"}).plot(labels=["crane"])

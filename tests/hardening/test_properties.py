@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 import tf_gradcam as tg
 from tests.helpers.redblue import HEIGHT, WIDTH, red_blue_model
-from tf_gradcam._files.class_names import load_class_names
+from tf_gradcam._files.class_names import ClassNames, class_indices, load_class_names
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._files.manifest import Manifest, Row
 from tf_gradcam._models.preprocessing import ImageRangeWarning
@@ -30,7 +30,6 @@ from tf_gradcam.image.overlay import colormap_colors, overlay_heatmap
 from tf_gradcam.image.regions import boxes_of, hot_pixels
 from tf_gradcam.image.resize import positive_share, resize_heatmaps, signed_share
 from tf_gradcam.metrics.localisation import energy_in_box, sparsity
-from tf_gradcam.targets.classes import ClassNames, class_indices
 
 # The same examples at every run, and no deadline: the machine may be busy.
 FAST = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

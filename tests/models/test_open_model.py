@@ -121,9 +121,8 @@ def test_names_of_imagenet_out_of_reach_leave_numbers_and_a_note(monkeypatch, ca
         (None, None, None),
         ("3", None, 3),
         ("3", ["a", "b"], 3),
-        ("3", ["3", "b"], "3"),
-        ("b", ["a", "b"], "b"),
-        ("unknown", ["a", "b"], "unknown"),  # the explainer lists the nearest
+        ("3", ["a", "b", "c", "d", "3"], 4),
+        ("b", ["a", "b"], 1),
     ],
 )
 def test_target_is_a_name_before_it_is_a_number(text, names, target):
@@ -131,5 +130,7 @@ def test_target_is_a_name_before_it_is_a_number(text, names, target):
 
 
 def test_target_by_name_needs_names():
-    with pytest.raises(ValueError, match=r"index of a class as --target, received 'beagle'\..*--class-names"):
+    with pytest.raises(ValueError, match=r"received the name 'beagle': no names are known\. Pass class_names="):
         chosen_target("beagle", None)
+    with pytest.raises(ValueError, match=r"Unknown class 'unknown'"):
+        chosen_target("unknown", ["a", "b"])

@@ -52,7 +52,7 @@ def test_map_that_can_be_read_needs_no_words() -> None:
 
 def test_class_that_every_cell_speaks_against() -> None:
     explanation = explained(dense(1.0, -1.0), target=1)
-    assert "every cell speaks against '1'" in str(explanation.diagnosis[0])
+    assert "every cell speaks against 'class 1'" in str(explanation.diagnosis[0])
     assert "layer 'cells'" in str(explanation.diagnosis[0])
     assert f"{explanation.scores[0]:.4g}" in str(explanation.diagnosis[0])
     assert "explain the predicted class" in str(explanation.diagnosis[0])
@@ -189,7 +189,7 @@ def test_flat_map_is_told_with_its_layer_and_remedy() -> None:
     explanation = explained(dense(1.0, -1.0), images=np.full((1, 6, 10, 1), 0.5, np.float32))
     np.testing.assert_array_equal(explanation.heatmaps, np.ones((1, 6, 10)))
     (sentence,) = explanation.diagnosis
-    assert "the map is the same everywhere: all cells of layer 'cells' count alike for '0'" in str(sentence)
+    assert "the map is the same everywhere: all cells of layer 'cells' count alike for 'class 0'" in str(sentence)
     assert "choose an earlier layer" in str(sentence)
 
 

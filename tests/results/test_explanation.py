@@ -209,7 +209,7 @@ def test_top_gives_as_many_as_there_are(count: int, length: int) -> None:
 
 
 def test_top_without_names_gives_numbers() -> None:
-    assert DRAWN.top(1)[0][0][0] == "0"
+    assert DRAWN.top(1)[0][0][0] == "class 0"
 
 
 def test_top_refuses_count() -> None:

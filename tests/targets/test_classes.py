@@ -72,7 +72,7 @@ def test_array_of_names() -> None:
 
 def test_labels_are_names_where_there_are_any() -> None:
     assert EXPLAINER(IMAGES, [0, "snow_leopard", 1]).labels == ["tench", "snow leopard", "great_white_shark"]
-    assert Explainer(MODEL)(IMAGES, [0, 3, 1]).labels == ["0", "3", "1"]
+    assert Explainer(MODEL)(IMAGES, [0, 3, 1]).labels == ["class 0", "class 3", "class 1"]
 
 
 @pytest.mark.parametrize("target", [-1, np.int64(-1), [0, -1, 2], 2**31, 2**70])
@@ -133,7 +133,7 @@ def test_class_names_in_any_container(names: Any) -> None:
 
 def test_class_names_as_a_mapping_may_leave_some_out() -> None:
     explainer = Explainer(MODEL, class_names={3: "snow leopard"})
-    assert explainer(IMAGES, ["snow leopard", 3, 0]).labels == ["snow leopard", "snow leopard", "0"]
+    assert explainer(IMAGES, ["snow leopard", 3, 0]).labels == ["snow leopard", "snow leopard", "class 0"]
 
 
 @pytest.mark.parametrize("names", [NAMES[:3], [*NAMES, "extra"], [], {4: "extra"}, {**dict(enumerate(NAMES)), 9: "x"}])
@@ -166,8 +166,9 @@ def test_class_names_that_are_no_strings_are_refused(names: Any, received: str) 
 def test_class_name_that_several_classes_have_is_refused() -> None:
     """ImageNet has two cranes, the bird and the machine."""
     explainer = Explainer(MODEL, class_names=["crane", "tench", "Crane", "shark"])
-    with pytest.raises(ValueError, match=r"'crane' is not unique: pass one of the indices \[0, 2\]"):
-        explainer(IMAGES, "crane")
+    with pytest.raises(ValueError, match=r"'CRANE' is not unique: pass one of the indices \[0, 2\]"):
+        explainer(IMAGES, "CRANE")
+    assert explainer(IMAGES, "Crane").class_indices.tolist() == [2, 2, 2]  # letter for letter
     assert explainer(IMAGES, 2).labels == ["Crane"] * 3
 
 

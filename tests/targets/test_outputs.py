@@ -12,8 +12,9 @@ import tensorflow as tf
 from keras import layers
 
 from tf_gradcam import Explainer
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam.targets.base import NamedTarget, called, with_indices
-from tf_gradcam.targets.classes import ClassNames, ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
+from tf_gradcam.targets.classes import ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
 from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Region, Similarity, Value
 
 # Two images, five classes: the tops are 1 and 4.
@@ -212,6 +213,29 @@ def test_names_become_indices_and_stay_in_the_label(named: Any, numbered: Any, l
     assert named.__name__ == label
 
 
+@pytest.mark.parametrize(
+    ("target", "label"),
+    [
+        (ClassScore(2), "Fox"),
+        (ClassScore("fox"), "Fox"),
+        (Unit(2), "Fox"),
+        (Unit(2, False), "not Fox"),
+        (MultiLabel([0, 3]), "cat + wolf"),
+        (MultiLabel(["CAT", 7]), "cat + class 7"),
+        (Contrast(1, 3), "dog - wolf"),
+        (Contrast(1), "dog - runner-up"),
+        (Counterfactual(1), "against dog"),
+        (Counterfactual(Unit(2, False)), "against not Fox"),
+        (Finer(1), "dog - 0.6 * nearest 3"),
+        (Region(1, MASK), "region of dog"),
+        (OutputOf("age", Unit(0)), "age: unit 0"),  # the names may be those of another output
+        (Value(1), "value 1"),
+    ],
+)
+def test_labels_of_numbers_take_the_names_that_are_known(target: NamedTarget, label: str) -> None:
+    assert target.label(NAMES, unit_count=5) == label
+
+
 def test_targets_without_names_stay_the_same_object() -> None:
     for target in (Contrast(1, 3), Element(1, 2), Similarity([1.0, 2.0]), len):
         assert with_indices(target, NAMES.index) is target
@@ -342,6 +366,19 @@ def test_explainer_compiles_equal_targets_once() -> None:
 
 def test_explainer_labels_what_a_target_explains() -> None:
     assert Explainer(small_model())(IMAGES, Contrast(1, 3)).labels == ["class 1 - class 3"] * 2
+
+
+def test_explainer_labels_a_target_by_the_names_it_knows() -> None:
+    explainer = Explainer(small_model(), class_names=["cat", "dog", "fox", "wolf", "owl"])
+    assert explainer(IMAGES, Contrast(1, 3)).labels == ["dog - wolf"] * 2
+    assert explainer(IMAGES, Unit(0)).labels == ["cat"] * 2
+    assert Explainer(small_model())(IMAGES, Unit(0)).labels == ["unit 0"] * 2
+
+
+def test_only_unit_is_labelled_by_the_name_of_its_positive_side() -> None:
+    explainer = Explainer(small_model(*(make() for make in UNIT)), class_names=["healthy", "ill"])
+    assert explainer(IMAGES, Unit(0)).labels == explainer(IMAGES, 1).labels == ["ill"] * 2
+    assert explainer(IMAGES, Unit(0, positive=False)).labels == ["not ill"] * 2
 
 
 def test_class_score_is_the_class_target() -> None:

@@ -83,7 +83,7 @@ class AppModel:
 
     Attributes:
         title: what the page calls it.
-        labels: K names of its classes, their numbers where they have none.
+        labels: K names of its classes, "class 243" where a class does not have one.
         layers: rows of `list_layers` that can be explained.
         default_layer: path of the one that is chosen without being asked.
         size: (H0, W0) of its images.
@@ -137,8 +137,7 @@ class AppModel:
         grey = np.full((1, *self.size, self.channels), 128, np.float32)
         explanation = explainer(self.preprocessing(self.usual_mode)(grey))
         values = explanation.outputs if explanation.probabilities is None else explanation.probabilities
-        names = self.class_names or []
-        return [names[index] if index < len(names) else str(index) for index in range(values.shape[1])]
+        return [explanation.class_name(index) for index in range(values.shape[1])]
 
     @property
     def usual_mode(self) -> str:

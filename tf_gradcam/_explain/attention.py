@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.passes import Pass, scaled_gradients
-from tf_gradcam._files.class_names import ClassNamesLike
+from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.graph import Call, Step
 from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
@@ -24,8 +24,7 @@ from tf_gradcam._models.reader import BorrowedModel
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import all_finite, normalise, peaks
-from tf_gradcam.targets.base import Target, TargetLike, with_indices
-from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
+from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
 
 
 def rollout(scores: Sequence[Any]) -> Any:
@@ -267,10 +266,9 @@ class AttentionExplainer:
                 f"images: it looks inside windows. {REMEDY}"
             )
         results["heatmaps"] = normalise(tf.constant(results["raw"]), results["finite_images"]).numpy()
-        name = getattr(target, "__name__", type(target).__name__)
         return Explanation(
             results,
-            labels=[name if called else self._class_names.label(index) for index in results["class_indices"]],
+            labels=labels_of(target, results, self._class_names),
             layer_name="all attention layers",
             method=self.method,
             image_size=tuple(arrays[inputs.image_index].shape[1:-1]),

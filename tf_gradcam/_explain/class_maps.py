@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.passes import SplitPass
+from tf_gradcam._files.class_names import ClassNames, check_classes, class_indices
 from tf_gradcam._models.head import linear_tail
 from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.split import SplitModel
@@ -21,7 +22,7 @@ from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, all_finite, needs_of, normalise
 from tf_gradcam._rules.gradients import cam, gradcam, hirescam, layercam, shapleycam, xgradcam
 from tf_gradcam.image.io import Photos
-from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
+from tf_gradcam.targets.base import of_all_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,9 +104,7 @@ class ClassPass(SplitPass):
         return self._every(*arrays)
 
     def _scores(self, outputs: np.ndarray) -> np.ndarray:
-        """(B, K) of all classes: one unit is two."""
-        is_one_unit = self.class_count == 2 and outputs.shape[1] == 1
-        return np.concatenate([-outputs, outputs], axis=1) if is_one_unit else outputs
+        return np.asarray(of_all_classes(outputs, self.class_count))
 
     def _with_scores(self, results: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, np.ndarray]:
         scores = self._scores(results["outputs"])
@@ -142,9 +141,7 @@ class ClassPass(SplitPass):
         activations = tf.cast(activations, tf.float32)
         shape = tf.shape(activations)
         flat = tf.reshape(activations, [shape[0], -1, shape[-1]])
-        kernel = self._linear.kernel()
-        if kernel.shape[1] == 1 and self.class_count == 2:
-            kernel = tf.concat([-kernel, kernel], axis=1)
+        kernel = of_all_classes(self._linear.kernel(), self.class_count)
         cell_count = tf.cast(tf.shape(flat)[1], tf.float32)
         weights = self._form(kernel, cell_count)
         peaks = tf.reduce_max(tf.abs(kernel), axis=0) / cell_count

@@ -18,7 +18,7 @@ from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
-from tf_gradcam._files.class_names import ClassNamesLike
+from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.head import linear_tail
 from tf_gradcam._models.inputs import Images
@@ -30,8 +30,7 @@ from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, needs_of, required_tail
 from tf_gradcam._rules.table import METHODS, MethodName, find_method
-from tf_gradcam.targets.base import Target, TargetLike, with_indices
-from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
+from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
 
 Align: TypeAlias = Literal[False, "measured"]
 
@@ -154,7 +153,7 @@ class Explainer:
             )
         return Explanation(
             results,
-            labels=self._labels(results["class_indices"], target),
+            labels=labels_of(target, results, self._class_names),
             layer_name=self.layer_name,
             method=self.method,
             image_size=tuple(photos.shape[1:-1]),
@@ -238,11 +237,6 @@ class Explainer:
         of_classes = self._class_pass.frozen_bytes if self._class_pass is not None else 0
         own = sum(compiled.frozen_bytes for compiled in self._passes.values())
         return of_classes + own + sum(member.frozen_bytes for member in self._members)
-
-    def _labels(self, classes: np.ndarray, target: TargetLike) -> list[str]:
-        if callable(target):
-            return [getattr(target, "__name__", type(target).__name__)] * len(classes)
-        return [self._class_names.label(index) for index in classes]
 
 
 def _split(model: keras.Model, layer: LayerLike | None, classifier_layers: Sequence[LayerLike] | None) -> SplitModel:

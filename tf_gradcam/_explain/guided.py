@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._explain.passes import Pass
-from tf_gradcam._files.class_names import ClassNamesLike
+from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.layers import LayerLike
@@ -22,7 +22,6 @@ from tf_gradcam._models.reader import BorrowedModel
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.targets.base import Target, TargetLike
-from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 _SMOOTH = {"silu", "swish", "gelu", "hard_silu", "hard_swish", "elu", "selu", "celu", "softplus", "mish", "leaky_relu"}
 

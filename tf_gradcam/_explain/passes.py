@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.fusion import Progress
+from tf_gradcam._files.class_names import TOP_CLASS
 from tf_gradcam._models.frozen import FrozenWeights
 from tf_gradcam._models.head import Head, open_head, probabilities
 from tf_gradcam._models.split import SplitModel
 from tf_gradcam._rules.contract import Rule, all_finite, combine, needs_of, normalise, peaks
 from tf_gradcam.targets.base import Target, as_two_sides, called
-from tf_gradcam.targets.classes import TOP_CLASS, class_count, class_probabilities, class_scores
+from tf_gradcam.targets.classes import class_count, class_probabilities, class_scores
 
 Arrays = dict[str, np.ndarray]
 
@@ -134,7 +135,7 @@ class Pass:
 
 def _told_to_targets(head: Head) -> Any:
     """The logits that a target is called with; of one sigmoid unit, class targets may take either side."""
-    return as_two_sides(head.logits) if class_count(head) == 2 and head.logits.shape[-1] == 1 else head.logits
+    return as_two_sides(head.logits) if head.is_one_of_two else head.logits
 
 
 class SplitPass(Pass):

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tf_gradcam._errors import unknown_name
 from tf_gradcam._figures.sheet import CAPTION, GREY, RED, Sheet, detail
-from tf_gradcam._files.class_names import Labels
 
 if TYPE_CHECKING:
     from tf_gradcam._figures.sheet import Shown
@@ -19,52 +15,6 @@ if TYPE_CHECKING:
 Line = tuple[str, str]  # what it says, and its colour
 
 _VERDICT = 0.12  # height of the third line
-
-
-def true_classes(labels: Labels, explanation: Shown) -> np.ndarray:
-    """(B,) int64, the true class of each image.
-
-    Args:
-        labels: B indices or names.
-        explanation: of the B images, which knows the names.
-
-    Raises:
-        TypeError: labels that are neither indices nor names.
-        ValueError: another number of labels, an unknown name, an index beyond the classes.
-    """
-    array = np.asarray(labels)
-    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array  # a column, as data sets have it
-    if array.ndim != 1 or len(array) != len(explanation):
-        remedy = " One-hot rows become indices by np.argmax(labels, axis=-1)." if array.ndim == 2 else ""
-        raise ValueError(f"Expected {len(explanation)} labels, one per image, received shape {array.shape}.{remedy}")
-    if array.dtype.kind in "US":
-        return np.array([_index(str(name), explanation) for name in array.tolist()])
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"Expected labels as indices or names of classes, received {array.dtype} {array[0]!r}.")
-    count = _class_count(explanation)
-    if array.min() < 0 or (count is not None and array.max() >= count):
-        most = "" if count is None else f" to {count - 1}"
-        raise ValueError(f"Expected labels from 0{most}, received {sorted(set(array.tolist()))}.")
-    return array.astype(np.int64)
-
-
-def _index(name: str, explanation: Shown) -> int:
-    known = explanation.class_names
-    if not known:
-        raise ValueError(
-            f"Expected class indices as labels, received the name '{name}': no names are known. Pass class_names=[...] "
-            "to the Explainer."
-        )
-    found = [index for index, other in known.items() if _plain(other) == _plain(name)]
-    if not found:
-        raise ValueError(unknown_name("class", name, known.values()))
-    if len(found) > 1:
-        raise ValueError(f"Class name '{name}' is not unique: pass one of the indices {found}.")
-    return found[0]
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ").strip().casefold()
 
 
 def _class_count(explanation: Shown) -> int | None:

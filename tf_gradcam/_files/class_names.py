@@ -1,4 +1,6 @@
-"""Names of the classes, read from a file of names or out of the model's own.
+"""Names of the classes: read from files, and matched by one rule wherever a class is named.
+
+Axis legend: B images.
 
 A .keras file is a zip archive, and Keras leaves members alone that it does not know. So a script that trains a model
 can put the names beside the weights, where the command line finds them, and from Python:
@@ -12,16 +14,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import nearest_files
+from tf_gradcam._errors import nearest_files, unknown_name
+
+TOP_CLASS = -1  # in an array of class indices: each image's own best class
 
 ClassNamesLike: TypeAlias = Sequence[str] | Mapping[int, str]  # in class order, or {index: name}
 Labels: TypeAlias = Sequence[int | str] | NDArray[Any]  # (B,) indices or names
@@ -146,3 +152,213 @@ def imagenet_class_names() -> list[str]:
     except Exception as error:  # keras raises a plain Exception where a download fails
         raise ConnectionError(f"ImageNet's class names could not be downloaded: {error}") from error
     return [name for _, name, _ in decoded]
+
+
+_WORDNET = re.compile(r"^n\d{8} ")  # the WordNet number before a plain name, as folders of ImageNet have it
+_MOST_DIGITS = 100  # of a class index in a text; Python refuses to read numbers of thousands
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def _synonyms(name: str) -> Iterable[str]:
+    """The plain name and its parts between commas ("Afghan hound, Afghan" is either), without a WordNet number."""
+    return filter(None, {_WORDNET.sub("", _plain(part)) for part in (name, *name.split(","))})
+
+
+# Two names mean the same class where one of their forms is the same; the first rule that finds a class decides.
+_FORMS_OF = (lambda name: [name], lambda name: filter(None, [_plain(name)]), _synonyms)
+
+
+class ClassNames:
+    """Names of the classes, by index and back.
+
+    Args:
+        names: sequence of names in class order, or a mapping from index to name; None where there are none.
+
+    Raises:
+        TypeError: neither, or a name that is not a string.
+        ValueError: a mapping with one class twice, as "1" and 1.
+    """
+
+    def __init__(self, names: Sequence[str] | Mapping[int, str] | None):
+        if names is not None and (isinstance(names, str) or not isinstance(names, (Sequence, Mapping, np.ndarray))):
+            remedy = ""
+            if isinstance(names, str):
+                remedy = " Of a file: open(path).read().splitlines()."
+            raise TypeError(f"Expected class_names as a list of names, received {type(names).__name__}.{remedy}")
+        items = list(names.items() if isinstance(names, Mapping) else enumerate([] if names is None else names))
+        for index, name in items:
+            if not (str(index).isdecimal() and isinstance(name, str)):  # "3" as well: so JSON spells the keys
+                is_turned = isinstance(index, str) and isinstance(name, (int, np.integer))
+                remedy = " Turn it around: {index: name for name, index in class_names.items()}." if is_turned else ""
+                raise TypeError(
+                    "Expected class_names as a list of strings or a mapping {index: string}, received "
+                    f"{name!r} for class {index!r}.{remedy}"
+                )
+        self.by_index = {int(index): str(name) for index, name in items}
+        if len(self.by_index) < len(items):
+            raise ValueError(f"Expected each class once in class_names, received the keys {[key for key, _ in items]}.")
+        self.is_given = names is not None
+        self._is_list = self.is_given and not isinstance(names, Mapping)
+
+    def label(self, index: int) -> str:
+        """Return the name of a class, "class 243" where it does not have one."""
+        return self.by_index.get(int(index), f"class {int(index)}")
+
+    @cached_property
+    def _classes_of(self) -> list[dict[str, set[int]]]:
+        """For each rule, the classes of every form of a name."""
+        tables: list[dict[str, set[int]]] = []
+        for forms in _FORMS_OF:
+            tables.append({})
+            for index, name in self.by_index.items():
+                for form in forms(name):
+                    tables[-1].setdefault(form, set()).add(index)
+        return tables
+
+    def find(self, name: str) -> list[int]:
+        """Return the classes that a name may mean, by the first of these rules that finds any.
+
+        The name letter for letter; without regard to case, and with underscores and hyphens as spaces; as one of the
+        synonyms between commas, with or without a WordNet number in front. Two such numbers are two classes.
+        """
+        for forms, classes_of in zip(_FORMS_OF, self._classes_of, strict=True):
+            found = sorted(set().union(*(classes_of.get(form, ()) for form in forms(name))))
+            found = [index for index in found if len({*_numbers(name), *_numbers(self.by_index[index])}) < 2]
+            if found:
+                return found
+        return []
+
+    def index(self, name: str) -> int:
+        """Return the class that a name means, by the rules of `find`.
+
+        Raises:
+            ValueError: no names are known, or not this one; several classes have it.
+        """
+        if not self.is_given:
+            name = name if len(name) <= 80 else f"{name[:77]}..."
+            raise ValueError(
+                f"Expected a class index, received the name '{name}': no names are known. Pass class_names=[...] to "
+                "the Explainer."
+            )
+        found = self.find(name)
+        if not found:
+            raise ValueError(unknown_name("class", name, self.by_index.values()))
+        if len(found) > 1:  # ImageNet has two cranes
+            raise ValueError(f"Class name '{name}' is not unique: pass one of the indices {found}.")
+        return found[0]
+
+    def index_in(self, text: str) -> int:
+        """Return the class that a text means: by its name where it is one, else by its number; errors as `index`."""
+        is_number = text.isdecimal() and len(text) <= _MOST_DIGITS
+        return int(text) if is_number and not self.find(text) else self.index(text)
+
+    def check_count(self, class_count: int) -> None:
+        """Check that there are as many names as classes, where the names come as a list.
+
+        Raises:
+            ValueError: another number of names.
+        """
+        count = len(self.by_index)
+        if max(self.by_index, default=0) >= class_count or (self._is_list and count != class_count):
+            raise ValueError(
+                f"Expected class_names for {class_count} classes, received {count}: is this the list of another model? "
+                "A mapping {index: name} may leave classes out."
+            )
+
+
+def _numbers(name: str) -> list[str]:
+    return _WORDNET.findall(_plain(name))
+
+
+def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarray:
+    """Return class indices (B,) int32 for None, an index, a name, or one of either per image.
+
+    Raises:
+        TypeError: neither.
+        ValueError: unknown name, or another number of targets than of images.
+    """
+    if target is None:
+        return np.full(image_count, TOP_CLASS, np.int32)
+    if isinstance(target, (str, int, np.integer)) and not isinstance(target, bool):
+        target = [target] * image_count
+    elif hasattr(target, "__array__"):
+        target = np.asarray(target)
+        if target.dtype.kind == "f" and target.ndim:
+            raise TypeError(
+                f"Expected a class index or name per image as target, received floats of shape {target.shape}: scores "
+                "or one-hot labels? target.argmax(-1) are their classes, None is each image's top class."
+            )
+        target = target.tolist()
+        target = [target] * image_count if isinstance(target, int) else target
+    if isinstance(target, bool) or not isinstance(target, (list, tuple)):
+        raise TypeError(
+            "Expected target as None, a class index, a class name, one of these per image, or a callable "
+            f"outputs -> (B,), received {type(target).__name__}."
+        )
+    if len(target) != image_count:
+        raise ValueError(f"Expected one target per image, {image_count} in all, received {len(target)}.")
+    return np.array([TOP_CLASS if item is None else _one_class(item, names) for item in target], np.int32)
+
+
+def label_indices(labels: Labels, count: int, names: ClassNames, unknown: Container[int] = ()) -> np.ndarray:
+    """Return the class (B,) int32 of each image's label.
+
+    Args:
+        labels: B indices or names, (B,) or a column (B, 1) as data sets have it; whole floats and booleans, as a
+            sigmoid is trained with, count as indices.
+        count: B.
+        names: of the classes.
+        unknown: numbers that stand for an unknown class, and stay as they are.
+
+    Raises:
+        TypeError: a label that is neither index nor name.
+        ValueError: another number of labels, one-hot rows, an unknown name, a negative index.
+    """
+    array = np.asarray(labels) if hasattr(labels, "__array__") else np.array(labels, object)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or len(array) != count:
+        remedy = " One-hot rows become indices by np.argmax(labels, axis=-1)." if array.ndim == 2 else ""
+        raise ValueError(f"Expected {count} labels, one per image, received shape {array.shape}.{remedy}")
+    items = [_from_data(label) for label in array.tolist()]
+    return np.array([item if item in unknown else _one_class(item, names) for item in items], np.int32)
+
+
+def _from_data(label: Any) -> Any:
+    """A label as data sets have it, as the index or name that it stands for."""
+    if isinstance(label, bytes):
+        return label.decode("utf-8", "replace")
+    is_whole = isinstance(label, (bool, np.bool_)) or (isinstance(label, (float, np.floating)) and label == label // 1)
+    return int(label) if is_whole else label
+
+
+def _one_class(item: Any, names: ClassNames) -> int:
+    if isinstance(item, str):
+        return names.index(item)
+    if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+        if not 0 <= item <= np.iinfo(np.int32).max:
+            raise ValueError(f"Expected a class index of 0 or more, below the number of classes, received {item}.")
+        return int(item)
+    raise TypeError(f"Expected a class index or name per image, received {item!r}.")
+
+
+def check_classes(indices: np.ndarray, class_count: int | None, names: ClassNames) -> None:
+    """Check that indices and names are within the classes of the model, where its outputs are classes.
+
+    Raises:
+        ValueError: an index that is not a class, or names of another number of classes.
+    """
+    if class_count is None:
+        return
+    names.check_count(class_count)
+    if indices.max() >= class_count:
+        remedy = ""
+        if class_count == 1:
+            remedy = " One unit without a sigmoid is a value: what makes it small is target=Unit(0, positive=False)."
+        raise ValueError(
+            f"Expected a class index below {class_count}, the number of classes of the model, received {indices.max()}."
+            f"{remedy}"
+        )

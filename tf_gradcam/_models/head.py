@@ -29,6 +29,11 @@ class Head:
     output: tf.Tensor  # float32, as the model returns it
     kind: str  # "softmax", "sigmoid" or "linear": what makes `output` of `logits`
 
+    @property
+    def is_one_of_two(self) -> bool:
+        """Whether the output is one sigmoid unit, which tells two classes apart."""
+        return self.kind == "sigmoid" and self.output.shape.rank == 2 and self.output.shape[-1] == 1
+
 
 def open_head(output: tf.Tensor) -> Head:
     """The scores behind a symbolic output.
@@ -63,7 +68,7 @@ def probabilities(head: Head) -> tf.Tensor | None:
         in a tf.function of the model's own) are taken as they are.
     """
     output = head.output
-    if head.kind == "sigmoid" and output.shape.rank == 2 and output.shape[-1] == 1:
+    if head.is_one_of_two:
         return tf.concat([1.0 - output, output], axis=-1)
     if head.kind != "linear":
         return output

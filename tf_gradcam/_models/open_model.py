@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tf_gradcam._errors import unknown_name
-from tf_gradcam._files.class_names import MEMBER, class_names_inside, imagenet_class_names, load_class_names
+from tf_gradcam._files.class_names import MEMBER, ClassNames, class_names_inside, imagenet_class_names, load_class_names
 from tf_gradcam._models.loading import is_model_file
 from tf_gradcam._models.preprocessing import MODES, Preprocessing, find_preprocessing
 from tf_gradcam._terminal import tell
-
-_MOST_DIGITS = 100  # of a class index; Python refuses to read numbers of thousands
 
 
 def names_in_file(path: str | None) -> list[str] | None:
@@ -77,17 +75,6 @@ def _check_count(names: list[str], model: str, network: Any) -> None:
         )
 
 
-def chosen_target(text: str | None, names: list[str] | None) -> str | int | None:
-    """A class name where it is one, else an index: classes may be named by numbers.
-
-    Raises:
-        ValueError: for a name where there are no names.
-    """
-    if text is None or text in (names or ()):
-        return text
-    if text.isdecimal() and len(text) <= _MOST_DIGITS:
-        return int(text)
-    if names is None or text.isdecimal():
-        text = text if len(text) <= 80 else f"{text[:77]}..."
-        raise ValueError(f"Expected the index of a class as --target, received '{text}'. Give names by --class-names.")
-    return text
+def chosen_target(text: str | None, names: list[str] | None) -> int | None:
+    """The class that a text means; None for none. Raises ValueError as `ClassNames.index`."""
+    return None if text is None else ClassNames(names).index_in(text)

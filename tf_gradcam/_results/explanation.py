@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_gradcam._files.atomic import made_folder, write_array
-from tf_gradcam._files.class_names import Labels
+from tf_gradcam._files.class_names import ClassNames, Labels, check_classes, label_indices
 from tf_gradcam._results.diagnosis import diagnose
 from tf_gradcam.image.io import Photo, Photos, save_image
 from tf_gradcam.image.overlay import paint, to_photo
@@ -51,7 +51,7 @@ class Explanation:
         offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
         class_names: {index: name} of the classes, empty where none are known.
-        photos, truth: what `with_photos` was given, else None; truth is (B,) int64.
+        photos, truth: what `with_photos` was given, else None; truth is (B,) int32.
     """
 
     photos: Photos | None = None
@@ -86,7 +86,8 @@ class Explanation:
         self._gradient_peaks = arrays["gradient_peaks"]
         self._finite_images = arrays["finite_images"]
         self._has_open_head = has_open_head
-        self.class_names = dict(class_names or {})
+        self._names = ClassNames(class_names or None)
+        self.class_names = self._names.by_index
         self._needs = needs  # what the rule looks at, so that a diagnosis speaks of that
 
     @cached_property
@@ -304,8 +305,8 @@ class Explanation:
         ]
 
     def class_name(self, index: int) -> str:
-        """The name of a class, its number where it has none."""
-        return self.class_names.get(int(index), str(int(index)))
+        """Return the name of a class, "class 243" where it does not have one."""
+        return self._names.label(index)
 
     def with_photos(self, photos: Photos | None = None, labels: Labels | None = None) -> Explanation:
         """The same explanation, which knows what to show beside its maps: in a notebook, and by `plot`.
@@ -323,14 +324,14 @@ class Explanation:
             TypeError: paths instead of photos, labels that are neither indices nor names.
             ValueError: another number of photos or labels than of maps, an unknown class.
         """
-        from tf_gradcam._figures.captions import true_classes
-
         other = copy.copy(self)
         if photos is not None:
             self.check_photos(photos)
             other.photos = photos
         if labels is not None:
-            other.truth = true_classes(labels, self)
+            values = self.probabilities
+            other.truth = label_indices(labels, len(self), self._names)
+            check_classes(other.truth, None if values is None or values.ndim != 2 else values.shape[1], self._names)
         return other
 
     def plot(

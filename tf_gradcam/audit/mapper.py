@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.images import ModelImages, Pictures, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
@@ -27,7 +28,6 @@ from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.audit.sources import Columns, Samples
-from tf_gradcam.targets.classes import ClassNames
 
 # Reading pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 THREADS = min(8, os.cpu_count() or 1)
@@ -59,7 +59,7 @@ class AuditMapper:
         preprocessing: what the model wants.
         size: (H0, W0) of its images; `photo_size` is the same.
         map_size: (H, W).
-        class_names: K names, numbers where none are known; `has_names` tells.
+        class_names: K names, "class 243" where none are known; `has_names` tells.
         layer_name: path of the layer.
         arguments: keyword arguments that make the same mapper elsewhere.
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import unknown_name
-from tf_gradcam._files.class_names import Labels
+from tf_gradcam._files.class_names import ClassNames, label_indices
 from tf_gradcam._files.find import SUFFIXES, find_images
 
 UNKNOWN = -1  # the label of an image whose class is not known
@@ -85,7 +83,7 @@ def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None
         data: a folder with a folder per class, searched to any depth; a folder of images alone, whose classes are
             unknown; or a CSV file whose columns `file` and `label` hold a path, from the CSV's folder on, and a class
             name or index, empty where unknown. Further columns are ignored.
-        class_names: names in class order, which folders and labels must then be among, case and underscores aside;
+        class_names: names in class order, which folders and labels must then mean, by the rules of `ClassNames.find`;
             None for the sorted names of the folders, or of the labels.
 
     Returns:
@@ -119,10 +117,15 @@ def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Samples:
             f"as '{loose[0]}'. Move them."
         )
     names = list(class_names) if class_names is not None else [entry.name for entry in folders]
-    index = _finder(names)
+    known = ClassNames(names)
     files, labels = [], []
     for entry in folders:
-        label = index(entry.name, f"'{folder}'")
+        try:
+            label = known.index(entry.name)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} It stands in '{folder}': call the folder by the name of the class, or give a CSV file."
+            ) from error
         inside = _images_inside(entry)
         files += inside
         labels += [label] * len(inside)
@@ -142,8 +145,8 @@ def _images_inside(folder: Path) -> list[str]:
 def _in_table(path: Path, class_names: Sequence[str] | None) -> Samples:
     files, texts = _read_table(path)
     names = _names_of(texts) if class_names is None else list(class_names)
-    index = _finder(names)
-    labels = [_label(text, index, len(names), path, line) for line, text in enumerate(texts, 2)]
+    known = ClassNames(names)
+    labels = [_label(text, known, f"row {line} of '{path}'") for line, text in enumerate(texts, 2)]
     return Samples(files, np.array(labels, np.int32), names)
 
 
@@ -172,7 +175,7 @@ def _read_table(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _names_of(texts: Sequence[str]) -> list[str]:
-    """Class names out of labels: numbers are indices, whose classes are called by them."""
+    """Class names out of labels: numbers are indices of classes without names."""
     known = sorted({text for text in texts if text})
     if not known or not all(text.isdecimal() for text in known):
         return known
@@ -182,40 +185,20 @@ def _names_of(texts: Sequence[str]) -> list[str]:
         raise ValueError(
             f"Expected labels that are class names or indices, received {highest} as an index. Correct it."
         )
-    return [str(index) for index in range(highest + 1)]
+    return [ClassNames(None).label(index) for index in range(highest + 1)]
 
 
-def _label(text: str, index: Callable[[str, str], int], count: int, path: Path, line: int) -> int:
+def _label(text: str, names: ClassNames, where: str) -> int:
     if not text:
         return UNKNOWN
-    where = f"row {line} of '{path}'"
     try:
-        return index(text, where)
-    except ValueError:
-        if not text.isdecimal() or len(text) > _MOST_DIGITS:
-            raise
-    if int(text) >= count:
+        index = names.index_in(text)
+    except ValueError as error:
+        raise ValueError(f"{error} It stands in {where}. Correct the label.") from error
+    count = len(names.by_index)
+    if index >= count:
         raise ValueError(f"Expected a class from 0 to {count - 1} in {where}, received {text}. Correct the label.")
-    return int(text)
-
-
-def _finder(names: Sequence[str]) -> Callable[[str, str], int]:
-    """A function (name, where it stands) -> index; a name that is written the same comes before one that is alike."""
-    exact = {name: number for number, name in enumerate(names)}
-    counts = Counter(map(_key, names))
-    alike = {_key(name): number for number, name in enumerate(names) if counts[_key(name)] == 1}
-
-    def find(name: str, where: str) -> int:
-        number = exact.get(name, alike.get(_key(name)))
-        if number is None:
-            raise ValueError(f"{unknown_name('class', name, names)} It stands in {where}; the model has other classes.")
-        return number
-
-    return find
-
-
-def _key(name: str) -> str:
-    return name.casefold().replace("_", " ")
+    return index
 
 
 class DatasetSource:
@@ -227,7 +210,8 @@ class DatasetSource:
 
     Args:
         dataset: of images, (images,) or (images, labels), one at a time or in batches, as the model takes them; labels
-            are class indices, 0 or 1 of one unit, or one-hot rows. Further components, such as weights, are ignored.
+            are class indices or names, 0 or 1 of one unit, or one-hot rows. Further components, such as weights, are
+            ignored.
         class_names: in class order; None for what the data set says, as those of `image_dataset_from_directory` do.
 
     Attributes:
@@ -244,6 +228,7 @@ class DatasetSource:
         if not isinstance(dataset, tf.data.Dataset):
             raise TypeError(f"Expected a tf.data.Dataset, received {type(dataset).__name__}.")
         self.class_names = list(class_names if class_names is not None else getattr(dataset, "class_names", None) or [])
+        self._names = ClassNames(self.class_names or None)
         spec = dataset.element_spec
         self._is_tuple = isinstance(spec, tuple)
         image = spec[0] if self._is_tuple and spec else spec
@@ -309,8 +294,16 @@ class DatasetSource:
                 ) from error
             images = element[0] if self._is_tuple else element
             labels = element[1] if self._is_tuple and len(element) > 1 else None
-            yield images, _indices(labels, len(images))
+            yield images, self._indices(labels, len(images))
             count += len(images)
+
+    def _indices(self, labels: np.ndarray | None, count: int) -> np.ndarray:
+        """(B,) int32 out of class indices or names, (B, 1) of them, or one-hot rows (B, K)."""
+        if labels is None:
+            return np.full(count, UNKNOWN, np.int32)
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            labels = labels.argmax(axis=1)
+        return label_indices(labels, count, self._names, unknown=(UNKNOWN,))
 
     def images(self, rows: Sequence[int]) -> np.ndarray:
         """Images of some rows, (B, H0, W0, C) as the data set has them; it is read from the beginning to the last.
@@ -359,17 +352,3 @@ def _columns(start: int, images: np.ndarray, labels: np.ndarray) -> Columns:
     index = np.arange(start, start + len(images), dtype=np.int64)
     names = np.array([f"image {number}" for number in index.tolist()], object)
     return {"index": index, "file": names, "label": labels, "image": images}
-
-
-def _indices(labels: Labels | None, count: int) -> np.ndarray:
-    """(B,) int32 out of class indices, (B, 1) of them, or one-hot rows (B, K)."""
-    if labels is None:
-        return np.full(count, UNKNOWN, np.int32)
-    labels = np.asarray(labels)
-    if labels.ndim == 2:
-        labels = labels.argmax(axis=1) if labels.shape[1] > 1 else labels[:, 0]
-    if labels.shape != (count,) or labels.dtype.kind not in "biuf":
-        raise ValueError(
-            f"Expected labels as class indices or one-hot rows, received {labels.dtype} of shape {labels.shape}."
-        )
-    return labels.astype(np.int32)

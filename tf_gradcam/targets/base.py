@@ -6,13 +6,15 @@ Axis legend: B images, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+
+from tf_gradcam._files.class_names import ClassNames
 
 Target = Callable[[Any], tf.Tensor]
 Class = int | str | None
@@ -35,9 +37,18 @@ class NamedTarget:
     def __call__(self, outputs: Any) -> tf.Tensor:
         raise NotImplementedError
 
+    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
+        """Return what pictures call the score.
+
+        Args:
+            names: of the classes.
+            unit_count: outputs of the model, 1 for a single unit, of which class 1 is the positive side.
+        """
+        raise NotImplementedError
+
     @property
     def __name__(self) -> str:
-        raise NotImplementedError
+        return self.label(ClassNames(None))
 
     def resolved(self, **changes: Any) -> NamedTarget:
         """The same target with indices in place of the names of classes."""
@@ -90,15 +101,27 @@ class FrozenArray:
         return f"array of shape {self.shape}"
 
 
-def name_of(target: object) -> str:
+def name_of(target: object, names: ClassNames | None = None, unit_count: int | None = None) -> str:
+    """Return what a label calls a target, with the names of its classes where they are known."""
+    if isinstance(target, NamedTarget) and names is not None:
+        return target.label(names, unit_count)
     return getattr(target, "__name__", type(target).__name__)
 
 
-def label_of(index: Class) -> str:
-    """A class as a label shows it: its name as given, else its number."""
+def labels_of(target: Any, results: Mapping[str, np.ndarray], names: ClassNames) -> list[str]:
+    """Return what was explained in each image, of a pass's class_indices (B,) and outputs (B, ..., K)."""
+    if callable(target):
+        return [name_of(target, names, results["outputs"].shape[-1])] * len(results["class_indices"])
+    return [names.label(index) for index in results["class_indices"]]
+
+
+def label_of(index: Class, names: ClassNames) -> str:
+    """Return what a label calls a class: its name in the list, else as it was given."""
     if index is None:
         return "top class"
-    return index if isinstance(index, str) else f"class {index}"
+    if isinstance(index, str):
+        return names.label(names.index(index)) if names.is_given else index
+    return names.label(index)
 
 
 def is_integer(value: object) -> bool:
@@ -183,7 +206,12 @@ def class_logits(outputs: Any, target: object) -> tf.Tensor:
             f"Expected outputs of at least two classes for {target!r}, received {shown(logits)} without a final "
             "sigmoid. One unit is Unit(0), or Unit(0, positive=False) for the other side; one value is Value(0)."
         )
-    return tf.concat([-logits, logits], axis=-1)
+    return of_all_classes(logits, 2)
+
+
+def of_all_classes(values: Any, class_count: int | None) -> Any:
+    """Return values (..., K) of every class: one unit of two classes has minus its value for class 0."""
+    return tf.concat([-values, values], axis=-1) if class_count == 2 and values.shape[-1] == 1 else values
 
 
 def column(values: tf.Tensor, index: Class, target: object) -> tf.Tensor:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam.targets.base import (
     Class,
     FrozenArray,
@@ -61,8 +62,7 @@ class Value(NamedTarget):
         values = one_output(outputs, self)
         return column(values[:, None] if values.shape.rank == 1 else of_rank(values, 2, self), self.index, self)
 
-    @property
-    def __name__(self) -> str:
+    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"value {self.index}"
 
 
@@ -90,8 +90,7 @@ class Distance(NamedTarget):
     def __call__(self, outputs: Any) -> tf.Tensor:
         return -tf.abs(Value(self.index)(outputs) - self.value)
 
-    @property
-    def __name__(self) -> str:
+    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"value {self.index} near {self.value:g}"
 
 
@@ -133,9 +132,8 @@ class Region(NamedTarget):
             inside = tf.argmax(logits, axis=-1, output_type=tf.int32) == self.index
         return tf.reduce_sum(tf.where(inside, own, 0.0), axis=list(range(1, own.shape.rank)))
 
-    @property
-    def __name__(self) -> str:
-        return f"region of {label_of(self.index)}"
+    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
+        return f"region of {label_of(self.index, names)}"
 
 
 @dataclass(frozen=True, init=False)
@@ -167,8 +165,7 @@ class Element(NamedTarget):
         place = (slice(None), *self.index)
         return values[place]
 
-    @property
-    def __name__(self) -> str:
+    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"output[{', '.join(map(str, self.index))}]"
 
 
@@ -206,8 +203,7 @@ class Similarity(NamedTarget):
         unit = tf.constant(vector / np.linalg.norm(vector), values.dtype)
         return tf.linalg.matvec(tf.math.l2_normalize(values, axis=-1), unit)
 
-    @property
-    def __name__(self) -> str:
+    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return "similarity"
 
 
@@ -243,8 +239,7 @@ class OutputOf(NamedTarget):
             )
         return called(self.target, outputs[self.output])
 
-    @property
-    def __name__(self) -> str:
+    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"{self.output if isinstance(self.output, str) else f'output {self.output}'}: {name_of(self.target)}"
 
 
