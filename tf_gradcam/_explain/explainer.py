@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_gradcam._explain.class_maps import ClassMaps, ClassPass, class_maps
+from tf_gradcam._explain.class_maps import ClassPass, class_maps
 from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import GradientPass, Pass
@@ -24,6 +24,7 @@ from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
 from tf_gradcam._models.reader import BorrowedModel, parts_of
 from tf_gradcam._models.split import SplitModel, split_model
 from tf_gradcam._models.transformers import on_grid
+from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, needs_of, required_tail
 from tf_gradcam._rules.table import METHODS, find_method
@@ -138,18 +139,18 @@ class Explainer:
         check_classes(indices, compiled.class_count, self._class_names)
         compiled.check_weights()
         results = compiled(arrays, indices, progress)
-        if len(results["scores"]) != count:
+        if len(results.scores) != count:
             raise ValueError(
-                f"Expected target to return one score per image, {count} in all, received {len(results['scores'])}."
+                f"Expected target to return one score per image, {count} in all, received {len(results.scores)}."
             )
-        if not results["finite_images"].any():
+        if not results.finite_images.any():
             raise ValueError(
                 "Expected images of finite numbers, received NaN or infinite values in every image: "
                 "check how they were loaded and scaled."
             )
         return Explanation(
             results,
-            labels=self._labels(results["class_indices"], target),
+            labels=self._labels(results.class_indices, target),
             layer_name=self.layer_name,
             method=self.method,
             image_size=tuple(photos.shape[1:-1]),
