@@ -19,13 +19,15 @@ import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._figures.epochs import Line, epoch_figure
-from tf_gradcam._figures.sheet import GREY, RED, shown_photo
+from tf_gradcam._figures.captions import Line
+from tf_gradcam._figures.epochs import epoch_figure
+from tf_gradcam._figures.sheet import GREY, RED
 from tf_gradcam._files.atomic import checked_path, write_bytes
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import find_method
 from tf_gradcam.image.overlay import to_photo
+from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.classes import ClassNames, class_indices
 
 _MOST = 64  # more make a picture that no screen holds, and are explained in one batch beside a training

@@ -107,7 +107,7 @@ class ClassMaps:
             TypeError: paths instead of photos.
             ValueError: another number of photos than of images; maps that are no pictures; more than 50 classes.
         """
-        from tf_gradcam._figures.classes import class_figure
+        from tf_gradcam._figures.side_by_side import class_figure
 
         return class_figure(self.of_each_class(), photos, colormap)
 
