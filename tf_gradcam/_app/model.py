@@ -27,8 +27,7 @@ from tf_gradcam._models.loading import load_network
 from tf_gradcam._models.open_model import chosen_names, names_in_file, usual_weights
 from tf_gradcam._models.preprocessing import Preprocessing, find_preprocessing, range_warning
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import needs_of
-from tf_gradcam._rules.table import METHODS, describe, find_method
+from tf_gradcam._rules.table import METHODS, describe, find_method, needs_of
 from tf_gradcam._terminal import downloads_on_stderr
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import load_image

@@ -16,8 +16,9 @@ from tf_gradcam._models.head import linear_tail
 from tf_gradcam._models.split import SplitModel
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.explanation import MapArrays
-from tf_gradcam._rules.contract import Rule, needs_of
+from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.gradients import cam, gradcam, hirescam, layercam, shapleycam, xgradcam
+from tf_gradcam._rules.table import needs_of
 from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 # What a rule makes of the gradient behind global pooling and one linear layer, kernel / number of cells in every cell:

@@ -20,8 +20,8 @@ from tf_gradcam._figures.side_by_side import layer_figure, method_figure
 from tf_gradcam._models.inputs import one_image
 from tf_gradcam._models.layer_list import through_the_depth
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import Rule, needs_of
-from tf_gradcam._rules.table import METHODS, find_method
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import METHODS, find_method, needs_of
 from tf_gradcam.image.overlay import to_photo
 
 if TYPE_CHECKING:

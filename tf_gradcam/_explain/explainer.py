@@ -26,8 +26,8 @@ from tf_gradcam._models.split import SplitModel, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import Rule, needs_of, required_tail
-from tf_gradcam._rules.table import METHODS, find_method
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import METHODS, find_method, needs_of, required_tail
 from tf_gradcam.targets.base import Target, with_indices
 from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
@@ -88,7 +88,8 @@ class Explainer:
         self._members = members
         self._freeze = freeze
         self.split: SplitModel = members[0].split if members else _split(model, layer, classifier_layers)
-        if not members and not is_whole:
+        is_of_tokens = len(self.split.activation_shape) == 3  # (B, T, C)
+        if not members and not is_whole and (is_of_tokens or token_grid is not None):
             self.split = on_grid(self.split, token_grid)
         self._parts = parts_of(model)
         self._preprocessing = find_preprocessing(model)

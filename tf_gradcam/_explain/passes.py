@@ -18,7 +18,8 @@ from tf_gradcam._models.frozen import FrozenWeights
 from tf_gradcam._models.head import Head, open_head, probabilities
 from tf_gradcam._models.split import SplitModel
 from tf_gradcam._results.explanation import MapArrays
-from tf_gradcam._rules.contract import Rule, needs_of
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import needs_of
 from tf_gradcam.targets.base import Target, as_two_sides, called
 from tf_gradcam.targets.classes import TOP_CLASS, class_count, class_probabilities, class_scores
 

@@ -53,19 +53,3 @@ def declares(*, needs: Needs = "gradients", requires: str | None = None) -> Call
         return rule
 
     return mark
-
-
-def needs_of(rule: Rule) -> str:
-    """What a rule needs; "gradients" where it says nothing. A `functools.partial` needs what its function needs."""
-    needs: str | None = getattr(rule, "needs", None) or getattr(getattr(rule, "func", None), "needs", None)
-    return needs or "gradients"
-
-
-def required_tail(rule: Rule) -> str | None:
-    """The only kind of tail that a rule holds for, None for any."""
-    return getattr(rule, "requires", None) or getattr(getattr(rule, "func", None), "requires", None)
-
-
-def spatial_axes(tensor: Any) -> list[int]:
-    """All axes but the first (images) and the last (channels)."""
-    return list(range(1, len(tensor.shape) - 1))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tf_gradcam._rules.contract import Rule, needs_of
+from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.eigen import first_component
-from tf_gradcam._rules.table import find_method
+from tf_gradcam._rules.table import find_method, needs_of
 
 
 def eigen_smooth(rule: str | Rule) -> Rule:

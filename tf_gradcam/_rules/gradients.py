@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_gradcam._rules.contract import Rule as Rule
-from tf_gradcam._rules.contract import declares, spatial_axes
+from tf_gradcam._rules.contract import declares
 
 # Below this share of its terms a sum of activations says nothing: see xgradcam.
 _CANCELLED = 0.1
@@ -258,3 +258,8 @@ def fullgrad(contributions: Any) -> Any:
         scaled = tf.math.divide_no_nan(magnitudes - low, span)
         total += tf.image.resize(tf.reduce_sum(scaled, axis=-1, keepdims=True), size)[..., 0]
     return total
+
+
+def spatial_axes(tensor: Any) -> list[int]:
+    """All axes but the first (images) and the last (channels)."""
+    return list(range(1, len(tensor.shape) - 1))
