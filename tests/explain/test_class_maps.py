@@ -13,7 +13,7 @@ from keras import layers
 
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.class_maps import _CLOSED_FORMS, ClassPass, class_maps
-from tf_gradcam._models.head import linear_tail
+from tf_gradcam._models.split import linear_tail
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._rules.probing import scorecam
 from tf_gradcam.image.io import load_image

@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.passes import SplitPass, all_finite, normalise, to_arrays
-from tf_gradcam._models.head import linear_tail
-from tf_gradcam._models.split import SplitModel
+from tf_gradcam._models.split import SplitModel, linear_tail
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Rule

@@ -17,8 +17,8 @@ import numpy as np
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._explain.fusion import ExplainerLike, check_explainer, resolved_target
 from tf_gradcam._figures.side_by_side import layer_figure, method_figure
-from tf_gradcam._models.inputs import one_image
 from tf_gradcam._models.layer_list import through_the_depth
+from tf_gradcam._models.reader import one_image
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, find_method, needs_of

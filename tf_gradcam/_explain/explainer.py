@@ -19,10 +19,9 @@ from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._models.alignment import measure_offset
-from tf_gradcam._models.head import linear_tail
 from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
 from tf_gradcam._models.reader import BorrowedModel, parts_of
-from tf_gradcam._models.split import SplitModel, split_model
+from tf_gradcam._models.split import SplitModel, linear_tail, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.explanation import Explanation

@@ -15,13 +15,20 @@ import tensorflow as tf
 
 from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._models.frozen import FrozenWeights
-from tf_gradcam._models.head import Head, open_head, probabilities
-from tf_gradcam._models.split import SplitModel
+from tf_gradcam._models.split import (
+    Head,
+    SplitModel,
+    class_count,
+    class_probabilities,
+    class_scores,
+    open_head,
+    probabilities,
+)
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import needs_of
 from tf_gradcam.targets.base import Target, as_two_sides, called
-from tf_gradcam.targets.classes import TOP_CLASS, class_count, class_probabilities, class_scores
+from tf_gradcam.targets.classes import TOP_CLASS
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0

@@ -17,7 +17,7 @@ from tf_gradcam.image.io import load_image, resize_by_area
 from tf_gradcam.image.thumbnails import shrunk, thumbnail
 
 if TYPE_CHECKING:
-    from tf_gradcam._models.inputs import ModelInputs
+    from tf_gradcam._models.reader import ModelInputs
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as JPEG and OpenCV weigh
 # Where the model leaves the size free: the side that the family was trained at, 224 for others.
