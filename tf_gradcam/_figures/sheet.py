@@ -139,6 +139,9 @@ def grid(
         columns: how many cards side by side; None for the number that makes a full grid nearest to 1.4 times as wide as
             high. Of either no more than fit.
         widest: width of the figure, margin and colour bar included.
+
+    Returns:
+        `Grid`, of at least one column.
     """
     made = Grid(count, 1, height * aspect, height, panels, caption, gap, card_gap, row_gap, top)
     card, step = made.across, made.down / count
