@@ -15,7 +15,7 @@ from benchmarks.pairs import Call, Pairs, compare
 from benchmarks.report import Curves, Table
 from benchmarks.settings import Settings
 from tf_gradcam import Explainer
-from tf_gradcam._models.head import linear_tail
+from tf_gradcam._models.split import linear_tail
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CLASSES = (1, 10, 100, 1000)

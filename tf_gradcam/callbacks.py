@@ -19,17 +19,19 @@ import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._figures.epochs import Line, epoch_figure
-from tf_gradcam._figures.sheet import GREY, RED, shown_photo
+from tf_gradcam._figures.captions import Line
+from tf_gradcam._figures.epochs import epoch_figure
+from tf_gradcam._figures.sheet import GREY, RED
 from tf_gradcam._files.atomic import checked_path, write_bytes
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, Labels, class_indices, label_indices
-from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.layers import LayerLike
+from tf_gradcam._models.reader import Images
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import to_photo
+from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.base import TargetLike
 
 _MOST = 64  # more make a picture that no screen holds, and are explained in one batch beside a training

@@ -306,8 +306,8 @@ def test_model_is_left_as_it_was(tmp_path):
 
 def test_thumbnails_of_images_undo_the_preprocessing():
     """What each mode of keras does to a photo and back is the photo, but for a rounding."""
+    from tf_gradcam._models.images import photos_of
     from tf_gradcam._models.preprocessing import MODES, Preprocessing
-    from tf_gradcam.image.thumbnails import photos_of
 
     photos = np.random.default_rng(0).integers(0, 256, (2, 6, 10, 3), dtype=np.uint8)
     for mode in MODES:

@@ -13,7 +13,7 @@ from tests.zoo.styles import photos, plain_model
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.averaging import augment, smooth
 from tf_gradcam._explain.fusion import fuse
-from tf_gradcam._rules.contract import combine
+from tf_gradcam._explain.passes import combine
 from tf_gradcam._rules.eigen_smooth import eigen_smooth
 from tf_gradcam.image.resize import coverage, exact_zoom, unzoom_matrix, zoom_matrix
 

@@ -12,9 +12,10 @@ import tensorflow as tf
 from keras import layers
 
 from tf_gradcam import METHODS, Explainer
-from tf_gradcam._explain.class_maps import _CLOSED_FORMS, ClassMaps, ClassPass, class_maps
+from tf_gradcam._explain.class_maps import _CLOSED_FORMS, ClassPass, class_maps
 from tf_gradcam._files.class_names import ClassNames
-from tf_gradcam._models.head import linear_tail
+from tf_gradcam._models.split import linear_tail
+from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._rules.probing import scorecam
 from tf_gradcam.image.io import load_image
 
@@ -480,7 +481,8 @@ def test_figure_has_a_row_an_image_with_photo_and_overlays(named: Maps) -> None:
 def test_figure_without_photos_has_the_maps_alone(named: Maps) -> None:
     maps = named(classes=["fox"])
     shown = pictures(maps.plot())
-    np.testing.assert_array_equal(np.stack(shown), maps.of_class(0).resized())
+    white = np.full_like(PHOTOS, 255)
+    np.testing.assert_array_equal(np.stack(shown), maps.of_class(0).overlay(white, alpha=1))
 
 
 def test_many_classes_go_on_in_the_next_line() -> None:

@@ -12,7 +12,8 @@ from keras import layers
 from tests.zoo.styles import conv, head_layers, photos, plain_model, randomise
 from tests.zoo.transformers import pictures, vit
 from tf_gradcam import Explainer, list_layers
-from tf_gradcam._explain.compare import plot_layers, through_the_depth
+from tf_gradcam._explain.compare import plot_layers
+from tf_gradcam._models.layer_list import through_the_depth
 
 IMAGE = photos(1)[0]  # 12 x 20 pixels
 PHOTO = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)

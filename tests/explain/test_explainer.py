@@ -19,7 +19,7 @@ from tests.helpers.drawing import drawn
 from tests.zoo.styles import FLOAT16_TOLERANCE, photos, plain_model, plain_nested, small_net
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.explainer import _KEPT_TARGETS
-from tf_gradcam._rules.contract import combine, normalise
+from tf_gradcam._explain.passes import combine, normalise
 
 pytestmark = pytest.mark.core
 IMAGES = photos(3)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tf_gradcam import Explainer
-from tf_gradcam._explain.guided import GuidedBackprop, guided_gradcam, to_photos
+from tf_gradcam._explain.guided import GuidedBackprop, guided_gradcam
 
 SHAPE = (6, 10, 3)
 layers = keras.layers
@@ -156,14 +156,3 @@ def test_model_without_any_relu_is_refused() -> None:
 def test_unknown_class_is_refused() -> None:
     with pytest.raises(ValueError, match="class index below 3"):
         GuidedBackprop(build("relu"))(images(), target=3)
-
-
-def test_photos_are_grey_at_zero_and_symmetric() -> None:
-    """Scale 2, the largest value: 2 -> 255, -1 -> 128 - 63.5 = 64.5, to even 64; nothing -> 128."""
-    gradients = np.zeros((2, 1, 2, 3), np.float32)
-    gradients[0, 0, 0], gradients[0, 0, 1] = [2, -2, -1], [1, 0, 0]
-    photos = to_photos(gradients, percentile=100)
-    np.testing.assert_array_equal(photos[0], [[[255, 1, 64], [192, 128, 128]]])
-    np.testing.assert_array_equal(photos[1], 128)
-    with pytest.raises(ValueError, match="Expected percentile"):
-        to_photos(gradients, percentile=0)

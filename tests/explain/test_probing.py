@@ -69,7 +69,7 @@ def test_unchanged_copies_score_what_their_images_score(name: str) -> None:
     classes = np.full(3, -1 if is_callable else style.target, np.int32)
     results = ProbingPass(split, style.target if is_callable else None, rule)(split.inputs.flatten(images), classes)
     expected, _, _ = reference(images, style.target)
-    assert_close(results["raw"], expected.sum(axis=-1), style.tolerance)
+    assert_close(results.raw, expected.sum(axis=-1), style.tolerance)
 
 
 def test_pass_returns_what_the_gradient_pass_returns(case: Case) -> None:
@@ -78,19 +78,17 @@ def test_pass_returns_what_the_gradient_pass_returns(case: Case) -> None:
     probing = ProbingPass(split, None, ablationcam)
     expected = GradientPass(split, None, gradcam)(arrays, TOP)
     results = probing(arrays, TOP)
-    assert {name: (array.shape, array.dtype) for name, array in results.items()} == {
-        name: (array.shape, array.dtype) for name, array in expected.items()
-    }
-    for name in ("outputs", "probabilities", "scores", "confidences", "class_indices", "finite_images"):
-        np.testing.assert_allclose(results[name], expected[name], rtol=1e-5)
+    assert [(array.shape, array.dtype) for array in results] == [(array.shape, array.dtype) for array in expected]
+    for name in ("outputs", "probabilities", "scores", "class_indices", "finite_images"):
+        np.testing.assert_allclose(getattr(results, name), getattr(expected, name), rtol=1e-5)
     assert (probing.head_kind, probing.class_count) == ("softmax", CLASSES)
 
 
 def test_gradient_peaks_are_the_largest_weights(case: Case) -> None:
     weights = -np.arange(12.0).reshape(3, 1, 1, 4)
     results = case.explain(lambda probe: weights)
-    np.testing.assert_array_equal(results["gradient_peaks"], [3.0, 7.0, 11.0])
-    assert_close(results["raw"], np.sum(weights * case.front(IMAGES).numpy(), axis=-1))
+    np.testing.assert_array_equal(results.gradient_peaks, [3.0, 7.0, 11.0])
+    assert_close(results.raw, np.sum(weights * case.front(IMAGES).numpy(), axis=-1))
 
 
 def test_compiled_once_whatever_the_batch(case: Case) -> None:
@@ -121,17 +119,23 @@ def test_sigmoid_unit_is_confident_in_either_class(side: int) -> None:
     model, layer, _ = style.build()
     images = style.images(2)
     outputs = model.predict(images, verbose=0)[:, 0]
-    results = explain(model, layer, scorecam, images, classes=[side, side])
-    np.testing.assert_allclose(results["confidences"], outputs if side else 1.0 - outputs, rtol=1e-5)
+    seen: list[np.ndarray] = []
+
+    def watched(probe: Probe) -> np.ndarray:
+        seen.append(probe.confidences)
+        return scorecam(probe)
+
+    explain(model, layer, watched, images, classes=[side, side])
+    np.testing.assert_allclose(seen[0], outputs if side else 1.0 - outputs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_half_precision_gives_maps_of_single_precision(name: str) -> None:
     model, layer, _ = STYLES["mixed_float16"].build()
     results = explain(model, layer, configured(name), STYLES["mixed_float16"].images(2))
-    assert results["raw"].dtype == results["heatmaps"].dtype == np.float32
-    assert np.isfinite(results["raw"]).all()
-    np.testing.assert_array_equal(results["heatmaps"].max(axis=(1, 2)), 1.0)
+    assert results.raw.dtype == results.heatmaps.dtype == np.float32
+    assert np.isfinite(results.raw).all()
+    np.testing.assert_array_equal(results.heatmaps.max(axis=(1, 2)), 1.0)
 
 
 def test_images_of_whole_numbers_are_rounded() -> None:
@@ -206,7 +210,7 @@ def test_memory_bounds_how_many_run_at_a_time(
     name: str, bytes_each: int, length: int, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model's largest tensor is the image, 6 x 10 x 3 floats of 4 bytes; the tail's that of conv3, 3 x 5 x 5."""
-    expected = case.explain(configured(name))["raw"]
+    expected = case.explain(configured(name)).raw
     lengths: list[int] = []
 
     def watched(probe: Probe) -> np.ndarray:
@@ -215,7 +219,7 @@ def test_memory_bounds_how_many_run_at_a_time(
         return configured(name)(probe)
 
     monkeypatch.setattr(probe, "CHUNK_BYTES", length * bytes_each + bytes_each - 1)
-    assert_close(case.explain(watched)["raw"], expected)
+    assert_close(case.explain(watched).raw, expected)
     total = len(IMAGES) * CHANNELS * OPTIONS.get(name, {}).get("samples", 1)
     assert lengths == [length] * (total // length) + [total % length] * (total % length > 0)
 

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tests.helpers.explanations import explained
+from tf_gradcam._figures.sheet import MARGIN, SCALE, grid
 from tf_gradcam._results.explanation import Explanation
 
 DRAWN = explained(np.random.default_rng(0).random((3, 6, 10)))
@@ -97,3 +98,29 @@ def test_text_stays_text_in_vector_files() -> None:
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         DRAWN.plot().savefig(stream, format="svg")
     assert ">by_hand at cells</text>" in stream.getvalue()
+
+
+# The grid.
+
+
+def test_grid_places_cards_row_by_row() -> None:
+    """Cards of two panels 2 wide and 1 high, 0.1 apart: a card is 4.1 wide, the next begins 0.2 behind it."""
+    cards = grid(5, 2.0, 1.0, caption=0.5, panels=2, gap=0.1, card_gap=0.2, row_gap=0.3, top=1.0, columns=2)
+    assert cards.card == pytest.approx(4.1)
+    assert cards.corner(0) == pytest.approx((MARGIN, 1.0))
+    assert cards.corner(3) == pytest.approx((MARGIN + 4.3, 1.0 + 1.8))
+    assert cards.place(3, 1) == pytest.approx((MARGIN + 4.3 + 2.1, 1.0 + 1.8 + 0.5, 2.0, 1.0))
+    assert (cards.across, cards.down) == pytest.approx((2 * 4.3, 3 * 1.8))
+
+
+@pytest.mark.parametrize("columns", [None, 7])
+def test_grid_is_no_wider_than_asked(columns: int | None) -> None:
+    """Four cards of 1.2 between margin and colour bar take 0.12 + 4.8 + 0.75 = 5.67."""
+    cards = grid(30, 1.0, 1.0, caption=0.0, card_gap=0.2, columns=columns, widest=5.6)
+    assert cards.columns == 3
+    assert MARGIN + cards.across + SCALE <= 5.6
+
+
+def test_grid_left_to_itself_is_nearly_as_wide_as_high() -> None:
+    """Of twelve squares 4 x 3, wider than high, has no empty place and the proportions nearest to 1.4."""
+    assert grid(12, 1.0, 1.0, caption=0.2, card_gap=0.2, row_gap=0.0).columns == 4

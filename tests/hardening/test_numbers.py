@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import tf_gradcam as tg
 from tests.helpers.redblue import red_blue_heatmap, red_blue_model, red_blue_photo
+from tf_gradcam._explain.passes import normalise
 from tf_gradcam._results.diagnosis import ALL_NEGATIVE, FLAT, NON_FINITE_IMAGE, NON_FINITE_MAP, ONE_CELL, ZERO_GRADIENT
-from tf_gradcam._rules.contract import normalise
 from tf_gradcam._rules.table import METHODS
 from tf_gradcam.image.resize import positive_share, signed_share
 from tf_gradcam.targets.classes import Contrast

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.resize import positive_share
 
 LABELS = ("sun", "moon")
@@ -21,16 +21,16 @@ def explained(raw: Any, image_size: tuple[int, ...] | None = None, classes: Any 
     raw = np.asarray(raw, np.float32)
     count = len(raw)
     class_indices = np.zeros(count, np.int32) if classes is None else np.asarray(classes)
-    arrays = {
-        "raw": raw,
-        "heatmaps": positive_share(raw),
-        "outputs": np.tile(np.log([3.0, 1.0]), (count, 1)),
-        "probabilities": np.tile([0.75, 0.25], (count, 1)),
-        "scores": np.full(count, 3.0),
-        "class_indices": class_indices,
-        "gradient_peaks": np.abs(raw).reshape(count, -1).max(axis=1),
-        "finite_images": np.isfinite(raw).reshape(count, -1).all(axis=1),
-    }
+    arrays = MapArrays(
+        raw=raw,
+        heatmaps=positive_share(raw),
+        outputs=np.tile(np.log([3.0, 1.0]), (count, 1)),
+        probabilities=np.tile([0.75, 0.25], (count, 1)),
+        scores=np.full(count, 3.0),
+        class_indices=class_indices,
+        gradient_peaks=np.abs(raw).reshape(count, -1).max(axis=1),
+        finite_images=np.isfinite(raw).reshape(count, -1).all(axis=1),
+    )
     settings = {
         "labels": [LABELS[index] if index >= 0 else "a callable" for index in class_indices],
         "layer_name": "cells",
@@ -45,7 +45,7 @@ def explained(raw: Any, image_size: tuple[int, ...] | None = None, classes: Any 
 def seeing(look: Callable[[np.ndarray], Any], **options: Any) -> Callable[..., Explanation]:
     """An explainer whose maps before relu are `look(images)`; `calls` lists the (images, target) that it was given."""
 
-    def explainer(images: Any, target: Any = None) -> Explanation:
+    def explainer(images: Any, target: Any = None, *, progress: Any = None) -> Explanation:
         explainer.calls.append((images, target))  # type: ignore[attr-defined]
         return explained(look(images), **options)
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam import METHODS
-from tf_gradcam._rules.contract import combine, normalise
+from tf_gradcam._explain.passes import combine, normalise
 
 Arrays = dict[str, np.ndarray]
 Change = Callable[[np.ndarray], np.ndarray]

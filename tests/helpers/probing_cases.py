@@ -17,6 +17,7 @@ from keras import layers
 from tests.zoo.styles import chain, dense, pool, randomise
 from tf_gradcam import split_model
 from tf_gradcam._explain.probing import ProbingPass
+from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules import probing as perturbation
 
 RULES = {name: rule for name, rule in vars(perturbation).items() if getattr(rule, "needs", None) == "probing"}
@@ -43,7 +44,7 @@ def explain(
     classes: Any = None,
     target: Any = None,
     progress: Any = None,
-) -> dict[str, Any]:
+) -> MapArrays:
     """What the pass returns; `classes` None for each image's top class."""
     split = split_model(model, layer)
     arrays = split.inputs.flatten(images)
@@ -57,7 +58,7 @@ class Case:
     front: Callable[[Any], Any]  # images -> activations
     back: Callable[[Any], Any]  # activations -> scores before the softmax
 
-    def explain(self, rule: Any, images: Any = IMAGES, **options: Any) -> dict[str, Any]:
+    def explain(self, rule: Any, images: Any = IMAGES, **options: Any) -> MapArrays:
         return explain(self.model, "conv2", rule, images, **options)
 
 

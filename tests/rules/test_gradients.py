@@ -25,7 +25,7 @@ from tests.helpers.features import (
 )
 from tests.twins.gradients import assert_close, twin_map
 from tf_gradcam import METHODS
-from tf_gradcam._rules.contract import combine, normalise
+from tf_gradcam._explain.passes import combine, normalise
 
 pytestmark = pytest.mark.core
 

@@ -61,9 +61,9 @@ def test_rule_equals_its_twin(name: str, activation: str) -> None:
     case = small_case(activation)
     results = case.explain(configured(name), classes=[2, 0, 1])
     expected = twin_map(name, case, [2, 0, 1])
-    assert_close(results["raw"], expected)
+    assert_close(results.raw, expected)
     positive = np.maximum(expected, 0.0)
-    assert_close(results["heatmaps"], positive / positive.max(axis=(1, 2), keepdims=True))
+    assert_close(results.heatmaps, positive / positive.max(axis=(1, 2), keepdims=True))
 
 
 def test_changed_images_are_scored_in_the_class_of_their_image(case: Case) -> None:
@@ -71,8 +71,8 @@ def test_changed_images_are_scored_in_the_class_of_their_image(case: Case) -> No
     top = case.back(case.front(IMAGES)).numpy().argmax(axis=1)
     assert len(set(top)) > 1
     results = case.explain(scorecam)
-    np.testing.assert_array_equal(results["class_indices"], top)
-    assert_close(results["raw"], twin_map("scorecam", case, top))
+    np.testing.assert_array_equal(results.class_indices, top)
+    assert_close(results.raw, twin_map("scorecam", case, top))
 
 
 # Laws
@@ -83,8 +83,8 @@ def test_batch_equals_single_images(name: str, case: Case) -> None:
     together = case.explain(configured(name))
     for b in range(len(IMAGES)):
         alone = case.explain(configured(name), IMAGES[b : b + 1])
-        assert_close(alone["raw"], together["raw"][b : b + 1])
-        np.testing.assert_allclose(alone["gradient_peaks"], together["gradient_peaks"][b : b + 1], rtol=1e-5)
+        assert_close(alone.raw, together.raw[b : b + 1])
+        np.testing.assert_allclose(alone.gradient_peaks, together.gradient_peaks[b : b + 1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -95,7 +95,7 @@ def test_order_of_channels_changes_nothing(name: str, case: Case) -> None:
     other.model.get_layer("conv2").set_weights([kernel[..., order], bias[order]])
     kernel, bias = case.model.get_layer("conv3").get_weights()
     other.model.get_layer("conv3").set_weights([kernel[:, :, order], bias])
-    assert_close(other.explain(configured(name))["raw"], case.explain(configured(name))["raw"])
+    assert_close(other.explain(configured(name)).raw, case.explain(configured(name)).raw)
 
 
 @pytest.mark.parametrize("name", ["scorecam", "ablationcam"])
@@ -105,36 +105,36 @@ def test_mirrored_image_gives_a_mirrored_map(name: str) -> None:
     convs = [layers.Conv2D(4, 3, padding="same", activation="relu", name=f"conv{i}") for i in (1, 2)]
     tail = [layers.GlobalAveragePooling2D(), layers.Dense(CLASSES, "softmax")]
     model = randomise(keras.Model(images, chain(*convs, *tail)(images)))
-    straight = explain(model, "conv1", RULES[name], IMAGES)["raw"]
+    straight = explain(model, "conv1", RULES[name], IMAGES).raw
     for conv in convs:
         kernel, bias = conv.get_weights()
         conv.set_weights([kernel[:, ::-1], bias])
-    assert_close(explain(model, "conv1", RULES[name], IMAGES[:, :, ::-1])["raw"], straight[:, :, ::-1])
+    assert_close(explain(model, "conv1", RULES[name], IMAGES[:, :, ::-1]).raw, straight[:, :, ::-1])
 
 
 @pytest.mark.parametrize("rule", [scorecam, faster_scorecam, sscam, iscam])
 def test_adding_a_constant_to_all_scores_changes_nothing(rule: Any, case: Case) -> None:
     plain = case.explain(rule, target=lambda outputs: outputs[:, 1])
     shifted = case.explain(rule, target=lambda outputs: outputs[:, 1] + 2.0)
-    np.testing.assert_allclose(shifted["confidences"], plain["confidences"] + 2.0, rtol=1e-6)
-    assert_close(shifted["raw"], plain["raw"])
+    np.testing.assert_allclose(shifted.scores, plain.scores + 2.0, rtol=1e-6)
+    assert_close(shifted.raw, plain.raw)
 
 
 def test_scaling_the_score_leaves_the_weights_of_ablationcam(case: Case) -> None:
     plain = case.explain(ablationcam, target=lambda outputs: outputs[:, 1])
     scaled = case.explain(ablationcam, target=lambda outputs: 1000.0 * outputs[:, 1])
-    assert_close(scaled["raw"], plain["raw"])
+    assert_close(scaled.raw, plain.raw)
 
 
 @pytest.mark.parametrize(
     "rule", [partial(sscam, noise=0.0, samples=2), partial(iscam, steps=1), partial(faster_scorecam, channels=9)]
 )
 def test_rule_becomes_scorecam(rule: Any, case: Case) -> None:
-    assert_close(case.explain(rule)["raw"], case.explain(scorecam)["raw"])
+    assert_close(case.explain(rule).raw, case.explain(scorecam).raw)
 
 
 def test_sscam_repeats_itself_with_its_seed_alone(case: Case) -> None:
-    first, again, other = (case.explain(partial(sscam, seed=seed, noise=1.0))["raw"] for seed in (1, 1, 2))
+    first, again, other = (case.explain(partial(sscam, seed=seed, noise=1.0)).raw for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.0
 
@@ -146,7 +146,7 @@ def test_faster_scorecam_chooses_channels_for_each_image() -> None:
     inputs = keras.Input((6, 10, 3))
     same = layers.Activation("relu", name="same")(inputs)
     model = randomise(keras.Model(inputs, layers.Dense(2, "softmax")(layers.GlobalAveragePooling2D()(same))))
-    raw = explain(model, "same", partial(faster_scorecam, channels=1), images)["raw"]
+    raw = explain(model, "same", partial(faster_scorecam, channels=1), images).raw
     np.testing.assert_allclose(raw[0], images[0, :, :, 0])
     np.testing.assert_allclose(raw[1], images[1, :, :, 1])
 
@@ -186,8 +186,8 @@ def test_image_that_is_not_finite_leaves_the_others(name: str, case: Case) -> No
     images = IMAGES.copy()
     images[1, 2, 3, 0] = np.nan
     results = case.explain(configured(name), images)
-    np.testing.assert_array_equal(results["finite_images"], [True, False, True])
-    assert_close(results["raw"][[0, 2]], case.explain(configured(name))["raw"][[0, 2]])
+    np.testing.assert_array_equal(results.finite_images, [True, False, True])
+    assert_close(results.raw[[0, 2]], case.explain(configured(name)).raw[[0, 2]])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -199,9 +199,9 @@ def test_activations_that_are_not_finite_give_a_blank_map(name: str, value: floa
     steps = [layers.Activation("linear", name="same"), layers.GlobalAveragePooling2D(), layers.Dense(2)]
     model = randomise(keras.Model(inputs, chain(*steps)(inputs)))
     results = explain(model, "same", configured(name), images)
-    assert not np.isfinite(results["raw"][1]).all()
-    np.testing.assert_array_equal(results["heatmaps"][1], 0.0)
-    assert_close(results["raw"][[0, 2]], explain(model, "same", configured(name))["raw"][[0, 2]])
+    assert not np.isfinite(results.raw[1]).all()
+    np.testing.assert_array_equal(results.heatmaps[1], 0.0)
+    assert_close(results.raw[[0, 2]], explain(model, "same", configured(name)).raw[[0, 2]])
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -210,9 +210,9 @@ def test_dead_layer_gives_a_zero_map(name: str) -> None:
     kernel, _ = case.model.get_layer("conv2").get_weights()
     case.model.get_layer("conv2").set_weights([kernel, np.full(CHANNELS, -1e6)])
     results = case.explain(configured(name))
-    np.testing.assert_array_equal(results["raw"], 0.0)
-    np.testing.assert_array_equal(results["heatmaps"], 0.0)
-    assert np.isfinite(results["gradient_peaks"]).all()
+    np.testing.assert_array_equal(results.raw, 0.0)
+    np.testing.assert_array_equal(results.heatmaps, 0.0)
+    assert np.isfinite(results.gradient_peaks).all()
 
 
 # Layers that are no pictures; parameters

@@ -34,7 +34,7 @@ def test_ablationcam_behind_pooling_and_dense_is_kernel_times_mean(bias: float) 
         seen.append(ablationcam(probe))
         return seen[0]
 
-    scores = explain(model, "conv", rule, classes=[1, 1, 1])["scores"]
+    scores = explain(model, "conv", rule, classes=[1, 1, 1]).scores
     means = conv(IMAGES).numpy().mean(axis=(1, 2))
     kernel = head.kernel.numpy()[:, 1]
     np.testing.assert_allclose(scores, means @ kernel + bias, rtol=1e-5)
@@ -49,17 +49,17 @@ def test_ablationcam_of_a_zero_score_is_finite_and_keeps_its_heatmap(case: Case)
     shifted = case.explain(ablationcam, target=lambda outputs: outputs[:, 1])
     for b, own in enumerate(outputs):
         zero = case.explain(ablationcam, IMAGES[b : b + 1], target=lambda outputs, own=own: outputs[:, 1] - own)
-        np.testing.assert_allclose(zero["scores"], 0.0, atol=1e-7)
-        assert np.isfinite(zero["raw"]).all()
-        np.testing.assert_allclose(zero["heatmaps"], shifted["heatmaps"][b : b + 1], atol=1e-4)
+        np.testing.assert_allclose(zero.scores, 0.0, atol=1e-7)
+        assert np.isfinite(zero.raw).all()
+        np.testing.assert_allclose(zero.heatmaps, shifted.heatmaps[b : b + 1], atol=1e-4)
 
 
 def test_ablationcam_of_a_score_without_the_layer_is_zero_and_diagnosed(case: Case) -> None:
     results = case.explain(ablationcam, target=lambda outputs: 0.0 * outputs[:, 0])
-    np.testing.assert_array_equal(results["gradient_peaks"], 0.0)
-    np.testing.assert_array_equal(results["heatmaps"], 0.0)
+    np.testing.assert_array_equal(results.gradient_peaks, 0.0)
+    np.testing.assert_array_equal(results.heatmaps, 0.0)
     told = {"finite_image": True, "saturated_probability": None, "layer": "conv2", "label": "", "score": 0.0}
-    sentence = diagnose(results["raw"][0], gradient_peak=0.0, **told)
+    sentence = diagnose(results.raw[0], gradient_peak=0.0, **told)
     assert "does not change with layer 'conv2'" in str(sentence)
 
 
@@ -80,7 +80,7 @@ def test_ablationcam_holds_fixed_what_bypasses_the_layer() -> None:
         return float(dense(head, joined)[0, 2])
 
     weights = TWINS["ablationcam"](activations, IMAGES, score, score)
-    raw = explain(model, "conv2", ablationcam, [IMAGES, vectors], classes=[2, 2, 2])["raw"]
+    raw = explain(model, "conv2", ablationcam, [IMAGES, vectors], classes=[2, 2, 2]).raw
     assert_close(raw, np.einsum("bk,bijk->bij", weights, activations))
 
 
@@ -100,4 +100,4 @@ def test_ablationcam_takes_any_number_of_axes(shape: tuple[int, ...]) -> None:
 
     weights = TWINS["ablationcam"](activations, signals, score, score)
     results = explain(model, "conv", ablationcam, signals, classes=[1, 1])
-    assert_close(results["raw"], np.einsum("bk,b...k->b...", weights, activations))
+    assert_close(results.raw, np.einsum("bk,b...k->b...", weights, activations))

@@ -15,7 +15,7 @@ from tests.twins import fullgrad as fullgrad_twin
 from tests.twins import probing as probing_twins
 from tests.twins.gradients import TWINS, assert_close, twin_map
 from tf_gradcam import METHODS, Explainer
-from tf_gradcam._rules.contract import normalise
+from tf_gradcam._explain.passes import normalise
 from tf_gradcam._rules.table import describe, find_method
 
 pytestmark = pytest.mark.core

@@ -30,7 +30,7 @@ from tf_gradcam._app.model import (
 from tf_gradcam._app.session import Session, Sessions
 from tf_gradcam._app.uploads import MAX_BATCH
 from tf_gradcam._app.view import view_of
-from tf_gradcam._app.worker import Job, Progress, Stopped
+from tf_gradcam._app.worker import Job, JobProgress, Stopped
 from tf_gradcam._models.images import model_failure
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam._terminal import tell
@@ -153,7 +153,7 @@ class Events:
             status = notice_html(told(error), "error")
         yield (status, *view_of(session))
 
-    def _progress(self, session: Session, job: Job, progress: Progress) -> str:
+    def _progress(self, session: Session, job: Job, progress: JobProgress) -> str:
         before = session.model.worker.count_before(job)
         if before:
             return progress_html(None, f"waiting for the model, {before} before this")

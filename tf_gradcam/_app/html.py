@@ -62,11 +62,6 @@ def _is_shown(values: np.ndarray, look: Look) -> np.ndarray:
     return hot_pixels(np.abs(values), look.threshold)
 
 
-def shown_share(explanation: Explanation, size: Sequence[int], look: Look, index: int = 0) -> float:
-    """The part of the picture that is above the threshold."""
-    return float(_is_shown(explanation.shown_at(index, size), look).mean())
-
-
 def png_bytes(photo: Photo, level: int | None = None) -> bytes:
     """A photo as a PNG file, which keeps every pixel.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,23 +21,19 @@ from tf_gradcam._app.uploads import MAX_PICTURE_PIXELS
 from tf_gradcam._app.worker import Job, Worker
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.images import ModelImages
-from tf_gradcam._models.layer_list import list_layers
+from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
 from tf_gradcam._models.loading import load_network
 from tf_gradcam._models.open_model import chosen_names, names_in_file, usual_weights
 from tf_gradcam._models.preprocessing import Preprocessing, find_preprocessing, range_warning
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import needs_of
-from tf_gradcam._rules.table import METHODS, MethodName, describe, find_method
+from tf_gradcam._rules.table import METHODS, MethodName, describe, find_method, needs_of
 from tf_gradcam._terminal import downloads_on_stderr
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import load_image
 from tf_gradcam.targets.classes import Contrast
 
 _KEPT = 24  # explainers: each holds what was compiled for it, not the weights
-_STAGES = 6  # layers that are looked at when nobody chose
-# Layers that move, drop or scale values: their maps are those of the layer before.
-_PASSIVE = re.compile("Input|Pool|Drop|Identity|Pad|Crop|Reshape|Flatten|Random|Resc|Resiz|Norm")
 
 
 @dataclass(frozen=True)
@@ -191,13 +186,8 @@ class AppModel:
         return range_warning(self.image(picture, mode)[None], self._found)
 
     def stages(self) -> list[str]:
-        """Layers through the depth of the network: the last that learns of each size of map, at most six, in order."""
-        last: dict[Any, str] = {}
-        for row in self.layers:
-            if not _PASSIVE.search(row.type) and row.output_shape[1:-1] != (1, 1):
-                last[row.stride or row.output_shape[1:-1]] = row.path
-        found = {*last.values(), self.default_layer}
-        return [row.path for row in self.layers if row.path in found][-_STAGES:]
+        """Layers through the depth of the network, those of `plot_layers`."""
+        return through_the_depth(self._network)
 
     def close(self) -> None:
         """Stop what runs and end the thread."""

@@ -8,8 +8,7 @@ from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel, Question
 from tf_gradcam._app.session import Answer
 from tf_gradcam._models.loading import find_model_name, is_model_file, parse_arguments
-from tf_gradcam._rules.contract import needs_of
-from tf_gradcam._rules.table import METHODS
+from tf_gradcam._rules.table import METHODS, needs_of
 
 _LONGEST = 1000  # letters of the class names; more of them are no line
 

@@ -29,16 +29,16 @@ from tf_gradcam._app.uploads import (
     without_folder,
 )
 from tf_gradcam._app.worker import Job
-from tf_gradcam._figures.sheet import shown_photo
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import Photo, load_image
+from tf_gradcam.image.thumbnails import shown_photo
 
 _SHOWN = 512  # longest side of a picture on the page, pixels
 
 
 @dataclass(frozen=True)
-class Picture:
+class PagePicture:
     """A picture on the page.
 
     path: of its file, read again where every pixel counts.
@@ -66,7 +66,7 @@ class Answer:
     """
 
     question: Question
-    picture: Picture
+    picture: PagePicture
     model: AppModel
     explanations: dict[str, Explanation] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Snapshot(NamedTuple):
     tab: str
     look: Look
     question: Question
-    picture: Picture | None
+    picture: PagePicture | None
     answer: Answer | None
     batch: BatchReport | None
 
@@ -117,7 +117,7 @@ class Session:
         self.model = model
         self.samples = samples
         self.folder = folder
-        self.picture: Picture | None = None
+        self.picture: PagePicture | None = None
         self.tab = "explore"
         self.look = Look()
         self.question = model.usual_question
@@ -163,7 +163,7 @@ class Session:
         if self._job is not None:
             self._job.stop()
 
-    def show_upload(self, upload: str | os.PathLike[str]) -> Picture:
+    def show_upload(self, upload: str | os.PathLike[str]) -> PagePicture:
         """Take an uploaded picture in place of the one before.
 
         Raises:
@@ -176,14 +176,14 @@ class Session:
         except (OSError, ValueError, MemoryError) as error:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise ValueError(without_folder(str(error), [path])) from error
-        return self._show(Picture(path, shown_photo(photo, _SHOWN), (photo.shape[0], photo.shape[1])))
+        return self._show(PagePicture(path, shown_photo(photo, _SHOWN), (photo.shape[0], photo.shape[1])))
 
-    def show_sample(self, number: int) -> Picture:
+    def show_sample(self, number: int) -> PagePicture:
         sample = self.samples[number]
         photo = load_image(sample.path)
-        return self._show(Picture(sample.path, photo, (photo.shape[0], photo.shape[1]), sample))
+        return self._show(PagePicture(sample.path, photo, (photo.shape[0], photo.shape[1]), sample))
 
-    def _show(self, picture: Picture) -> Picture:
+    def _show(self, picture: PagePicture) -> PagePicture:
         before, self.picture = self.picture, picture
         self.stop()
         self.answers = {}

@@ -20,32 +20,32 @@ from tf_gradcam.image.io import load_image
 _BUTTONS = {"compare": "Compare", "layers": "Explain these layers"}
 
 
-class View(NamedTuple):
+class PageView(NamedTuple):
     """What the open tab shows: HTML, and the Python lines that make it."""
 
     html: str
     lines: str
 
 
-def view_of(session: Session) -> View:
+def view_of(session: Session) -> PageView:
     """The open tab of a session, with its look; made anew only where something has changed."""
     now, before = session.snapshot(), session.shown
     if before is not None and all(new is old for new, old in zip(now, before[0], strict=True)):
-        view: View = before[1]
+        view: PageView = before[1]
     else:
         view = _view(now)
         session.shown = (now, view)
     return view
 
 
-def _view(now: Snapshot) -> View:
+def _view(now: Snapshot) -> PageView:
     if now.tab == "batch":
-        return View(_report(now), "")
+        return PageView(_report(now), "")
     if now.answer is None:
-        return View(_photo_alone(now), "")
+        return PageView(_photo_alone(now), "")
     if now.tab == "explore":
-        return View(_explore(now, now.answer), python_lines(now.answer, now.look))
-    return View(_many(now, now.answer), figure_lines(now.answer, now.tab))
+        return PageView(_explore(now, now.answer), python_lines(now.answer, now.look))
+    return PageView(_many(now, now.answer), figure_lines(now.answer, now.tab))
 
 
 def _photo_alone(now: Snapshot) -> str:

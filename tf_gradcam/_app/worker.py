@@ -20,7 +20,7 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """How far a piece of work is.
 
     part: what is done, in [0, 1]; None before it begins.
@@ -45,7 +45,7 @@ class Job:
         self._result: Any = None
         self._error: BaseException | None = None
         self._end = math.inf
-        self.progress = Progress(None, "waiting for the model")
+        self.progress = JobProgress(None, "waiting for the model")
 
     def tell(self, part: float, what: str = "") -> None:
         """Say how far the work is.
@@ -55,7 +55,7 @@ class Job:
             TimeoutError: it has gone on for `MAX_SECONDS`; the same.
         """
         self.check()
-        self.progress = Progress(min(max(part, 0.0), 1.0), what or self.progress.what)
+        self.progress = JobProgress(min(max(part, 0.0), 1.0), what or self.progress.what)
 
     def check(self) -> None:
         """As `tell` with nothing new to say."""
@@ -91,7 +91,7 @@ class Job:
         finally:
             self._ended.set()
 
-    def follow(self) -> Iterator[Progress]:
+    def follow(self) -> Iterator[JobProgress]:
         """How far the work is, again and again until it has ended or was asked to."""
         while not self._ended.wait(_LOOK_AGAIN):
             if self._stop.is_set():

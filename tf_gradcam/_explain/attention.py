@@ -14,16 +14,15 @@ import keras
 import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
-from tf_gradcam._explain.passes import Pass, scaled_gradients
+from tf_gradcam._explain.fusion import Progress
+from tf_gradcam._explain.passes import Pass, Scored, all_finite, peaks, scaled_gradients, to_arrays
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.graph import Call, Step
-from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
 from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import BorrowedModel, Images
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
-from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import all_finite, normalise, peaks
+from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
 
 
@@ -92,7 +91,7 @@ REMEDY = "Use Explainer, which needs no attention scores."
 
 
 class AttentionPass(Pass):
-    """Images and class indices to maps, compiled as `run`."""
+    """Images to maps in one graph: the model, whose attention layers note their scores, the rule, the grid."""
 
     def __init__(self, borrowed: BorrowedModel, target: Target | None, method: str, token_grid: Any):
         super().__init__(target)
@@ -101,13 +100,13 @@ class AttentionPass(Pass):
         self._method, self._token_grid = method, token_grid
         self._is_half_precision = borrowed.is_half_precision
         self._ends: list[Call] = block_ends(self._graph) if method == "legrad" else []
-        self.run = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
+        self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
-    def _explain(self, *tensors: Any) -> dict[str, Any]:
+    def _explain(self, *tensors: Any) -> tuple[Scored, Any, Any, Any]:
         inputs, indices = list(tensors[:-1]), tensors[-1]
         seen: list[Any] = []
         with tf.GradientTape(watch_accessed_variables=False, persistent=self._is_half_precision) as tape:
-            results, explained = self._forward(inputs, indices, tape, seen)
+            scored, explained = self._forward(inputs, indices, tape, seen)
         counts = {(tensor.shape[-2], tensor.shape[-1]) for tensor in seen}
         if len(counts) != 1:
             raise ValueError(f"Expected the same tokens in every attention layer, received {sorted(counts)}. {REMEDY}")
@@ -119,14 +118,27 @@ class AttentionPass(Pass):
             gradients = _gradients(tape, explained, seen)
             maps = self._by_gradients(seen, gradients, layout)
             largest = tf.reduce_max([peaks(gradient) for gradient in gradients], axis=0)
-        finite = all_finite(inputs[self._inputs.image_index])
-        results |= {"raw": maps, "gradient_peaks": largest, "finite_images": finite}
-        return {name: value for name, value in results.items() if value is not None}
+        return scored, maps, largest, all_finite(inputs[self._inputs.image_index])
 
-    def _forward(
-        self, inputs: list[Any], indices: Any, tape: tf.GradientTape, seen: list[Any]
-    ) -> tuple[dict[str, Any], Any]:
-        """What is told of the outputs, and the score to be differentiated: for LeGrad the sum of all blocks' own.
+    def __call__(self, arrays: Sequence[Any], indices: Any, progress: Progress | None = None) -> MapArrays:
+        """As `Pass`.
+
+        Raises:
+            ValueError: attention inside windows, which has more matrices than images.
+        """
+        scored, maps, largest, finite_images = self._compiled(*arrays, indices)
+        if len(maps) != len(indices):
+            raise ValueError(
+                f"Expected attention over all tokens of an image, received {len(maps)} matrices for {len(indices)} "
+                f"images: it looks inside windows. {REMEDY}"
+            )
+        results: MapArrays = to_arrays(scored.with_maps(maps, largest, finite_images))
+        if progress is not None:
+            progress(1, 1)
+        return results
+
+    def _forward(self, inputs: list[Any], indices: Any, tape: tf.GradientTape, seen: list[Any]) -> tuple[Scored, Any]:
+        """What the outputs say, and the score to be differentiated: for LeGrad the sum of all blocks' own.
 
         A block's own score is what the head makes of its tokens; the last block's is the model's. No gradient passes
         from a block to the one before it, so one backward pass gives each layer the gradient of its own block's score.
@@ -140,14 +152,14 @@ class AttentionPass(Pass):
             return attend if fences.isdisjoint(step.outputs) else _fenced(step, attend, found)
 
         values = graph.run(graph.ancestors(graph.outputs), graph.enter(inputs), instead)
-        results = self.explained(graph.pack_outputs(values), indices)
-        score = results["scores"]
+        scored = self.explained(graph.pack_outputs(values), indices)
+        score = scored.scores
         if self._ends:
             head = graph.halves(self._ends[-1])[1]
             beside = [values[slot] for slot in graph.frontier(self._ends[-1].slot, graph.outputs)]
             for end in self._ends[:-1]:
-                score += self.explained(head([found[end.slot], *beside]), results["class_indices"])["scores"]
-        return results, score
+                score += self.explained(head([found[end.slot], *beside]), scored.class_indices).scores
+        return scored, score
 
     def _by_gradients(self, seen: list[Any], gradients: list[Any], layout: TokenLayout) -> Any:
         if self._method == "gradient_rollout":
@@ -239,12 +251,13 @@ class AttentionExplainer:
         self._passes: dict[Target | None, AttentionPass] = {}
         self._pass(None)
 
-    def __call__(self, images: Images, target: TargetLike = None) -> Explanation:
+    def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch.
 
         Args:
             images: (B, H0, W0, 3) as the model expects them.
             target: None for each image's top class, a class index or name, one of either per image, or a callable.
+            progress: as `Explainer`.
 
         Returns:
             `Explanation` of the B images; `raw` (B, H, W) is not negative.
@@ -259,16 +272,10 @@ class AttentionExplainer:
         indices = class_indices(None if called else target, count, self._class_names)
         compiled = self._pass(with_indices(target, self._class_names.index) if called else None)
         check_classes(indices, compiled.class_count, self._class_names)
-        results = {name: value.numpy() for name, value in compiled.run(*arrays, indices).items()}
-        if len(results["raw"]) != count:
-            raise ValueError(
-                f"Expected attention over all tokens of an image, received {len(results['raw'])} matrices for {count} "
-                f"images: it looks inside windows. {REMEDY}"
-            )
-        results["heatmaps"] = normalise(tf.constant(results["raw"]), results["finite_images"]).numpy()
+        results = compiled(arrays, indices, progress)
         return Explanation(
             results,
-            labels=labels_of(target, results, self._class_names),
+            labels=labels_of(target, results.class_indices, results.outputs.shape[-1], self._class_names),
             layer_name="all attention layers",
             method=self.method,
             image_size=tuple(arrays[inputs.image_index].shape[1:-1]),

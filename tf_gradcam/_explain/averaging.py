@@ -15,16 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_gradcam._explain.fusion import (
-    Explain,
+    ExplainerLike,
     Progress,
     Runs,
-    WithProgress,
     check_explainer,
     joint_diagnosis,
     on_grid,
     resolved_target,
 )
-from tf_gradcam._models.inputs import Images
+from tf_gradcam._models.reader import Images
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.resize import coverage, exact_zoom, unzoom_matrix, zoom_matrix
 from tf_gradcam.targets.base import TargetLike
@@ -33,7 +32,7 @@ _LARGEST = 100  # scale: beyond it a copy shows less than a pixel of most pictur
 _CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"
 
 
-def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1.0,)) -> WithProgress:
+def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float] = (1.0,)) -> ExplainerLike:
     """The mean map over mirrored and zoomed copies of each image, each brought back to where the image has it.
 
         augment(Explainer(model))
@@ -92,7 +91,7 @@ def augment(explainer: Explain, flips: bool = True, scales: Sequence[float] = (1
     return augmented
 
 
-class _View(NamedTuple):
+class _Copy(NamedTuple):
     """One copy: its maps where the image has them, and the cells that it shows."""
 
     explanation: Explanation
@@ -111,7 +110,7 @@ def _copied(array: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
         return _as_type(np.einsum("ij,...kjc->...kic", columns, changed, optimize=True), array)
 
 
-def _brought_back(explanation: Explanation, zoom: float, flip: bool, offset: Sequence[float]) -> _View:
+def _brought_back(explanation: Explanation, zoom: float, flip: bool, offset: Sequence[float]) -> _Copy:
     raw, looks = explanation.raw, list(explanation.shifts)
     grid = raw.shape[1:]
     seen = np.ones(grid, bool)
@@ -125,17 +124,17 @@ def _brought_back(explanation: Explanation, zoom: float, flip: bool, offset: Seq
         seen = seen & coverage(grid[-2], height)[:, None] & coverage(grid[-1], width)
         looks[-2:] = looks[-2] / height, looks[-1] / width
     shifts = [own - other for own, other in zip(looks, offset, strict=True)]
-    return _View(explanation, on_grid(raw.astype(np.float32), grid, shifts, explanation.image_size), seen)
+    return _Copy(explanation, on_grid(raw.astype(np.float32), grid, shifts, explanation.image_size), seen)
 
 
-def _mean_where_seen(views: Sequence[_View]) -> np.ndarray:
+def _mean_where_seen(views: Sequence[_Copy]) -> np.ndarray:
     """Mean over the copies that show a cell; zero where none does."""
     counts = np.sum([view.seen for view in views], axis=0, dtype=np.float32)
     total = np.sum([np.where(view.seen, view.raw, 0) for view in views], axis=0, dtype=np.float32)
     return total / np.maximum(counts, 1)
 
 
-def smooth(explainer: Explain, copies: int = 8, noise: float = 0.1, seed: int = 0) -> WithProgress:
+def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: int = 0) -> ExplainerLike:
     """The mean map over noisy copies of each image: what depends on single pixels averages out.
 
         smooth(Explainer(model), copies=16)

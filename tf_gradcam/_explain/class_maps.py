@@ -5,28 +5,21 @@ Axis legend: B images, K classes asked for, H x W cells of the layer (any number
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._explain.passes import SplitPass
+from tf_gradcam._explain.passes import SplitPass, all_finite, normalise, to_arrays
 from tf_gradcam._files.class_names import ClassNames, check_classes, class_indices
-from tf_gradcam._models.head import linear_tail
-from tf_gradcam._models.inputs import Images
-from tf_gradcam._models.split import SplitModel
-from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import Rule, all_finite, needs_of, normalise
+from tf_gradcam._models.reader import Images
+from tf_gradcam._models.split import SplitModel, linear_tail, of_all_classes
+from tf_gradcam._results.class_maps import ClassMaps
+from tf_gradcam._results.explanation import MapArrays
+from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.gradients import cam, gradcam, hirescam, layercam, shapleycam, xgradcam
-from tf_gradcam.image.io import Photos
-from tf_gradcam.targets.base import of_all_classes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+from tf_gradcam._rules.table import needs_of
 
 # What a rule makes of the gradient behind global pooling and one linear layer, kernel / number of cells in every cell:
 # the weights, equal in every cell. XGrad-CAM weights equal gradients; Shapley-CAM's curvature is zero on a linear tail.
@@ -40,6 +33,28 @@ _CLOSED_FORMS: dict[Rule, Callable[[Any, Any], Any]] = {
 }
 
 _FINITE = tf.TensorSpec((None,), tf.bool)
+
+
+class _Entered(NamedTuple):
+    """The run of the extractor: [activations, *frontier], and whether each image is finite, (B,) bool."""
+
+    cut: list[Any]
+    finite_images: Any
+
+
+class _Outputs(NamedTuple):
+    """What the model returns, (B, K) tensors; probabilities None where its outputs are values."""
+
+    outputs: Any
+    probabilities: Any
+
+
+class _Maps(NamedTuple):
+    """Maps (B, K, H, W) of the classes asked for, and their gradient peaks, (B or 1, K); tensors."""
+
+    raw: Any
+    heatmaps: Any
+    gradient_peaks: Any
 
 
 class ClassPass(SplitPass):
@@ -69,7 +84,7 @@ class ClassPass(SplitPass):
         self._linear = linear_tail(split) if closed_form and self._form else None
         self.is_closed_form = self._linear is not None
         self._extract = self.compile(self._cut, split.inputs.specs)
-        cut = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._extract.structured_outputs["cut"]]
+        cut = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._extract.structured_outputs.cut]
         self._finish = self.compile(self._outputs, cut)
         if self.is_closed_form:
             self._maps = self.compile(self._product, [cut[0], tf.TensorSpec((None, None), tf.int32), _FINITE])
@@ -79,26 +94,24 @@ class ClassPass(SplitPass):
         else:
             self._maps = self.compile(self._one_class, [*cut, tf.TensorSpec((None,), tf.int32)])
 
-    def of_classes(self, arrays: Sequence[Any], classes: np.ndarray | None, top: int | None) -> dict[str, np.ndarray]:
+    def of_classes(self, arrays: Sequence[Any], classes: np.ndarray | None, top: int | None) -> MapArrays:
         """Maps and scores of the classes (K,) of every image, of the `top` best of each, or of all."""
-        if classes is not None and np.array_equal(classes, np.arange(self.class_count or 0)):
-            classes = None
+        every = np.arange(self.class_count or 0)
+        wanted = (every if classes is None else np.asarray(classes, np.int32))[None]
         if self.is_closed_form and top is None:
-            made = (
-                self._all_classes(arrays) if classes is None else self._whole(*arrays, tf.constant(classes, tf.int32))
-            )
-            wanted = np.arange(self.class_count or 0) if classes is None else np.asarray(classes)
-            return self._with_scores({name: value.numpy() for name, value in made.items()}, wanted[None])
-        if top is None and classes is None:
-            classes = np.arange(self.class_count or 0)
+            if np.array_equal(wanted[0], every):
+                outputs, maps, finite_images = self._all_classes(arrays)
+            else:
+                outputs, maps, finite_images = self._whole(*arrays, tf.constant(wanted[0], tf.int32))
+            return self._arrays(outputs, maps, finite_images, wanted)
         entered = self._extract(*arrays)
-        results = {name: value.numpy() for name, value in self._finish(*entered["cut"]).items()}
-        results["finite_images"] = entered["finite_images"].numpy()
-        wanted = _best(self._scores(results["outputs"]), top) if top else np.asarray(classes)[None]
-        make = self._multiplied if self.is_closed_form else self._looped
-        return self._with_scores(results | make(entered, wanted.astype(np.int32)), wanted)
+        outputs = self._finish(*entered.cut)
+        if top:
+            wanted = np.argsort(-self._scores(outputs.outputs.numpy()), axis=1, kind="stable")[:, :top]  # best first
+        make = self._product_of if self.is_closed_form else self._looped
+        return self._arrays(outputs, make(entered, wanted.astype(np.int32)), entered.finite_images, wanted)
 
-    def _all_classes(self, arrays: Sequence[Any]) -> dict[str, Any]:
+    def _all_classes(self, arrays: Sequence[Any]) -> tuple[_Outputs, _Maps, Any]:
         if self._every is None:
             self._every = self.compile(lambda *images: self._at_once(*images, None), self.split.inputs.specs)
         return self._every(*arrays)
@@ -106,35 +119,32 @@ class ClassPass(SplitPass):
     def _scores(self, outputs: np.ndarray) -> np.ndarray:
         return np.asarray(of_all_classes(outputs, self.class_count))
 
-    def _with_scores(self, results: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, np.ndarray]:
-        scores = self._scores(results["outputs"])
+    def _arrays(self, outputs: _Outputs, maps: _Maps, finite_images: Any, wanted: np.ndarray) -> MapArrays:
+        """The results for the classes `wanted`, (B or 1, K)."""
+        (values, probabilities), (raw, heatmaps, peaks), finite = to_arrays((outputs, maps, finite_images))
+        scores = self._scores(values)
         chosen = np.broadcast_to(wanted, (len(scores), wanted.shape[1])).astype(np.int32)
-        peaks = np.broadcast_to(results["gradient_peaks"], chosen.shape)
-        found = {"gradient_peaks": peaks, "scores": np.take_along_axis(scores, chosen, axis=1)}
-        return results | found | {"class_indices": chosen}
+        own, peaks = np.take_along_axis(scores, chosen, axis=1), np.broadcast_to(peaks, chosen.shape)
+        return MapArrays(raw, heatmaps, values, probabilities, own, chosen, peaks, finite)
 
-    def _cut(self, *inputs: Any) -> dict[str, Any]:
-        return {
-            "cut": self.split.extract(inputs),
-            "finite_images": all_finite(inputs[self.split.inputs.image_index]),
-        }
+    def _cut(self, *inputs: Any) -> _Entered:
+        return _Entered(self.split.extract(inputs), all_finite(inputs[self.split.inputs.image_index]))
 
-    def _outputs(self, *cut: Any) -> dict[str, Any]:
-        seen = self.explained(self.split.finish(list(cut)), tf.zeros(tf.shape(cut[0])[:1], tf.int32))
-        return {name: seen[name] for name in ("outputs", "probabilities") if seen[name] is not None}
+    def _outputs(self, *cut: Any) -> _Outputs:
+        scored = self.explained(self.split.finish(list(cut)), tf.zeros(tf.shape(cut[0])[:1], tf.int32))
+        return _Outputs(scored.outputs, scored.probabilities)
 
-    def _at_once(self, *tensors: Any) -> dict[str, Any]:
+    def _at_once(self, *tensors: Any) -> tuple[_Outputs, _Maps, Any]:
         """All of it, for images and the classes (K,), None for every one."""
-        entered = self._cut(*tensors[:-1])
+        cut, finite_images = self._cut(*tensors[:-1])
         wanted = None if tensors[-1] is None else tensors[-1][None]
-        made = self._product(entered["cut"][0], wanted, entered["finite_images"])
-        return {**self._outputs(*entered["cut"]), **made, "finite_images": entered["finite_images"]}
+        return self._outputs(*cut), self._product(cut[0], wanted, finite_images), finite_images
 
-    def _multiplied(self, entered: dict[str, Any], wanted: np.ndarray) -> dict[str, np.ndarray]:
-        made = self._maps(entered["cut"][0], tf.constant(wanted), entered["finite_images"])
-        return {name: tensor.numpy() for name, tensor in made.items()}
+    def _product_of(self, entered: _Entered, wanted: np.ndarray) -> _Maps:
+        maps: _Maps = self._maps(entered.cut[0], tf.constant(wanted), entered.finite_images)
+        return maps
 
-    def _product(self, activations: Any, wanted: Any, finite_images: Any) -> dict[str, Any]:
+    def _product(self, activations: Any, wanted: Any, finite_images: Any) -> _Maps:
         """Maps (B, K, H, W) and gradient peaks of the classes (B, K), (1, K) for all images, None for every class."""
         assert self._linear is not None
         assert self._form is not None
@@ -155,36 +165,22 @@ class ClassPass(SplitPass):
         maps = tf.reshape(raw, tf.concat([[-1], shape[1:-1]], axis=0))
         heatmaps = normalise(maps, tf.repeat(finite_images, tf.shape(raw)[1]))
         size = tf.concat([tf.shape(raw)[:2], shape[1:-1]], axis=0)
-        return {
-            "raw": tf.reshape(raw, size),
-            "heatmaps": tf.reshape(heatmaps, size),
-            "gradient_peaks": peaks,
-        }
+        return _Maps(tf.reshape(raw, size), tf.reshape(heatmaps, size), peaks)
 
-    def _looped(self, entered: dict[str, Any], wanted: np.ndarray) -> dict[str, np.ndarray]:
-        finite = entered["finite_images"].numpy()
-        columns = np.broadcast_to(wanted, (len(finite), wanted.shape[1])).T
+    def _looped(self, entered: _Entered, wanted: np.ndarray) -> _Maps:
+        columns = np.broadcast_to(wanted, (len(entered.finite_images), wanted.shape[1])).T
         once = self.needs == "activations"  # such a map is the same for every class
-        made = [
-            [tensor.numpy() for tensor in self._maps(*entered["cut"], column)]
-            for column in columns[: 1 if once else None]
-        ]
-        raw, peaks = (np.stack(arrays, axis=1) for arrays in zip(*made, strict=True))
+        made = [self._maps(*entered.cut, column) for column in columns[: 1 if once else None]]
         repeats = len(columns) if once else 1
-        raw, peaks = raw.repeat(repeats, axis=1), peaks.repeat(repeats, axis=1)
-        one_map_each = raw.reshape(-1, *raw.shape[2:])
-        heatmaps = normalise(tf.constant(one_map_each), np.repeat(finite, raw.shape[1])).numpy().reshape(raw.shape)
-        return {"raw": raw, "heatmaps": heatmaps, "gradient_peaks": peaks}
+        raw, peaks = (tf.repeat(tf.stack(tensors, axis=1), repeats, axis=1) for tensors in zip(*made, strict=True))
+        one_map_each = tf.reshape(raw, [-1, *raw.shape[2:]])
+        heatmaps = normalise(one_map_each, tf.repeat(entered.finite_images, raw.shape[1]))
+        return _Maps(raw, tf.reshape(heatmaps, raw.shape), peaks)
 
     def _one_class(self, *tensors: Any) -> tuple[Any, Any]:
         """Map (B, H, W) of one class of each image, and the gradients' peak."""
-        results = self.mapped(list(tensors[:-1]), tensors[-1])
-        return results["raw"], results["gradient_peaks"]
-
-
-def _best(scores: np.ndarray, top: int) -> np.ndarray:
-    """(B, top) each image's best classes, best first."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :top]
+        _, raw, gradient_peaks = self.mapped(list(tensors[:-1]), tensors[-1])
+        return raw, gradient_peaks
 
 
 def _check_rule(rule: Rule) -> None:
@@ -193,122 +189,6 @@ def _check_rule(rule: Rule) -> None:
         raise ValueError(
             f"Expected a method of one forward pass, received '{name}', which runs the network again for each class: "
             "call explainer(images, target) for the classes you want."
-        )
-
-
-class ClassMaps:
-    """Heatmaps of several classes of each image.
-
-    Attributes:
-        heatmaps: (B, K, H, W) float32 in [0, 1]: after relu, each divided by its own maximum; a zero map stays zero.
-        raw: (B, K, H, W) float32 before relu and normalising; on one scale for all classes of an image.
-        scores: (B, K) float32, the classes' scores before the softmax.
-        probabilities: (B, K) float32, theirs; None where the outputs are values.
-        class_indices: (B, K) int32.
-        labels: B lists of K names.
-        layer_name: path of the layer.
-        method: name of the rule.
-    """
-
-    def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        names: ClassNames,
-        *,
-        layer_name: str,
-        method: str,
-        image_size: tuple[int, ...],
-        has_open_head: bool,
-        offset: tuple[float, ...] = (0.0, 0.0),
-        needs: str = "gradients",
-    ):
-        self.heatmaps = arrays["heatmaps"]
-        self.raw = arrays["raw"]
-        self.scores = arrays["scores"]
-        self.class_indices = arrays["class_indices"]
-        self.labels = [[names.label(index) for index in row] for row in self.class_indices]
-        self.layer_name = layer_name
-        self.method = method
-        everything = arrays.get("probabilities")
-        self.probabilities = None if everything is None else np.take_along_axis(everything, self.class_indices, axis=1)
-        self._arrays = arrays
-        self._options: dict[str, Any] = {
-            "layer_name": layer_name,
-            "method": method,
-            "image_size": image_size,
-            "has_open_head": has_open_head,
-            "offset": offset,
-            "class_names": names.by_index,
-            "needs": needs,
-        }
-
-    def __len__(self) -> int:
-        return len(self.heatmaps)
-
-    def of_class(self, position: int) -> Explanation:
-        """The B maps at one position of the axis K, with all that an explanation can do: overlay, plot, boxes, save.
-
-        Args:
-            position: 0 to K - 1; with `top=`, 0 is each image's best class.
-
-        Raises:
-            ValueError: no such position.
-        """
-        count = self.heatmaps.shape[1]
-        if not 0 <= position < count:
-            raise ValueError(f"Expected a position below {count}, the number of maps of an image, received {position}.")
-        arrays = dict(self._arrays)
-        for name in ("heatmaps", "raw", "scores", "class_indices", "gradient_peaks"):
-            arrays[name] = self._arrays[name][:, position]
-        return Explanation(arrays, labels=[row[position] for row in self.labels], **self._options)
-
-    def of_each_class(self) -> list[Explanation]:
-        """`of_class` of all K positions."""
-        return [self.of_class(position) for position in range(self.heatmaps.shape[1])]
-
-    def plot(self, photos: Photos | None = None, colormap: str | None = None) -> Figure:
-        """A figure with a row for each image: its maps, one a class, over them the class and its probability.
-
-        Args:
-            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, to paint the maps on and to show before them; None for
-                the maps alone.
-            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
-
-        Returns:
-            Matplotlib Figure; `figure.savefig(path)` writes it.
-
-        Raises:
-            TypeError: paths instead of photos.
-            ValueError: another number of photos than of images; maps that are no pictures; more than 50 classes.
-        """
-        from tf_gradcam._figures.classes import class_figure
-
-        return class_figure(self.of_each_class(), photos, colormap)
-
-    def save(self, directory: str | os.PathLike[str], photos: Photos | None = None) -> list[Path]:
-        """Write the maps as arrays and, on photos, as overlays.
-
-        Args:
-            directory: folder, made where it does not exist.
-            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, or None.
-
-        Returns:
-            Paths of the files: `<number>.class-<index>.heatmap.npy` (H, W) float32 and, with photos,
-            `<number>.class-<index>.overlay.png`, class by class; a class that was asked for twice has one.
-
-        Raises:
-            TypeError, ValueError, OSError: as `Explanation.save`; nothing is written then.
-        """
-        written: dict[Path, None] = {}
-        for explanation in self.of_each_class():
-            stems = [f"{number:04d}.class-{index}" for number, index in enumerate(explanation.class_indices)]
-            written |= dict.fromkeys(explanation.save_as(stems, directory, photos))
-        return list(written)
-
-    def __repr__(self) -> str:
-        return (
-            f"ClassMaps(images={len(self)}, heatmaps={self.heatmaps.shape}, layer={self.layer_name!r}, "
-            f"method={self.method!r})"
         )
 
 
@@ -349,16 +229,17 @@ def class_maps(
     if top is not None and not (is_number and top >= 1):
         raise ValueError(f"Expected top as a number of classes of at least 1, received {top!r}.")
     results = compiled.of_classes(arrays, indices, None if top is None else min(int(top), count))
-    if not results["finite_images"].any():
+    if not results.finite_images.any():
         raise ValueError("Expected images of finite numbers, received NaN or infinite values in every image.")
     return ClassMaps(
         results,
-        names,
+        labels=[[names.label(index) for index in row] for row in results.class_indices],
         method=method,
         layer_name=compiled.split.layer_name,
         image_size=tuple(arrays[compiled.split.inputs.image_index].shape[1:-1]),
         has_open_head=compiled.head_kind != "linear",
         offset=offset,
+        class_names=names.by_index,
         needs=compiled.needs,
     )
 

@@ -6,7 +6,7 @@ Axis legend: H0 x W0 pixels, H x W cells of the layer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,28 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._explain.fusion import Explain, check_explainer, resolved_target
-from tf_gradcam._figures.captions import headline
-from tf_gradcam._figures.sheet import CAPTION, GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns, shown_photo
+from tf_gradcam._explain.fusion import ExplainerLike, check_explainer, resolved_target
+from tf_gradcam._figures.side_by_side import layer_figure, method_figure
 from tf_gradcam._files.class_names import ClassNamesLike
-from tf_gradcam._models.inputs import Images, one_image
-from tf_gradcam._models.keras_internals import has_learned_weights
-from tf_gradcam._models.layers import LayerLike, find_layer, is_spatial, layer_rows
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.layer_list import through_the_depth
+from tf_gradcam._models.layers import LayerLike
+from tf_gradcam._models.reader import Images, one_image
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import Rule, needs_of
-from tf_gradcam._rules.table import METHODS, MethodName, find_method
-from tf_gradcam.image.overlay import paint, to_photo
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of
+from tf_gradcam.image.overlay import to_photo
 from tf_gradcam.targets.base import TargetLike
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-_DEPTH_GAP = 0.1
-_DEPTH_HEIGHTS = (1.3, 2.2)  # lowest and highest panel: depth is read from left to right, in one row where it fits
-_ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
-_FEW, _SPREAD = 3, 6  # grids that say enough; else so many layers, evenly through the depth
 
 
 def plot_layers(
@@ -81,7 +73,7 @@ def plot_layers(
         raise ValueError(f"Expected a method of one layer, received '{name}', which looks at all layers at once.")
     if isinstance(layers, (str, bytes)) or (layers is not None and not len(layers)):
         raise ValueError(f"Expected layers as a list of at least one, received {layers!r}.")
-    picture = None if photo is None else shown_photo(to_photo(photo))
+    picture = None if photo is None else to_photo(photo)
     images = one_image(image)
     explanations: list[Explanation] = []
     for layer in through_the_depth(model) if layers is None else layers:
@@ -93,77 +85,7 @@ def plot_layers(
             )
         target = resolved_target(explanation, target)
         explanations.append(explanation)
-    return _depth_figure(explanations, name, picture)
-
-
-def through_the_depth(model: keras.Model) -> list[str]:
-    """Paths of a few layers from the first to the default one, see `plot_layers`."""
-    borrowed = BorrowedModel(model)
-    found = find_layer(borrowed)
-    calls = [call for call in found.view.calls if not call.is_model]
-    trunk: list[tuple[str, tuple[int | None, ...]]] = []  # path and grid
-    learned: set[tuple[int | None, ...]] = {found.call.shape[1:-1]}  # no grids of padding or pooling alone
-    for row, call in zip(layer_rows(borrowed), calls, strict=True):
-        shape = row.output_shape
-        is_picture = row.explainable and is_spatial(shape) and len(shape) == len(found.call.shape)
-        if is_picture and has_learned_weights(call.operation):
-            learned.add(shape[1:-1])
-        is_on_way = is_picture and found.view.has_learned(call) and found.view.is_cut_point(call)
-        if is_on_way or row.default:
-            trunk.append((row.path, shape[1:-1]))
-        if row.default:
-            break
-    last = {grid: path for path, grid in trunk if grid in learned}
-    if len(last) >= min(_FEW, len(trunk)):
-        return list(last.values())
-    chosen = np.unique(np.linspace(0, len(trunk) - 1, _SPREAD).round().astype(int))
-    return [trunk[index][0] for index in chosen]
-
-
-def _depth_figure(explanations: Sequence[Explanation], method: str, photo: np.ndarray | None) -> Figure:
-    first = explanations[0]
-    size = first.image_size if photo is None else photo.shape[:2]
-    count = len(explanations) + (photo is not None)
-    aspect, whole = float(np.clip(size[1] / size[0], *_ASPECTS)), _WIDEST - MARGIN - SCALE
-    height = float(np.clip((whole / count - _DEPTH_GAP) / aspect, *_DEPTH_HEIGHTS))
-    width = height * aspect
-    columns = min(count, int((whole + 1e-9) / (width + _DEPTH_GAP)))
-    rows, step = -(-count // columns), CAPTION + height + _ROW_GAP
-    sheet = Sheet(MARGIN + columns * (width + _DEPTH_GAP) + SCALE, _TITLE + rows * step)
-    sheet.title(headline(first))
-    sheet.text(f"{method}, from layer to layer", MARGIN, 0.3, sheet.width - 2 * MARGIN, 7.5, GREY)
-    background = np.full((*size, 3), 255, np.uint8) if photo is None else photo
-    for index, explanation in enumerate([*([] if photo is None else [None]), *explanations]):
-        row, column = divmod(index, columns)
-        left, top = MARGIN + column * (width + _DEPTH_GAP), _TITLE + row * step
-        if explanation is None:
-            sheet.text("photo", left, top, width, 7.5, GREY)
-            picture = background
-        else:
-            _draw_lines(sheet, explanation, left, top, width)
-            alpha = 1.0 if photo is None else alpha_of(explanation) + _MORE
-            picture = paint(background, explanation.shown_at(0, size), explanation.signed, alpha)
-        sheet.picture(picture, left, top + CAPTION, width, height)
-    sheet.scale(sheet.width - SCALE, _TITLE + CAPTION, rows * step - CAPTION - _ROW_GAP, first.signed, None)
-    return sheet.figure
-
-
-def _draw_lines(sheet: Sheet, explanation: Explanation, left: float, top: float, width: float) -> None:
-    """The layer, and how fine its cells are or why its map is blank; of a long path the end tells more."""
-    sheet.text(explanation.layer_name.rpartition("/")[2], left, top, width, 7.5)
-    reason = explanation.diagnosis[0]
-    if reason is not None and not explanation.shown[0].any():
-        sheet.text(f"blank: {reason}", left, top + 0.13, width, 6.5, RED)
-        return
-    cells = " x ".join(map(str, explanation.heatmaps.shape[1:]))
-    sheet.text(f"{cells} cells", left, top + 0.13, width, 6.5, GREY)
-
-
-_GAP, _NAME, _ROW_GAP, _TITLE, _LINE = 0.08, 0.16, 0.1, 0.56, 0.14
-_WIDEST = 10.5
-_MORE = 0.1  # weight than other figures give a map: the maps are what is compared
-_HEIGHTS = {2: 2.4, 5: 1.9, 11: 1.6}  # of a panel, for up to so many
-_SMALLEST = 1.35
+    return layer_figure(explanations, name, picture)
 
 
 @dataclass(frozen=True, repr=False)
@@ -183,7 +105,7 @@ class Comparison:
     @cached_property
     def figure(self) -> Figure:
         """Matplotlib Figure: the photo, then each map painted on it (without a photo the maps alone), on one scale."""
-        return _figure(self)
+        return method_figure(self.explanations, self.refused, self.photo)
 
     def _repr_html_(self) -> str:
         """The figure, as notebooks ask for it."""
@@ -195,7 +117,7 @@ class Comparison:
 
 
 def compare(
-    model_or_explainers: keras.Model | Mapping[str, Explain],
+    model_or_explainers: keras.Model | Mapping[str, ExplainerLike],
     image: Images,
     methods: Sequence[MethodName | Rule] | Literal["all"] | None = None,
     *,
@@ -261,7 +183,7 @@ def _check_picture(explanation: Explanation) -> None:
         raise ValueError(f"Expected one map (1, H, W) of a picture to compare, received {explanation.heatmaps.shape}.")
 
 
-def _given(explainers: Mapping[str, Explain], *unused: object) -> dict[str, Callable[[], Explain]]:
+def _given(explainers: Mapping[str, ExplainerLike], *unused: Any) -> dict[str, Callable[[], ExplainerLike]]:
     if any(argument is not None for argument in unused):
         raise ValueError("Expected no methods, layer or class_names beside explainers, which have their own.")
     if not explainers:
@@ -271,7 +193,7 @@ def _given(explainers: Mapping[str, Explain], *unused: object) -> dict[str, Call
     return {str(name): functools.partial(_itself, explainer) for name, explainer in explainers.items()}
 
 
-def _itself(explainer: Explain) -> Explain:
+def _itself(explainer: ExplainerLike) -> ExplainerLike:
     return explainer
 
 
@@ -283,12 +205,7 @@ def _named(methods: Sequence[MethodName | Rule] | str | None) -> Any:
     return methods
 
 
-def _made(
-    model: keras.Model,
-    methods: Sequence[MethodName | Rule],
-    layer: LayerLike | Sequence[LayerLike] | None,
-    class_names: ClassNamesLike | None,
-) -> dict[str, Callable[[], Explain]]:
+def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, Callable[[], ExplainerLike]]:
     """Explainers are built one after the other, so that only one compiled model is held at a time."""
     if isinstance(methods, str) or not isinstance(methods, Iterable) or not methods:
         raise ValueError(f"Expected methods as a list of at least one, received {methods!r}.")
@@ -304,45 +221,3 @@ def _explainer(
 ) -> Explainer:
     """A method of the whole network takes no layer."""
     return Explainer(model, None if needs_of(rule) == "network" else layer, rule, class_names=class_names)
-
-
-def _figure(comparison: Comparison) -> Figure:
-    explanations = comparison.explanations
-    first = next(iter(explanations.values()))
-    photo = None if comparison.photo is None else shown_photo(comparison.photo)
-    size = first.image_size if photo is None else photo.shape[:2]
-    count = len(explanations) + (photo is not None)
-    height = next((height for most, height in _HEIGHTS.items() if count <= most), _SMALLEST)
-    width = height * min(max(size[1] / size[0], 0.6), 1.8)
-    columns = min(best_columns(count, width + _GAP, height + _NAME), int((_WIDEST - SCALE) / (width + _GAP)))
-    rows, step = -(-count // columns), _NAME + height + _ROW_GAP
-    across = columns * (width + _GAP)
-    bottom = len(comparison.refused) * _LINE
-    sheet = Sheet(MARGIN + across + SCALE, _TITLE + rows * step + bottom + MARGIN)
-    sheet.title(headline(first))
-    layers = dict.fromkeys(explanation.layer_name for explanation in explanations.values())
-    sheet.text(f"at {', '.join(layers)}", MARGIN, 0.3, sheet.width - 2 * MARGIN, 7.5, GREY)
-    for index, (name, color, picture) in enumerate(_panels(comparison, photo, size)):
-        row, column = divmod(index, columns)
-        left, top = MARGIN + column * (width + _GAP), _TITLE + row * step
-        sheet.text(name, left, top, width, 7.5, color)
-        sheet.picture(picture, left, top + _NAME, width, height)
-    sheet.scale(sheet.width - SCALE, _TITLE + _NAME, rows * step - _NAME - _ROW_GAP, first.signed, None)
-    for index, (name, reason) in enumerate(comparison.refused.items()):
-        line = _TITLE + rows * step + 0.05 + index * _LINE
-        sheet.text(f"without {name}: {reason}", MARGIN, line, sheet.width - 2 * MARGIN, 6.5, GREY)
-    return sheet.figure
-
-
-def _panels(
-    comparison: Comparison, photo: np.ndarray | None, size: Sequence[int]
-) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What stands above each panel, its colour, and the picture."""
-    background = np.full((*size, 3), 255, np.uint8) if photo is None else photo
-    if photo is not None:
-        yield "photo", GREY, photo
-    for name, explanation in comparison.explanations.items():
-        values = explanation.shown_at(0, size)
-        alpha = 1.0 if photo is None else alpha_of(explanation) + _MORE
-        picture = paint(background, values, explanation.signed, alpha)
-        yield (name, "black", picture) if values.any() else (f"{name}: blank", RED, picture)

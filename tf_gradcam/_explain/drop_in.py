@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.layers import LayerLike
+from tf_gradcam._models.reader import Images
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.image.io import Photo, load_image, save_image

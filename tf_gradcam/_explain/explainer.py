@@ -13,23 +13,22 @@ from typing import Any, Literal, TypeAlias
 import keras
 import numpy as np
 
-from tf_gradcam._explain.class_maps import ClassMaps, ClassPass, class_maps
+from tf_gradcam._explain.class_maps import ClassPass, class_maps
 from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_offset
-from tf_gradcam._models.head import linear_tail
-from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
-from tf_gradcam._models.reader import BorrowedModel, parts_of
-from tf_gradcam._models.split import SplitModel, split_model
+from tf_gradcam._models.reader import BorrowedModel, Images, parts_of
+from tf_gradcam._models.split import SplitModel, linear_tail, split_model
 from tf_gradcam._models.transformers import on_grid
+from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.contract import Rule, needs_of, required_tail
-from tf_gradcam._rules.table import METHODS, MethodName, find_method
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
 from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
 
 Align: TypeAlias = Literal[False, "measured"]
@@ -91,7 +90,8 @@ class Explainer:
         self._members = members
         self._freeze = freeze
         self.split: SplitModel = members[0].split if members else _split(model, layer, classifier_layers)
-        if not members and not is_whole:
+        is_of_tokens = len(self.split.activation_shape) == 3  # (B, T, C)
+        if not members and not is_whole and (is_of_tokens or token_grid is not None):
             self.split = on_grid(self.split, token_grid)
         self._parts = parts_of(model)
         self._preprocessing = find_preprocessing(model)
@@ -142,18 +142,18 @@ class Explainer:
         check_classes(indices, compiled.class_count, self._class_names)
         compiled.check_weights()
         results = compiled(arrays, indices, progress)
-        if len(results["scores"]) != count:
+        if len(results.scores) != count:
             raise ValueError(
-                f"Expected target to return one score per image, {count} in all, received {len(results['scores'])}."
+                f"Expected target to return one score per image, {count} in all, received {len(results.scores)}."
             )
-        if not results["finite_images"].any():
+        if not results.finite_images.any():
             raise ValueError(
                 "Expected images of finite numbers, received NaN or infinite values in every image: "
                 "check how they were loaded and scaled."
             )
         return Explanation(
             results,
-            labels=labels_of(target, results, self._class_names),
+            labels=labels_of(target, results.class_indices, results.outputs.shape[-1], self._class_names),
             layer_name=self.layer_name,
             method=self.method,
             image_size=tuple(photos.shape[1:-1]),

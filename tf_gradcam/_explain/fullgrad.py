@@ -11,11 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradcam._explain.passes import Pass
+from tf_gradcam._explain.passes import Pass, Scored, all_finite, peaks
 from tf_gradcam._models.graph import Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, without_activation
 from tf_gradcam._models.reader import BorrowedModel
-from tf_gradcam._rules.contract import all_finite, normalise, peaks
+from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam.targets.base import Target
 
 # Layers that are affine before their activation: a kernel or scale, and a bias.
@@ -63,30 +63,29 @@ class FullGradPass(Pass):
         self._rule = rule
         self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
-    def _explain(self, *tensors: Any) -> dict[str, Any]:
-        inputs, indices = list(tensors[:-1]), tensors[-1]
-        pixels = inputs[self._inputs.image_index]
+    def _explain(self, *tensors: Any) -> MapArrays:
+        index = self._inputs.image_index
+        pixels = tensors[index]
+        scored, pixel_gradients, of_inputs, of_biases = self.contributions(list(tensors[:-1]), tensors[-1])
+        spatial = [of_inputs[index], *(term for term in of_biases if term.shape.rank == pixels.shape.rank)]
+        return scored.with_maps(self._rule(spatial), peaks(pixel_gradients), all_finite(pixels))
+
+    def contributions(self, inputs: list[Any], indices: Any) -> tuple[Scored, Any, list[Any], list[Any]]:
+        """The scores, the gradient of the pixels, and what each input and each bias adds to the scores.
+
+        The contributions of a piecewise linear network, summed, are its scores.
+        """
         affine: list[tuple[Any, Any]] = []  # (result before the activation, the same for an input of zeros)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
             outputs = self._graph.forward(inputs, lambda step: _recorded(step, affine))
-            results = self.explained(outputs, indices)
-            total = tf.reduce_sum(results["scores"])
+            scored = self.explained(outputs, indices)
+            total = tf.reduce_sum(scored.scores)
         sources = [*inputs, *(before for before, _ in affine)]
         gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         values = [*inputs, *(bias for _, bias in affine)]
         terms = [tf.cast(g, tf.float32) * tf.cast(v, tf.float32) for g, v in zip(gradients, values, strict=True)]
-        spatial = [terms[self._inputs.image_index]]
-        spatial += [term for term in terms[len(inputs) :] if term.shape.rank == pixels.shape.rank]
-        raw = self._rule(spatial)
-        results |= {
-            "raw": raw,
-            "heatmaps": normalise(raw, all_finite(pixels)),
-            "gradient_peaks": peaks(gradients[self._inputs.image_index]),
-            "finite_images": all_finite(pixels),
-            "completeness": tf.add_n([tf.reduce_sum(t, axis=list(range(1, t.shape.rank))) for t in terms]),
-        }
-        return {name: value for name, value in results.items() if value is not None}
+        return scored, gradients[self._inputs.image_index], terms[: len(inputs)], terms[len(inputs) :]
 
 
 def _recorded(step: Step, affine: list[tuple[Any, Any]]) -> Callable[..., Any] | None:

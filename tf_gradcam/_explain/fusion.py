@@ -5,36 +5,28 @@ Axis legend: B images, N cells of a layer (any number of spatial axes).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from tf_gradcam._errors import unknown_name
-from tf_gradcam._models.inputs import Images
+from tf_gradcam._models.reader import Images
 from tf_gradcam._results.diagnosis import FLAT_TOGETHER, NONE_FOR, is_flat
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.resize import positive_share, resize_maps
 from tf_gradcam.targets.base import TargetLike
-
-if TYPE_CHECKING:
-    from tf_gradcam._results.explanation import Explanation
-
 
 Progress = Callable[[int, int], object]
 
 _STEPS = 100  # of each run, since how much it has to do is known only as it goes on
 
 
-class Explain(Protocol):
-    """What `Explainer` is, and what wraps one: images and a target in, an `Explanation` out."""
+class ExplainerLike(Protocol):
+    """What `Explainer` is, and what wraps one: images and a target in, an `Explanation` out.
 
-    def __call__(self, images: Images, target: TargetLike = None) -> Explanation: ...
-
-
-class WithProgress(Protocol):
-    """The same, telling how far it is."""
+    `progress` is given by name, and only where somebody listens.
+    """
 
     def __call__(
         self, images: Images, target: TargetLike = None, *, progress: Progress | None = None
@@ -55,12 +47,10 @@ class Runs:
         self._finished = 0
         self._told = 0
 
-    def __call__(self, explainer: Explain, images: Images, target: TargetLike = None) -> Explanation:
-        """One of the runs. An explainer that does not take `progress` counts when it is through."""
-        options: dict[str, Any] = {}
-        if self._progress is not None and _takes_progress(explainer):
-            options["progress"] = self._tell
-        explanation = explainer(images, target, **options)
+    def __call__(self, explainer: ExplainerLike, images: Any, target: Any = None) -> Explanation:
+        """Do one of the runs; it counts as finished when the explainer returns, whatever that reported."""
+        told: dict[str, Any] = {} if self._progress is None else {"progress": self._tell}
+        explanation = explainer(images, target, **told)
         self._tell(1, 1)
         self._finished += 1
         return explanation
@@ -73,21 +63,13 @@ class Runs:
             self._progress(reached, self._total)
 
 
-def _takes_progress(explainer: Explain) -> bool:
-    try:
-        parameters = inspect.signature(explainer).parameters.values()
-    except (TypeError, ValueError):  # written in C
-        return False
-    return any(one.name == "progress" or one.kind is one.VAR_KEYWORD for one in parameters)
-
-
 _SHALLOW_GAIN = 2.0
 _CANCELLED = (
     "the maps of the layers {layers} leave no heat together: no cell is hot in all of them; fuse fewer, or by mean"
 )
 
 
-def fuse(explainers: Sequence[Explain], how: Literal["mean", "max", "product"] = "mean") -> WithProgress:
+def fuse(explainers: Sequence[ExplainerLike], how: str = "mean") -> ExplainerLike:
     """One map of several layers: coarse ones say what, fine ones where.
 
         fuse([Explainer(model, layer) for layer in ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")])

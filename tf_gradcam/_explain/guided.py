@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._explain.passes import Pass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
-from tf_gradcam._models.inputs import Images
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import BorrowedModel, Images
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.targets.base import Target, TargetLike
@@ -112,7 +111,7 @@ class GuidedBackprop:
                 f"Expected a model of ReLUs, found none in '{self._name}': guided backpropagation has nothing to "
                 "guide. Use Explainer with another method."
             )
-        scores = evaluate.explained(outputs, indices)["scores"]
+        scores = evaluate.explained(outputs, indices).scores
         # tf.gradients honours the override; a GradientTape looks the gradient up by the operation's type.
         (gradient,) = tf.gradients(tf.reduce_sum(scores), [inputs[self.inputs.image_index]])
         return tf.cast(gradient, tf.float32)
@@ -157,30 +156,6 @@ def guided_gradcam(
     guided = GuidedBackprop(model, class_names)(images, target)
     heatmaps = Explainer(model, layer, method, class_names=class_names)(images, target).resized()
     return guided * heatmaps[..., None]
-
-
-def to_photos(gradients: np.ndarray, percentile: float = 99.0) -> np.ndarray:
-    """Signed gradients as pictures: grey is zero.
-
-    Args:
-        gradients: (B, H0, W0, 3) float32.
-        percentile: of each image's absolute values, above 0 and at most 100; it and all beyond are drawn in full, since
-            few pixels hold most of the gradient. Defaults to 99.
-
-    Returns:
-        (B, H0, W0, 3) uint8 RGB: 128 is 0, 1 and 255 are minus and plus that percentile; an image without gradient is
-        grey.
-
-    Raises:
-        ValueError: `percentile` outside (0, 100].
-    """
-    if not 0 < percentile <= 100:
-        raise ValueError(f"Expected percentile above 0 and at most 100, received {percentile}.")
-    magnitudes = np.abs(gradients)
-    scale = np.percentile(magnitudes, percentile, axis=(1, 2, 3), keepdims=True)
-    scale = np.where(scale > 0, scale, magnitudes.max(axis=(1, 2, 3), keepdims=True))
-    scaled = np.divide(gradients, scale, out=np.zeros_like(gradients), where=scale > 0)
-    return np.rint(128 + 127 * scaled.clip(-1, 1)).astype(np.uint8)
 
 
 def _smooth_activations(model: keras.Model) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is compiled: a forward pass, the tape over the tail, the rule; traced once for each kind of target.
+"""What is compiled: a forward pass, the tape over the tail, the rule, relu; traced once for each kind of target.
 
 Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 pixels.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,16 +16,51 @@ import tensorflow as tf
 from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._files.class_names import TOP_CLASS
 from tf_gradcam._models.frozen import FrozenWeights
-from tf_gradcam._models.head import Head, open_head, probabilities
-from tf_gradcam._models.split import SplitModel
-from tf_gradcam._rules.contract import Rule, all_finite, combine, needs_of, normalise, peaks
+from tf_gradcam._models.split import (
+    Head,
+    SplitModel,
+    class_count,
+    class_probabilities,
+    class_scores,
+    open_head,
+    probabilities,
+)
+from tf_gradcam._results.explanation import MapArrays
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import needs_of
 from tf_gradcam.targets.base import Target, as_two_sides, called
-from tf_gradcam.targets.classes import class_count, class_probabilities, class_scores
-
-Arrays = dict[str, np.ndarray]
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0
+
+
+class Scored(NamedTuple):
+    """What a model's outputs say of the target; tensors.
+
+    Attributes:
+        outputs: (B, K) float32, the scores before a final softmax or sigmoid.
+        probabilities: (B, K) float32, None where the outputs are values.
+        scores: (B,) float32, the target's.
+        confidences: (B,) float32, the probability of the explained class; the score where the target is a callable.
+        class_indices: (B,) int32, -1 for a callable.
+    """
+
+    outputs: tf.Tensor
+    probabilities: tf.Tensor | None
+    scores: tf.Tensor
+    confidences: tf.Tensor
+    class_indices: tf.Tensor
+
+    def with_maps(self, raw: Any, gradient_peaks: Any, finite_images: Any) -> MapArrays:
+        """All that an explanation is made of, still as tensors: the maps, normalised, and what they explain."""
+        heatmaps = normalise(raw, finite_images)
+        outputs, probabilities, scores, _, classes = self
+        return MapArrays(raw, heatmaps, outputs, probabilities, scores, classes, gradient_peaks, finite_images)
+
+
+def to_arrays(tensors: Any) -> Any:
+    """The same structure of NumPy arrays; the only way from tensors to results."""
+    return tf.nest.map_structure(lambda tensor: None if tensor is None else tensor.numpy(), tensors)
 
 
 class Pass:
@@ -86,8 +121,8 @@ class Pass:
         """Memory of the weights that were copied into constants."""
         return sum(frozen.byte_count for frozen in self._frozen)
 
-    def explained(self, outputs: Any, indices: Any) -> dict[str, Any]:
-        """Scores (B,) of the target and what else is told of the outputs, inside the graph being traced."""
+    def explained(self, outputs: Any, indices: Any) -> Scored:
+        """Scores (B,) of the target and what else the outputs say, inside the graph being traced."""
         heads = keras.tree.map_structure(open_head, outputs)
         # A model of several outputs is explained at its first one, unless a callable says otherwise.
         first: Head = keras.tree.flatten(heads)[0]
@@ -99,13 +134,7 @@ class Pass:
         else:
             scores = self._called(keras.tree.map_structure(_told_to_targets, heads))
             classes, confidences = tf.fill(tf.shape(indices), TOP_CLASS), scores
-        return {
-            "outputs": first.logits,
-            "probabilities": probabilities(first),
-            "scores": scores,
-            "confidences": confidences,
-            "class_indices": classes,
-        }
+        return Scored(first.logits, probabilities(first), scores, confidences, classes)
 
     def _called(self, outputs: Any) -> Any:
         assert self.target is not None
@@ -115,19 +144,15 @@ class Pass:
             raise ValueError(f"Expected target to return one score per image, a tensor (B,), received {received}.")
         return tf.cast(scores, tf.float32)
 
-    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
+    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> MapArrays:
         """Maps of a batch and what they explain.
 
         Args:
             arrays: the model's inputs as `ModelInputs.flatten` returns them.
             indices: (B,) int32 classes, -1 for an image's own top class.
             progress: called with (done, total) as the work goes on.
-
-        Returns:
-            raw and heatmaps (B, H, W); outputs (B, K); probabilities (B, K) where the outputs are classes; scores,
-            confidences, class_indices, gradient_peaks, finite_images (B,).
         """
-        results = {name: value.numpy() for name, value in self._compiled(*arrays, indices).items()}
+        results: MapArrays = to_arrays(self._compiled(*arrays, indices))
         if progress is not None:
             progress(1, 1)
         return results
@@ -147,25 +172,25 @@ class SplitPass(Pass):
         self.rule = rule
         self.needs = needs_of(rule)
 
-    def mapped(self, cut: list[Any], indices: Any) -> dict[str, Any]:
+    def mapped(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
         """Scores, the map before relu, and the peak that tells a zero gradient; inside the graph being traced."""
-        results, gradients, curvature = self._differentiate(cut, indices)
+        scored, gradients, curvature = self._differentiate(cut, indices)
         activations = tf.cast(cut[0], tf.float32)
         arguments = [activations, gradients]
         if curvature is not None:
             arguments.append(curvature)
         used = activations if self.needs == "activations" else gradients
-        return results | {"raw": combine(self.rule(*arguments), activations), "gradient_peaks": peaks(used)}
+        return scored, combine(self.rule(*arguments), activations), peaks(used)
 
-    def _differentiate(self, cut: list[Any], indices: Any) -> tuple[dict[str, Any], Any, Any]:
+    def _differentiate(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
         """Scores of the tail, their gradients, and the curvature H A where the rule asks for it; float32."""
         with tf.GradientTape(watch_accessed_variables=False) as second:
             if self.needs == "curvature":
                 second.watch(cut[0])
             with tf.GradientTape(watch_accessed_variables=False, persistent=cut[0].dtype == tf.float16) as first:
                 first.watch(cut[0])
-                results = self.explained(self.split.finish(cut), indices)
-            (gradients,) = scaled_gradients(first, results["scores"], cut[:1])
+                scored = self.explained(self.split.finish(cut), indices)
+            (gradients,) = scaled_gradients(first, scored.scores, cut[:1])
             if gradients is None:
                 raise ValueError(
                     f"The score does not depend on layer '{self.split.layer_name}': no gradient leads there. Choose a "
@@ -176,7 +201,7 @@ class SplitPass(Pass):
         if self.needs == "curvature":  # none at all where the tail is piecewise linear
             curvature = second.gradient(slope, cut[0], unconnected_gradients=tf.UnconnectedGradients.ZERO)
             curvature = tf.cast(curvature, tf.float32)
-        return results, gradients, curvature
+        return scored, gradients, curvature
 
 
 def scaled_gradients(tape: tf.GradientTape, scores: Any, sources: Sequence[Any]) -> list[Any]:
@@ -208,9 +233,71 @@ class GradientPass(SplitPass):
         super().__init__(split, target, rule, freeze)
         self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
-    def _explain(self, *tensors: Any) -> dict[str, Any]:
+    def _explain(self, *tensors: Any) -> MapArrays:
         inputs, indices = tensors[:-1], tensors[-1]
-        results = self.mapped(self.split.extract(inputs), indices)
-        results["finite_images"] = all_finite(inputs[self.split.inputs.image_index])
-        results["heatmaps"] = normalise(results["raw"], results["finite_images"])
-        return {name: value for name, value in results.items() if value is not None}
+        scored, raw, gradient_peaks = self.mapped(self.split.extract(inputs), indices)
+        return scored.with_maps(raw, gradient_peaks, all_finite(inputs[self.split.inputs.image_index]))
+
+
+def combine(weights: Any, activations: Any) -> Any:
+    """The map before relu: sum over channels of weights times activations.
+
+    Args:
+        weights: (B, H, W, C) float32, or 1 in place of H and W where a channel has one weight; or the map, (B, H, W).
+        activations: (B, H, W, C) float32, any number of spatial axes.
+
+    Returns:
+        (B, H, W) float32.
+
+    Raises:
+        ValueError: weights of another rank, or no tensor.
+    """
+    rank = activations.shape.rank
+    if not tf.is_tensor(weights):
+        raise ValueError(
+            f"Expected a method to return a tensor of weights of shape {tuple(activations.shape)}, or the map "
+            f"(B, H, W), received {type(weights).__name__}."
+        )
+    if weights.shape.rank == rank - 1 and weights.shape.is_compatible_with(activations.shape[:-1]):
+        return weights  # a rule that is no weighted sum gives the map itself
+    if weights.shape.rank != rank:
+        raise ValueError(
+            f"Expected a method to return weights of shape {tuple(activations.shape)}, 1 in place of H and W "
+            f"where a channel has one weight, or the map (B, H, W); received {tuple(weights.shape)}."
+        )
+    if all(side == 1 for side in weights.shape[1:-1]):
+        # One weight per channel is a matrix product, which saves a product the size of the activations.
+        shape = tf.shape(activations)
+        cells = tf.reshape(activations, [shape[0], -1, shape[-1]])
+        flat = tf.linalg.matmul(cells, tf.reshape(weights, [shape[0], shape[-1], 1]))
+        return tf.reshape(flat, shape[:-1])
+    return tf.reduce_sum(weights * activations, axis=-1)
+
+
+def normalise(raw: Any, readable: Any = True) -> Any:
+    """relu, then each image's map divided by its maximum; a map without a positive finite maximum is zero.
+
+    Args:
+        raw: (B, H, W) float32.
+        readable: (B,) bool, False for an image that is not finite itself: its map is zero, whatever the model makes
+            of it.
+
+    Returns:
+        (B, H, W) float32 in [0, 1].
+    """
+    positive = tf.nn.relu(raw)
+    peak = tf.reduce_max(positive, axis=list(range(1, len(raw.shape))), keepdims=True)
+    good = tf.reshape(all_finite(raw) & readable, tf.shape(peak)) & (peak > 0.0)
+    return tf.where(good, positive / tf.where(good, peak, 1.0), 0.0)
+
+
+def all_finite(values: Any) -> Any:
+    """(B,) bool: whether all values of an image are finite."""
+    if not values.dtype.is_floating:
+        return tf.ones(tf.shape(values)[:1], tf.bool)
+    return tf.reduce_all(tf.math.is_finite(values), axis=list(range(1, len(values.shape))))
+
+
+def peaks(values: Any) -> Any:
+    """(B,) largest absolute value of an image."""
+    return tf.reduce_max(tf.abs(values), axis=list(range(1, len(values.shape))))

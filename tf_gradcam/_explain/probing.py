@@ -8,16 +8,17 @@ frontier tensors and further inputs go with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.fusion import Progress
-from tf_gradcam._explain.passes import Arrays, SplitPass
+from tf_gradcam._explain.passes import Scored, SplitPass, all_finite, combine, peaks, to_arrays
 from tf_gradcam._models.keras_internals import mask_of, set_mask
 from tf_gradcam._models.split import SplitModel
-from tf_gradcam._rules.contract import Probe, all_finite, combine, normalise
+from tf_gradcam._results.explanation import MapArrays
+from tf_gradcam._rules.contract import Probe
 from tf_gradcam.targets.base import Target
 
 # As many probes run at a time as fit in here, each counted by its share of the largest tensor of the run (VGG16 at 224
@@ -29,20 +30,38 @@ _LARGEST_OF_FREE_SIZE = 24
 _ROWS = tf.TensorSpec((None,), tf.int32)
 
 
+class _Looked(NamedTuple):
+    """The first run of the model: tensors.
+
+    Attributes:
+        scored: what its outputs say.
+        activations: (B, H, W, C) float32 of the layer.
+        kept: what the tail needs beside them: the frontier, then masks.
+        finite_images: (B,) bool.
+    """
+
+    scored: Scored
+    activations: Any
+    kept: list[Any]
+    finite_images: Any
+
+
 class ModelProbe:
     """The `Probe` of a split model: `ask` runs the compiled functions, `chunk_length` limits the probes at a time."""
 
     def __init__(
         self,
-        arrays: dict[str, np.ndarray],
+        images: np.ndarray,
+        activations: np.ndarray,
+        scored: Scored,
         ask: Callable[[str, np.ndarray, np.ndarray], np.ndarray],
         chunk_length: Callable[[str, tuple[int, ...]], int],
         progress: Progress | None = None,
     ):
-        self.activations = arrays["activations"]
-        self.images = arrays["images"]
-        self.scores = arrays["scores"]
-        self.confidences = arrays["confidences"]
+        self.images = images
+        self.activations = activations
+        self.scores: np.ndarray = scored.scores
+        self.confidences: np.ndarray = scored.confidences
         self._ask = ask
         self._chunk_length = chunk_length
         self._progress = progress
@@ -126,7 +145,7 @@ class ProbingPass(SplitPass):
         self._again: dict[str, Any] = {}
         self._first = self.compile(self._look, [*split.inputs.specs, _ROWS])
 
-    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> Arrays:
+    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> MapArrays:
         """Maps and what they explain.
 
         Args:
@@ -136,33 +155,31 @@ class ProbingPass(SplitPass):
                 asked for so far.
 
         Returns:
-            The arrays that `GradientPass` returns; "gradient_peaks" (B,) is the largest absolute weight of an image.
+            The arrays that `GradientPass` returns; a gradient peak is the largest absolute weight of an image.
 
         Raises:
             ValueError: a layer that the rule does not suit; weights of no known shape.
         """
         inputs = [tf.convert_to_tensor(array) for array in arrays]
         found = self._first(*inputs, tf.constant(indices, tf.int32))
-        results = {name: value.numpy() for name, value in found["results"].items()}
         images = tf.cast(inputs[self.split.inputs.image_index], tf.float32).numpy()
-        classes = found["results"]["class_indices"]
-        kept = {"images": inputs, "activations": found["kept"]}
-        self._check_rows([found["activations"], *found["kept"]], len(images))
+        kept = {"images": inputs, "activations": found.kept}
+        self._check_rows([found.activations, *found.kept], len(images))
 
         def ask(what: str, chunk: np.ndarray, owners: np.ndarray) -> np.ndarray:
+            classes = found.scored.class_indices
             return self._compiled_for(what)(tf.constant(chunk), tf.constant(owners), classes, *kept[what]).numpy()
 
-        arrays_of_probe = {"activations": found["activations"].numpy(), "images": images, **results}
-        probe = ModelProbe(arrays_of_probe, ask, self._chunk_length, progress)
+        activations, scored = to_arrays((found.activations, found.scored))
+        probe = ModelProbe(images, activations, scored, ask, self._chunk_length, progress)
         with np.errstate(all="ignore"):  # what is not finite is diagnosed, not warned of
-            weights = np.asarray(self.rule(probe), np.float32)
-        _check_weights(weights, probe.activations.shape)
-        raw = combine(tf.constant(weights), found["activations"])
-        results |= {"raw": raw.numpy(), "heatmaps": normalise(raw, results["finite_images"]).numpy()}
-        results["gradient_peaks"] = np.abs(weights).max(axis=tuple(range(1, weights.ndim)))
+            weights = tf.constant(np.asarray(self.rule(probe), np.float32))
+        _check_weights(weights.shape, found.activations.shape)
+        raw = combine(weights, found.activations)
+        results: MapArrays = to_arrays(found.scored.with_maps(raw, peaks(weights), found.finite_images))
         return results
 
-    def _look(self, *tensors: Any) -> dict[str, Any]:
+    def _look(self, *tensors: Any) -> _Looked:
         """The whole model, with what the tail will need again."""
         inputs, indices = tensors[:-1], tensors[-1]
         cut = self.split.extract(inputs)
@@ -171,10 +188,8 @@ class ProbingPass(SplitPass):
         kept = [*cut[1:], *(masks[place] for place in self._mask_places)]
         self._kept_specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in kept]
         self._cut_spec = tf.TensorSpec(cut[0].shape, cut[0].dtype)
-        results = self.explained(self.split.finish(cut), indices)
-        results["finite_images"] = all_finite(inputs[self.split.inputs.image_index])
-        results = {name: value for name, value in results.items() if value is not None}
-        return {"results": results, "activations": tf.cast(cut[0], tf.float32), "kept": kept}
+        scored = self.explained(self.split.finish(cut), indices)
+        return _Looked(scored, tf.cast(cut[0], tf.float32), kept, all_finite(inputs[self.split.inputs.image_index]))
 
     def _finish(self, chunk: Any, owners: Any, classes: Any, *kept: Any) -> Any:
         """(n,) scores of the tail on changed activations."""
@@ -183,7 +198,7 @@ class ProbingPass(SplitPass):
         cut = [tf.cast(chunk, self._cut_spec.dtype), *frontier]
         for place, mask in zip(self._mask_places, masks, strict=True):
             set_mask(cut[place], mask)  # Keras hands a mask on with its tensor; the way through a graph drops it
-        return self.explained(self.split.finish(cut), tf.gather(classes, owners))["scores"]
+        return self.explained(self.split.finish(cut), tf.gather(classes, owners)).scores
 
     def _run(self, chunk: Any, owners: Any, classes: Any, *inputs: Any) -> Any:
         """(n,) confidences of the whole model in changed images."""
@@ -192,7 +207,7 @@ class ProbingPass(SplitPass):
         dtype = rows[index].dtype
         rows[index] = tf.saturate_cast(tf.round(chunk), dtype) if dtype.is_integer else tf.cast(chunk, dtype)
         outputs = self.split.finish(self.split.extract(rows))
-        return self.explained(outputs, tf.gather(classes, owners))["confidences"]
+        return self.explained(outputs, tf.gather(classes, owners)).confidences
 
     def _compiled_for(self, what: str) -> Any:
         """`_run` or `_finish` as a graph, compiled when it is first asked for."""
@@ -240,10 +255,11 @@ def _bytes_per_row(tensor: Any) -> int:
     return int(np.prod(sides[1:])) * tensor.dtype.size if is_known else 0
 
 
-def _check_weights(weights: np.ndarray, shape: tuple[int, ...]) -> None:
+def _check_weights(received: Sequence[int], expected: Sequence[int]) -> None:
+    shape = tuple(expected)
     one_each = (shape[0], *[1] * (len(shape) - 2), shape[-1])
-    if weights.shape not in (one_each, shape, shape[:-1]):
+    if tuple(received) not in (one_each, shape, shape[:-1]):
         raise ValueError(
             f"Expected weights of shape {one_each} or {shape}, or maps {shape[:-1]}, from the rule, received "
-            f"{weights.shape}."
+            f"{tuple(received)}."
         )

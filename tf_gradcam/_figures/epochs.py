@@ -1,6 +1,6 @@
 """The figure of an epoch: each fixed photo beside its overlay, in one layout that does not change while a model trains.
 
-Lengths are inches, as in `panels`.
+Lengths are inches, as in `sheet`.
 """
 
 from __future__ import annotations
@@ -9,25 +9,22 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tf_gradcam._figures.sheet import GREY, MARGIN, RED, SCALE, Sheet, alpha_of, best_columns
+from tf_gradcam._figures.captions import Line
+from tf_gradcam._figures.sheet import GREY, MARGIN, RED, Sheet, alpha_of, aspect_of, grid, height_for
 from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from tf_gradcam._figures.sheet import Shown
 
-Line = tuple[str, str]  # what a caption says, and its colour
-
 _TITLE, _HEADING = 0.44, 0.15
 _FIRST_LINE, _LINE = 0.13, 0.12
-_GAP, _CARD_GAP, _ROW_GAP = 0.05, 0.2, 0.14
+_CARD_GAP = 0.2
 _SIDES = {2: 2.2, 6: 1.8}  # of a square photo, for up to so many; others have its area
 _SMALLEST = 1.5
 _WIDEST = 14.0
-_ASPECTS = (0.6, 1.8)  # narrowest and widest photo, in heights
 _LETTER, _REASON_LINE = 0.052, 0.105  # width and height of a letter of 6.5 points, on the average
 
 
@@ -51,31 +48,32 @@ def epoch_figure(
     Raises:
         ValueError: maps that are no pictures.
     """
-    count = len(photos)
-    side = next((side for most, side in _SIDES.items() if count <= most), _SMALLEST)
-    aspect = float(np.clip(np.median([photo.shape[1] / photo.shape[0] for photo in photos]), *_ASPECTS))
-    width, height = side * aspect**0.5, side / aspect**0.5
-    card, caption = 2 * width + _GAP, _FIRST_LINE + _LINE * (len(captions[0]) - 1) + 0.03
-    step = caption + height + _ROW_GAP
-    most = max(1, int((_WIDEST - MARGIN - SCALE) / (card + _CARD_GAP)))
-    columns = min(best_columns(count, card + _CARD_GAP, step), most)
-    rows, top = -(-count // columns), _TITLE + _HEADING
-    sheet = Sheet(MARGIN + columns * (card + _CARD_GAP) + SCALE, top + rows * step)
+    aspect = aspect_of([photo.shape[:2] for photo in photos])
+    cards = grid(
+        len(photos),
+        aspect,
+        height_for(len(photos), _SIDES, _SMALLEST) / aspect**0.5,
+        caption=_FIRST_LINE + _LINE * (len(captions[0]) - 1) + 0.03,
+        panels=2,
+        card_gap=_CARD_GAP,
+        row_gap=0.14,
+        top=_TITLE + _HEADING,
+        widest=_WIDEST,
+    )
+    sheet = Sheet.of(cards)
     sheet.title(title[0])
     sheet.text(title[1], MARGIN, 0.26, sheet.width - 2 * MARGIN, 7, GREY)
-    for column in range(columns):
+    for column in range(cards.columns):
         for number, heading in enumerate(("photo", "overlay")):
-            left = MARGIN + column * (card + _CARD_GAP) + number * (width + _GAP)
-            sheet.text(heading, left, _TITLE, width, 6.5, GREY)
+            sheet.text(heading, cards.place(column, number)[0], _TITLE, cards.width, 6.5, GREY)
     for index, photo in enumerate(photos):
-        row, column = divmod(index, columns)
-        left, line = MARGIN + column * (card + _CARD_GAP), top + row * step
+        left, top = cards.corner(index)
         for number, (text, color) in enumerate(captions[index]):
             below = 0 if number == 0 else _FIRST_LINE + (number - 1) * _LINE
-            sheet.text(text, left, line + below, card, 7.5 if number == 0 else 6.5, color)
-        sheet.picture(photo, left, line + caption, width, height)
-        _draw_overlay(sheet, explanation, index, photo, (left + width + _GAP, line + caption, width, height))
-    sheet.scale(sheet.width - SCALE, top + caption, rows * step - caption - _ROW_GAP, explanation.signed, None)
+            sheet.text(text, left, top + below, cards.card, 7.5 if number == 0 else 6.5, color)
+        sheet.picture(photo, *cards.place(index))
+        _draw_overlay(sheet, explanation, index, photo, cards.place(index, 1))
+    sheet.scale_of(cards, explanation.signed)
     return sheet.figure
 
 

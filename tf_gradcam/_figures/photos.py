@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, best_columns, shown_photo
+from tf_gradcam._figures.sheet import (
+    GREY,
+    MARGIN,
+    SCALE,
+    TITLE,
+    Grid,
+    Sheet,
+    alpha_of,
+    aspect_of,
+    grid,
+    height_for,
+)
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import paint
+from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tf_gradcam._figures.sheet import Shown
 
-_GAP, _CARD_GAP, _ROW_GAP = 0.05, 0.2, 0.12
+_GAP, _CARD_GAP = 0.05, 0.2
 _HEADING = 0.15
 _WIDEST = {1: 7.0, 2: 10.0, 3: 10.5}  # width of the figure by columns of cards: one is a page, the others lie across it
 _HIGHEST = 2.6
 _ALONE = {1: 2.6, 4: 1.8, 9: 1.5}  # height of a map without a photo, for up to so many
 _SMALLEST = 1.2
-_ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
 
 
 def explanation_figure(explanation: Shown, photos: Photos | None = None, colormap: str | None = None) -> Figure:
@@ -58,70 +69,50 @@ def explanation_figure(explanation: Shown, photos: Photos | None = None, colorma
 
 def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | None) -> Figure:
     """A card per image: what was explained, then photo, map and overlay; without photos the map alone."""
-    count, caption = len(explanation), caption_height(explanation)
-    grid = _grid(count, _aspect(explanation, photos), caption, panels=1 if photos is None else 3)
-    top = TITLE + (0 if photos is None else _HEADING)
-    rows, step = -(-count // grid.columns), caption + grid.height + _ROW_GAP
-    sheet = Sheet(MARGIN + grid.columns * (grid.card + _CARD_GAP) + SCALE, top + rows * step)
+    cards = _cards(explanation, photos)
+    sheet = Sheet.of(cards)
     sheet.title(f"{explanation.method} at {explanation.layer_name}")
-    for column in range(0 if photos is None else min(grid.columns, count)):
-        for index, heading in enumerate(("photo", "heatmap", "overlay")):
-            left = MARGIN + column * (grid.card + _CARD_GAP) + index * (grid.width + _GAP)
-            sheet.text(heading, left, TITLE, grid.width, 6.5, GREY)
-    for index in range(count):
-        row, column = divmod(index, grid.columns)
-        left, line = MARGIN + column * (grid.card + _CARD_GAP), top + row * step
-        draw_caption(sheet, explanation, index, left, line, grid.card)
+    for column in range(0 if photos is None else cards.columns):
+        for number, heading in enumerate(("photo", "heatmap", "overlay")):
+            sheet.text(heading, cards.place(column, number)[0], TITLE, cards.width, 6.5, GREY)
+    for index in range(len(explanation)):
+        draw_caption(sheet, explanation, index, *cards.corner(index), cards.card)
         photo = None if photos is None else shown_photo(photos[index])
-        _draw_card(sheet, explanation, index, photo, colormap, (left, line + caption), grid)
-    sheet.scale(sheet.width - SCALE, top + caption, rows * step - caption - _ROW_GAP, explanation.signed, colormap)
+        _draw_card(sheet, explanation, index, photo, colormap, cards)
+    sheet.scale_of(cards, explanation.signed, colormap)
     return sheet.figure
 
 
-class _Grid(NamedTuple):
-    """Columns of cards, and the size of a panel; a card is one or three of them."""
-
-    columns: int
-    width: float
-    height: float
-    card: float
-
-
-def _grid(count: int, aspect: float, caption: float, panels: int) -> _Grid:
-    if panels == 1:
-        height = next((height for most, height in _ALONE.items() if count <= most), _SMALLEST)
-        most = int((_WIDEST[3] - MARGIN - SCALE) / (height * aspect + _CARD_GAP))
-        columns = min(best_columns(count, height * aspect + _CARD_GAP, height + caption + _ROW_GAP), most)
-    else:
-        columns = 1 if count <= 2 else 2 if count <= 10 else 3
-        widest = (_WIDEST[columns] - MARGIN - SCALE) / columns - _CARD_GAP
-        height = min(_HIGHEST, (widest - 2 * _GAP) / 3 / aspect)
-    width = height * aspect
-    return _Grid(columns, width, height, panels * width + (panels - 1) * _GAP)
-
-
-def _aspect(explanation: Shown, photos: Photos | None) -> float:
-    """Width over height of the panels: that of the picture in the middle, within what a grid can bear."""
-    sizes = [explanation.image_size] if photos is None else [np.shape(photo)[:2] for photo in photos]
-    return float(np.clip(np.median([size[1] / size[0] for size in sizes]), *_ASPECTS))
+def _cards(explanation: Shown, photos: Any) -> Grid:
+    count, caption = len(explanation), caption_height(explanation)
+    if photos is None:
+        return grid(count, aspect_of([explanation.image_size]), height_for(count, _ALONE, _SMALLEST), caption=caption)
+    aspect = aspect_of([np.shape(photo)[:2] for photo in photos])
+    columns = 1 if count <= 2 else 2 if count <= 10 else 3
+    widest = (_WIDEST[columns] - MARGIN - SCALE) / columns - _CARD_GAP
+    height = min(_HIGHEST, (widest - 2 * _GAP) / 3 / aspect)
+    return grid(
+        count,
+        aspect,
+        height,
+        caption=caption,
+        panels=3,
+        gap=_GAP,
+        card_gap=_CARD_GAP,
+        columns=columns,
+        top=TITLE + _HEADING,
+    )
 
 
 def _draw_card(
-    sheet: Sheet,
-    explanation: Shown,
-    index: int,
-    photo: np.ndarray | None,
-    colormap: str | None,
-    corner: tuple[float, float],
-    grid: _Grid,
+    sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray | None, colormap: str | None, cards: Grid
 ) -> None:
     signed = explanation.signed
-    values = explanation.shown_at(index, explanation.image_size if photo is None else photo.shape[:2])
-    (left, top), step = corner, grid.width + _GAP
-    if photo is not None:
-        sheet.picture(photo, left, top, grid.width, grid.height)
-        left += step
-    sheet.heatmap(values, left, top, grid.width, grid.height, signed, colormap)
-    if photo is not None:
-        overlay = paint(photo, values, signed, alpha_of(explanation), colormap)
-        sheet.picture(overlay, left + step, top, grid.width, grid.height)
+    if photo is None:
+        values = explanation.shown_at(index, explanation.image_size)
+        sheet.heatmap(values, *cards.place(index), signed, colormap)
+        return
+    values = explanation.shown_at(index, photo.shape[:2])
+    sheet.picture(photo, *cards.place(index, 0))
+    sheet.heatmap(values, *cards.place(index, 1), signed, colormap)
+    sheet.picture(paint(photo, values, signed, alpha_of(explanation), colormap), *cards.place(index, 2))

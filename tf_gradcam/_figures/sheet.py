@@ -1,4 +1,4 @@
-"""A figure laid out in inches: panels, lines of text that fit, one colour bar. Matplotlib's objects, no global state.
+"""A figure laid out in inches: a grid of panels, text that fits, a colour bar. Matplotlib's objects, no global state.
 
 Lengths are inches from the top left corner of the figure; letters are points.
 """
@@ -6,7 +6,7 @@ Lengths are inches from the top left corner of the figure; letters are points.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,7 +19,9 @@ MARGIN = 0.12
 TITLE, CAPTION = 0.36, 0.28  # heights of the line over all panels, and of the two over a card
 SCALE = 0.75  # width of the colour bar with its numbers
 DPI = 150  # of what is saved as pixels; text in .pdf and .svg stays text
+WIDEST = 10.5  # of a figure; a page is 7
 GREY, RED = "0.4", "#b00020"
+_ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
 _MOST_PIXELS = 60_000  # of a side of what is saved; renderers end at 65,536
 _POINTS = 72  # per inch
 _HINTING = 1.03  # by how much letters drawn on pixels are wider than their outlines, at most
@@ -62,6 +64,112 @@ class Shown(Protocol):
     def top(self, count: int = 5) -> list[list[tuple[str, float]]]: ...
 
 
+class Grid(NamedTuple):
+    """Cards in rows; a card is a caption over panels of one size, side by side. Made by `grid`.
+
+    Attributes:
+        cards: how many.
+        columns: how many of them side by side.
+        width, height: of a panel.
+        panels: how many a card has.
+        caption: height of what is written over the panels of a card.
+        gap, card_gap, row_gap: what is left free between the panels of a card, behind each card, below each row.
+        top: upper edge of the first row.
+    """
+
+    cards: int
+    columns: int
+    width: float
+    height: float
+    panels: int
+    caption: float
+    gap: float
+    card_gap: float
+    row_gap: float
+    top: float
+
+    @property
+    def card(self) -> float:
+        """Width of a card."""
+        return self.panels * self.width + (self.panels - 1) * self.gap
+
+    @property
+    def across(self) -> float:
+        """Width of all columns."""
+        return self.columns * (self.card + self.card_gap)
+
+    @property
+    def down(self) -> float:
+        """Height of all rows."""
+        return -(-self.cards // self.columns) * (self.caption + self.height + self.row_gap)
+
+    def corner(self, index: int) -> tuple[float, float]:
+        """The upper left corner of a card: (left, top)."""
+        row, column = divmod(index, self.columns)
+        step = self.caption + self.height + self.row_gap
+        return MARGIN + column * (self.card + self.card_gap), self.top + row * step
+
+    def place(self, index: int, panel: int = 0) -> tuple[float, float, float, float]:
+        """A panel of a card: (left, top, width, height)."""
+        left, top = self.corner(index)
+        return left + panel * (self.width + self.gap), top + self.caption, self.width, self.height
+
+
+def grid(
+    count: int,
+    aspect: float,
+    height: float,
+    *,
+    caption: float,
+    panels: int = 1,
+    gap: float = 0.05,
+    card_gap: float = 0.2,
+    row_gap: float = 0.12,
+    top: float = TITLE,
+    columns: int | None = None,
+    widest: float = WIDEST,
+) -> Grid:
+    """Lay out cards in rows, beside a colour bar.
+
+    Args:
+        count: how many cards, at least 1.
+        aspect: width of a panel over its height.
+        height: of a panel.
+        caption, panels, gap, card_gap, row_gap, top: as `Grid`.
+        columns: how many cards side by side; None for the number that makes a full grid nearest to 1.4 times as wide as
+            high. Of either no more than fit.
+        widest: width of the figure, margin and colour bar included.
+
+    Returns:
+        `Grid`, of at least one column.
+    """
+    made = Grid(count, 1, height * aspect, height, panels, caption, gap, card_gap, row_gap, top)
+    card, step = made.across, made.down / count
+
+    def misses(number: int) -> float:
+        rows = -(-count // number)
+        return abs(float(np.log(number * card / (rows * step) / 1.4))) + (rows * number - count) / count
+
+    wanted = min(range(1, count + 1), key=misses) if columns is None else min(columns, count)
+    fitting = int((widest - MARGIN - SCALE + 1e-9) / card)
+    return made._replace(columns=max(1, min(wanted, fitting)))
+
+
+def aspect_of(sizes: Sequence[Sequence[int]]) -> float:
+    """Width over height of the panels for pictures of these sizes: that of the one in the middle, within limits."""
+    return float(np.clip(np.median([size[1] / size[0] for size in sizes]), *_ASPECTS))
+
+
+def height_for(count: int, heights: Mapping[int, float], smallest: float) -> float:
+    """The height of each of `count` panels: the first of `heights`, whose keys say for how many; else the smallest."""
+    return next((height for most, height in heights.items() if count <= most), smallest)
+
+
+def height_in_a_row(count: int, aspect: float, gap: float, lowest: float, highest: float) -> float:
+    """The height at which `count` panels fill one row, within limits."""
+    return float(np.clip(((WIDEST - MARGIN - SCALE) / count - gap) / aspect, lowest, highest))
+
+
 class Sheet:
     """A figure and what stands on it.
 
@@ -75,6 +183,11 @@ class Sheet:
         self.width, self.height = width, height
         dpi = min(DPI, _MOST_PIXELS / max(width, height))
         self.figure: Figure = NotebookFigure(figsize=(width, height), dpi=dpi)
+
+    @classmethod
+    def of(cls, grid: Grid, below: float = 0.0) -> Sheet:
+        """A sheet for a grid with a colour bar, and so much room below."""
+        return cls(MARGIN + grid.across + SCALE, grid.top + grid.down + below)
 
     def panel(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes of that place and size, without ticks and frame."""
@@ -129,15 +242,19 @@ class Sheet:
             parse_math=False,
         )
 
-    def scale(self, left: float, top: float, height: float, signed: bool, colormap: str | None) -> None:
-        """The colour bar, in the middle of that height, with what its ends mean."""
+    def scale_of(self, grid: Grid, signed: bool, colormap: str | None = None) -> None:
+        """The colour bar beside the panels of a grid."""
+        self.scale(grid.top + grid.caption, grid.down - grid.caption - grid.row_gap, signed, colormap)
+
+    def scale(self, top: float, height: float, signed: bool, colormap: str | None = None) -> None:
+        """The colour bar, at the right edge in the middle of that height, with what its ends mean."""
         from matplotlib.cm import ScalarMappable
 
         from tf_gradcam._figures.canvas import color_scale
 
         colors, norm = color_scale(signed, colormap)
         length = min(height, _SCALE_LENGTH)
-        axes = self.panel(left, top + (height - length) / 2, _SCALE_WIDTH, length)
+        axes = self.panel(self.width - SCALE, top + (height - length) / 2, _SCALE_WIDTH, length)
         axes.set_axis_on()
         ticks = [-1, 0, 1] if signed else [0, 0.5, 1]
         bar = self.figure.colorbar(ScalarMappable(norm, colors), cax=axes, ticks=ticks)
@@ -166,30 +283,6 @@ def _advances(text: str, size: float) -> list[float]:
     codes = [ord(letter) for letter in text]
     points = [font.load_char(code).linearHoriAdvance / 65536 if font.get_char_index(code) else size for code in codes]
     return [_HINTING * advance / _POINTS for advance in points]
-
-
-def best_columns(count: int, width: float, height: float, shape: float = 1.4) -> int:
-    """How many columns give `count` cells of that size a full grid nearest to `shape` times as wide as high."""
-
-    def misses(columns: int) -> float:
-        rows = -(-count // columns)
-        return abs(float(np.log(columns * width / (rows * height) / shape))) + (rows * columns - count) / count
-
-    return min(range(1, count + 1), key=misses)
-
-
-def shown_photo(photo: Any, longest: int = 640) -> np.ndarray:
-    """A photo as uint8 RGB, shrunk where it has more pixels than a panel can show."""
-    from tf_gradcam.image.opencv import opencv
-    from tf_gradcam.image.overlay import to_photo
-
-    pixels = to_photo(photo)
-    scale = longest / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    cv2 = opencv()
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def alpha_of(explanation: Shown) -> float:

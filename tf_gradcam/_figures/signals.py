@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, height_for
 from tf_gradcam.image.io import Photos
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
     """
     count, caption = len(explanation), caption_height(explanation)
     traces = [_traces(explanation, index, signals) for index in range(count)]
-    height = next((height for most, height in _HEIGHTS.items() if count <= most), _SMALLEST)
+    height = height_for(count, _HEIGHTS, _SMALLEST)
     heights = [max(height, _PER_TRACE * len(values)) for values, _ in traces]
     total = sum(heights) + count * (caption + _AXIS)
     sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + total)
@@ -59,7 +59,7 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
                 axes.text(0, len(values) - position - 0.55, f" {position}", fontsize=6, color=GREY, va="bottom")
         _finish(axes, values.shape[1])
         top += caption + heights[index] + _AXIS
-    sheet.scale(sheet.width - SCALE, TITLE + caption, total - caption - _AXIS, explanation.signed, colormap)
+    sheet.scale(TITLE + caption, total - caption - _AXIS, explanation.signed, colormap)
     return sheet.figure
 
 

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, shown_photo
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, grid
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.resize import interpolation_matrix, resize_maps
+from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tf_gradcam._figures.sheet import Shown
 
-_GAP, _LABEL, _BLOCK_GAP = 0.04, 0.15, 0.14
+_LABEL, _BLOCK_GAP = 0.15, 0.14
 _COLUMNS = 6
 _ROWS_OF_ONE = 2  # of slices, for a single volume; one row each for several
 _WIDTH, _HIGHEST = 1.25, 1.6  # of a slice
@@ -42,28 +43,25 @@ def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: 
     Raises:
         ValueError: a volume of another shape, or maps of other axes than the input.
     """
-    count = len(explanation)
-    blocks = [_block(explanation, index, volumes, colormap) for index in range(count)]
-    first = blocks[0][0][1]
-    width, height = _WIDTH, _WIDTH * first.shape[0] / first.shape[1]
-    if height > _HIGHEST:
-        width, height = width * _HIGHEST / height, _HIGHEST
-    columns = min(_COLUMNS, max(len(block) for block in blocks))
-    row, caption = height + _LABEL, caption_height(explanation)
-    heights = [caption + -(-len(block) // columns) * row + _BLOCK_GAP for block in blocks]
-    across = columns * (width + _GAP)
-    sheet = Sheet(2 * MARGIN + across + SCALE, TITLE + sum(heights))
+    blocks = [_block(explanation, index, volumes, colormap) for index in range(len(explanation))]
+    rows, columns = blocks[0][0][1].shape[:2]
+    height, caption = min(_WIDTH * rows / columns, _HIGHEST), caption_height(explanation)
+    slices = grid(
+        max(map(len, blocks)), columns / rows, height, caption=0.0, card_gap=0.04, row_gap=_LABEL, columns=_COLUMNS
+    )
+    grids, top = [], TITLE
+    for block in blocks:
+        grids.append(slices._replace(cards=len(block), top=top + caption))
+        top += caption + grids[-1].down + _BLOCK_GAP
+    sheet = Sheet(2 * MARGIN + slices.across + SCALE, top)
     sheet.title(f"{explanation.method} at {explanation.layer_name}")
-    top = TITLE
-    for index, block in enumerate(blocks):
-        draw_caption(sheet, explanation, index, MARGIN, top, across)
+    for index, (block, own) in enumerate(zip(blocks, grids, strict=True)):
+        draw_caption(sheet, explanation, index, MARGIN, own.top - caption, own.across)
         for position, (number, picture) in enumerate(block):
-            line, column = divmod(position, columns)
-            left, upper = MARGIN + column * (width + _GAP), top + caption + line * row
+            left, upper, width, height = own.place(position)
             sheet.picture(picture, left, upper, width, height)
             sheet.text(str(number), left, upper + height + 0.02, width, 6, GREY)
-        top += heights[index]
-    sheet.scale(sheet.width - SCALE, TITLE + caption, sum(heights) - caption - _BLOCK_GAP, explanation.signed, colormap)
+    sheet.scale(TITLE + caption, top - TITLE - caption - _BLOCK_GAP, explanation.signed, colormap)
     return sheet.figure
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam.image.io import load_image, resize_by_area
-from tf_gradcam.image.thumbnails import photos_of, shrunk, thumbnail
+from tf_gradcam.image.thumbnails import shrunk, thumbnail
 
 if TYPE_CHECKING:
-    from tf_gradcam._models.inputs import ModelInputs
+    from tf_gradcam._models.reader import ModelInputs
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as JPEG and OpenCV weigh
 # Where the model leaves the size free: the side that the family was trained at, 224 for others.
@@ -25,7 +25,7 @@ _SIDES = {"inception_v3": 299, "inception_resnet_v2": 299, "xception": 299}
 
 
 @dataclass
-class Pictures:
+class ImageBatch:
     """A batch that was read, or is being read.
 
     Attributes:
@@ -93,10 +93,10 @@ class ModelImages:
 
     def reading(self, files: Sequence[str], pool: ThreadPool) -> Reading:
         """Have files read by threads; `get` of what is returned waits for them."""
-        pictures = Pictures(np.empty((len(files), *self.shape), np.float32), [""] * len(files), [b""] * len(files))
+        pictures = ImageBatch(np.empty((len(files), *self.shape), np.float32), [""] * len(files), [b""] * len(files))
         return Reading(pictures, [pool.apply_async(self._read, (path, pictures, n)) for n, path in enumerate(files)])
 
-    def _read(self, path: str, into: Pictures, number: int) -> None:
+    def _read(self, path: str, into: ImageBatch, number: int) -> None:
         """Decoded once: for the model and for the thumbnail."""
         try:
             photo = load_image(path)
@@ -116,10 +116,10 @@ class ModelImages:
                 f"Expected images of shape {self.shape} as the model takes them, received {images.shape[1:]}. Resize "
                 "them in the data set, or pass size=(height, width)."
             )
-        pictures = Pictures(images, [""] * len(images), [b""] * len(images))
+        pictures = ImageBatch(images, [""] * len(images), [b""] * len(images))
         return Reading(pictures, [pool.apply_async(self._look, (pictures, n)) for n in range(len(images))])
 
-    def _look(self, pictures: Pictures, number: int) -> None:
+    def _look(self, pictures: ImageBatch, number: int) -> None:
         """Shrunk before its colours are found, which takes a tenth of the time."""
         image = np.asarray(pictures.images[number], np.float32)
         if np.isfinite(image).all():
@@ -132,11 +132,11 @@ class ModelImages:
 class Reading:
     """A batch on its way."""
 
-    def __init__(self, pictures: Pictures, tasks: list):
+    def __init__(self, pictures: ImageBatch, tasks: list):
         self._pictures = pictures
         self._tasks = tasks
 
-    def get(self) -> Pictures:
+    def get(self) -> ImageBatch:
         """The batch, when it is read."""
         for task in self._tasks:
             task.get()
@@ -178,3 +178,35 @@ def _size(inputs: ModelInputs, preprocessing: Preprocessing, size: tuple[int, in
             "Leave the size out."
         )
     return wanted
+
+
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+_CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)  # BGR
+
+
+def photos_of(images: np.ndarray, mode: str) -> np.ndarray:
+    """Photos that preprocessing turned into these images, rounded.
+
+    Args:
+        images: (B, H0, W0, 1 or 3), as the model takes them; finite.
+        mode: of their preprocessing, a key of `MODES`; with any other, each image's lowest value becomes black and its
+            highest white.
+
+    Returns:
+        (B, H0, W0, 3) uint8 RGB.
+    """
+    values = np.asarray(images, np.float32)
+    if mode == "unit":
+        values = values * 255
+    elif mode == "tf":
+        values = (values + 1) * 127.5
+    elif mode == "torch":
+        values = (values * _IMAGENET_DEVIATION + _IMAGENET_MEAN) * 255
+    elif mode == "caffe":
+        values = (values + _CAFFE_MEAN)[..., ::-1]
+    elif mode != "raw":
+        low, high = (function(values, axis=(1, 2, 3), keepdims=True) for function in (np.min, np.max))
+        values = (values - low) * (255 / np.maximum(high - low, np.float32(1e-12)))
+    photos = np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return np.array(np.broadcast_to(photos, (*photos.shape[:-1], 3)))

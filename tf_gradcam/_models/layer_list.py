@@ -1,4 +1,4 @@
-"""The list of a model's layers, and the table that shows it."""
+"""The list of a model's layers, the table that shows it, and a few of them through the depth."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 
 from tf_gradcam._models.alignment import measure_offset
-from tf_gradcam._models.layers import LayerRow, is_spatial, layer_rows
+from tf_gradcam._models.keras_internals import has_learned_weights
+from tf_gradcam._models.layers import LayerRow, find_layer, is_spatial, layer_rows
 from tf_gradcam._models.preprocessing import find_preprocessing
 from tf_gradcam._models.reader import BorrowedModel
 from tf_gradcam._models.split import split_model
@@ -80,3 +82,34 @@ def _offset(model: keras.Model, row: LayerRow, value_range: tuple[float, float])
         return measure_offset(split_model(model, row.path), value_range)
     except ValueError:  # a layer that the pixels do not move
         return None
+
+
+_FEW, _SPREAD = 3, 6  # grids that say enough; else so many layers, evenly through the depth
+
+
+def through_the_depth(model: keras.Model) -> list[str]:
+    """Paths of a few layers from the first to the default one.
+
+    The last learned layer of each size of grid that every path to the output passes; where all have one size, as the
+    blocks of a transformer, six of them from the first to the last.
+    """
+    borrowed = BorrowedModel(model)
+    found = find_layer(borrowed)
+    calls = [call for call in found.view.calls if not call.is_model]
+    trunk: list[tuple[str, tuple[int | None, ...]]] = []  # path and grid
+    learned: set[tuple[int | None, ...]] = {found.call.shape[1:-1]}  # no grids of padding or pooling alone
+    for row, call in zip(layer_rows(borrowed), calls, strict=True):
+        shape = row.output_shape
+        is_picture = row.explainable and is_spatial(shape) and len(shape) == len(found.call.shape)
+        if is_picture and has_learned_weights(call.operation):
+            learned.add(shape[1:-1])
+        is_on_way = is_picture and found.view.has_learned(call) and found.view.is_cut_point(call)
+        if is_on_way or row.default:
+            trunk.append((row.path, shape[1:-1]))
+        if row.default:
+            break
+    last = {grid: path for path, grid in trunk if grid in learned}
+    if len(last) >= min(_FEW, len(trunk)):
+        return list(last.values())
+    chosen = np.unique(np.linspace(0, len(trunk) - 1, _SPREAD).round().astype(int))
+    return [trunk[index][0] for index in chosen]

@@ -12,9 +12,8 @@ import keras
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._models.graph import Call, Graph
-from tf_gradcam._models.inputs import shown
 from tf_gradcam._models.keras_internals import sublayers
-from tf_gradcam._models.reader import BorrowedModel, is_input_layer
+from tf_gradcam._models.reader import BorrowedModel, is_input_layer, shown
 from tf_gradcam._models.watched import WatchedModel
 
 View = Graph | WatchedModel

@@ -1,16 +1,24 @@
-"""The user's model, read and never written."""
+"""The user's model, read and never written: the calls it makes, what it takes, and the check at that door."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from tf_gradcam._models.graph import Graph, graph_of
-from tf_gradcam._models.inputs import ModelInputs, inputs_of_shapes, inputs_of_tensors
 from tf_gradcam._models.keras_internals import built_input_shapes, declared_inputs, sublayers
 from tf_gradcam._models.watched import WatchedModel
+
+# A batch as the model expects it, (B, H0, W0, C); a list or dict of them for a model of several inputs.
+Images: TypeAlias = NDArray[Any] | tf.Tensor | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 
 
 class BorrowedModel:
@@ -123,3 +131,252 @@ def _inputs_as_built(model: Any) -> ModelInputs:
             "model.build(input_shape), then explain it."
         )
     return inputs_of_shapes(shapes)
+
+
+# What Keras calls an input that its owner gave no name.
+_UNNAMED = re.compile(r"(keras_tensor|input_layer|input|images)(_\d+)?")
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """The inputs of a model, flat, in its own order.
+
+    Attributes:
+        names: one per input.
+        specs: `tf.TensorSpec` per input, batch free.
+        structure: the names in the structure that the model is called with (a name, list, tuple or dict).
+    """
+
+    names: list[str]
+    specs: list[tf.TensorSpec]
+    structure: Any
+
+    @property
+    def image_index(self) -> int:
+        """The position of the images: the first input of rank 4 or more, else the one of highest rank."""
+        ranks = [min(spec.shape.rank or 0, 4) for spec in self.specs]
+        return ranks.index(max(ranks))
+
+    @property
+    def image_shape(self) -> tuple[int | None, ...]:
+        return tuple(self.specs[self.image_index].shape)
+
+    def flatten(self, images: Images) -> list[Any]:
+        """The given batch as arrays in the model's order, checked against what the model takes.
+
+        Raises:
+            TypeError: not numbers, or not the structure of the model's inputs.
+            ValueError: wrong rank, size, channels, or batches of different length; an empty batch.
+        """
+        arrays = [
+            _checked(_as_array(array, title), spec, title, self.names)
+            for array, spec, title in zip(self._order(images), self.specs, self._titles, strict=True)
+        ]
+        lengths = {name: int(array.shape[0]) for array, name in zip(arrays, self.names, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"Expected inputs of one batch size, received {lengths}.")
+        if 0 in lengths.values():
+            raise ValueError("Expected at least one image, received an empty batch.")
+        return arrays
+
+    @property
+    def _titles(self) -> list[str]:
+        """What messages call the inputs: by name, or by what they are where the only one has none of its owner's."""
+        if len(self.names) == 1 and _UNNAMED.fullmatch(self.names[0]):
+            return ["the images"]
+        return [f"input '{name}'" for name in self.names]
+
+    def _order(self, images: Any) -> list[Any]:
+        if _is_deep(self.structure):
+            return self._order_deep(images)
+        if isinstance(images, Mapping):
+            missing = [name for name in self.names if name not in images]
+            if missing:
+                raise TypeError(f"Expected inputs named {self.names}, received {list(images)}: {missing} missing.")
+            return [images[name] for name in self.names]
+        if len(self.names) == 1:
+            is_wrapped = isinstance(images, (list, tuple)) and len(images) == 1 and np.ndim(images[0]) > 0
+            wanted = self.specs[0].shape.rank
+            return [images[0]] if is_wrapped and np.ndim(images[0]) == wanted else [images]
+        if isinstance(images, (list, tuple)) and len(images) == len(self.names):
+            return list(images)
+        raise TypeError(
+            f"Expected {len(self.names)} inputs {self.names} as a list in this order or as a dict, "
+            f"received {_described(images)}."
+        )
+
+    def _order_deep(self, images: Any) -> list[Any]:
+        """The parts of nested lists and dicts, in the order of the names."""
+        parts: list[Any] = []
+        try:
+            keras.tree.map_structure_up_to(
+                self.structure, lambda name, part: parts.append(part), self.structure, images
+            )
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"Expected inputs like {self.structure}, received {_described(images)}.") from error
+        return parts
+
+
+def _as_array(array: Any, title: str) -> Any:
+    """Numbers; a tensor stays a tensor."""
+    if isinstance(array, (tf.SparseTensor, tf.RaggedTensor, keras.KerasTensor)):
+        raise TypeError(f"Expected a dense array for {title}, received {type(array).__name__}: fill it first.")
+    refuse_no_array(array, title)
+    if tf.is_tensor(array):
+        is_number = array.dtype.is_floating or array.dtype.is_integer or array.dtype.is_bool
+    else:
+        try:
+            array = np.asarray(array)
+        except ValueError as error:
+            is_labelled = isinstance(array, tuple) and len(array) == 2 and np.ndim(array[0]) > np.ndim(array[1])
+            remedy = "of (images, labels) pass the images alone, batch[0]" if is_labelled else _ONE_SIZE
+            raise ValueError(
+                f"Expected {title} as one array, received arrays of different shapes: {remedy}."
+            ) from error
+        if array.dtype == object and array.ndim == 0:
+            raise TypeError(f"Expected numbers for {title}, received dtype object, of {type(array.item()).__name__}.")
+        is_number = array.dtype.kind in "biuf"
+    if not is_number:
+        raise TypeError(f"Expected numbers for {title}, received dtype {getattr(array.dtype, 'name', '')}.")
+    return array
+
+
+_ONE_SIZE = "resize the images to one size"
+
+
+def refuse_no_array(images: Any, title: str) -> None:
+    """Refuse what is often given in place of an array: a path, an open picture, a data set.
+
+    Raises:
+        TypeError: with the way to an array.
+    """
+    if remedy := _remedy(images):
+        raise TypeError(f"Expected {title} as an array of numbers, received {remedy}.")
+
+
+def _remedy(images: Any) -> str:
+    """What was given in place of an array, and the way to one; "" for what may be one."""
+    first = images[0] if isinstance(images, (list, tuple)) and images else images
+    if isinstance(first, (str, bytes, os.PathLike)):
+        name = os.fsdecode(first)
+        if images is not first and len(images) > 1:
+            return (
+                f"the path '{name}' and {len(images) - 1} more: read them with np.concatenate([get_img_array(path, "
+                "size=(height, width)) for path in paths]) and scale them as the model was trained"
+            )
+        return (
+            f"the path '{name}': read it with get_img_array('{name}', size=(height, width)) and scale it as the model "
+            "was trained"
+        )
+    if isinstance(images, tf.data.Dataset):
+        return "a tf.data.Dataset: explain a batch of it at a time, for example next(iter(dataset))[0]"
+    if type(images).__module__.startswith("PIL."):
+        return (
+            f"the picture {type(images).__name__}: np.asarray(picture.convert('RGB').resize((width, height)))[None] "
+            "is a batch of one, 0..255; scale it as the model was trained"
+        )
+    return "None" if images is None else ""
+
+
+def _checked(array: Any, spec: tf.TensorSpec, title: str, names: list[str]) -> Any:
+    """Of the spec's shape, and cast to its dtype."""
+    expected = tuple(spec.shape)
+    received = tuple(array.shape)
+    if len(received) != len(expected):
+        raise ValueError(_wrong_rank(title, expected, received, names))
+    if any(want is not None and want != have for want, have in zip(expected[1:], received[1:], strict=True)):
+        raise ValueError(_wrong_size(title, expected, received))
+    if tf.is_tensor(array):
+        return tf.cast(array, spec.dtype)
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is told of as such
+        return array.astype(spec.dtype.as_numpy_dtype, copy=False)
+
+
+def _wrong_rank(title: str, expected: tuple[Any, ...], received: tuple[int, ...], names: list[str]) -> str:
+    is_grey = len(names) == 1 and 2 <= len(received) < len(expected) == 4 and received[-1] != expected[-1]
+    if is_grey and expected[-1] in (1, 3):
+        batch = "images[None, ..., None]" if len(received) == 2 else "images[..., None]"
+        remedy = f"grey pictures need an axis of channels: np.repeat({batch}, {expected[-1]}, axis=-1)"
+    elif len(received) == len(expected) - 1:
+        remedy = "a single image needs a batch axis: images[None]"
+    elif len(names) > 1:
+        remedy = f"the inputs of this model are, in this order, {names}"
+    else:
+        remedy = "reshape it"
+    return f"Expected {title} of shape {shown(expected)}, received {received}: {remedy}."
+
+
+def _wrong_size(title: str, expected: tuple[Any, ...], received: tuple[int, ...]) -> str:
+    if expected[-1] is not None and expected[-1] != received[-1]:
+        if len(received) == 4 and received[1] == expected[-1]:
+            remedy = "the channels come last: np.moveaxis(images, 1, -1)"
+        elif received[-1] == 1 and expected[-1] == 3:
+            remedy = "repeat the grey channel: np.repeat(images, 3, axis=-1)"
+        elif received[-1] == 4 and expected[-1] == 3:
+            remedy = "drop the alpha channel: images[..., :3]"
+        else:
+            remedy = f"the model wants {expected[-1]} channels"
+    else:
+        size = "x".join(str(side) for side in expected[1:-1])
+        remedy = f"resize to {size} (get_img_array(path, size={tuple(expected[1:-1])}))"
+    return f"Expected {title} of shape {shown(expected)}, received {received}: {remedy}."
+
+
+def shown(shape: Sequence[int | None]) -> str:
+    """A shape as the docstrings write it: the batch axis is B, free axes are None."""
+    return "(" + ", ".join(["B", *(str(side) for side in shape[1:])]) + ")"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{type(value).__name__} of shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+
+
+def _is_deep(structure: Any) -> bool:
+    """Whether the inputs are a list or dict of lists or dicts."""
+    items = structure.values() if isinstance(structure, dict) else structure
+    return not isinstance(structure, str) and not all(isinstance(item, str) for item in items)
+
+
+def inputs_of_tensors(tensors: Sequence[Any], structure: Any) -> ModelInputs:
+    """Inputs of a model that declares them: names, shapes and dtypes of its `keras.Input`s."""
+    specs = []
+    for tensor in tensors:
+        # Floats come in as float32 whatever the policy: the model casts them itself, as it does for its owner.
+        dtype = "float32" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype
+        specs.append(tf.TensorSpec((None, *tensor.shape[1:]), dtype))
+    is_flat_dict = isinstance(structure, dict) and not _is_deep(structure)
+    names = sorted(structure) if is_flat_dict else keras.tree.flatten(structure)
+    return ModelInputs(names, specs, structure)
+
+
+def inputs_of_shapes(shapes: Any) -> ModelInputs:
+    """Inputs of a model without a graph, from the shapes that it was built with."""
+    is_shape = isinstance(shapes, (list, tuple)) and all(side is None or isinstance(side, int) for side in shapes)
+    if is_shape:
+        return ModelInputs(["images"], [tf.TensorSpec((None, *shapes[1:]), "float32")], "images")
+    items = shapes.items() if isinstance(shapes, Mapping) else enumerate(shapes)
+    named = {str(key) if isinstance(shapes, Mapping) else f"input_{key}": shape for key, shape in items}
+    structure: Any = {name: name for name in named} if isinstance(shapes, Mapping) else list(named)
+    names = keras.tree.flatten(structure)
+    return ModelInputs(names, [tf.TensorSpec((None, *named[name][1:]), "float32") for name in names], structure)
+
+
+def one_image(image: Images) -> Any:
+    """A batch (1, H0, W0, C) of an image (H0, W0, C) or of such a batch; the inputs of a model of several as they are.
+
+    Raises:
+        TypeError: paths or a picture of Pillow's.
+        ValueError: another shape.
+    """
+    if isinstance(image, (list, tuple, Mapping)):
+        return image
+    refuse_no_array(image, "the image")
+    array = np.asarray(image)
+    images = array[None] if array.ndim == 3 else array
+    if images.ndim != 4 or len(images) != 1:
+        raise ValueError(
+            f"Expected one image, (H0, W0, 3) or (1, H0, W0, 3), received {array.shape}. Pass one image at a time."
+        )
+    return images

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 
 from tf_gradcam._models.graph import Call, Graph, Step
-from tf_gradcam._models.inputs import shown
 from tf_gradcam._models.keras_internals import mask_of
+from tf_gradcam._models.reader import shown
 from tf_gradcam._models.split import SplitModel
 
 _REMEDY = "Use method='gradient_rollout', which needs no blocks."

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,31 @@ _PER_IMAGE = {
     *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
     *("_gradient_peaks", "_finite_images", "diagnosis", "photos", "truth"),
 }
+
+
+class MapArrays(NamedTuple):
+    """The arrays behind an `Explanation`; for maps of several classes, K follows B where the class matters.
+
+    Attributes:
+        raw: (B, H, W) or (B, K, H, W) float32 before relu and normalising.
+        heatmaps: likewise, in [0, 1].
+        outputs: (B, K) float32, the scores before a final softmax or sigmoid.
+        probabilities: (B, K) float32, None where the outputs are values.
+        scores: (B,) or (B, K) float32, what was explained.
+        class_indices: (B,) or (B, K) int32, -1 for a callable target.
+        gradient_peaks: (B,) or (B, K) float32, the largest absolute gradient; of a rule that needs none, of what it
+            looks at instead.
+        finite_images: (B,) bool, whether all pixels are finite.
+    """
+
+    raw: np.ndarray
+    heatmaps: np.ndarray
+    outputs: np.ndarray
+    probabilities: np.ndarray | None
+    scores: np.ndarray
+    class_indices: np.ndarray
+    gradient_peaks: np.ndarray
+    finite_images: np.ndarray
 
 
 class Explanation:
@@ -59,7 +84,7 @@ class Explanation:
 
     def __init__(
         self,
-        arrays: Mapping[str, np.ndarray],
+        arrays: MapArrays,
         *,
         labels: Sequence[str],
         layer_name: str,
@@ -71,20 +96,20 @@ class Explanation:
         signed: bool = False,
         needs: str = "gradients",
     ):
-        self.heatmaps = arrays["heatmaps"]
-        self.raw = arrays["raw"]
-        self.outputs = arrays["outputs"]
-        self.probabilities = arrays.get("probabilities")
-        self.scores = arrays["scores"]
-        self.class_indices = arrays["class_indices"]
+        self.heatmaps = arrays.heatmaps
+        self.raw = arrays.raw
+        self.outputs = arrays.outputs
+        self.probabilities = arrays.probabilities
+        self.scores = arrays.scores
+        self.class_indices = arrays.class_indices
         self.labels = list(labels)
         self.layer_name = layer_name
         self.method = method
         self.image_size = image_size
         self.offset = offset
         self.signed = signed
-        self._gradient_peaks = arrays["gradient_peaks"]
-        self._finite_images = arrays["finite_images"]
+        self._gradient_peaks = arrays.gradient_peaks
+        self._finite_images = arrays.finite_images
         self._has_open_head = has_open_head
         self._names = ClassNames(class_names or None)
         self.class_names = self._names.by_index

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tf_gradcam._rules.contract import declares, spatial_axes
+from tf_gradcam._rules.contract import declares
 
 # Squared singular values this close, relative to the first, are one: float32 features do not tell them apart.
 _DEGENERATE = 1e-6
@@ -80,7 +80,7 @@ def first_component(features: tf.Tensor) -> tf.Tensor:
     direction = tf.cond(tf.shape(matrix)[1] <= shape[-1], by_cells, by_channels)
     direction = tf.math.divide_no_nan(direction, tf.norm(direction, axis=1, keepdims=True))
     direction = tf.where(is_finite, direction, float("nan"))
-    ones = [1] * len(spatial_axes(features))
+    ones = [1] * (len(features.shape) - 2)
     return tf.reshape(tf.cast(direction, tf.float32), [-1, *ones, features.shape[-1]])
 
 

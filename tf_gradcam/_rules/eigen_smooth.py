@@ -6,9 +6,9 @@ import functools
 
 import tensorflow as tf
 
-from tf_gradcam._rules.contract import Rule, needs_of
+from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.eigen import first_component
-from tf_gradcam._rules.table import MethodName, find_method
+from tf_gradcam._rules.table import MethodName, find_method, needs_of
 
 
 def eigen_smooth(rule: MethodName | Rule) -> Rule:

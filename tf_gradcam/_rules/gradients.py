@@ -11,7 +11,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_gradcam._rules.contract import Rule as Rule
-from tf_gradcam._rules.contract import declares, spatial_axes
+from tf_gradcam._rules.contract import declares
 
 # Below this share of its terms a sum of activations says nothing: see xgradcam.
 _CANCELLED = 0.1
@@ -256,3 +256,8 @@ def fullgrad(contributions: tf.Tensor) -> tf.Tensor:
         scaled = tf.math.divide_no_nan(magnitudes - low, span)
         total += tf.image.resize(tf.reduce_sum(scaled, axis=-1, keepdims=True), size)[..., 0]
     return total
+
+
+def spatial_axes(tensor: tf.Tensor) -> list[int]:
+    """All axes but the first (images) and the last (channels)."""
+    return list(range(1, len(tensor.shape) - 1))

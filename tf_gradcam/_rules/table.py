@@ -102,6 +102,17 @@ def find_method(method: str | Rule) -> tuple[str, Rule]:
     return method, METHODS[method]
 
 
+def needs_of(rule: Rule) -> str:
+    """What a rule needs; "gradients" where it says nothing. A `functools.partial` needs what its function needs."""
+    needs: str | None = getattr(rule, "needs", None) or getattr(getattr(rule, "func", None), "needs", None)
+    return needs or "gradients"
+
+
+def required_tail(rule: Rule) -> str | None:
+    """The only kind of tail that a rule holds for, None for any."""
+    return getattr(rule, "requires", None) or getattr(getattr(rule, "func", None), "requires", None)
+
+
 def describe(method: str | Rule) -> MethodInfo:
     """Read what a method does, costs and comes from off its docstring.
 

@@ -22,7 +22,7 @@ _FILE_COLUMNS = ("file", "filename")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-class Regions(Protocol):
+class KnownRegions(Protocol):
     """What is known of N images.
 
     Attributes:

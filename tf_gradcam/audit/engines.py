@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 Columns = dict[str, np.ndarray]
-Progress = Callable[[int, "int | None"], object]
+RowProgress = Callable[[int, "int | None"], object]
 
 _THREADS = min(8, os.cpu_count() or 1)  # of OpenCV's, outside Python's lock; further ones only hold more photos
 _BATCHES_AHEAD = 2
@@ -50,7 +50,7 @@ def run_local(
     source: Source,
     parts: PartFolder,
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: RowProgress | None = None,
 ) -> None:
     """Explain every image of a data set and write the parts that are not there yet.
 
@@ -86,7 +86,7 @@ def run_local(
     parts.end(done)
 
 
-def _tell(progress: Progress | None, done: int, total: int | None) -> None:
+def _tell(progress: RowProgress | None, done: int, total: int | None) -> None:
     if progress is not None:
         progress(done, total)
 
@@ -170,7 +170,7 @@ def run_ray(
     parts: PartFolder,
     batch_size: int = 32,
     workers: int = 2,
-    progress: Progress | None = None,
+    progress: RowProgress | None = None,
 ) -> None:
     """As `run_local`, by several processes: the same rows in the same parts.
 

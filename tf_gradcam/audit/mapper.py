@@ -19,7 +19,7 @@ import tensorflow as tf
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._files.manifest import DONE, FAILED
-from tf_gradcam._models.images import ModelImages, Pictures, Reading, model_failure
+from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file, load_network
 from tf_gradcam._models.open_model import chosen_names, chosen_preprocessing, found_preprocessing, usual_weights
@@ -162,7 +162,7 @@ class AuditMapper:
             return self.images.given(batch["image"], pool)
         return self.images.reading([str(path) for path in batch["file"]], pool)
 
-    def explain(self, batch: Mapping[str, np.ndarray], pictures: Pictures) -> Columns:
+    def explain(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Columns:
         """As a call, with pictures that were read before."""
         count = len(pictures)
         columns = self._failed(batch, pictures)
@@ -174,7 +174,7 @@ class AuditMapper:
                 self._fill(columns, np.array(rows), result)
         return columns
 
-    def _failed(self, batch: Mapping[str, np.ndarray], pictures: Pictures) -> Columns:
+    def _failed(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Columns:
         """The columns of a batch of which nothing is explained yet."""
         count = len(pictures)
         return {

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._errors import require, unknown_name
-from tf_gradcam.audit.annotations import BoxTable, MaskFolder, Regions
+from tf_gradcam.audit.annotations import BoxTable, KnownRegions, MaskFolder
 from tf_gradcam.audit.engines import run_local, run_ray
 from tf_gradcam.audit.mapper import AuditMapper, Subject
 from tf_gradcam.audit.measure import measure
@@ -30,7 +30,7 @@ from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
 from tf_gradcam.audit.sources import DatasetSource, Samples, find_samples
 from tf_gradcam.audit.table import PartFolder
 
-Progress = Callable[[str, int, "int | None"], object]
+StageProgress = Callable[[str, int, "int | None"], object]
 
 ENGINES = ("local", "ray")
 PARTS = "rows"  # folder of the Parquet parts inside the report's
@@ -50,7 +50,7 @@ def audit(
     num_images: int = 48,
     sanity: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     **mapper_arguments: Any,
 ) -> AuditResult:
     """Find out what a model recognises its classes by; `out/index.html` shows it.
@@ -91,7 +91,7 @@ def audit(
         raise ValueError(unknown_name("engine", engine, list(ENGINES)))
     for package in ("sklearn", "jinja2", "scipy"):  # before an hour's work, not behind it
         require(package, extra="audit")
-    tell: Progress = progress or (lambda stage, done, total: None)
+    tell: StageProgress = progress or (lambda stage, done, total: None)
     mapper = AuditMapper(model, **mapper_arguments)
     source = _source(data, mapper, engine)
     names = _class_names(mapper, source)
@@ -187,7 +187,7 @@ def _with_known_labels(rows: dict[str, np.ndarray], count: int) -> dict[str, np.
     return rows
 
 
-def _regions(source: Samples | DatasetSource, boxes: str | os.PathLike[str] | None, masks: Any) -> Regions | None:
+def _regions(source: Samples | DatasetSource, boxes: Any, masks: Any) -> KnownRegions | None:
     if boxes is None and masks is None:
         return None
     if boxes is not None and masks is not None:
@@ -197,7 +197,7 @@ def _regions(source: Samples | DatasetSource, boxes: str | os.PathLike[str] | No
     return BoxTable(boxes, source.files) if boxes is not None else MaskFolder(masks, source.files)
 
 
-def _inside(regions: Regions | None, size: tuple[int, int]) -> Callable[[Sequence[int]], np.ndarray] | None:
+def _inside(regions: KnownRegions | None, size: tuple[int, int]) -> Callable[[Sequence[int]], np.ndarray] | None:
     """Where the objects are, everywhere in images of which nothing is known."""
     if regions is None:
         return None
@@ -209,7 +209,7 @@ def _inside(regions: Regions | None, size: tuple[int, int]) -> Callable[[Sequenc
 
 
 def _metrics(
-    mapper: AuditMapper, subject: Subject, rows: Rows, regions: Regions | None, num_images: int, seed: int
+    mapper: AuditMapper, subject: Subject, rows: Rows, regions: KnownRegions | None, num_images: int, seed: int
 ) -> list[Metric]:
     chosen = _some(rows, num_images, seed, None if regions is None else regions.known)
     if not len(chosen):

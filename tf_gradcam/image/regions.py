@@ -25,7 +25,7 @@ class Box(NamedTuple):
     ymax: int
 
 
-class Region(NamedTuple):
+class HotRegion(NamedTuple):
     """Connected pixels, that touch at a side or a corner."""
 
     box: Box
@@ -92,7 +92,7 @@ def _above_otsu(heatmap: np.ndarray) -> NDArray[np.bool_]:
     return hot.astype(bool)
 
 
-def regions_of(heatmap: np.ndarray, threshold: Threshold) -> list[Region]:
+def regions_of(heatmap: np.ndarray, threshold: Threshold) -> list[HotRegion]:
     """The connected regions of the hot pixels, the largest first, those of one size from top to bottom.
 
     Args:
@@ -100,7 +100,7 @@ def regions_of(heatmap: np.ndarray, threshold: Threshold) -> list[Region]:
         threshold: as `hot_pixels`.
 
     Returns:
-        One `Region` each, none for a blank map.
+        One `HotRegion` each, none for a blank map.
 
     Raises:
         TypeError, ValueError: as `hot_pixels`.
@@ -111,7 +111,7 @@ def regions_of(heatmap: np.ndarray, threshold: Threshold) -> list[Region]:
     for label, (left, top, width, height, area) in enumerate(rows.tolist()):
         if label > 0:  # 0 is the background
             pixels = labels[top : top + height, left : left + width] == label
-            found.append(Region(Box(left, top, left + width, top + height), area, pixels))
+            found.append(HotRegion(Box(left, top, left + width, top + height), area, pixels))
     return sorted(found, key=lambda region: (-region.area, region.box.ymin, region.box.xmin))
 
 

@@ -6,7 +6,7 @@ Axis legend: B images, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam._models.split import of_all_classes
 
 Target = Callable[[Any], tf.Tensor]
 Class = int | str | None
@@ -108,11 +109,11 @@ def name_of(target: object, names: ClassNames | None = None, unit_count: int | N
     return getattr(target, "__name__", type(target).__name__)
 
 
-def labels_of(target: Any, results: Mapping[str, np.ndarray], names: ClassNames) -> list[str]:
-    """Return what was explained in each image, of a pass's class_indices (B,) and outputs (B, ..., K)."""
+def labels_of(target: TargetLike, class_indices: np.ndarray, unit_count: int, names: ClassNames) -> list[str]:
+    """Return what was explained in each image, of class_indices (B,) and the number of outputs."""
     if callable(target):
-        return [name_of(target, names, results["outputs"].shape[-1])] * len(results["class_indices"])
-    return [names.label(index) for index in results["class_indices"]]
+        return [name_of(target, names, unit_count)] * len(class_indices)
+    return [names.label(index) for index in class_indices]
 
 
 def label_of(index: Class, names: ClassNames) -> str:
@@ -207,11 +208,6 @@ def class_logits(outputs: Any, target: object) -> tf.Tensor:
             "sigmoid. One unit is Unit(0), or Unit(0, positive=False) for the other side; one value is Value(0)."
         )
     return of_all_classes(logits, 2)
-
-
-def of_all_classes(values: Any, class_count: int | None) -> Any:
-    """Return values (..., K) of every class: one unit of two classes has minus its value for class 0."""
-    return tf.concat([-values, values], axis=-1) if class_count == 2 and values.shape[-1] == 1 else values
 
 
 def column(values: tf.Tensor, index: Class, target: object) -> tf.Tensor:

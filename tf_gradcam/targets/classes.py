@@ -1,4 +1,4 @@
-"""Class targets, and the scores of classes.
+"""Class targets.
 
 Axis legend: B images, K classes. A class is an index, its name (see `with_indices`), or, where it says so, None for
 each image's top class. One sigmoid unit is two classes, as everywhere: class 1 has its logit, class 0 minus its logit.
@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tf_gradcam._files.class_names import ClassNames
-from tf_gradcam._models.head import Head, probabilities
 from tf_gradcam.targets.base import (
     Class,
     NamedTarget,
@@ -26,40 +25,11 @@ from tf_gradcam.targets.base import (
     is_integer,
     label_of,
     name_of,
-    of_all_classes,
     of_rank,
     pick,
     shown,
     without,
 )
-
-
-def class_count(head: Head) -> int | None:
-    """How many classes an output tells apart: a single sigmoid unit two; None where its values are no classes."""
-    shape = head.logits.shape
-    if shape.rank != 2 or shape[-1] is None:
-        return None
-    return 2 if head.is_one_of_two else int(shape[-1])
-
-
-def class_scores(head: Head, indices: Any) -> tuple[Any, Any]:
-    """Scores (B,) of the classes `indices` (B,), and those indices with each top class filled in."""
-    if class_count(head) is None:
-        raise ValueError(
-            f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}. "
-            "Pass target= a callable that takes the outputs and returns one score per image."
-        )
-    logits = of_all_classes(head.logits, class_count(head))
-    top = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    chosen = tf.where(indices < 0, top, indices)
-    return tf.gather(logits, chosen, axis=1, batch_dims=1), chosen
-
-
-def class_probabilities(head: Head, indices: tf.Tensor) -> tf.Tensor:
-    """Probabilities (B,) of the classes `indices` (B,); their outputs where those are no probabilities."""
-    values = probabilities(head)
-    return tf.gather(head.output if values is None else values, indices, axis=1, batch_dims=1)
-
 
 _REFERENCES = 3  # nearest classes that Finer-CAM compares with
 

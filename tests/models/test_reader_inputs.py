@@ -14,8 +14,8 @@ from keras import layers
 
 from tests.zoo.styles import plain_model, randomise, two_inputs_dict, two_inputs_list
 from tf_gradcam import Explainer, split_model
-from tf_gradcam._models.inputs import ModelInputs, inputs_of_shapes
 from tf_gradcam._models.preprocessing import ImageRangeWarning
+from tf_gradcam._models.reader import ModelInputs, inputs_of_shapes
 
 pytestmark = pytest.mark.core
 IMAGES = np.random.default_rng(0).random((3, 6, 10, 3), np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_gradcam._models.head import are_probabilities, open_head, probabilities
+from tf_gradcam._models.split import are_probabilities, open_head, probabilities
 
 pytestmark = pytest.mark.core
 LOGITS = np.array([[1.0, -2.0, 0.5], [30.0, 0.0, -3.0]], np.float32)

@@ -1,0 +1,169 @@
+"""Figures of maps side by side: those of many classes, of several methods, of layers through the depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_gradcam._figures.captions import Line, draw_lines, headline
+from tf_gradcam._figures.sheet import (
+    CAPTION,
+    GREY,
+    MARGIN,
+    RED,
+    TITLE,
+    Grid,
+    Sheet,
+    alpha_of,
+    aspect_of,
+    grid,
+    height_for,
+    height_in_a_row,
+)
+from tf_gradcam.image.overlay import paint
+from tf_gradcam.image.thumbnails import shown_photo
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tf_gradcam._figures.sheet import Shown
+
+_GAP = 0.08
+_MOST = 50  # classes; more make a figure that no screen and few renderers hold
+_CLASSES, _LAYERS = (1.0, 1.9), (1.3, 2.2)  # lowest and highest panel: a row is read from left to right
+_METHODS = {2: 2.4, 5: 1.9, 11: 1.6}  # height of a panel, for up to so many
+_SMALLEST = 1.35
+_NAME, _LINE = 0.16, 0.14  # heights
+_TITLES = 0.56  # height of a title of two lines
+_MORE = 0.1  # weight of a map than in other figures: the maps are what is compared
+
+
+def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str | None = None) -> Figure:
+    """A row for each image: the photo, then the map of each class painted on it; without photos the maps alone.
+
+    Args:
+        of_classes: K explanations of the same B images, each of one class of every image.
+        photos: B photos (H0, W0, 3) uint8 RGB, or None.
+        colormap: a colour map of OpenCV or Matplotlib; None for the one of overlays.
+
+    Returns:
+        Matplotlib Figure. More panels than fit side by side go on in the next line.
+
+    Raises:
+        TypeError, ValueError: as `Explanation.overlay`; more than 50 classes.
+    """
+    first = of_classes[0]
+    if first.heatmaps.ndim != 3:
+        raise ValueError(
+            f"Expected maps of pictures to plot those of several classes, received maps {first.heatmaps.shape} of one. "
+            "Plot one class at a time: of_class(position).plot(photos)."
+        )
+    if len(of_classes) > _MOST:
+        raise ValueError(
+            f"Expected at most {_MOST} classes to plot, received {len(of_classes)}. Ask for some: class_maps(images, "
+            "top=5)."
+        )
+    if photos is not None:
+        first.check_photos(photos)
+    aspect = aspect_of([first.image_size] if photos is None else [np.shape(photo)[:2] for photo in photos])
+    row = _row(len(of_classes) + (photos is not None), aspect, _GAP, _CLASSES, TITLE)
+    sheet = Sheet.of(row, below=(len(first) - 1) * row.down)
+    sheet.title(f"{first.method} at {first.layer_name}")
+    for number in range(len(first)):
+        photo = None if photos is None else shown_photo(photos[number])
+        cards = row._replace(top=TITLE + number * row.down)
+        if photo is not None:
+            _draw(sheet, cards, 0, (f"photo {number}", GREY), photo)
+        for index, explanation in enumerate(of_classes, start=0 if photo is None else 1):
+            draw_lines(sheet, explanation, number, *cards.corner(index), cards.card)
+            sheet.picture(_painted(explanation, number, photo, colormap), *cards.place(index))
+    sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, first.signed, colormap)
+    return sheet.figure
+
+
+def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str], photo: np.ndarray | None) -> Figure:
+    """The photo, then the map of each method painted on it; without a photo the maps alone.
+
+    Args:
+        explanations: name -> explanation of the one image.
+        refused: name -> why there is no map; a line below.
+        photo: (H0, W0, 3) uint8 RGB, or None.
+    """
+    first = next(iter(explanations.values()))
+    photo = None if photo is None else shown_photo(photo)
+    count = len(explanations) + (photo is not None)
+    aspect = aspect_of([first.image_size if photo is None else photo.shape[:2]])
+    height = height_for(count, _METHODS, _SMALLEST)
+    cards = grid(count, aspect, height, caption=_NAME, card_gap=_GAP, row_gap=0.1, top=_TITLES)
+    sheet = Sheet.of(cards, below=len(refused) * _LINE + MARGIN)
+    layers = dict.fromkeys(explanation.layer_name for explanation in explanations.values())
+    _draw_titles(sheet, headline(first), f"at {', '.join(layers)}")
+    if photo is not None:
+        _draw(sheet, cards, 0, ("photo", GREY), photo)
+    for index, (name, explanation) in enumerate(explanations.items(), start=0 if photo is None else 1):
+        line = (name, "black") if explanation.shown.any() else (f"{name}: blank", RED)
+        _draw(sheet, cards, index, line, _painted(explanation, 0, photo, more=_MORE))
+    sheet.scale_of(cards, first.signed)
+    for index, (name, reason) in enumerate(refused.items()):
+        top = cards.top + cards.down + 0.05 + index * _LINE
+        sheet.text(f"without {name}: {reason}", MARGIN, top, sheet.width - 2 * MARGIN, 6.5, GREY)
+    return sheet.figure
+
+
+def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray | None) -> Figure:
+    """The photo, then the map of each layer painted on it, in one row where it fits; without a photo the maps alone.
+
+    Args:
+        explanations: of the one image, one a layer.
+        method: its name, for the title.
+        photo: (H0, W0, 3) uint8 RGB, or None.
+    """
+    first = explanations[0]
+    photo = None if photo is None else shown_photo(photo)
+    aspect = aspect_of([first.image_size if photo is None else photo.shape[:2]])
+    cards = _row(len(explanations) + (photo is not None), aspect, 0.1, _LAYERS, _TITLES)
+    sheet = Sheet.of(cards)
+    _draw_titles(sheet, headline(first), f"{method}, from layer to layer")
+    if photo is not None:
+        _draw(sheet, cards, 0, ("photo", GREY), photo)
+    for index, explanation in enumerate(explanations, start=0 if photo is None else 1):
+        name = explanation.layer_name.rpartition("/")[2]  # of a long path the end tells more
+        _draw(sheet, cards, index, (name, "black"), _painted(explanation, 0, photo, more=_MORE))
+        reason = explanation.diagnosis[0]
+        if reason is not None and not explanation.shown[0].any():
+            text, color = f"blank: {reason}", RED
+        else:
+            text, color = f"{' x '.join(map(str, explanation.heatmaps.shape[1:]))} cells", GREY
+        left, top = cards.corner(index)
+        sheet.text(text, left, top + 0.13, cards.card, 6.5, color)
+    sheet.scale_of(cards, first.signed)
+    return sheet.figure
+
+
+def _row(count: int, aspect: float, gap: float, heights: tuple[float, float], top: float) -> Grid:
+    """As many panels side by side as fit, and none too small to be read."""
+    height = height_in_a_row(count, aspect, gap, *heights)
+    return grid(count, aspect, height, caption=CAPTION, card_gap=gap, top=top, columns=count)
+
+
+def _draw_titles(sheet: Sheet, title: str, below: str) -> None:
+    sheet.title(title)
+    sheet.text(below, MARGIN, 0.3, sheet.width - 2 * MARGIN, 7.5, GREY)
+
+
+def _draw(sheet: Sheet, cards: Grid, index: int, line: Line, picture: np.ndarray) -> None:
+    """A panel under its first line."""
+    sheet.text(line[0], *cards.corner(index), cards.card, 7.5, line[1])
+    sheet.picture(picture, *cards.place(index))
+
+
+def _painted(
+    explanation: Shown, number: int, photo: np.ndarray | None, colormap: str | None = None, more: float = 0.0
+) -> np.ndarray:
+    """(H0, W0, 3) uint8, a map on its photo, or the colours alone."""
+    size = explanation.image_size if photo is None else photo.shape[:2]
+    ground = np.full((*size, 3), 255, np.uint8) if photo is None else photo
+    alpha = 1.0 if photo is None else alpha_of(explanation) + more
+    return paint(ground, explanation.shown_at(number, size), explanation.signed, alpha, colormap)

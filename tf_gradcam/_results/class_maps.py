@@ -1,0 +1,138 @@
+"""The result of `Explainer.class_maps`: heatmaps of several classes of each image.
+
+Axis legend: B images, K classes asked for, H x W cells of the layer (any number of spatial axes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_gradcam._results.explanation import Explanation, MapArrays
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_PER_CLASS = ("raw", "heatmaps", "scores", "class_indices", "gradient_peaks")
+
+
+class ClassMaps:
+    """Heatmaps of several classes of each image.
+
+    Attributes:
+        heatmaps: (B, K, H, W) float32 in [0, 1]: after relu, each divided by its own maximum; a zero map stays zero.
+        raw: (B, K, H, W) float32 before relu and normalising; on one scale for all classes of an image.
+        scores: (B, K) float32, the classes' scores before the softmax.
+        probabilities: (B, K) float32, theirs; None where the outputs are values.
+        class_indices: (B, K) int32.
+        labels: B lists of K names.
+        layer_name: path of the layer.
+        method: name of the rule.
+    """
+
+    def __init__(
+        self,
+        arrays: MapArrays,
+        *,
+        labels: Sequence[Sequence[str]],
+        layer_name: str,
+        method: str,
+        image_size: tuple[int, ...],
+        has_open_head: bool,
+        offset: tuple[float, ...] = (0.0, 0.0),
+        class_names: Mapping[int, str] | None = None,
+        needs: str = "gradients",
+    ):
+        self.heatmaps = arrays.heatmaps
+        self.raw = arrays.raw
+        self.scores = arrays.scores
+        self.class_indices = arrays.class_indices
+        self.labels = [list(row) for row in labels]
+        self.layer_name = layer_name
+        self.method = method
+        everything = arrays.probabilities
+        self.probabilities = None if everything is None else np.take_along_axis(everything, self.class_indices, axis=1)
+        self._arrays = arrays
+        self._options: dict[str, Any] = {
+            "layer_name": layer_name,
+            "method": method,
+            "image_size": image_size,
+            "has_open_head": has_open_head,
+            "offset": offset,
+            "class_names": class_names,
+            "needs": needs,
+        }
+
+    def __len__(self) -> int:
+        return len(self.heatmaps)
+
+    def of_class(self, position: int) -> Explanation:
+        """The B maps at one position of the axis K, with all that an explanation can do: overlay, plot, boxes, save.
+
+        Args:
+            position: 0 to K - 1; with `top=`, 0 is each image's best class.
+
+        Raises:
+            ValueError: no such position.
+        """
+        count = self.heatmaps.shape[1]
+        if not 0 <= position < count:
+            raise ValueError(f"Expected a position below {count}, the number of maps of an image, received {position}.")
+        of_one = {name: getattr(self._arrays, name)[:, position] for name in _PER_CLASS}
+        return Explanation(
+            self._arrays._replace(**of_one), labels=[row[position] for row in self.labels], **self._options
+        )
+
+    def of_each_class(self) -> list[Explanation]:
+        """`of_class` of all K positions."""
+        return [self.of_class(position) for position in range(self.heatmaps.shape[1])]
+
+    def plot(self, photos: Any = None, colormap: str | None = None) -> Figure:
+        """A figure with a row for each image: its maps, one a class, over them the class and its probability.
+
+        Args:
+            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, to paint the maps on and to show before them; None for
+                the maps alone.
+            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
+
+        Returns:
+            Matplotlib Figure; `figure.savefig(path)` writes it.
+
+        Raises:
+            TypeError: paths instead of photos.
+            ValueError: another number of photos than of images; maps that are no pictures; more than 50 classes.
+        """
+        from tf_gradcam._figures.side_by_side import class_figure
+
+        return class_figure(self.of_each_class(), photos, colormap)
+
+    def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+        """Write the maps as arrays and, on photos, as overlays.
+
+        Args:
+            directory: folder, made where it does not exist.
+            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, or None.
+
+        Returns:
+            Paths of the files: `<number>.class-<index>.heatmap.npy` (H, W) float32 and, with photos,
+            `<number>.class-<index>.overlay.png`, class by class; a class that was asked for twice has one.
+
+        Raises:
+            TypeError, ValueError, OSError: as `Explanation.save`; nothing is written then.
+        """
+        written: dict[Path, None] = {}
+        for explanation in self.of_each_class():
+            stems = [f"{number:04d}.class-{index}" for number, index in enumerate(explanation.class_indices)]
+            written |= dict.fromkeys(explanation.save_as(stems, directory, photos))
+        return list(written)
+
+    def __repr__(self) -> str:
+        return (
+            f"ClassMaps(images={len(self)}, heatmaps={self.heatmaps.shape}, layer={self.layer_name!r}, "
+            f"method={self.method!r})"
+        )
