@@ -230,4 +230,4 @@ def test_rows_arrive_whole_where_the_writer_is_slow(tmp_path, monkeypatch):
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (time.sleep(0.02), fsync(descriptor))[1])
     table = run(tmp_path)
-    np.testing.assert_array_equal(table["index"], np.arange(ROWS))
+    np.testing.assert_array_equal(table.index, np.arange(ROWS))

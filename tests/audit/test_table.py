@@ -77,10 +77,10 @@ def test_other_readers_see_one_table(tmp_path):
 
 def test_file_name_that_is_no_text_is_kept_readable(tmp_path):
     columns = rows(0, PART_ROWS)
-    columns["file"][0] = os.fsdecode(b"caf\xe9.png")
+    columns.file[0] = os.fsdecode(b"caf\xe9.png")
     with part_folder(tmp_path, PART_ROWS) as parts:
         parts.write(0, columns)
-        assert parts.read()["file"][0] == "caf\ufffd.png"
+        assert parts.read().file[0] == "caf\ufffd.png"
 
 
 @pytest.mark.parametrize(

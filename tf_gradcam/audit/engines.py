@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tf_gradcam._errors import require
+from tf_gradcam.audit.rows import Rows, join_rows
 
 if TYPE_CHECKING:
     from tf_gradcam.audit.mapper import AuditMapper
-    from tf_gradcam.audit.sources import Samples
+    from tf_gradcam.audit.sources import Columns, Samples
     from tf_gradcam.audit.table import PartFolder
 
 
-Columns = dict[str, np.ndarray]
 Progress = Callable[[int, "int | None"], object]
 
 _THREADS = min(8, os.cpu_count() or 1)  # of OpenCV's, outside Python's lock; further ones only hold more photos
@@ -107,17 +107,17 @@ class _Table:
     def __init__(self, parts: PartFolder, writer: ThreadPool):
         self._parts = parts
         self._writer = writer
-        self._rows: list[Columns] = []
+        self._rows: list[Rows] = []
         self._number = 0
         self._writing: deque[Any] = deque()
 
-    def add(self, rows: Columns) -> None:
-        number = int(rows["index"][0]) // self._parts.rows_per_part
+    def add(self, rows: Rows) -> None:
+        number = int(rows.index[0]) // self._parts.rows_per_part
         if number != self._number:
             self._write()
         self._number = number
         self._rows.append(rows)
-        if (int(rows["index"][-1]) + 1) % self._parts.rows_per_part == 0:
+        if (int(rows.index[-1]) + 1) % self._parts.rows_per_part == 0:
             self._write()
 
     def __enter__(self) -> _Table:
@@ -134,15 +134,14 @@ class _Table:
 
     def _write(self) -> None:
         if self._rows:
-            self._writing.append(self._writer.apply_async(write_rows, (self._parts, self._number, self._rows)))
+            self._writing.append(self._writer.apply_async(_write_part, (self._parts, self._number, self._rows)))
             self._rows = []
         while self._writing and (len(self._writing) > _PARTS_BEHIND or self._writing[0].ready()):
             self._writing.popleft().get()
 
 
-def write_rows(parts: PartFolder, number: int, rows: list[Columns]) -> None:
-    """Write one part out of rows in their order."""
-    parts.write(number, {name: np.concatenate([some[name] for some in rows]) for name in rows[0]})
+def _write_part(parts: PartFolder, number: int, rows: list[Rows]) -> None:
+    parts.write(number, join_rows(rows))
 
 
 class _Actor:
@@ -198,17 +197,15 @@ def run_ray(
     finished = parts.finished()
     missing = [number for number in range(parts.part_count or 0) if number not in finished]
     done = sum(len(labels) for labels in finished.values())
-    if progress is not None:
-        progress(done, len(samples))
+    _tell(progress, done, len(samples))
     if not missing:
         return
-    collected = _Collected(parts, samples)
+    collected = _Collected(parts, len(samples))
     with _cluster(workers) as gpus:
         for rows in _mapped(arguments, samples, missing, parts.rows_per_part, batch_size, workers, gpus):
             collected.add(rows)
-            done += len(rows["index"])
-            if progress is not None:
-                progress(done, len(samples))
+            done += len(rows.index)
+            _tell(progress, done, len(samples))
     collected.check()
 
 
@@ -220,8 +217,8 @@ def _mapped(
     batch_size: int,
     workers: int,
     gpus: float,
-) -> Iterator[Columns]:
-    """Rows as they come, in any order. A block of the data set is a part, so that few parts are open at a time."""
+) -> Iterator[Rows]:
+    """Yield rows as they come, in any order. A block is a part, so that few parts are open at a time."""
     pa, data = require("pyarrow", extra="ray"), require("ray.data", extra="ray")
     blocks = []
     for number in missing:
@@ -236,7 +233,9 @@ def _mapped(
         concurrency=workers,
         num_gpus=gpus,
     )
-    yield from mapped.iter_batches(batch_size=None, batch_format="numpy")
+    for columns in mapped.iter_batches(batch_size=None, batch_format="numpy"):
+        files = [samples.files[index] for index in columns["index"].tolist()]
+        yield Rows(file=np.array(files, object), **columns)
 
 
 @contextmanager
@@ -262,28 +261,20 @@ def _cluster(workers: int) -> Iterator[float]:
 class _Collected:
     """Rows in any order, written as soon as all of a part are there."""
 
-    def __init__(self, parts: PartFolder, samples: Samples):
+    def __init__(self, parts: PartFolder, row_count: int):
         self._parts = parts
-        self._samples = samples
-        self._open: dict[int, list[Columns]] = {}
+        self._row_count = row_count
+        self._open: dict[int, list[Rows]] = {}
 
-    def add(self, rows: Columns) -> None:
+    def add(self, rows: Rows) -> None:
         size = self._parts.rows_per_part
-        numbers = rows["index"] // size
+        numbers = rows.index // size
         for number in np.unique(numbers).tolist():
-            some = {name: column[numbers == number] for name, column in rows.items()}
-            self._open.setdefault(number, []).append(some)
-            count = sum(len(one["index"]) for one in self._open[number])
-            if count == min(size, len(self._samples) - number * size):
-                self._write(number, self._open.pop(number))
-
-    def _write(self, number: int, rows: list[Columns]) -> None:
-        """The rows in order, with their files."""
-        columns = {name: np.concatenate([some[name] for some in rows]) for name in rows[0]}
-        order = np.argsort(columns["index"])
-        ordered = {name: column[order] for name, column in columns.items()}
-        files = [self._samples.files[index] for index in ordered["index"].tolist()]
-        write_rows(self._parts, number, [{**ordered, "file": np.array(files, object)}])
+            self._open.setdefault(number, []).append(rows.take(numbers == number))
+            count = sum(len(part.index) for part in self._open[number])
+            if count == min(size, self._row_count - number * size):
+                whole = join_rows(self._open.pop(number))
+                self._parts.write(number, whole.take(np.argsort(whole.index)))
 
     def check(self) -> None:
         """Every row has come."""

@@ -24,7 +24,8 @@ from tf_gradcam._models.open_model import chosen_names, chosen_preprocessing, fo
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.audit.sources import Columns, Samples
+from tf_gradcam.audit.rows import Rows
+from tf_gradcam.audit.sources import Samples
 from tf_gradcam.targets.classes import ClassNames
 
 # Reading pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
@@ -138,7 +139,7 @@ class AuditMapper:
             raise ValueError(f"Expected a layer with maps (B, H, W), received {explanation.heatmaps.shape}.")
         return explanation
 
-    def __call__(self, batch: Mapping[str, np.ndarray]) -> Columns:
+    def __call__(self, batch: Mapping[str, np.ndarray]) -> Rows:
         """Explain a batch.
 
         Args:
@@ -146,10 +147,7 @@ class AuditMapper:
                 (B, H0, W0, C) as the model takes them, no file is read.
 
         Returns:
-            Columns of B rows: index, file, label; status ("done" or "failed"), error; predicted (top class, -1 if
-            failed), probability (of it, NaN if failed), probabilities (B, K), score (what was explained), heatmap
-            (B, H, W) float16 (zeros if failed), diagnosis ("" if none), thumbnail (a JPEG). An image that cannot be
-            read, is not finite, or makes the model fail, fails alone.
+            B rows. An image that cannot be read, is not finite, or makes the model fail, fails alone.
         """
         with ThreadPool(THREADS) as pool:
             return self.explain(batch, self.reading(batch, pool).get())
@@ -160,35 +158,35 @@ class AuditMapper:
             return self.images.given(batch["image"], pool)
         return self.images.reading([str(path) for path in batch["file"]], pool)
 
-    def explain(self, batch: Mapping[str, np.ndarray], pictures: Pictures) -> Columns:
+    def explain(self, batch: Mapping[str, np.ndarray], pictures: Pictures) -> Rows:
         """As a call, with pictures that were read before."""
         count = len(pictures)
-        columns = self._failed(batch, pictures)
+        rows = self._failed(batch, pictures)
         good = [number for number in range(count) if not pictures.errors[number]]
-        for rows, result in self._explanations(pictures.images, good):
+        for positions, result in self._explanations(pictures.images, good):
             if isinstance(result, str):
-                columns["error"][rows] = result
+                rows.error[positions] = result
             else:
-                self._fill(columns, np.array(rows), result)
-        return columns
+                self._fill(rows, np.array(positions), result)
+        return rows
 
-    def _failed(self, batch: Mapping[str, np.ndarray], pictures: Pictures) -> Columns:
-        """The columns of a batch of which nothing is explained yet."""
+    def _failed(self, batch: Mapping[str, np.ndarray], pictures: Pictures) -> Rows:
+        """Return the rows of a batch before any of it is explained."""
         count = len(pictures)
-        return {
-            "index": np.asarray(batch["index"], np.int64),
-            "file": np.asarray(batch["file"], object),
-            "label": np.asarray(batch["label"], np.int32),
-            "status": np.full(count, FAILED, object),
-            "error": np.array(pictures.errors, object),
-            "predicted": np.full(count, -1, np.int32),
-            "probability": np.full(count, np.nan, np.float32),
-            "probabilities": np.full((count, len(self.class_names)), np.nan, np.float32),
-            "score": np.full(count, np.nan, np.float32),
-            "heatmap": np.zeros((count, *self.map_size), np.float16),
-            "diagnosis": np.full(count, "", object),
-            "thumbnail": np.array(pictures.thumbnails, object),
-        }
+        return Rows(
+            index=batch["index"],
+            file=batch["file"],
+            label=batch["label"],
+            status=np.full(count, FAILED, object),
+            error=np.array(pictures.errors, object),
+            predicted=np.full(count, -1),
+            probability=np.full(count, np.nan),
+            probabilities=np.full((count, len(self.class_names)), np.nan),
+            score=np.full(count, np.nan),
+            heatmap=np.zeros((count, *self.map_size)),
+            diagnosis=np.full(count, "", object),
+            thumbnail=np.array(pictures.thumbnails, object),
+        )
 
     def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explanation | str]]:
         """Explain the images of these rows: all at once, or in halves where that fails, down to the image at fault."""
@@ -207,20 +205,21 @@ class AuditMapper:
                     self._most = half
                 waiting[:0] = [some[:half], some[half:]]
 
-    def _fill(self, columns: Columns, rows: np.ndarray, explanation: Explanation) -> None:
+    def _fill(self, rows: Rows, positions: np.ndarray, explanation: Explanation) -> None:
+        """Write the explanation of these positions into the rows."""
         probabilities = explanation.probabilities
         assert probabilities is not None
         fine = np.isfinite(probabilities).all(axis=1)
-        columns["error"][rows[~fine]] = NON_FINITE_MAP
-        columns["status"][rows[fine]] = DONE
+        rows.error[positions[~fine]] = NON_FINITE_MAP
+        rows.status[positions[fine]] = DONE
         predicted = explanation.class_indices[fine]
-        rows, some = rows[fine], np.flatnonzero(fine)
-        columns["predicted"][rows] = predicted
-        columns["probability"][rows] = probabilities[some, predicted]
-        columns["probabilities"][rows] = probabilities[some]
-        columns["score"][rows] = explanation.scores[some]
-        columns["heatmap"][rows] = explanation.heatmaps[some]
-        columns["diagnosis"][rows] = [explanation.diagnosis[number] or "" for number in some]
+        positions, some = positions[fine], np.flatnonzero(fine)
+        rows.predicted[positions] = predicted
+        rows.probability[positions] = probabilities[some, predicted]
+        rows.probabilities[positions] = probabilities[some]
+        rows.score[positions] = explanation.scores[some]
+        rows.heatmap[positions] = explanation.heatmaps[some]
+        rows.diagnosis[positions] = [explanation.diagnosis[number] or "" for number in some]
 
     def load_photos(self, files: Sequence[str]) -> np.ndarray:
         """(B, H0, W0, 3) uint8 RGB of the model's size; raises what `load_image` raises."""

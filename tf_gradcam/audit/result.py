@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.metrics.intervals import Interval
-
-Rows = Mapping[str, np.ndarray]  # columns by name, N long each; see `AuditResult.rows`
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,7 @@ class AuditResult:
     """All that an audit knows.
 
     Attributes:
-        rows: columns of N: index, file, label (-1 unknown), status ("done", "failed"), error, predicted, probability,
-            probabilities (N, K), score, heatmap (N, H, W) float16, diagnosis, thumbnail (bytes of a JPEG).
+        rows: N rows, one per image, as `Rows`: `rows.label`, or by name `rows["label"]`.
         class_names: K names.
         looks: one a class that was predicted at least once.
         findings: shortcuts first, then what was tested and is none.
@@ -155,18 +153,18 @@ class AuditResult:
 
     @property
     def is_labelled(self) -> np.ndarray:
-        """(N,) bool: explained, and its true class is known."""
-        return (self.rows["status"] == "done") & (self.rows["label"] >= 0)
+        """(N,) bool: the image was explained, and its true class is known."""
+        return self.rows.is_labelled
 
     @property
     def accuracy(self) -> float:
         """Share of the labelled images whose top class is the true one; NaN where none is labelled."""
         known = self.is_labelled
-        return float((self.rows["predicted"] == self.rows["label"])[known].mean()) if known.any() else float("nan")
+        return float((self.rows.predicted == self.rows.label)[known].mean()) if known.any() else float("nan")
 
     @property
     def confusion(self) -> np.ndarray:
         """(K, K) int64: row the true class, column the predicted one, of the labelled images."""
         count, known = len(self.class_names), self.is_labelled
-        cells = self.rows["label"][known].astype(np.int64) * count + self.rows["predicted"][known]
+        cells = self.rows.label[known].astype(np.int64) * count + self.rows.predicted[known]
         return np.bincount(cells, minlength=count * count).reshape(count, count)

@@ -22,7 +22,8 @@ from tf_gradcam.audit.engines import run_local, run_ray
 from tf_gradcam.audit.mapper import AuditMapper, Subject
 from tf_gradcam.audit.measure import measure
 from tf_gradcam.audit.report.page import write_numbers, write_report
-from tf_gradcam.audit.result import AuditResult, Metric, Rows, SanityCheck
+from tf_gradcam.audit.result import AuditResult, Metric, SanityCheck
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.sanity import sanity_checks
 from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
 from tf_gradcam.audit.sources import DatasetSource, Samples, find_samples
@@ -176,10 +177,13 @@ def _pass(
         run_local(mapper, source, parts, batch_size, progress)
 
 
-def _with_known_labels(rows: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+def _with_known_labels(rows: Rows, count: int) -> Rows:
     """Refuse labels beyond the model's classes, which only a `tf.data.Dataset` can have."""
-    if (rows["label"] >= count).any():
-        raise ValueError(f"Expected labels from 0 to {count - 1}, received {int(rows['label'].max())} in the data set.")
+    if (rows.label >= count).any():
+        raise ValueError(
+            f"Expected labels from 0 to {count - 1}, received {int(rows.label.max())} in the data set. Correct the "
+            "labels, or choose a model with as many classes."
+        )
     return rows
 
 
@@ -218,7 +222,7 @@ def _metrics(
         mapper.explainer,
         subject.predict_images,
         subject.images(chosen.tolist()),
-        rows["predicted"][chosen],
+        rows.predicted[chosen],
         method=mapper.explainer.method,
         seed=seed,
         num_images=num_images,
@@ -233,7 +237,7 @@ def _sanity(mapper: AuditMapper, subject: Subject, rows: Rows, seed: int) -> lis
     return sanity_checks(
         mapper.model,
         subject.images(chosen.tolist()),
-        rows["predicted"][chosen],
+        rows.predicted[chosen],
         layer=mapper.arguments["layer"],
         method=mapper.arguments["method"],
         seed=seed,
@@ -242,7 +246,7 @@ def _sanity(mapper: AuditMapper, subject: Subject, rows: Rows, seed: int) -> lis
 
 def _some(rows: Rows, count: int, seed: int, first: np.ndarray | None = None) -> np.ndarray:
     """Positions of images at random, those of `first` before all others."""
-    done = np.random.default_rng(seed).permutation(np.flatnonzero(rows["status"] == "done"))
+    done = np.random.default_rng(seed).permutation(np.flatnonzero(rows.is_done))
     if first is not None:
         done = done[np.argsort(~first[done], kind="stable")]
     return np.sort(done[:count])

@@ -1,6 +1,6 @@
-"""The audit's table: Parquet parts and their columns.
+"""The Parquet parts of an audit's table. Needs pyarrow.
 
-Axis legend: N rows, one an image; K classes; H x W cells of a map. Imported where it is needed: it takes pyarrow.
+Axis legend: N rows, one per image.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,54 +21,51 @@ import numpy as np
 
 from tf_gradcam._errors import require
 from tf_gradcam._files.atomic import FolderLock
+from tf_gradcam.audit.rows import Rows
 
 pa = require("pyarrow", extra="audit")
+pq = require("pyarrow.parquet", extra="audit")
 
-Columns = dict[str, np.ndarray]
-
-FIELDS = {
-    "index": pa.int64(),
-    "file": pa.string(),
-    "label": pa.int32(),
-    "status": pa.string(),
-    "error": pa.string(),
-    "predicted": pa.int32(),
-    "probability": pa.float32(),
-    "probabilities": pa.list_(pa.float32()),
-    "score": pa.float32(),
-    "heatmap": pa.list_(pa.float16()),
-    "diagnosis": pa.string(),
-    "thumbnail": pa.binary(),
-}
-_SIDES = (b"height", b"width")  # of the maps, in the metadata: a map is a flat list
+RUN_FILE = "run.json"
+_PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
+_SIDES = (b"height", b"width")  # of the heatmaps, in the metadata: a heatmap is stored as a flat list
 
 
-def is_table(table: Any) -> bool:
-    """Whether an Arrow table is one that `to_arrow` made."""
-    return table.schema.names == list(FIELDS) and set(_SIDES) <= set(table.schema.metadata or {})
+def _arrow_type(kind: Any, axes: int = 1) -> Any:
+    """Return the Arrow type of a column of `Rows`; several values of a row are a list."""
+    value = {str: pa.string(), bytes: pa.binary()}.get(kind) or pa.from_numpy_dtype(kind)
+    return value if axes == 1 else pa.list_(value)
 
 
-def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
-    """An Arrow table of these columns, which are those of `FIELDS`; probabilities (N, K), heatmap (N, H, W)."""
-    sides = [str(side).encode() for side in columns["heatmap"].shape[1:]]
-    schema = pa.schema(list(FIELDS.items()), metadata=dict(zip(_SIDES, sides, strict=True)))
-    return pa.table([_arrow(columns[name], kind) for name, kind in FIELDS.items()], schema=schema)
+_TYPES = {column.name: _arrow_type(**column.metadata) for column in fields(Rows)}
 
 
-def to_numpy(tables: Sequence[Any]) -> Columns:
-    """The columns of tables, one below the other."""
+def _is_table(table: Any) -> bool:
+    """Tell whether an Arrow table has the columns of `Rows`."""
+    return table.schema.names == list(_TYPES) and set(_SIDES) <= set(table.schema.metadata or {})
+
+
+def _to_arrow(rows: Rows) -> Any:
+    """Convert rows to an Arrow table."""
+    sides = [str(side).encode() for side in rows.heatmap.shape[1:]]
+    schema = pa.schema(list(_TYPES.items()), metadata=dict(zip(_SIDES, sides, strict=True)))
+    return pa.table([_arrow(rows[name], kind) for name, kind in _TYPES.items()], schema=schema)
+
+
+def _to_rows(tables: Sequence[Any]) -> Rows:
+    """Convert Arrow tables to rows, in the order of the tables."""
     columns = {
         name: np.concatenate([_numpy(chunk, kind) for table in tables for chunk in table[name].chunks])
-        for name, kind in FIELDS.items()
+        for name, kind in _TYPES.items()
     }
     height, width = (int(tables[0].schema.metadata[side]) for side in _SIDES)
     columns["heatmap"] = columns["heatmap"].reshape(-1, height, width)
-    return columns
+    return Rows(**columns)
 
 
 def _arrow(column: np.ndarray, kind: Any) -> Any:
-    """A column of numbers, texts or bytes; of several numbers a row as lists."""
-    if kind == pa.string():  # a file name that is no UTF-8 has characters that no text can hold
+    """Convert one column; a row of several numbers becomes a list."""
+    if kind == pa.string():  # a file name that is not UTF-8 has characters that a text cannot hold
         texts = [str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in column]
         return pa.array(texts, kind)
     if not pa.types.is_list(kind):
@@ -78,17 +76,11 @@ def _arrow(column: np.ndarray, kind: Any) -> Any:
 
 
 def _numpy(array: Any, kind: Any) -> np.ndarray:
-    """The same back: lists as (N, numbers), texts and bytes as objects."""
+    """Convert one column back: lists to (N, numbers), texts and bytes to objects."""
     if pa.types.is_list(kind):
         return np.asarray(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), -1)
     values = array.to_numpy(zero_copy_only=False)
     return np.array(values, object) if kind in (pa.string(), pa.binary()) else np.array(values)
-
-
-pq = require("pyarrow.parquet", extra="audit")
-
-RUN_FILE = "run.json"
-_PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
 
 
 class PartFolder:
@@ -227,21 +219,20 @@ class PartFolder:
             table = pq.ParquetFile(self.path(number), page_checksum_verification=True, memory_map=False).read()
         except (pa.ArrowException, OSError, ValueError):
             return None
-        return table if is_table(table) else None
+        return table if _is_table(table) else None
 
-    def write(self, number: int, columns: Mapping[str, np.ndarray]) -> None:
-        """Write a part, whole or not at all, also where the power fails.
+    def write(self, number: int, rows: Rows) -> None:
+        """Write a part, whole or not at all, even if the power fails.
 
         Args:
-            number: from 0.
-            columns: the rows of the part in their order: index, file, label, status, error, predicted, probability,
-                probabilities (n, K), score, heatmap (n, H, W), diagnosis and thumbnail.
+            number: of the part, from 0.
+            rows: all rows of the part, in order.
 
         Raises:
             OSError: the disk is full, or writing fails for another reason.
         """
         buffer = io.BytesIO()
-        pq.write_table(to_arrow(columns), buffer, write_page_checksum=True)
+        pq.write_table(_to_arrow(rows), buffer, write_page_checksum=True)
         _write_durably(self.path(number), buffer.getvalue())
 
     def end(self, row_count: int) -> None:
@@ -250,8 +241,8 @@ class PartFolder:
             self.row_count = row_count
             self._write_run()
 
-    def read(self) -> Columns:
-        """All rows in the order of the data set: the columns of `write`, heatmap (N, H, W) float16.
+    def read(self) -> Rows:
+        """Return all rows, in the order of the data set.
 
         Raises:
             ValueError: a part is missing or damaged, or there is no row.
@@ -264,7 +255,7 @@ class PartFolder:
                 f"The run in '{self.directory}' is not complete: {missing or 'all'} of {count or 'its'} parts are "
                 "missing. Run it again, it goes on where it stopped."
             )
-        return to_numpy(tables)
+        return _to_rows(tables)
 
 
 def _read_run(path: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_page_begins_with_model_data_accuracy_images_and_failures(page: Page) -> None:
     head = page.text[: page.text.index("Findings Confusions")]
     result = result_of()
-    right = int((result.rows["predicted"] == result.rows["label"])[:58].sum())
+    right = int((result.rows.predicted == result.rows.label)[:58].sum())
     for part in ("best.keras over scans", f"{right / 58:.1%}", f"{right} of 58 right", "Images60", "Failures2"):
         assert part in head, part
 
@@ -378,7 +378,7 @@ def test_page_without_room_for_a_picture_says_so_and_keeps_its_text(tmp_path: Pa
 def test_damaged_thumbnail_is_no_picture(tmp_path: Path) -> None:
     result = result_of()
     thumbnails = np.array([b"\xff\xd8 cut"] * 30 + [b"<svg onload=alert(1)>"] * 30, object)
-    page = page_of(replace(result, rows={**result.rows, "thumbnail": thumbnails}), tmp_path)
+    page = page_of(replace(result, rows=replace(result.rows, thumbnail=thumbnails)), tmp_path)
     assert not [one for one in page.ids if re.fullmatch("r[0-9]+[ph]", one)]
 
 
@@ -443,18 +443,18 @@ def test_galleries_are_in_order() -> None:
     rows = result.rows
     wrong, right, uncertain = galleries.wrong(result), galleries.right(result), galleries.uncertain(result)
     assert len(wrong) + len(right) == 195
-    assert (rows["predicted"][wrong] != rows["label"][wrong]).all()
-    assert (rows["predicted"][right] == rows["label"][right]).all()
+    assert (rows.predicted[wrong] != rows.label[wrong]).all()
+    assert (rows.predicted[right] == rows.label[right]).all()
     for members in (wrong, right):
-        assert (np.diff(np.round(rows["probability"][members], 2)) <= 1e-6).all()
-    assert (np.diff(rows["probability"][uncertain]) >= 0).all()
+        assert (np.diff(np.round(rows.probability[members], 2)) <= 1e-6).all()
+    assert (np.diff(rows.probability[uncertain]) >= 0).all()
 
 
 def test_equally_confident_classes_take_turns() -> None:
     result = result_of(40, failed=0, blank=0)
-    rows = {**result.rows, "predicted": result.rows["label"], "probability": np.full(40, 0.999, np.float32)}
+    rows = replace(result.rows, predicted=result.rows.label, probability=np.full(40, 0.999))
     right = galleries.right(replace(result, rows=rows))
-    np.testing.assert_array_equal(result.rows["label"][right[:8]], [0, 1, 2, 3, 0, 1, 2, 3])
+    np.testing.assert_array_equal(result.rows.label[right[:8]], [0, 1, 2, 3, 0, 1, 2, 3])
 
 
 def test_cells_hold_every_labelled_row_once() -> None:

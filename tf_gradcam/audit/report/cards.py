@@ -18,44 +18,44 @@ from tf_gradcam.audit.result import AuditResult
 def right(result: AuditResult) -> np.ndarray:
     """Rows whose top class is the true one, the most confident first."""
     rows = result.rows
-    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows["predicted"] == rows["label"])))
+    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted == rows.label)))
 
 
 def wrong(result: AuditResult) -> np.ndarray:
     """Rows whose top class is not the true one, the most confident first."""
     rows = result.rows
-    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows["predicted"] != rows["label"])))
+    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted != rows.label)))
 
 
 def confident(result: AuditResult) -> np.ndarray:
     """Rows without a true class, the most confident first."""
     rows = result.rows
-    return _by_confidence(result, np.flatnonzero((rows["status"] == "done") & (rows["label"] < 0)))
+    return _by_confidence(result, np.flatnonzero(rows.is_done & (rows.label < 0)))
 
 
 def uncertain(result: AuditResult) -> np.ndarray:
     """Explained rows, that of the lowest probability of the top class first."""
-    members = np.flatnonzero(result.rows["status"] == "done")
-    return members[np.argsort(result.rows["probability"][members], kind="stable")]
+    members = np.flatnonzero(result.rows.is_done)
+    return members[np.argsort(result.rows.probability[members], kind="stable")]
 
 
 def blank(result: AuditResult) -> dict[str, np.ndarray]:
     """Explained rows whose map says nothing, by diagnosis, the most frequent first."""
     rows = result.rows
-    return _by_text(np.flatnonzero((rows["status"] == "done") & (rows["diagnosis"] != "")), rows["diagnosis"])
+    return _by_text(np.flatnonzero(rows.is_done & (rows.diagnosis != "")), rows.diagnosis)
 
 
 def failed(result: AuditResult) -> dict[str, np.ndarray]:
     """Rows that failed, by error, the most frequent first."""
-    return _by_text(np.flatnonzero(result.rows["status"] != "done"), result.rows["error"])
+    return _by_text(np.flatnonzero(~result.rows.is_done), result.rows.error)
 
 
 def cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
     """Rows of each cell of the confusion matrix that has any, the most confident first."""
     rows = result.rows
     members = np.flatnonzero(result.is_labelled)
-    members = members[np.argsort(-rows["probability"][members], kind="stable")]
-    codes = rows["label"][members].astype(np.int64) * len(result.class_names) + rows["predicted"][members]
+    members = members[np.argsort(-rows.probability[members], kind="stable")]
+    codes = rows.label[members].astype(np.int64) * len(result.class_names) + rows.predicted[members]
     order = np.argsort(codes, kind="stable")
     found, starts = np.unique(codes[order], return_index=True)
     groups = np.split(members[order], starts[1:]) if len(found) else []
@@ -85,7 +85,7 @@ def in_turn(groups: list[np.ndarray], most: int) -> list[tuple[int, int]]:
 
 def _by_confidence(result: AuditResult, members: np.ndarray) -> np.ndarray:
     """The most confident first; of those that look equally confident, one of each class after the other."""
-    predicted, probability = result.rows["predicted"][members], result.rows["probability"][members]
+    predicted, probability = result.rows.predicted[members], result.rows.probability[members]
     order = np.argsort(-probability, kind="stable")
     turn = np.zeros(len(members), np.int64)
     for kind in np.unique(predicted):
@@ -151,24 +151,24 @@ class CardMaker:
 
     def __init__(self, result: AuditResult, pictures: RowPictures):
         self._result, self._pictures = result, pictures
-        self._folder = pagetext.common_folder([str(path) for path in result.rows["file"]])
+        self._folder = pagetext.common_folder([str(path) for path in result.rows.file])
 
     def file(self, row: int) -> str:
         """The row's file inside the folder that all files share; "image 12" where there is none."""
         rows = self._result.rows
-        return str(rows["file"][row]).removeprefix(self._folder) or f"image {int(rows['index'][row])}"
+        return str(rows.file[row]).removeprefix(self._folder) or f"image {int(rows.index[row])}"
 
     def card(self, row: int) -> Card:
         """The card of an explained row."""
         rows, names = self._result.rows, self._result.class_names
-        truth, predicted = int(rows["label"][row]), int(rows["predicted"][row])
+        truth, predicted = int(rows.label[row]), int(rows.predicted[row])
         return Card(
             self._pictures(row),
             self.file(row),
             "" if truth < 0 else "right" if truth == predicted else "wrong",
             names[predicted],
             names[truth] if truth >= 0 else "",
-            pagetext.probability(float(rows["probability"][row])),
+            pagetext.probability(float(rows.probability[row])),
             self._next(row, predicted),
         )
 
@@ -181,7 +181,7 @@ class CardMaker:
         return [self.card(int(row)) for row in rows if self._pictures(int(row))]
 
     def _next(self, row: int, predicted: int) -> str:
-        values = np.array(self._result.rows["probabilities"][row], np.float64)
+        values = np.array(self._result.rows.probabilities[row], np.float64)
         if len(values) < 2:
             return ""
         values[predicted] = -1

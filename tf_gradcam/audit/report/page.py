@@ -134,7 +134,7 @@ def _hash(text: str) -> str:
 
 def _numbers(result: AuditResult) -> dict[str, Any]:
     rows = result.rows
-    done, known = rows["status"] == "done", result.is_labelled
+    done, known = rows.is_done, result.is_labelled
     confusion = result.confusion
     return {
         "about": {str(key): value for key, value in result.about.items()},
@@ -146,7 +146,7 @@ def _numbers(result: AuditResult) -> dict[str, Any]:
             "labelled": int(known.sum()),
             "right": int(np.trace(confusion)),
             "accuracy": result.accuracy,
-            "blank_maps": int((done & (rows["diagnosis"] != "")).sum()),
+            "blank_maps": int((done & (rows.diagnosis != "")).sum()),
         },
         "confusion": confusion.tolist() if known.any() else None,
         "classes": [_look(look, result.class_names) for look in result.looks],

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_gradcam.audit.result import Rows
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.overlay import colors_of, paint
 from tf_gradcam.image.resize import resize_heatmaps
@@ -94,18 +94,18 @@ class RowPictures:
 
     def photo(self, row: int) -> np.ndarray | None:
         """The thumbnail's pixels, RGB."""
-        return _decoded(bytes(self._rows["thumbnail"][row]))
+        return _decoded(bytes(self._rows.thumbnail[row]))
 
     def _shot(self, row: int) -> Shot | None:
         if self._store.is_full:
             return None
-        data = bytes(self._rows["thumbnail"][row])
+        data = bytes(self._rows.thumbnail[row])
         photo = _decoded(data)
         if photo is None:
             return None
         height, width = photo.shape[:2]
         jpegs = [(data, width, height)]
-        heat = readable(self._rows["heatmap"][row])
+        heat = readable(self._rows.heatmap[row])
         if heat.max() > 0:
             jpegs.append(_encoded(paint(photo, heat, signed=False), _QUALITY))
         stored = self._store.add(f"r{row}", jpegs)

@@ -181,13 +181,13 @@ class PageView:
 
     def _count(self) -> None:
         rows = self.result.rows
-        done = rows["status"] == "done"
+        done = rows.is_done
         self.total, self.done = len(done), int(done.sum())
         self.labelled = int(self.result.is_labelled.sum())
         self.hits = int(np.trace(self._confusion))
         self.accuracy = pagetext.wilson(self.hits, self.labelled)
-        own = done & ((rows["label"] < 0) | (rows["label"] == rows["predicted"]))
-        counts = np.bincount(rows["predicted"][own].astype(np.int64), minlength=len(self.result.class_names))
+        own = done & ((rows.label < 0) | (rows.label == rows.predicted))
+        counts = np.bincount(rows.predicted[own].astype(np.int64), minlength=len(self.result.class_names))
         self.tested = sorted({one.label for one in self.result.findings})
         seen = {look.class_index for look in self.result.looks}
         self.few = [name for index, name in enumerate(self.result.class_names) if index in seen and counts[index] < 5]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tf_gradcam.audit.result import ClassLook, Finding, Rows
+from tf_gradcam.audit.result import ClassLook, Finding
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.shortcuts.clusters import cluster, heat_shares, repetition
 from tf_gradcam.audit.shortcuts.evidence import Predict
 from tf_gradcam.audit.shortcuts.findings import ClassSample, find
@@ -37,7 +38,7 @@ def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> li
         if not len(members):
             continue
         chosen = np.sort(np.random.default_rng(seed).permutation(members)[:_CLUSTERED])
-        heatmaps = rows["heatmap"][chosen].astype(np.float32)
+        heatmaps = rows.heatmap[chosen].astype(np.float32)
         shares = heat_shares(heatmaps)
         groups = cluster(heatmaps, seed)
         looks.append(
@@ -108,11 +109,11 @@ def _sample(
     """Images of the class as its own, and of all others in turn."""
     generator = np.random.default_rng([seed, look.class_index])
     members = _predicted_as(rows, look.class_index)
-    own = members[np.isin(rows["label"][members], (look.class_index, -1))]
+    own = members[np.isin(rows.label[members], (look.class_index, -1))]
     chosen = np.sort(generator.permutation(own)[:_SAMPLE])
-    done = rows["status"] == "done"
-    foreign = np.flatnonzero(done & (rows["predicted"] != look.class_index) & (rows["label"] != look.class_index))
-    kinds = np.where(rows["label"][foreign] >= 0, rows["label"][foreign], rows["predicted"][foreign])
+    done = rows.is_done
+    foreign = np.flatnonzero(done & (rows.predicted != look.class_index) & (rows.label != look.class_index))
+    kinds = np.where(rows.label[foreign] >= 0, rows.label[foreign], rows.predicted[foreign])
     others = _in_turn(foreign, kinds, generator)[:_SAMPLE]
     place = {int(row): position for position, row in enumerate(chosen)}
     clusters = [
@@ -125,7 +126,7 @@ def _sample(
         label,
         chosen,
         _photos(load, chosen),
-        rows["heatmap"][chosen].astype(np.float32),
+        rows.heatmap[chosen].astype(np.float32),
         clusters,
         _photos(load, others),
         None if inside is None or not len(chosen) else inside(chosen.tolist()),
@@ -147,4 +148,4 @@ def _photos(load: Load, chosen: np.ndarray) -> np.ndarray:
 
 
 def _predicted_as(rows: Rows, class_index: int) -> np.ndarray:
-    return np.flatnonzero((rows["status"] == "done") & (rows["predicted"] == class_index))
+    return np.flatnonzero(rows.is_done & (rows.predicted == class_index))
