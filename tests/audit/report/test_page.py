@@ -502,12 +502,6 @@ def test_probability_is_not_rounded_to_certainty(value: float, text: str) -> Non
     assert pagetext.probability(value) == text
 
 
-def test_wilson_interval_is_the_published_one() -> None:
-    """Newcombe 1998, table I, method 3: 81 of 263 gives 0.2553 to 0.3662."""
-    found = pagetext.wilson(81, 263)
-    np.testing.assert_allclose((found.low, found.high), (0.2553, 0.3662), atol=5e-5)
-
-
 @pytest.mark.parametrize(
     ("paths", "folder"),
     [

@@ -77,16 +77,3 @@ def common_folder(paths: Sequence[str]) -> str:
     first, last = min(folders), max(folders)
     length = next((at for at, letter in enumerate(first) if letter != last[at]), len(first))
     return first[: first.rfind("/", 0, length) + 1]
-
-
-def wilson(hits: int, total: int) -> Interval:
-    """A share with its 95 % interval.
-
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
-    """
-    if not total:
-        return Interval(math.nan, math.nan, math.nan)
-    z, share = 1.959964, hits / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    reach = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z * z / total)
-    return Interval(share, max(0.0, middle - reach), min(1.0, middle + reach))

@@ -16,7 +16,7 @@ from tf_gradcam.audit.report import text as pagetext
 from tf_gradcam.audit.report.cards import Card, CardMaker, Gallery
 from tf_gradcam.audit.report.pictures import Picture, PictureStore, RowPictures, mark_region, paint_map
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
-from tf_gradcam.metrics.intervals import Interval
+from tf_gradcam.metrics.intervals import Interval, wilson_interval
 
 BASELINES = ("random", "centre")
 
@@ -185,7 +185,7 @@ class PageView:
         self.total, self.done = len(done), int(done.sum())
         self.labelled = int(self.result.is_labelled.sum())
         self.hits = int(np.trace(self._confusion))
-        self.accuracy = pagetext.wilson(self.hits, self.labelled)
+        self.accuracy = wilson_interval(self.hits, self.labelled)
         own = done & ((rows.label < 0) | (rows.label == rows.predicted))
         counts = np.bincount(rows.predicted[own].astype(np.int64), minlength=len(self.result.class_names))
         self.tested = sorted({one.label for one in self.result.findings})
