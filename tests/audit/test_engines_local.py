@@ -187,7 +187,7 @@ def test_full_disk_is_said_in_words(tmp_path, monkeypatch):
 
     with part_folder(tmp_path) as parts:
         monkeypatch.setattr(os, "replace", full)
-        with pytest.raises(OSError, match=r"Cannot write '.*part-000000.parquet': No space left.*Make room"):
+        with pytest.raises(OSError, match=r"Cannot write 'part-000000.parquet' into .*: No space left.*Make room"):
             run_local(FakeMapper(), samples(), parts, BATCH)
     assert not list(tmp_path.glob(".*.tmp"))
 

@@ -5,12 +5,10 @@ Axis legend: N rows, one per image.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam._errors import require
-from tf_gradcam._files.atomic import FolderLock
+from tf_gradcam._files.atomic import FolderLock, made_folder, remove_leftovers, write_bytes
 from tf_gradcam.audit.rows import Rows
 
 pa = require("pyarrow", extra="audit")
@@ -111,16 +109,10 @@ class PartFolder:
         row_count: int | None,
         rows_per_part: int = 256,
     ):
-        self.directory = Path(directory)
+        self.directory = made_folder(directory, "directory")
         self.row_count = row_count
         self.rows_per_part = rows_per_part
         self._fingerprint = dict(fingerprint)
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise NotADirectoryError(
-                f"Expected a folder, received '{directory}': it is a file, or inside one."
-            ) from error
         self._lock = FolderLock(self.directory)
         try:
             self._resume()
@@ -143,9 +135,7 @@ class PartFolder:
     def _resume(self) -> None:
         """Go on with the run of the folder, or begin one."""
         run = self.directory / RUN_FILE
-        for left in self.directory.glob(".*.tmp"):  # what a killed run was writing
-            with contextlib.suppress(OSError):
-                left.unlink()
+        remove_leftovers(self.directory)
         if run.exists():
             self._compare(_read_run(run))
         elif any(_PART_NAME.fullmatch(path.name) for path in self.directory.iterdir()):
@@ -176,7 +166,8 @@ class PartFolder:
             "row_count": self.row_count,
             "rows_per_part": self.rows_per_part,
         }
-        _write_durably(self.directory / RUN_FILE, json.dumps(content, indent=2, ensure_ascii=False).encode())
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write_bytes(self.directory / RUN_FILE, text.encode(), is_durable=True)
 
     @property
     def part_count(self) -> int | None:
@@ -233,7 +224,7 @@ class PartFolder:
         """
         buffer = io.BytesIO()
         pq.write_table(_to_arrow(rows), buffer, write_page_checksum=True)
-        _write_durably(self.path(number), buffer.getvalue())
+        write_bytes(self.path(number), buffer.getvalue(), is_durable=True)
 
     def end(self, row_count: int) -> None:
         """Say how many rows there were, where that was not known before: the last part may then be short."""
@@ -273,27 +264,3 @@ def _read_run(path: Path) -> dict[str, Any]:
 def _short(value: Any) -> str:
     text = "not given" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """As `atomic.write_bytes`, and on the disk when it returns: a rename may otherwise reach it before the content."""
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            f"Cannot write '{path}': {error.strerror}. Make room, or choose another folder; what is finished stays",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    if os.name != "nt":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
