@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import audit_fakes as auditfakes
+from tests.helpers import audit_fakes
 from tests.helpers.audit_fakes import (
     BATCH,
     PART_ROWS,
@@ -41,7 +41,7 @@ def run(folder, mapper=None, progress=None, source=None):
 def killed_run(folder, point="", number=0, seconds=0):
     """A process of its own that ends in SIGKILL at that point, or at the end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, auditfakes.__file__, str(folder), point, str(number), str(seconds)]
+    command = [sys.executable, audit_fakes.__file__, str(folder), point, str(number), str(seconds)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -213,7 +213,7 @@ def test_same_seed_same_numbers() -> None:
 
 
 def test_images_are_explained_in_calls_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sanity, "_AT_ONCE", 5)
+    monkeypatch.setattr(sanity, "_BATCH_SIZE", 5)
     sizes: list[int] = []
 
     def explain(images: np.ndarray, indices: list[int]) -> np.ndarray:

@@ -123,7 +123,7 @@ def test_incomplete_run_is_not_read(tmp_path):
     with part_folder(tmp_path) as parts:
         write_all(parts)
         parts.path(4).unlink()
-        with pytest.raises(ValueError, match=r"not complete: 1 of 6 parts are missing. Run it again"):
+        with pytest.raises(ValueError, match=r"not complete: 1 of 6 parts are missing. Run it again; it continues"):
             parts.read()
 
 
@@ -166,7 +166,7 @@ def test_known_length_is_kept(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"fingerprint": {}}', "3"])
 def test_damaged_run_file_is_refused(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(ValueError, match="is damaged, or not of a run"):
+    with pytest.raises(ValueError, match="is damaged, or was not written by this program"):
         part_folder(tmp_path)
 
 

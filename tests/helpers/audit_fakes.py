@@ -1,4 +1,4 @@
-"""A mapper that one can do in one's head, and a run that kills itself: `python auditfakes.py OUT [POINT NUMBER]`.
+"""A mapper that one can do in one's head, and a run that kills itself: `python audit_fakes.py OUT [POINT NUMBER]`.
 
 Row i of the table follows from i alone. The run kills its own process (SIGKILL, which nothing can catch) where POINT is
 reached for the NUMBER-th time: "explain", while a batch is worked on; "fsync", with half of a file written;

@@ -30,6 +30,7 @@ from tf_gradcam.targets.classes import ClassNames
 
 # Reading pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 THREADS = min(8, os.cpu_count() or 1)
+_PREDICTION_BATCH = 32  # images per call of the model
 
 
 class AuditMapper:
@@ -112,7 +113,7 @@ class AuditMapper:
         assert black.probabilities is not None
         given = ClassNames(names)
         self.class_names = [given.label(index) for index in range(black.probabilities.shape[1])]
-        self._most: int | None = None  # images at a time, once more of them were too many
+        self._batch_limit: int | None = None  # images per call, once a larger batch did not fit into memory
         self.arguments: dict[str, Any] = {
             "model": self._given,
             "layer": layer,
@@ -190,8 +191,8 @@ class AuditMapper:
 
     def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explanation | str]]:
         """Explain the images of these rows: all at once, or in halves where that fails, down to the image at fault."""
-        most = self._most or max(1, len(rows))
-        waiting = [rows[start : start + most] for start in range(0, len(rows), most)]
+        limit = self._batch_limit or max(1, len(rows))
+        waiting = [rows[start : start + limit] for start in range(0, len(rows), limit)]
         while waiting:
             some = waiting.pop(0)
             try:
@@ -202,7 +203,7 @@ class AuditMapper:
                     continue
                 half = len(some) // 2
                 if isinstance(error, tf.errors.ResourceExhaustedError):
-                    self._most = half
+                    self._batch_limit = half
                 waiting[:0] = [some[:half], some[half:]]
 
     def _fill(self, rows: Rows, positions: np.ndarray, explanation: Explanation) -> None:
@@ -274,10 +275,7 @@ class AuditMapper:
         return found.hexdigest()
 
 
-_BATCH = 32
-
-
-class Subject:
+class ModelUnderAudit:
     """Reads images of the data set again, and asks the model about changed ones.
 
     Args:
@@ -325,8 +323,8 @@ class Subject:
     def predict_images(self, images: np.ndarray) -> np.ndarray:
         """(n, K) probabilities of images as the model takes them."""
         found = []
-        for start in range(0, len(images), _BATCH):
-            probabilities = self._explainer(images[start : start + _BATCH]).probabilities
+        for start in range(0, len(images), _PREDICTION_BATCH):
+            probabilities = self._explainer(images[start : start + _PREDICTION_BATCH]).probabilities
             assert probabilities is not None
             found.append(probabilities)
         return np.concatenate(found)

@@ -28,9 +28,9 @@ from tf_gradcam.metrics.localisation import energy_in_region, iou_at, pointing_h
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
-_STEPS = 10  # of insertion and deletion
-_SHARES = (0.2, 0.5, 0.8)  # of ROAD, whose imputation is what takes the time: up to 0.3 s a share at 224 x 224
-_LOWER = {"deletion AUC", "average drop %", "ROAD, hottest first"}  # is better; higher is with all others
+_NUM_STEPS = 10  # of insertion and deletion
+_ROAD_SHARES = (0.2, 0.5, 0.8)  # of ROAD, whose imputation is what takes the time: up to 0.3 s a share at 224 x 224
+_LOWER_IS_BETTER = {"deletion AUC", "average drop %", "ROAD, hottest first"}  # is better; higher is with all others
 
 
 def measure(
@@ -151,9 +151,9 @@ def _faithfulness(
 ) -> dict[str, np.ndarray]:
     """(N,) values of each metric that asks the model again."""
     paths = _perturbed(images, maps, seed)
-    parts = 2 * (_STEPS + 1) + 1 + 2 * len(_SHARES)
+    parts = 2 * (_NUM_STEPS + 1) + 1 + 2 * len(_ROAD_SHARES)
     found = _of_class(predict, _rebatched(paths, batch_size), np.repeat(indices, parts)).reshape(len(images), parts)
-    cuts = np.cumsum([_STEPS + 1, _STEPS + 1, 1, len(_SHARES)])
+    cuts = np.cumsum([_NUM_STEPS + 1, _NUM_STEPS + 1, 1, len(_ROAD_SHARES)])
     deletion, insertion, after, hot, cold = np.split(found, cuts, axis=1)
     return {
         "insertion AUC": np.array([area(curve) for curve in insertion]),
@@ -171,8 +171,8 @@ def _perturbed(images: np.ndarray, maps: np.ndarray, seed: int) -> Iterator[np.n
 
     def make(position: int) -> np.ndarray:
         image, heatmap = images[position], maps[position]
-        hot, cold = road_paths(image, heatmap, _SHARES, seed=seed + position)
-        deletion, insertion = deletion_path(image, heatmap, _STEPS), insertion_path(image, heatmap, _STEPS)
+        hot, cold = road_paths(image, heatmap, _ROAD_SHARES, seed=seed + position)
+        deletion, insertion = deletion_path(image, heatmap, _NUM_STEPS), insertion_path(image, heatmap, _NUM_STEPS)
         return np.concatenate([deletion, insertion, highlight(image, heatmap)[None], hot, cold])
 
     workers = min(8, os.cpu_count() or 1)
@@ -239,4 +239,4 @@ def _localisation(maps: np.ndarray, regions: Sequence[np.ndarray | None], kind: 
 def _metric(name: str, method: str, values: np.ndarray, seed: int) -> Metric:
     interval = bootstrap_interval(values, seed=seed)
     count = int(np.isfinite(values).sum())
-    return Metric(name, method, interval, count, "lower" if name in _LOWER else "higher")
+    return Metric(name, method, interval, count, "lower" if name in _LOWER_IS_BETTER else "higher")

@@ -23,8 +23,15 @@ from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 from tf_gradcam.metrics.similarity import rank_correlations, structural_similarities
 
 Stage = tuple[str, list[Any]]  # the path of a layer, its variables
+Explain = Callable[[np.ndarray, list[int]], np.ndarray]  # images, class indices -> heatmaps (N, H, W)
 
-_FURTHEST = 2.0  # standard deviations beyond which no weight is drawn
+SIMILARITIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "rank correlation": rank_correlations,
+    "structural similarity": structural_similarities,
+}
+_TRUNCATION = 2.0  # standard deviations; weights are drawn within
+_SURVIVAL_LIMIT = 0.5  # mean similarity from which maps count as unchanged
+_BATCH_SIZE = 32  # images explained in a call
 
 
 @contextlib.contextmanager
@@ -65,7 +72,7 @@ def randomise(variables: Sequence[Any], generator: np.random.Generator) -> None:
 
 def _truncated_normal(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     drawn = generator.standard_normal(shape)
-    while (beyond := np.abs(drawn) > _FURTHEST).any():
+    while (beyond := np.abs(drawn) > _TRUNCATION).any():
         drawn[beyond] = generator.standard_normal(int(beyond.sum()))
     return drawn
 
@@ -129,16 +136,6 @@ def grouped(layers: list[Stage], num_stages: int) -> list[Stage]:
         (layers[end - 1][0], [variable for _, variables in layers[start:end] for variable in variables])
         for start, end in zip(starts, ends, strict=True)
     ]
-
-
-Explain = Callable[[np.ndarray, list[int]], np.ndarray]
-
-SIMILARITIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "rank correlation": rank_correlations,
-    "structural similarity": structural_similarities,
-}
-_LIMIT = 0.5  # mean similarity from which on maps have survived
-_AT_ONCE = 32  # images explained in a call
 
 
 def sanity_checks(
@@ -219,7 +216,7 @@ def check_weights(
     groups = grouped(layers, num_stages)
     similarities = _compare(groups, explain, images, class_indices, similarity, seed, num_draws)
     last = similarities[-1]
-    below = next((at for at, one in enumerate(similarities) if one.value < _LIMIT), len(groups))
+    below = next((at for at, one in enumerate(similarities) if one.value < _SURVIVAL_LIMIT), len(groups))
     where = f", and from '{groups[below][0]}' on down they lose it" if below < len(groups) - 1 else ""
     return _verdict("weights", method, groups, similarities, similarity, "all its weights are random", last, where)
 
@@ -262,14 +259,14 @@ def _verdict(
     numbers = f"{similarity} {last.value:.2f} ({last.low:.2f} to {last.high:.2f})"
     if np.isnan(last.value):
         sentence = f"Maps of '{method}' have no pattern in any image, so there is nothing that could change."
-    elif last.value < _LIMIT:
+    elif last.value < _SURVIVAL_LIMIT:
         sentence = f"Maps of '{method}' change when {what}: {numbers}{where}."
     else:
         sentence = (
             f"Maps of '{method}' survive when {what}: {numbers}. They show the images more than what the model "
             "learned of them: do not trust them."
         )
-    return SanityCheck(name, [path for path, _ in stages], similarities, bool(last.value < _LIMIT), sentence)
+    return SanityCheck(name, [path for path, _ in stages], similarities, bool(last.value < _SURVIVAL_LIMIT), sentence)
 
 
 def _compare(
@@ -301,7 +298,7 @@ def _compare(
 
 
 def _maps(explain: Explain, images: np.ndarray, indices: list[int]) -> np.ndarray:
-    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(images), _AT_ONCE)]
+    parts = [slice(start, start + _BATCH_SIZE) for start in range(0, len(images), _BATCH_SIZE)]
     maps = np.concatenate([np.asarray(explain(images[part], indices[part])) for part in parts])
     return maps.astype(np.float64)
 

@@ -82,23 +82,23 @@ def _numpy(array: Any, kind: Any) -> np.ndarray:
 
 
 class PartFolder:
-    """A folder of parts, held by one process until it is closed: `with PartFolder(...) as parts`.
+    """A folder of Parquet parts, locked by one process until it is closed: `with PartFolder(...) as parts`.
 
     Args:
-        directory: made where it does not exist.
-        fingerprint: text by name, what the rows follow from; a folder of other rows is refused.
-        row_count: N, None where it is known only at the end of the data set.
-        rows_per_part: at least 1; part n holds the rows from n * rows_per_part on.
+        directory: the folder, created if it does not exist.
+        fingerprint: texts by name that decide the rows; a folder with another fingerprint is refused.
+        row_count: N; None if it is known only at the end of the data set.
+        rows_per_part: at least 1; part n begins with row n * rows_per_part.
 
     Attributes:
         directory: the folder.
-        row_count: N, None while unknown.
+        row_count: N; None while unknown.
         rows_per_part: as given.
 
     Raises:
-        BlockingIOError: another process is at work in the folder.
-        ValueError: the folder holds the rows of another run, or files that are none of a run's.
-        OSError: the folder cannot be made, written or locked.
+        BlockingIOError: another process is writing to the folder.
+        ValueError: the folder holds the rows of another run, or files of an unknown one.
+        OSError: the folder cannot be created, written or locked.
         ImportError: pyarrow is not installed.
     """
 
@@ -129,18 +129,18 @@ class PartFolder:
         self.close()
 
     def close(self) -> None:
-        """Leave the folder to others; the parts stay."""
+        """Release the folder; the parts stay."""
         self._lock.release()
 
     def _resume(self) -> None:
-        """Go on with the run of the folder, or begin one."""
+        """Continue the folder's run, or begin one."""
         run = self.directory / RUN_FILE
         remove_leftovers(self.directory)
         if run.exists():
             self._compare(_read_run(run))
         elif any(_PART_NAME.fullmatch(path.name) for path in self.directory.iterdir()):
             raise ValueError(
-                f"The folder '{self.directory}' holds parts of a run, but no {RUN_FILE} that says which. Choose "
+                f"The folder '{self.directory}' holds parts of a run, but no {RUN_FILE} that describes it. Choose "
                 "another folder, or delete this one."
             )
         self._write_run()
@@ -171,15 +171,15 @@ class PartFolder:
 
     @property
     def part_count(self) -> int | None:
-        """How many parts there will be, None while unknown."""
+        """Number of parts of the whole table; None while unknown."""
         return None if self.row_count is None else -(-self.row_count // self.rows_per_part)
 
     def path(self, number: int) -> Path:
-        """Where a part is, or will be."""
+        """Return the path of a part, which may not exist yet."""
         return self.directory / f"part-{number:06d}.parquet"
 
     def finished(self) -> dict[int, np.ndarray]:
-        """The parts that are whole: number -> labels of their rows. Each is read and its checksums compared."""
+        """Return the labels of every whole part by its number. Each part is read, with its checksums."""
         found = {}
         for path in self.directory.iterdir():
             match = _PART_NAME.fullmatch(path.name)
@@ -190,7 +190,7 @@ class PartFolder:
         return found
 
     def _labels(self, number: int) -> np.ndarray | None:
-        """The labels of a part, None where its file is damaged, or is no whole part."""
+        """Return the labels of a part; None if its file is damaged or incomplete."""
         table = self._table(number)
         if table is None or table.num_rows != self._rows_of(number):
             return None
@@ -199,13 +199,13 @@ class PartFolder:
         return table["label"].to_numpy() if is_whole else None
 
     def _rows_of(self, number: int) -> int:
-        """How many rows a part has; a short one is the last, which is known once the end of the data set is."""
+        """Return the number of rows of a part; only the last may be short, once N is known."""
         if self.row_count is None:
             return self.rows_per_part
         return min(self.rows_per_part, self.row_count - number * self.rows_per_part)
 
     def _table(self, number: int) -> Any:
-        """A part as it lies on the disk, None where it cannot be read."""
+        """Read a part; None if it cannot be read."""
         try:
             table = pq.ParquetFile(self.path(number), page_checksum_verification=True, memory_map=False).read()
         except (pa.ArrowException, OSError, ValueError):
@@ -227,7 +227,7 @@ class PartFolder:
         write_bytes(self.path(number), buffer.getvalue(), is_durable=True)
 
     def end(self, row_count: int) -> None:
-        """Say how many rows there were, where that was not known before: the last part may then be short."""
+        """Set N at the end of a data set of unknown length: the last part may then be short."""
         if self.row_count != row_count:
             self.row_count = row_count
             self._write_run()
@@ -236,7 +236,7 @@ class PartFolder:
         """Return all rows, in the order of the data set.
 
         Raises:
-            ValueError: a part is missing or damaged, or there is no row.
+            ValueError: a part is missing or damaged, or there are no rows.
         """
         count = self.part_count
         tables = [self._table(number) for number in range(count or 0)]
@@ -244,7 +244,7 @@ class PartFolder:
         if not tables or missing:
             raise ValueError(
                 f"The run in '{self.directory}' is not complete: {missing or 'all'} of {count or 'its'} parts are "
-                "missing. Run it again, it goes on where it stopped."
+                "missing. Run it again; it continues where it stopped."
             )
         return _to_rows(tables)
 
@@ -257,7 +257,7 @@ def _read_run(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError):
         pass
     raise ValueError(
-        f"'{path}' is damaged, or not of a run of this program. Choose another folder, or delete this one."
+        f"'{path}' is damaged, or was not written by this program. Choose another folder, or delete this one."
     )
 
 

@@ -15,10 +15,13 @@ from numpy.typing import ArrayLike
 from tf_gradcam._errors import require
 from tf_gradcam.image.opencv import opencv
 
+Predict = Callable[[np.ndarray], np.ndarray]
+
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _NOISE = 0.01  # of the image's standard deviation
+_BLUR_SIDE, _BLUR_SIGMA = 31, 10.0  # pixels: erases what is finer than a tenth of a 224 px picture
 # Step down and right to four of the eight neighbours, the others are their opposites; direct ones count twice.
-_STEPS = (((0, 1), 1 / 6), ((1, 0), 1 / 6), ((1, 1), 1 / 12), ((1, -1), 1 / 12))
+_NEIGHBOURS = (((0, 1), 1 / 6), ((1, 0), 1 / 6), ((1, 1), 1 / 12), ((1, -1), 1 / 12))
 
 
 def road_score(
@@ -59,17 +62,11 @@ def road_paths(
         Two (S, H0, W0, C) float32: the most relevant first (MoRF), whose probabilities should be low, and the least
         relevant first (LeRF), whose should be high.
     """
-    if image.shape[:2] != heatmap.shape:
-        raise ValueError(
-            f"Expected an image and a heatmap of one height and width, received {image.shape} and {heatmap.shape}: "
-            "resize the map with explanation.resized()."
-        )
+    _check_sizes(image, heatmap)
     if not len(shares) or not all(0 < share < 1 for share in shares):
         raise ValueError(f"Expected shares between 0 and 1, received {tuple(shares)}.")
     generator = np.random.default_rng(seed)
-    order = np.argsort(-heatmap, axis=None, kind="stable")
-    rank = np.empty(heatmap.shape, np.int64)
-    rank.flat[order] = np.arange(heatmap.size)
+    rank = _heat_ranks(heatmap)
     counts = [min(max(1, round(share * heatmap.size)), heatmap.size - 1) for share in shares]
     hot = [impute(image, rank < count, generator) for count in counts]
     cold = [impute(image, rank >= heatmap.size - count, generator) for count in counts]
@@ -120,7 +117,7 @@ def _system(removed: np.ndarray, values: np.ndarray) -> tuple[Any, np.ndarray]:
     place = np.arange(removed.size).reshape(removed.shape)
     diagonal, right = np.zeros(count), np.zeros((count, values.shape[1]))
     rows, columns, entries = [], [], []
-    for step, weight in _STEPS:
+    for step, weight in _NEIGHBOURS:
         (near, far), (near_place, far_place) = _pairs(number, step), _pairs(place, step)
         # A pair of neighbours counts for each of its two ends that was removed.
         for mine, other, there in ((near, far, far_place), (far, near, near_place)):
@@ -173,11 +170,7 @@ def highlight(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     image is multiplied by the map, so that cold pixels become the number 0, which is black for one model, grey or the
     mean colour of a data set for another; here they get the image's own mean colour, whatever the model's range.
     """
-    if image.shape[:2] != heatmap.shape:
-        raise ValueError(
-            f"Expected an image and a heatmap of one height and width, received {image.shape} and {heatmap.shape}: "
-            "resize the map with explanation.resized()."
-        )
+    _check_sizes(image, heatmap)
     if not (heatmap.min() >= 0 and heatmap.max() > 0):
         raise ValueError(
             f"Expected heat of 0 or more that is not 0 everywhere, received {heatmap.min():.4g} to {heatmap.max():.4g}."
@@ -232,12 +225,6 @@ def _probabilities(before: ArrayLike, after: ArrayLike) -> tuple[np.ndarray, np.
     return full, part
 
 
-Predict = Callable[[np.ndarray], np.ndarray]
-
-_BLUR = 31  # pixels of the kernel: erases what is finer than a tenth of a 224 px picture
-_SIGMA = 10.0
-
-
 def deletion_auc(predict: Predict, image: np.ndarray, heatmap: np.ndarray, num_steps: int = 20) -> float:
     """Area under the score curve as the hottest pixels are erased; lower is better.
 
@@ -276,7 +263,9 @@ def deletion_path(image: np.ndarray, heatmap: np.ndarray, num_steps: int) -> np.
 
 def insertion_path(image: np.ndarray, heatmap: np.ndarray, num_steps: int) -> np.ndarray:
     """The images of `insertion_auc`, (S + 1, H0, W0, C): from the blurred image to the image."""
-    blurred = opencv().GaussianBlur(image, (_BLUR, _BLUR), _SIGMA).reshape(image.shape)  # which lost an axis of one
+    blurred = (
+        opencv().GaussianBlur(image, (_BLUR_SIDE, _BLUR_SIDE), _BLUR_SIGMA).reshape(image.shape)
+    )  # which lost an axis of one
     return exchange_path(blurred, image, heatmap, num_steps)
 
 
@@ -296,15 +285,9 @@ def exchange_path(start: np.ndarray, end: np.ndarray, heatmap: np.ndarray, num_s
     """
     if num_steps < 1:
         raise ValueError(f"Expected num_steps of at least 1, received {num_steps}.")
-    if start.shape[:2] != heatmap.shape or start.shape != end.shape:
-        raise ValueError(
-            f"Expected an image and a heatmap of one height and width, received {start.shape} and {heatmap.shape}: "
-            "resize the map with explanation.resized()."
-        )
-    rank = np.empty(heatmap.size, np.int64)
-    rank[np.argsort(-heatmap, axis=None, kind="stable")] = np.arange(heatmap.size)
+    _check_sizes(start, heatmap)
     limits = np.linspace(0, heatmap.size, num_steps + 1)
-    exchanged = rank.reshape(heatmap.shape)[None] < limits[:, None, None]
+    exchanged = _heat_ranks(heatmap) < limits[:, None, None]
     return np.where(exchanged[..., None], end, start).astype(np.float32)
 
 
@@ -312,3 +295,18 @@ def area(probabilities: np.ndarray) -> float:
     """Area under a curve of (S + 1,) probabilities over a path of length 1, by the trapezoidal rule."""
     values = np.asarray(probabilities, np.float64)
     return float((values[:-1] + values[1:]).mean() / 2)
+
+
+def _check_sizes(image: np.ndarray, heatmap: np.ndarray) -> None:
+    if image.shape[:2] != heatmap.shape:
+        raise ValueError(
+            f"Expected an image and a heatmap of one height and width, received {image.shape} and {heatmap.shape}: "
+            "resize the map with explanation.resized()."
+        )
+
+
+def _heat_ranks(heatmap: np.ndarray) -> np.ndarray:
+    """(H0, W0) int64: 0 for the hottest pixel; equal pixels in reading order."""
+    ranks = np.empty(heatmap.shape, np.int64)
+    ranks.flat[np.argsort(-heatmap, axis=None, kind="stable")] = np.arange(heatmap.size)
+    return ranks

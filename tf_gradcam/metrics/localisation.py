@@ -33,9 +33,7 @@ def energy_in_box(heatmap: np.ndarray, box: Sequence[float]) -> float:
     Deviation: pixels cut by the border of the box count by the part inside.
     """
     rows, columns = _coverage(heatmap, box)
-    if heatmap.min() < 0:
-        raise ValueError(f"Expected heat of 0 or more, received a minimum of {heatmap.min():.4g}.")
-    total = float(heatmap.sum(dtype=np.float64))
+    total = _total_heat(heatmap)
     return float(rows @ heatmap.astype(np.float64) @ columns) / total if total > 0 else float("nan")
 
 
@@ -83,9 +81,7 @@ def energy_in_region(heatmap: np.ndarray, region: np.ndarray) -> float:
     Source: as `energy_in_box`. Deviation: any region.
     """
     part = _checked(heatmap, region)
-    if heatmap.min() < 0:
-        raise ValueError(f"Expected heat of 0 or more, received a minimum of {heatmap.min():.4g}.")
-    total = float(heatmap.sum(dtype=np.float64))
+    total = _total_heat(heatmap)
     return float((heatmap * part).sum(dtype=np.float64)) / total if total > 0 else float("nan")
 
 
@@ -154,12 +150,10 @@ def sparsity(heatmap: np.ndarray) -> float:
 
     Source: Chalasani et al. 2020, section 4, https://arxiv.org/abs/1810.06583; Hurley & Rickard 2009. Deviation: none.
     """
-    if heatmap.ndim != 2:
-        raise ValueError(f"Expected one heatmap (H0, W0), received shape {heatmap.shape}.")
-    if heatmap.min() < 0:
-        raise ValueError(f"Expected heat of 0 or more, received a minimum of {heatmap.min():.4g}.")
+    _check_rank(heatmap)
+    total = _total_heat(heatmap)
     heat = np.sort(heatmap, axis=None).astype(np.float64)
-    total, count = heat.sum(), heat.size
+    count = heat.size
     weights = 2 * np.arange(1, count + 1) - count - 1
     return float(weights @ heat / (count * total)) if total > 0 else float("nan")
 
@@ -193,10 +187,20 @@ def _checked(heatmap: np.ndarray, region: np.ndarray) -> np.ndarray:
     return part
 
 
-def _coverage(heatmap: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each row and of each column of pixels lies inside the box, in [0, 1]."""
+def _check_rank(heatmap: np.ndarray) -> None:
     if heatmap.ndim != 2:
         raise ValueError(f"Expected one heatmap (H0, W0), received shape {heatmap.shape}.")
+
+
+def _total_heat(heatmap: np.ndarray) -> float:
+    if heatmap.min() < 0:
+        raise ValueError(f"Expected heat of 0 or more, received a minimum of {heatmap.min():.4g}.")
+    return float(heatmap.sum(dtype=np.float64))
+
+
+def _coverage(heatmap: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each row and of each column of pixels lies inside the box, in [0, 1]."""
+    _check_rank(heatmap)
     height, width = heatmap.shape
     xmin, ymin, xmax, ymax = (float(side) for side in box)
     if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):

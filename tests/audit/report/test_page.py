@@ -16,10 +16,17 @@ import numpy as np
 import pytest
 
 from tests.helpers.audits import CHECKS, METRICS, SIZE, finding_of, near, result_of
-from tf_gradcam.audit.report import cards as galleries
-from tf_gradcam.audit.report import text as pagetext
+from tf_gradcam.audit.report.cards import (
+    confusion_cells,
+    most_confused,
+    right_rows,
+    take_turns,
+    uncertain_rows,
+    wrong_rows,
+)
 from tf_gradcam.audit.report.page import write_numbers, write_report
 from tf_gradcam.audit.report.pictures import PictureStore, mark_region, paint_map
+from tf_gradcam.audit.report.text import common_folder, format_count, format_probability
 from tf_gradcam.audit.report.view import metric_rows
 from tf_gradcam.audit.result import AuditResult, Metric
 from tf_gradcam.metrics.intervals import Interval
@@ -150,7 +157,7 @@ def test_matrix_cells_lead_to_their_images(page: Page) -> None:
     for row, column in np.argwhere(confusion):
         names = result_of().class_names
         assert links[f"#cell-{row}-{column}"] == (
-            f"truly {names[row]}, predicted {names[column]}: {pagetext.count(int(confusion[row, column]), 'image')}"
+            f"truly {names[row]}, predicted {names[column]}: {format_count(int(confusion[row, column]), 'image')}"
         )
 
 
@@ -368,7 +375,7 @@ def test_ten_thousand_images_are_a_page_below_fifteen_megabytes_in_seconds(tmp_p
 
 
 def test_page_without_room_for_a_picture_says_so_and_keeps_its_text(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("tf_gradcam.audit.report.view._BUDGET", 30_000)
+    monkeypatch.setattr("tf_gradcam.audit.report.view._PICTURE_BUDGET", 30_000)
     page = page_of(result_of(), tmp_path)
     assert sum(len(str(one["href"])) for one in page.all("image")) <= 30_000
     assert "no picture" in page.text
@@ -441,7 +448,7 @@ def test_numbers_keep_names_that_are_no_utf8(tmp_path: Path) -> None:
 def test_galleries_are_in_order() -> None:
     result = result_of(200, failed=5, blank=0)
     rows = result.rows
-    wrong, right, uncertain = galleries.wrong(result), galleries.right(result), galleries.uncertain(result)
+    wrong, right, uncertain = wrong_rows(result), right_rows(result), uncertain_rows(result)
     assert len(wrong) + len(right) == 195
     assert (rows.predicted[wrong] != rows.label[wrong]).all()
     assert (rows.predicted[right] == rows.label[right]).all()
@@ -453,13 +460,13 @@ def test_galleries_are_in_order() -> None:
 def test_equally_confident_classes_take_turns() -> None:
     result = result_of(40, failed=0, blank=0)
     rows = replace(result.rows, predicted=result.rows.label, probability=np.full(40, 0.999))
-    right = galleries.right(replace(result, rows=rows))
+    right = right_rows(replace(result, rows=rows))
     np.testing.assert_array_equal(result.rows.label[right[:8]], [0, 1, 2, 3, 0, 1, 2, 3])
 
 
 def test_cells_hold_every_labelled_row_once() -> None:
     result = result_of(200)
-    cells = galleries.cells(result)
+    cells = confusion_cells(result)
     assert {cell: len(rows) for cell, rows in cells.items()} == {
         (row, column): result.confusion[row, column] for row, column in np.argwhere(result.confusion).tolist()
     }
@@ -468,13 +475,13 @@ def test_cells_hold_every_labelled_row_once() -> None:
 
 def test_confused_cells_come_by_count() -> None:
     confusion = np.array([[90, 2, 0], [5, 80, 1], [0, 0, 70]])
-    assert galleries.confused(confusion, 2) == [(1, 0), (0, 1)]
-    assert galleries.confused(confusion, 9) == [(1, 0), (0, 1), (1, 2)]
+    assert most_confused(confusion, 2) == [(1, 0), (0, 1)]
+    assert most_confused(confusion, 9) == [(1, 0), (0, 1), (1, 2)]
 
 
 def test_rows_in_turn_begin_with_one_of_each_group() -> None:
     groups = [np.array([4, 5, 6]), np.array([7]), np.array([8, 9])]
-    assert galleries.in_turn(groups, 2) == [(0, 4), (1, 7), (2, 8), (0, 5), (2, 9)]
+    assert take_turns(groups, 2) == [(0, 4), (1, 7), (2, 8), (0, 5), (2, 9)]
 
 
 @pytest.mark.parametrize(
@@ -499,7 +506,7 @@ def test_method_is_compared_by_intervals(
     [(0.5, "0.50"), (0.996, "0.996"), (0.99996, ">0.9999"), (1.0, "1.00"), (0.994, "0.99"), (float("nan"), "–")],  # noqa: RUF001
 )
 def test_probability_is_not_rounded_to_certainty(value: float, text: str) -> None:
-    assert pagetext.probability(value) == text
+    assert format_probability(value) == text
 
 
 @pytest.mark.parametrize(
@@ -514,7 +521,7 @@ def test_probability_is_not_rounded_to_certainty(value: float, text: str) -> Non
     ],
 )
 def test_common_folder_ends_at_a_slash(paths: list[str], folder: str) -> None:
-    assert pagetext.common_folder(paths) == folder
+    assert common_folder(paths) == folder
 
 
 def test_store_takes_pictures_whole_or_not_at_all() -> None:

@@ -10,47 +10,49 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_gradcam.audit.report import text as pagetext
 from tf_gradcam.audit.report.pictures import RowPictures, Shot
+from tf_gradcam.audit.report.text import common_folder, format_probability
 from tf_gradcam.audit.result import AuditResult
 
+_LEAST_SECOND = 0.05  # probability below which the second class is left out
 
-def right(result: AuditResult) -> np.ndarray:
+
+def right_rows(result: AuditResult) -> np.ndarray:
     """Rows whose top class is the true one, the most confident first."""
     rows = result.rows
     return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted == rows.label)))
 
 
-def wrong(result: AuditResult) -> np.ndarray:
+def wrong_rows(result: AuditResult) -> np.ndarray:
     """Rows whose top class is not the true one, the most confident first."""
     rows = result.rows
     return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted != rows.label)))
 
 
-def confident(result: AuditResult) -> np.ndarray:
+def unlabelled_rows(result: AuditResult) -> np.ndarray:
     """Rows without a true class, the most confident first."""
     rows = result.rows
     return _by_confidence(result, np.flatnonzero(rows.is_done & (rows.label < 0)))
 
 
-def uncertain(result: AuditResult) -> np.ndarray:
+def uncertain_rows(result: AuditResult) -> np.ndarray:
     """Explained rows, that of the lowest probability of the top class first."""
     members = np.flatnonzero(result.rows.is_done)
     return members[np.argsort(result.rows.probability[members], kind="stable")]
 
 
-def blank(result: AuditResult) -> dict[str, np.ndarray]:
+def blank_rows(result: AuditResult) -> dict[str, np.ndarray]:
     """Explained rows whose map says nothing, by diagnosis, the most frequent first."""
     rows = result.rows
     return _by_text(np.flatnonzero(rows.is_done & (rows.diagnosis != "")), rows.diagnosis)
 
 
-def failed(result: AuditResult) -> dict[str, np.ndarray]:
+def failed_rows(result: AuditResult) -> dict[str, np.ndarray]:
     """Rows that failed, by error, the most frequent first."""
     return _by_text(np.flatnonzero(~result.rows.is_done), result.rows.error)
 
 
-def cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
+def confusion_cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
     """Rows of each cell of the confusion matrix that has any, the most confident first."""
     rows = result.rows
     members = np.flatnonzero(result.is_labelled)
@@ -64,7 +66,7 @@ def cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
     }
 
 
-def confused(confusion: np.ndarray, most: int) -> list[tuple[int, int]]:
+def most_confused(confusion: np.ndarray, most: int) -> list[tuple[int, int]]:
     """The cells off the diagonal that have images, (true, predicted), the fullest first.
 
     Args:
@@ -76,7 +78,7 @@ def confused(confusion: np.ndarray, most: int) -> list[tuple[int, int]]:
     return [divmod(int(place), len(confusion)) for place in order if errors.flat[place]]
 
 
-def in_turn(groups: list[np.ndarray], most: int) -> list[tuple[int, int]]:
+def take_turns(groups: list[np.ndarray], most: int) -> list[tuple[int, int]]:
     """(group, row): the first row of every group, then the second of every one, until `most` of each."""
     return [
         (number, int(group[turn])) for turn in range(most) for number, group in enumerate(groups) if turn < len(group)
@@ -100,9 +102,6 @@ def _by_text(members: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
         groups.setdefault(str(texts[row]), []).append(row)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     return {text: np.array(group, np.int64) for text, group in ordered}
-
-
-_RUNNER_UP = 0.05  # probability from which on the second class is told
 
 
 class Card(NamedTuple):
@@ -151,7 +150,7 @@ class CardMaker:
 
     def __init__(self, result: AuditResult, pictures: RowPictures):
         self._result, self._pictures = result, pictures
-        self._folder = pagetext.common_folder([str(path) for path in result.rows.file])
+        self._folder = common_folder([str(path) for path in result.rows.file])
 
     def file(self, row: int) -> str:
         """The row's file inside the folder that all files share; "image 12" where there is none."""
@@ -168,7 +167,7 @@ class CardMaker:
             "" if truth < 0 else "right" if truth == predicted else "wrong",
             names[predicted],
             names[truth] if truth >= 0 else "",
-            pagetext.probability(float(rows.probability[row])),
+            format_probability(float(rows.probability[row])),
             self._next(row, predicted),
         )
 
@@ -186,6 +185,6 @@ class CardMaker:
             return ""
         values[predicted] = -1
         second = int(np.nanargmax(values))
-        if values[second] < _RUNNER_UP:
+        if values[second] < _LEAST_SECOND:
             return ""
-        return f"{self._result.class_names[second]} {pagetext.probability(float(values[second]))}"
+        return f"{self._result.class_names[second]} {format_probability(float(values[second]))}"

@@ -22,7 +22,7 @@ import numpy as np
 
 from tf_gradcam._errors import require
 from tf_gradcam._files.atomic import write_bytes
-from tf_gradcam.audit.report import text as pagetext
+from tf_gradcam.audit.report.text import escape_invisible, format_count, format_interval, format_number, format_percent
 from tf_gradcam.audit.report.view import PageView, stage_bars, title_of
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, SanityCheck
 from tf_gradcam.metrics.intervals import Interval
@@ -83,26 +83,26 @@ def _page(result: AuditResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        finalize=lambda value: pagetext.shown(value) if type(value) is str else value,
+        finalize=lambda value: escape_invisible(value) if type(value) is str else value,
     )
 
     def split(interval: Interval, digits: int) -> Any:
-        value, _, reaches = pagetext.interval(interval, digits).partition(" ")
+        value, _, reaches = format_interval(interval, digits).partition(" ")
         return markup.Markup('{} <span class="reaches">{}</span>').format(value, reaches.strip("()"))
 
     def ticked(sentence: str) -> Any:
         """`names` in bold."""
-        escaped = str(markup.escape(pagetext.shown(sentence)))
+        escaped = str(markup.escape(escape_invisible(sentence)))
         return markup.Markup(re.sub("`([^`]+)`", r'<b class="name">\1</b>', escaped))
 
     environment.filters.update(
-        count=pagetext.count,
-        interval=pagetext.interval,
+        count=format_count,
+        interval=format_interval,
         is_known=lambda interval: all(map(math.isfinite, (interval.low, interval.value, interval.high))),
         is_number=math.isfinite,
         lowest=lambda check: -1 if any(one.low < 0 for one in check.similarities) else 0,
-        number=lambda value, digits=1: pagetext.number(value, digits),
-        percent=pagetext.percent,
+        number=lambda value, digits=1: format_number(value, digits),
+        percent=format_percent,
         place=lambda value, low: round(4 + 192 * (min(max(value, low), 1) - low) / (1 - low), 1),
         split=split,
         stages=stage_bars,

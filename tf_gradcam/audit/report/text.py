@@ -19,12 +19,12 @@ _UNSHOWN = re.compile(
 )
 
 
-def shown(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """The text with what has no look of its own written out: a newline as \\n, others as \\x1b or \\u202e."""
     return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def number(value: float, digits: int = 3) -> str:
+def format_number(value: float, digits: int = 3) -> str:
     """Rounded; a dash where it is not known."""
     if not math.isfinite(value):
         return NOTHING
@@ -32,7 +32,7 @@ def number(value: float, digits: int = 3) -> str:
     return text if float(text.replace(",", "")) else text.lstrip("-")
 
 
-def probability(value: float) -> str:
+def format_probability(value: float) -> str:
     """Two decimals, more where they would say 1.00 of what is less; so that 1.00 is certain."""
     if not math.isfinite(value):
         return NOTHING
@@ -43,28 +43,29 @@ def probability(value: float) -> str:
     return ">0.9999"
 
 
-def percent(share: float, digits: int = 1) -> str:
+def format_percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] in per cent, such as 97.3%."""
     return f"{100 * share:.{digits}f}%" if math.isfinite(share) else NOTHING
 
 
-def count(value: int, noun: str = "", plural: str = "") -> str:
+def format_count(value: int, noun: str = "", plural: str = "") -> str:
     """1,311 images; "1 image"."""
     if not noun:
         return f"{value:,}"
     return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
 
 
-def interval(value: Interval, digits: int = 3) -> str:
+def format_interval(value: Interval, digits: int = 3) -> str:
     """0.983 (0.971 to 0.992)."""
     if not math.isfinite(value.value):
         return NOTHING
     if not (math.isfinite(value.low) and math.isfinite(value.high)):
-        return number(value.value, digits)
-    return f"{number(value.value, digits)} ({number(value.low, digits)} to {number(value.high, digits)})"
+        return format_number(value.value, digits)
+    mean, low, high = (format_number(number, digits) for number in (value.value, value.low, value.high))
+    return f"{mean} ({low} to {high})"
 
 
-def name_of(path: str) -> str:
+def base_name(path: str) -> str:
     """The last part of a path, of either kind of system."""
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path
 

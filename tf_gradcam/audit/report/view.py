@@ -11,14 +11,42 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_gradcam.audit.report import cards as galleries
-from tf_gradcam.audit.report import text as pagetext
-from tf_gradcam.audit.report.cards import Card, CardMaker, Gallery
+from tf_gradcam.audit.report.cards import (
+    Card,
+    CardMaker,
+    Gallery,
+    blank_rows,
+    confusion_cells,
+    failed_rows,
+    most_confused,
+    right_rows,
+    take_turns,
+    uncertain_rows,
+    unlabelled_rows,
+    wrong_rows,
+)
 from tf_gradcam.audit.report.pictures import Picture, PictureStore, RowPictures, mark_region, paint_map
+from tf_gradcam.audit.report.text import base_name
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
 from tf_gradcam.metrics.intervals import Interval, wilson_interval
 
 BASELINES = ("random", "centre")
+
+_PICTURE_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
+_SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # of which for pictures of findings
+_GALLERY_CARDS = 24  # cards of a gallery
+_FINDING_CARDS = 8  # cards of a finding
+_CLUSTER_CARDS = 4  # cards of a cluster
+_CELL_CARDS = 12  # cards of a cell of the matrix
+_MATRIX_CLASSES = 30  # most classes that have a matrix
+_LISTED_PAIRS = 40  # confusions listed in its place
+_LISTED_FAILURES = 100  # files named under an error
+_CELL_SHADES = 8
+_WORDS = {
+    "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
+    "mark": ("a mark that moves about", "mark erased", "random region erased", "mark pasted", "random region pasted"),
+    "tint": ("a tint of the whole image", "tint taken away", "another tint", "tint added", "another tint added"),
+}
 
 
 class MetricRow(NamedTuple):
@@ -85,23 +113,6 @@ def _verdict(own: Interval, baselines: dict[str, Interval], better: str) -> str:
     return "; ".join(f"{words} {' and '.join(names)}" for words, names in groups.items() if names)
 
 
-_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
-_SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # of which for pictures of findings
-_GALLERY = 24  # cards of a gallery
-_EXAMPLES = 8  # cards of a finding
-_CLUSTER = 4  # cards of a cluster
-_CELL = 12  # cards of a cell of the matrix
-_MATRIX = 30  # most classes that have a matrix
-_PAIRS = 40  # confusions listed in its place
-_FAILED = 100  # files named under an error
-_CELL_SHADES = 8
-_WORDS = {
-    "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
-    "mark": ("a mark that moves about", "mark erased", "random region erased", "mark pasted", "random region pasted"),
-    "tint": ("a tint of the whole image", "tint taken away", "another tint", "tint added", "another tint added"),
-}
-
-
 class Bar(NamedTuple):
     """A number with its interval, and what it is of."""
 
@@ -165,14 +176,14 @@ class PageView:
 
     def __init__(self, result: AuditResult):
         self.result = result
-        self.store = PictureStore(_BUDGET)
+        self.store = PictureStore(_PICTURE_BUDGET)
         self._pictures = RowPictures(result.rows, self.store)
         self._cards = CardMaker(result, self._pictures)
         self._confusion = result.confusion
         self._count()
         self.shortcuts = self._findings(True, _SHORTCUTS_BUDGET)
         self.metrics: list[MetricRow] = metric_rows(result.metrics)
-        self.baselines = [name for name in ("random", "centre") if any(one.method == name for one in result.metrics)]
+        self.baselines = [name for name in BASELINES if any(one.method == name for one in result.metrics)]
         self._galleries()
         maps = {look.class_index: self._map(f"m{look.class_index}", look.mean_map) for look in result.looks}
         self.harmless = self._findings(False, _HARMLESS_BUDGET)
@@ -211,7 +222,7 @@ class PageView:
         picture = None
         if has_picture and finding.picture is not None:
             picture = self.store.add_photo(f"f{number}", finding.picture, 86)
-        cards = self._cards.with_pictures(finding.images[:_EXAMPLES]) if has_picture else []
+        cards = self._cards.with_pictures(finding.images[:_FINDING_CARDS]) if has_picture else []
         return FindingView(finding, kind, bars, picture, self._region(number, finding), cards)
 
     def _region(self, number: int, finding: Finding) -> Picture | None:
@@ -224,18 +235,18 @@ class PageView:
 
     def _galleries(self) -> None:
         gallery, result = self._cards.gallery, self.result
-        self.wrong = gallery(galleries.wrong(result), _GALLERY)
-        self.right = gallery(galleries.right(result), _GALLERY)
-        self.confident = gallery(galleries.confident(result), _GALLERY)
-        self.uncertain = gallery(galleries.uncertain(result), _GALLERY)
-        blank, failed = galleries.blank(result), galleries.failed(result)
-        most = max(4, _GALLERY // max(1, len(blank)))
-        self.blank = [(text, gallery(rows, most)) for text, rows in list(blank.items())[:_GALLERY]]
+        self.wrong = gallery(wrong_rows(result), _GALLERY_CARDS)
+        self.right = gallery(right_rows(result), _GALLERY_CARDS)
+        self.confident = gallery(unlabelled_rows(result), _GALLERY_CARDS)
+        self.uncertain = gallery(uncertain_rows(result), _GALLERY_CARDS)
+        blank, failed = blank_rows(result), failed_rows(result)
+        most = max(4, _GALLERY_CARDS // max(1, len(blank)))
+        self.blank = [(text, gallery(rows, most)) for text, rows in list(blank.items())[:_GALLERY_CARDS]]
         self.blank_count = sum(map(len, blank.values()))
-        self.failed_left = max(0, len(failed) - _FAILED)
+        self.failed_left = max(0, len(failed) - _LISTED_FAILURES)
         self.failed = [
-            (text, [self._cards.file(int(row)) for row in rows[:_FAILED]], len(rows))
-            for text, rows in list(failed.items())[:_FAILED]
+            (text, [self._cards.file(int(row)) for row in rows[:_LISTED_FAILURES]], len(rows))
+            for text, rows in list(failed.items())[:_LISTED_FAILURES]
         ]
 
     def _map(self, key: str, heatmap: np.ndarray) -> Picture | None:
@@ -248,7 +259,7 @@ class PageView:
         clusters = []
         if len(look.clusters) > 1 and look.cluster_maps is not None:
             for number, count in enumerate(look.clusters):
-                rows = look.cluster_rows[number][:_CLUSTER] if number < len(look.cluster_rows) else []
+                rows = look.cluster_rows[number][:_CLUSTER_CARDS] if number < len(look.cluster_rows) else []
                 shown = self._map(f"c{index}_{number}_", look.cluster_maps[number])
                 clusters.append(ClusterView(count, shown, self._cards.with_pictures(rows)))
         name = self.result.class_names[index]
@@ -257,13 +268,13 @@ class PageView:
     def _matrix(self) -> None:
         """The matrix, or the fullest of its cells; and the images behind each."""
         confusion, count = self._confusion, len(self.result.class_names)
-        self.has_matrix = count <= _MATRIX
-        members = galleries.cells(self.result)
-        errors = galleries.confused(confusion, count * count if self.has_matrix else _PAIRS)
+        self.has_matrix = count <= _MATRIX_CLASSES
+        members = confusion_cells(self.result)
+        errors = most_confused(confusion, count * count if self.has_matrix else _LISTED_PAIRS)
         shown = errors + ([(index, index) for index in range(count)] if self.has_matrix else [])
         shown = [cell for cell in shown if cell in members]
         cards: dict[int, list[Card]] = {}
-        for number, row in galleries.in_turn([members[cell] for cell in shown], _CELL):
+        for number, row in take_turns([members[cell] for cell in shown], _CELL_CARDS):
             cards.setdefault(number, []).extend(self._cards.with_pictures([row]))
         panels = [
             Panel(self._cell(*cell), _share(len(members[cell]), int(confusion[cell[0]].sum())), gallery)
@@ -302,4 +313,4 @@ def stage_bars(check: SanityCheck) -> list[Bar]:
 
 def title_of(about: Any) -> tuple[str, str]:
     """The model and the data set by their short names."""
-    return pagetext.name_of(str(about.get("model", "a model"))), pagetext.name_of(str(about.get("data", "a data set")))
+    return base_name(str(about.get("model", "a model"))), base_name(str(about.get("data", "a data set")))

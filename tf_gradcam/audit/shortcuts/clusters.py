@@ -16,11 +16,11 @@ import numpy as np
 from tf_gradcam._errors import require
 from tf_gradcam.image.opencv import opencv
 
-_SIDE = 16  # cells a side at which maps are compared
-_MOST = 6  # clusters
-_SAMPLE = 800  # maps that are clustered; further ones go to the nearest cluster
-_FEWEST = 10  # maps below which there is one cluster
-_DIVIDED = 0.3  # mean silhouette above which clusters are more than a cut through one cloud
+_GRID_SIDE = 16  # cells a side at which maps are compared
+_MOST_CLUSTERS = 6  # clusters
+_SAMPLED_MAPS = 800  # maps that are clustered; further ones go to the nearest cluster
+_FEWEST_MAPS = 10  # maps below which there is one cluster
+_LEAST_SILHOUETTE = 0.3  # mean silhouette above which clusters are more than a cut through one cloud
 _NEIGHBOURS = 10  # a map's own neighbourhood, as in the paper's experiments
 
 
@@ -64,11 +64,11 @@ def cluster(heatmaps: np.ndarray, seed: int = 0) -> list[np.ndarray]:
         ImportError: scikit-learn is not installed.
     """
     positions = np.flatnonzero(np.asarray(heatmaps).max(axis=(1, 2)) > 0)
-    if len(positions) < _FEWEST:
+    if len(positions) < _FEWEST_MAPS:
         return [positions] if len(positions) else []
     features = _features(np.asarray(heatmaps)[positions])
     generator = np.random.default_rng(seed)
-    sample = np.sort(generator.permutation(len(features))[:_SAMPLE])
+    sample = np.sort(generator.permutation(len(features))[:_SAMPLED_MAPS])
     labels = _spectral(features[sample], seed)
     centres = np.stack([features[sample][labels == label].mean(axis=0) for label in np.unique(labels)])
     nearest = ((features[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
@@ -81,7 +81,9 @@ def cluster(heatmaps: np.ndarray, seed: int = 0) -> list[np.ndarray]:
 def _features(heatmaps: np.ndarray) -> np.ndarray:
     """(N, 256): roots of the shares of heat, so that Euclidean distances are Hellinger's."""
     cv2 = opencv()
-    grids = [cv2.resize(one.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for one in heatmaps]
+    grids = [
+        cv2.resize(one.astype(np.float32), (_GRID_SIDE, _GRID_SIDE), interpolation=cv2.INTER_AREA) for one in heatmaps
+    ]
     soft = [cv2.GaussianBlur(grid, (0, 0), 0.7) for grid in grids]
     return np.sqrt(heat_shares(np.stack(soft))).reshape(len(heatmaps), -1)
 
@@ -90,8 +92,8 @@ def _spectral(features: np.ndarray, seed: int) -> np.ndarray:
     """A label for each map: k-means in the space of the graph's first eigenvectors (Ng, Jordan & Weiss 2002)."""
     sklearn_cluster, sklearn_metrics = require("sklearn.cluster", "audit"), require("sklearn.metrics", "audit")
     eigenvectors = _eigenvectors(_affinity(features))
-    best, labels = _DIVIDED, np.zeros(len(features), np.int64)
-    for count in range(2, _MOST + 1):
+    best, labels = _LEAST_SILHOUETTE, np.zeros(len(features), np.int64)
+    for count in range(2, _MOST_CLUSTERS + 1):
         rows = eigenvectors[:, :count]
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         found = sklearn_cluster.KMeans(count, n_init=5, random_state=seed).fit_predict(rows)
@@ -116,7 +118,7 @@ def _eigenvectors(affinity: np.ndarray) -> np.ndarray:
     """(N, 6) of the normalised Laplacian, those of its smallest eigenvalues."""
     degree = 1 / np.sqrt(affinity.sum(axis=1))
     laplacian = np.eye(len(affinity)) - degree[:, None] * affinity * degree
-    return np.linalg.eigh(laplacian)[1][:, :_MOST]
+    return np.linalg.eigh(laplacian)[1][:, :_MOST_CLUSTERS]
 
 
 def _unlikeness(features: np.ndarray, group: np.ndarray) -> float:

@@ -15,8 +15,13 @@ from tf_gradcam.audit.shortcuts.suspects import Suspect, retoned
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 
-_TRIES = 200  # places looked at for a region elsewhere; the one that overlaps least is taken
-_MOST_MOVABLE = 0.5  # of the image: the box around a region beyond which it has no other place to go (a frame)
+Predict = Callable[[np.ndarray], np.ndarray]  # photos -> probabilities (n, K)
+
+_PLACE_TRIES = 200  # random places tried for a control region; the one with least overlap is taken
+_LARGEST_MOVABLE = 0.5  # of the image: a region with a larger box (a frame) has no other place to go
+_CONTROL_DRAWS = 3  # random regions that a suspected one is compared with, averaged
+_LEAST_EFFECT = 0.2  # change of probability, or share of images that turn, beyond the comparison
+_LEAST_LOWER_END = 0.05  # what the lower end of the effect's interval must exceed
 
 
 def erase(photos: np.ndarray, region: np.ndarray, fill: str) -> np.ndarray:
@@ -98,12 +103,12 @@ def elsewhere(region: np.ndarray, generator: np.random.Generator, avoid: np.ndar
     """
     avoid = region if avoid is None else avoid
     shape = _box_of(region)
-    if shape.size > _MOST_MOVABLE * region.size:
+    if shape.size > _LARGEST_MOVABLE * region.size:
         height = min(region.shape[0], max(1, round(float(np.sqrt(region.sum())))))
         shape = np.ones((height, min(region.shape[1], max(1, round(region.sum() / height)))), bool)
     room = [whole - part + 1 for whole, part in zip(region.shape, shape.shape, strict=True)]
     best, least = np.zeros_like(region), np.inf
-    for _ in range(_TRIES):
+    for _ in range(_PLACE_TRIES):
         top, left = (int(generator.integers(free)) for free in room)
         candidate = np.zeros_like(region)
         candidate[top : top + shape.shape[0], left : left + shape.shape[1]] = shape
@@ -144,13 +149,6 @@ def place_in_words(region: np.ndarray) -> str:
     return f"the {vertical} {horizontal} corner"
 
 
-Predict = Callable[[np.ndarray], np.ndarray]
-
-_DRAWS = 3  # random regions that a suspected one is compared with, averaged
-_LEAST_EFFECT = 0.2  # of probability, or of the images that turn, beyond the comparison
-_SURE = 0.05  # what the lower end of its interval must exceed
-
-
 @dataclass(frozen=True)
 class Evidence:
     """The numbers of one intervention; fields as those of `Finding`.
@@ -175,12 +173,12 @@ class Evidence:
     @property
     def is_needed(self) -> bool:
         """Without it the class goes, and not without something else."""
-        return self.drop.value >= _LEAST_EFFECT and self.drop.low > _SURE
+        return self.drop.value >= _LEAST_EFFECT and self.drop.low > _LEAST_LOWER_END
 
     @property
     def is_enough(self) -> bool:
         """It turns other images into the class, and something else does not."""
-        return self.gain.value >= _LEAST_EFFECT and self.gain.low > _SURE
+        return self.gain.value >= _LEAST_EFFECT and self.gain.low > _LEAST_LOWER_END
 
     @property
     def strength(self) -> float:
@@ -246,7 +244,7 @@ def _turned(probabilities: np.ndarray, class_index: int) -> np.ndarray:
 def _place(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
     assert suspect.region is not None
     region = suspect.region
-    away = [elsewhere(region, generator) for _ in range(_DRAWS)]
+    away = [elsewhere(region, generator) for _ in range(_CONTROL_DRAWS)]
     donors = photos[generator.integers(len(photos), size=len(others))]
     return _Versions(
         {fill: erase(photos, region, fill) for fill in FILLS},
@@ -262,7 +260,7 @@ def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: n
     assert suspect.patch is not None
     size = (photos.shape[1], photos.shape[2])
     regions = np.stack([region_at(suspect.patch_region, place, size) for place in suspect.places[: len(photos)]])
-    away = [np.stack([elsewhere(region, generator) for region in regions]) for _ in range(_DRAWS)]
+    away = [np.stack([elsewhere(region, generator) for region in regions]) for _ in range(_CONTROL_DRAWS)]
     room = [max(1, whole - part + 1) for whole, part in zip(size, suspect.patch_region.shape, strict=True)]
     targets = np.stack([generator.integers(free, size=len(others)) for free in room], axis=-1)
     stamped = np.stack(
@@ -273,7 +271,10 @@ def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: n
         {fill: erase(photos, regions, fill) for fill in FILLS},
         lambda fill: [erase(photos, other, fill) for other in away],
         stamped,
-        [paste(others, _donors_without(photos, regions, pasted_at, generator), pasted_at) for _ in range(_DRAWS)],
+        [
+            paste(others, _donors_without(photos, regions, pasted_at, generator), pasted_at)
+            for _ in range(_CONTROL_DRAWS)
+        ],
     )
 
 

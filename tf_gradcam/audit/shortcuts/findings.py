@@ -27,6 +27,11 @@ from tf_gradcam.audit.shortcuts.suspects import (
 )
 
 _TITLES = ("as it is", "erased", "random region erased", "another class, pasted into")
+_FEWEST_IMAGES = 5  # that show a suspect: below, an interval says nothing
+_MOST_IMAGES = 48  # that an intervention runs on
+_SAME_PLACE_OVERLAP = 0.2  # of the smaller region: two regions that overlap more are one suspect
+_SAME_PLACE_DISTANCE = 0.12  # sides of the image: two regions whose middles are closer are one suspect
+_MOST_HARMLESS = 2  # suspects of a class that are reported although they are not shortcuts
 
 
 def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
@@ -56,13 +61,6 @@ def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-_FEWEST = 5  # images that show it: below, an interval says nothing
-_MOST = 48  # images that an intervention runs on
-_SAME_PLACE = 0.2  # of the smaller region: an overlap above which two are one suspect
-_NEAR = 0.12  # sides of the image: the distance of two regions' middles below which they are one as well
-_TOLD = 2  # suspects of a class that are told of though they are no shortcuts
-
-
 @dataclass(frozen=True)
 class ClassSample:
     """Images of one class, and of the others.
@@ -87,6 +85,12 @@ class ClassSample:
     inside: np.ndarray | None = None
 
 
+class _Tested(NamedTuple):
+    finding: Finding
+    suspect: Suspect
+    evidence: Evidence
+
+
 def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
     """All suspects of a class, tested: shortcuts first, the strongest effect first.
 
@@ -98,15 +102,15 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
     Returns:
         Findings; of several suspects in one place the strongest alone. Empty below five images of the class or others.
     """
-    if len(sample.photos) < _FEWEST or len(sample.others) < _FEWEST:
+    if len(sample.photos) < _FEWEST_IMAGES or len(sample.others) < _FEWEST_IMAGES:
         return []
     found: list[_Tested] = []
     for suspect in _suspects(sample, seed):
-        if len(suspect.members) < _FEWEST:
+        if len(suspect.members) < _FEWEST_IMAGES:
             continue
-        suspect = _first(suspect, _MOST)
+        suspect = _first(suspect, _MOST_IMAGES)
         evidence = gather_evidence(
-            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MOST], predict, seed
+            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MOST_IMAGES], predict, seed
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
     # What is drawn alike is known to the pixel, a hot place to a cell: of two in one place it goes first.
@@ -121,12 +125,6 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
         replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill))
         for one in _distinct(found)
     ]
-
-
-class _Tested(NamedTuple):
-    finding: Finding
-    suspect: Suspect
-    evidence: Evidence
 
 
 def _suspects(sample: ClassSample, seed: int) -> Iterator[Suspect]:
@@ -244,7 +242,7 @@ def _distinct(found: Sequence[_Tested]) -> list[_Tested]:
         if not any(_is_same(one.suspect, other.suspect) for other in kept):
             kept.append(one)
     harmless = [one for one in kept if not one.finding.is_shortcut]
-    return [one for one in kept if one.finding.is_shortcut] + harmless[:_TOLD]
+    return [one for one in kept if one.finding.is_shortcut] + harmless[:_MOST_HARMLESS]
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -260,8 +258,8 @@ def _is_same(one: Suspect, other: Suspect) -> bool:
         if both and DRAWN in (one.source, other.source):  # heat beside a mark is that mark's
             return True
         return (
-            bool(both > _SAME_PLACE * min(one.region.sum(), other.region.sum()))
-            or _distance(one.region, other.region) < _NEAR
+            bool(both > _SAME_PLACE_OVERLAP * min(one.region.sum(), other.region.sum()))
+            or _distance(one.region, other.region) < _SAME_PLACE_DISTANCE
         )
     mark, place = (one, other) if one.kind == "mark" else (other, one)
     if mark.places is None or mark.patch_region is None or place.region is None:

@@ -17,8 +17,8 @@ from tf_gradcam.audit.shortcuts.findings import ClassSample, find
 
 Load = Callable[[Sequence[int]], np.ndarray]
 
-_SAMPLE = 120  # images of a class that are read again, and of the others
-_CLUSTERED = 2000  # maps of a class that are clustered
+_SAMPLED_IMAGES = 120  # images of a class that are read again, and of the others
+_CLUSTERED_MAPS = 2000  # maps of a class that are clustered
 
 
 def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> list[ClassLook]:
@@ -37,7 +37,7 @@ def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> li
         members = _predicted_as(rows, class_index)
         if not len(members):
             continue
-        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:_CLUSTERED])
+        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:_CLUSTERED_MAPS])
         heatmaps = rows.heatmap[chosen].astype(np.float32)
         shares = heat_shares(heatmaps)
         groups = cluster(heatmaps, seed)
@@ -110,11 +110,11 @@ def _sample(
     generator = np.random.default_rng([seed, look.class_index])
     members = _predicted_as(rows, look.class_index)
     own = members[np.isin(rows.label[members], (look.class_index, -1))]
-    chosen = np.sort(generator.permutation(own)[:_SAMPLE])
+    chosen = np.sort(generator.permutation(own)[:_SAMPLED_IMAGES])
     done = rows.is_done
     foreign = np.flatnonzero(done & (rows.predicted != look.class_index) & (rows.label != look.class_index))
     kinds = np.where(rows.label[foreign] >= 0, rows.label[foreign], rows.predicted[foreign])
-    others = _in_turn(foreign, kinds, generator)[:_SAMPLE]
+    others = _in_turn(foreign, kinds, generator)[:_SAMPLED_IMAGES]
     place = {int(row): position for position, row in enumerate(chosen)}
     clusters = [
         np.array([place[row] for row in group if row in place], np.int64)

@@ -13,14 +13,24 @@ from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.resize import resize_heatmaps
 
 DRAWN = "drawn alike"  # the source of suspects that are told by pixels, not by heat
-_HOT = 0.5  # of the maximum of a mean map: what belongs to its hot region
-_LARGEST = 0.35  # of the image: a larger hot region says that the heat is everywhere
-_ALIKE = 6.0  # grey levels: what is drawn the same differs by noise and JPEG alone
-_APART = 12.0  # grey levels by which it differs from the images of other classes
+_HOT_LEVEL = 0.5  # of the maximum of a mean map: what belongs to its hot region
+_LARGEST_PLACE = 0.35  # of the image: a larger hot region says that the heat is everywhere
+_SAME_LEVEL = 6.0  # grey levels: what is drawn the same differs by noise and JPEG alone
+_OTHER_LEVEL = 12.0  # grey levels by which it differs from the images of other classes
 _FEWEST_PIXELS = 4
-_EMPTY = 4.0  # grey levels of spread inside a region where nothing is
-_DARK = 10.0  # grey levels: a part of the image that shows no tint
-_RARE = 0.05  # share of the other images that may have by chance what is drawn: a dark corner is no mark
+_EMPTY_SPREAD = 4.0  # grey levels of spread inside a region where nothing is
+_DARK_LEVEL = 10.0  # grey levels: a part of the image that shows no tint
+_RARE_SHARE = 0.05  # most of the other images that may show by chance what is drawn: a dark corner is not a mark
+
+# Marks that move.
+_TILE_SIDES = (1 / 20, 1 / 12)  # sides of the tiles, in sides of the image
+_WINDOW_SIDE = 0.3  # side of what is searched around the hottest place
+_SEED_IMAGES = 10  # images whose tiles are tried
+_SEARCHED_IMAGES = 40  # images in which they are looked for
+_LEAST_CONTRAST = 10.0  # grey levels of spread that a tile must have to be recognised
+_MATCH_LEVEL = 0.25  # of its contrast: the difference up to which a tile is met again
+_COMMON_SHARE = 0.4  # share of the class's images that show it, and of the others
+_SAME_LEVEL_AROUND_MARK = 8.0  # grey levels: pixels around the tile that belong to the mark as well
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,9 @@ def hot_places(heatmaps: np.ndarray, members: np.ndarray, size: tuple[int, int],
     if not mean.max() > 0:
         return []
     wide = resize_heatmaps(mean[None] / mean.max(), size)[0]
-    count, labels = opencv().connectedComponents((wide >= _HOT).astype(np.uint8))
+    count, labels = opencv().connectedComponents((wide >= _HOT_LEVEL).astype(np.uint8))
     regions = [labels == label for label in range(1, count)]
-    regions = [region for region in regions if region.mean() <= _LARGEST]
+    regions = [region for region in regions if region.mean() <= _LARGEST_PLACE]
     regions.sort(key=lambda region: -wide[region].sum())
     return [Suspect("place", source, _looking_at(heatmaps, members, region), region=region) for region in regions[:2]]
 
@@ -108,7 +118,7 @@ def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
     for region in regions[:3]:
         core = region & drawn
         difference = np.abs(photos[:, core] - middle[core]).mean(axis=(1, 2))
-        members = np.flatnonzero(difference <= 2 * _ALIKE)
+        members = np.flatnonzero(difference <= 2 * _SAME_LEVEL)
         found.append(Suspect("place", DRAWN, members[np.argsort(difference[members])], region=region))
     return found
 
@@ -118,8 +128,10 @@ def _drawn(photos: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarr
     middle, spread = _median_and_spread(photos)
     noise = spread.max(axis=-1)
     apart = np.abs(middle - np.median(others, axis=0)).max(axis=-1)
-    near = np.abs(others - middle).max(axis=-1) <= np.maximum(_APART, 3 * noise)
-    return (noise <= _ALIKE) & (apart >= _APART) & (apart >= 3 * noise) & (near.mean(axis=0) <= _RARE), middle
+    near = np.abs(others - middle).max(axis=-1) <= np.maximum(_OTHER_LEVEL, 3 * noise)
+    return (noise <= _SAME_LEVEL) & (apart >= _OTHER_LEVEL) & (apart >= 3 * noise) & (
+        near.mean(axis=0) <= _RARE_SHARE
+    ), middle
 
 
 def _median_and_spread(photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +151,7 @@ def is_drawn_alike(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -
 def is_empty_elsewhere(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -> bool:
     """Whether there is nothing in the region of the other images, and something in these."""
     inside, outside = (np.median(part[:, region].std(axis=1).max(axis=-1)) for part in (photos, others))
-    return bool(outside <= _EMPTY and inside >= 2 * outside + _EMPTY)
+    return bool(outside <= _EMPTY_SPREAD and inside >= 2 * outside + _EMPTY_SPREAD)
 
 
 # A tint, told by the relation of the channels.
@@ -190,7 +202,7 @@ def _is_everywhere(photos: np.ndarray, others: np.ndarray, shift: float) -> bool
     """
     here, there = (_parts(part) for part in (photos, others))
     change = (here - there)[..., [0, 2]] - (here - there)[..., [1]]
-    bright = here[..., 1] > _DARK
+    bright = here[..., 1] > _DARK_LEVEL
     if not bright.any():
         return False
     mean = change[bright].mean(axis=0)
@@ -221,16 +233,6 @@ def retoned(photos: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.clip(result, 0, 255).astype(np.float32)
 
 
-_TILES = (1 / 20, 1 / 12)  # sides of the tiles, in sides of the image
-_WINDOW = 0.3  # side of what is searched around the hottest place
-_SEEDS = 10  # images whose tiles are tried
-_SEARCHED = 40  # images in which they are looked for
-_CONTRAST = 10.0  # grey levels of spread that a tile must have to be recognised
-_RELATIVE = 0.25  # of its contrast: the difference up to which a tile is met again
-_COMMON = 0.4  # share of the class's images that show it, and of the others
-_ALIKE_AROUND_MARK = 8.0  # grey levels: pixels around the tile that belong to the mark as well
-
-
 def find_marks(photos: np.ndarray, heatmaps: np.ndarray, others: np.ndarray, seed: int = 0) -> list[Suspect]:
     """The patch that most images of the class share and the others do not.
 
@@ -247,16 +249,16 @@ def find_marks(photos: np.ndarray, heatmaps: np.ndarray, others: np.ndarray, see
     wide = resize_heatmaps(heatmaps, (photos.shape[1], photos.shape[2]))
     windows = [_window(one) for one in wide]
     order = np.random.default_rng(seed).permutation(len(photos))
-    searched = order[:_SEARCHED]
+    searched = order[:_SEARCHED_IMAGES]
     best: tuple[float, np.ndarray] | None = None
-    for seed_image in order[:_SEEDS]:
+    for seed_image in order[:_SEED_IMAGES]:
         for tile in _tiles(photos[seed_image][windows[seed_image]], min(photos.shape[1:3])):
             share = _share(tile, [photos[i][windows[i]] for i in searched if i != seed_image])
-            if share >= _COMMON and (best is None or share > best[0]):
+            if share >= _COMMON_SHARE and (best is None or share > best[0]):
                 best = (share, tile)
         if best and best[0] > 0.85:
             break
-    if best is None or _share(best[1], list(others[:_SEARCHED])) > _RARE:
+    if best is None or _share(best[1], list(others[:_SEARCHED_IMAGES])) > _RARE_SHARE:
         return []
     return _whole_mark(photos, best[1])
 
@@ -264,7 +266,7 @@ def find_marks(photos: np.ndarray, heatmaps: np.ndarray, others: np.ndarray, see
 def _window(wide: np.ndarray) -> tuple[slice, slice]:
     """The square around the hottest pixel, shifted into the image."""
     peak = np.unravel_index(int(wide.argmax()), wide.shape)
-    side = max(8, round(_WINDOW * min(wide.shape)))
+    side = max(8, round(_WINDOW_SIDE * min(wide.shape)))
     starts = [int(np.clip(p - side // 2, 0, max(0, whole - side))) for p, whole in zip(peak, wide.shape, strict=True)]
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
@@ -272,7 +274,7 @@ def _window(wide: np.ndarray) -> tuple[slice, slice]:
 def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
     """Tiles with enough contrast, the strongest of each size."""
     found = []
-    for part in _TILES:
+    for part in _TILE_SIDES:
         size = max(4, round(part * side))
         step = max(1, size // 3)
         starts = [
@@ -281,7 +283,7 @@ def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
             for left in range(0, window.shape[1] - size + 1, step)
         ]
         tiles = [np.ascontiguousarray(window[top : top + size, left : left + size]) for top, left in starts]
-        tiles = [tile for tile in tiles if tile.std(axis=(0, 1)).max() >= _CONTRAST]
+        tiles = [tile for tile in tiles if tile.std(axis=(0, 1)).max() >= _LEAST_CONTRAST]
         tiles.sort(key=lambda tile: -float(tile.std(axis=(0, 1)).max()))
         found += tiles[:12]
     return found
@@ -296,7 +298,7 @@ def _match(image: np.ndarray, tile: np.ndarray) -> tuple[float, tuple[int, int]]
 
 
 def _limit(tile: np.ndarray) -> float:
-    return max(3.0, _RELATIVE * float(tile.std(axis=(0, 1)).max()))
+    return max(3.0, _MATCH_LEVEL * float(tile.std(axis=(0, 1)).max()))
 
 
 def _share(tile: np.ndarray, images: list[np.ndarray]) -> float:
@@ -322,7 +324,7 @@ def _whole_mark(photos: np.ndarray, tile: np.ndarray) -> list[Suspect]:
     )
     middle = np.median(around, axis=0)
     spread = np.median(np.abs(around - middle), axis=0).max(axis=-1)
-    alike = spread <= _ALIKE_AROUND_MARK
+    alike = spread <= _SAME_LEVEL_AROUND_MARK
     alike[margin : margin + side, margin : margin + side] = True
     _, labels = opencv().connectedComponents(alike.astype(np.uint8))
     region = labels == labels[margin + side // 2, margin + side // 2]
