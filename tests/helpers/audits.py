@@ -162,9 +162,9 @@ def finding_of(number: int, names: tuple[str, ...], is_shortcut: bool, explained
         f"erasing it (blur) takes the class from 0.98 to 0.37 (an equally large random region: 0.97); "
         f"pasting it into images of other classes turns 62% of them into `{names[index]}` "
         "(an equally large random region: 3%).",
-        "What lies there is drawn the same, to a few grey levels, and is not in the other images."
+        "The same pixels, to a few grey levels, are in these images and not in images of other classes."
         if is_shortcut
-        else "Erasing it changes little and pasting it turns few images, beyond chance.",
+        else "Erasing or pasting it changes predictions hardly more than a random region does.",
         list(range(min(8, explained), min(49, explained))),
         float("nan") if kind == "tint" else 0.83,
         1.0 if kind == "tint" else 0.044,
@@ -196,15 +196,15 @@ CHECKS = [
         ["head", "block5", "block3", "block1"],
         [near(0.81), near(0.44), near(0.12), near(-0.04)],
         True,
-        "Maps of 'gradcam' change when all its weights are random: rank correlation -0.04 (-0.07 to -0.01).",
+        "The maps of 'gradcam' change when all its weights are random: rank correlation -0.04 (-0.07 to -0.01).",
     ),
     SanityCheck(
         "logits",
         ["head"],
         [near(0.81)],
         False,
-        "Maps of 'gradcam' survive when its head is random: rank correlation 0.81 (0.78 to 0.84). They show the images "
-        "more than what the model learned of them: do not trust them.",
+        "The maps of 'gradcam' stay the same when its head is random: rank correlation 0.81 (0.78 to 0.84). They show "
+        "the image rather than what the model has learned: do not trust them.",
     ),
 ]
 ABOUT = {

@@ -1,4 +1,4 @@
-"""The audit's pass from rows to rows, and the model under audit that is asked again.
+"""The mapper that explains every image of an audit, and the model under audit for later predictions.
 
 Axis legend: B images, K classes, H x W cells of the layer, H0 x W0 pixels, C channels.
 """
@@ -28,15 +28,15 @@ from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.sources import Samples
 from tf_gradcam.targets.classes import ClassNames
 
-# Reading pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
+# Threads that read pictures: OpenCV works outside Python's lock; more threads only hold more photos in memory.
 THREADS = min(8, os.cpu_count() or 1)
 _PREDICTION_BATCH = 32  # images per call of the model
 
 
 class AuditMapper:
-    """Predicts and explains batches of rows with one model, each image for its top class.
+    """A model that predicts and explains batches of images, each for its top class.
 
-    An object costs the loading of the model; a call has the form of an actor of Ray Data, columns in and columns out.
+    Creating one loads the model; a call has the form that Ray Data's actors need.
 
     Args:
         model: a .keras or .h5 file, the name of a network of keras.applications, or a built Keras model of one image
@@ -46,26 +46,26 @@ class AuditMapper:
         class_names: in class order; None for those that the model's file carries, ImageNet's for a network with its
             weights, else numbers.
         preprocess: "auto" for what the model says that it wants, "none", or a key of `MODES`.
-        size: (height, width) in pixels of the images, for a model that leaves its size free.
+        size: (height, width) of the images in pixels, for a model with a free input size.
         weights: a file of weights, "imagenet" or "none"; of a model by name "imagenet" unless said otherwise.
         freeze: as `Explainer` takes it: faster over a data set.
-        thumbnail: the longer side of thumbnails, pixels.
+        thumbnail: longer side of the thumbnails, in pixels.
         digest: of the files of the model as another process read them; others are refused.
 
     Attributes:
         model: the Keras model; borrowed.
         explainer: of the model.
-        images: turns photos and files into images of the model.
-        preprocessing: what the model wants.
-        size: (H0, W0) of its images; `photo_size` is the same.
+        images: converts photos and files to model input.
+        preprocessing: the model's preprocessing.
+        size: (H0, W0) of the model input; `photo_size` is the same.
         map_size: (H, W).
-        class_names: K names, numbers where none are known; `has_names` tells.
+        class_names: K names; numbers if `has_names` is False.
         layer_name: path of the layer.
-        arguments: keyword arguments that make the same mapper elsewhere.
+        arguments: keyword arguments that create the same mapper in another process.
 
     Raises:
         OSError, ValueError, TypeError: as `load_network`, `Explainer` and `ModelImages`; another number of names than
-            of classes; outputs that are no classes; maps that are not of two axes.
+            of classes; the outputs are not classes; the heatmaps do not have two axes.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class AuditMapper:
         }
 
     def _explain_black(self) -> Explanation:
-        """Meet the errors that concern every image before one is read; this also compiles the model."""
+        """Explain a black image, so that errors of the model come before any file is read. It also compiles it."""
         black = self.images.of_photos(np.zeros((1, *self.size, 3), np.uint8))
         explanation = self.explainer(black)
         if explanation.probabilities is None or explanation.probabilities.ndim != 2:
@@ -154,13 +154,13 @@ class AuditMapper:
             return self.explain(batch, self.reading(batch, pool).get())
 
     def reading(self, batch: Mapping[str, np.ndarray], pool: ThreadPool) -> Reading:
-        """Have the files of a batch read, or its images looked through, by threads, for `explain` later on."""
+        """Start to read the files of a batch, or to check its images, by threads; `explain` takes the result."""
         if "image" in batch:
             return self.images.given(batch["image"], pool)
         return self.images.reading([str(path) for path in batch["file"]], pool)
 
     def explain(self, batch: Mapping[str, np.ndarray], pictures: Pictures) -> Rows:
-        """As a call, with pictures that were read before."""
+        """Explain a batch whose pictures were read before."""
         count = len(pictures)
         rows = self._failed(batch, pictures)
         good = [number for number in range(count) if not pictures.errors[number]]
@@ -190,14 +190,14 @@ class AuditMapper:
         )
 
     def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explanation | str]]:
-        """Explain the images of these rows: all at once, or in halves where that fails, down to the image at fault."""
+        """Explain the images of these rows at once; in halves where that fails, down to the image at fault."""
         limit = self._batch_limit or max(1, len(rows))
         waiting = [rows[start : start + limit] for start in range(0, len(rows), limit)]
         while waiting:
             some = waiting.pop(0)
             try:
                 yield some, self.explainer(images if len(some) == len(images) else images[some])
-            except Exception as error:  # of TensorFlow, such as memory running out
+            except Exception as error:  # such as TensorFlow running out of memory
                 if len(some) == 1:
                     yield some, model_failure(error)
                     continue
@@ -223,15 +223,15 @@ class AuditMapper:
         rows.diagnosis[positions] = [explanation.diagnosis[number] or "" for number in some]
 
     def load_photos(self, files: Sequence[str]) -> np.ndarray:
-        """(B, H0, W0, 3) uint8 RGB of the model's size; raises what `load_image` raises."""
+        """Return (B, H0, W0, 3) uint8 RGB at the model's input size; raises as `load_image`."""
         return self.images.load_photos(files)
 
     def load_images(self, files: Sequence[str]) -> np.ndarray:
-        """(B, H0, W0, C) float32 as the model takes them; raises what `load_image` raises."""
+        """Return (B, H0, W0, C) float32 model input; raises as `load_image`."""
         return self.images.of_photos(self.load_photos(files))
 
     def about(self) -> dict[str, str]:
-        """What the rows follow from, in words, for the foot of a report."""
+        """Return the conditions of the rows by name, for the foot of a report."""
         from tf_gradcam import __version__
 
         named = self._given if isinstance(self._given, str) else self.model.name
@@ -247,9 +247,9 @@ class AuditMapper:
         }
 
     def fingerprint(self, data_digest: str) -> dict[str, str]:
-        """What tells the rows of this mapper and these data from all others, for `PartFolder`."""
+        """Return the texts that identify the rows of this mapper and these data, for `PartFolder`."""
         about = self.about()
-        del about["model"]  # a file may be moved: its content counts
+        del about["model"]  # a file may be moved; only its content counts
         return {**about, "weights": self.digest(), "thumbnail": str(self.arguments["thumbnail"]), "data": data_digest}
 
     def digest(self) -> str:
@@ -276,12 +276,12 @@ class AuditMapper:
 
 
 class ModelUnderAudit:
-    """Reads images of the data set again, and asks the model about changed ones.
+    """The model and its data set, for further predictions: reads images again, and predicts changed ones.
 
     Args:
-        mapper: that explained the data set.
-        source: `Samples`, or a `DatasetSource`, whose images are in the model's own range and are scaled to 0..255 by
-            the extremes of those that are read first.
+        mapper: the mapper that explained the data set.
+        source: `Samples`, or a `DatasetSource`. The images of the latter are in the model's range; they are scaled to
+            0..255 by the extremes of the first images that are read.
     """
 
     def __init__(self, mapper: AuditMapper, source: Any):
@@ -289,39 +289,39 @@ class ModelUnderAudit:
         self._source = source
         self._range: tuple[float, float] | None = None
         is_cheap = mapper.explainer.method == "gradcam"
-        # A prediction alone is wanted: by Grad-CAM's pass, whatever the audited method costs.
+        # Only predictions are needed: Grad-CAM's pass gives them at the lowest cost.
         self._explainer = mapper.explainer if is_cheap else Explainer(mapper.model, mapper.arguments["layer"])
 
     def images(self, rows: Sequence[int]) -> np.ndarray:
-        """(n, H0, W0, C) float32 as the model takes them."""
+        """Return the images of some rows, (n, H0, W0, C) float32 as the model takes them."""
         if isinstance(self._source, Samples):
             return self._mapper.load_images([self._source.files[row] for row in rows])
         return np.asarray(self._source.images(rows), np.float32)
 
     def photos(self, rows: Sequence[int]) -> np.ndarray:
-        """(n, H0, W0, 3) float32 in 0..255."""
+        """Return the photos of some rows, (n, H0, W0, 3) float32 in 0..255."""
         if isinstance(self._source, Samples):
             return self._mapper.load_photos([self._source.files[row] for row in rows]).astype(np.float32)
         images = self.images(rows)
         if self._range is None:
-            least, most = float(images.min()), float(images.max())
-            is_raw = least >= 0 and 1.5 < most <= 255
-            self._range = (0.0, 255.0) if is_raw else (least, max(most, least + 1e-6))
-        least, most = self._range
-        scaled = (images - least) * (255 / (most - least))
+            low, high = float(images.min()), float(images.max())
+            is_raw = low >= 0 and 1.5 < high <= 255
+            self._range = (0.0, 255.0) if is_raw else (low, max(high, low + 1e-6))
+        low, high = self._range
+        scaled = (images - low) * (255 / (high - low))
         return np.broadcast_to(scaled, (*scaled.shape[:3], 3)).astype(np.float32)
 
     def predict(self, photos: np.ndarray) -> np.ndarray:
-        """(n, K) probabilities of photos (n, H0, W0, 3), 0..255."""
+        """Return (n, K) probabilities of photos (n, H0, W0, 3) in 0..255."""
         if isinstance(self._source, Samples):
             return self.predict_images(self._mapper.images.of_photos(photos))
         assert self._range is not None
-        least, most = self._range
+        low, high = self._range
         channels = self._mapper.images.channels
-        return self.predict_images(photos[..., :channels] * ((most - least) / 255) + least)
+        return self.predict_images(photos[..., :channels] * ((high - low) / 255) + low)
 
     def predict_images(self, images: np.ndarray) -> np.ndarray:
-        """(n, K) probabilities of images as the model takes them."""
+        """Return (n, K) probabilities of images as the model takes them."""
         found = []
         for start in range(0, len(images), _PREDICTION_BATCH):
             probabilities = self._explainer(images[start : start + _PREDICTION_BATCH]).probabilities

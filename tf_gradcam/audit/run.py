@@ -249,7 +249,7 @@ def _sanity(mapper: AuditMapper, under_audit: ModelUnderAudit, rows: Rows, seed:
 
 
 def _some(rows: Rows, count: int, seed: int, first: np.ndarray | None = None) -> np.ndarray:
-    """Return random positions of explained rows, those of the mask `first` before the others."""
+    """Return random positions of explained rows, the rows of the mask `first` before the others."""
     done = np.random.default_rng(seed).permutation(np.flatnonzero(rows.is_done))
     if first is not None:
         done = done[np.argsort(~first[done], kind="stable")]

@@ -39,7 +39,7 @@ _TYPES = {column.name: _arrow_type(**column.metadata) for column in fields(Rows)
 
 
 def _is_table(table: Any) -> bool:
-    """Tell whether an Arrow table has the columns of `Rows`."""
+    """Return whether an Arrow table has the columns of `Rows`."""
     return table.schema.names == list(_TYPES) and set(_SIDES) <= set(table.schema.metadata or {})
 
 

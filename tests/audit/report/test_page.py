@@ -130,24 +130,24 @@ def test_finding_of_each_kind_has_its_words(number: int, words: str, tmp_path: P
     finding = finding_of(number, ("a", "b"), True)
     page = page_of(replace(result_of(names=("a", "b")), findings=[finding]), tmp_path)
     assert words in page.text
-    assert ("tint taken away" in page.text) == (number == 3)
+    assert ("tint removed" in page.text) == (number == 3)
     assert len([one for one in page.ids if re.fullmatch("l[0-9]+p", one)]) == (number != 3)  # a tint has no region
 
 
 def test_finding_that_is_none_is_told_though_it_has_no_shortcut(tmp_path: Path) -> None:
     page = page_of(result_of(findings=(False, False)), tmp_path)
-    assert "No shortcut was found. 2 suspects in 2 classes were put to the test, and none held." in page.text
-    assert "What was looked for, and what this cannot see" in page.text
+    assert "No shortcut was found. 2 suspects in 2 classes were tested." in page.text
+    assert "Method and limits" in page.text
 
 
 def test_page_without_findings_says_that_nothing_was_tested(tmp_path: Path) -> None:
     page = page_of(result_of(findings=()), tmp_path)
-    assert "No shortcut was found, and nothing was put to the test" in page.text
+    assert "No shortcut was found, and nothing was tested" in page.text
 
 
 def test_class_with_few_images_is_said_to_be_untested(tmp_path: Path) -> None:
     page = page_of(result_of(count=12, failed=0, names=("a", "b", "c"), findings=()), tmp_path)
-    assert "Not tested, for fewer than five images: a, b, c." in page.text
+    assert "Not tested, because of fewer than five images: a, b, c." in page.text
 
 
 def test_matrix_cells_lead_to_their_images(page: Page) -> None:
@@ -157,7 +157,7 @@ def test_matrix_cells_lead_to_their_images(page: Page) -> None:
     for row, column in np.argwhere(confusion):
         names = result_of().class_names
         assert links[f"#cell-{row}-{column}"] == (
-            f"truly {names[row]}, predicted {names[column]}: {format_count(int(confusion[row, column]), 'image')}"
+            f"True: {names[row]}. Predicted: {names[column]}. {format_count(int(confusion[row, column]), 'image')}"
         )
 
 
@@ -168,7 +168,7 @@ def test_every_reference_of_the_page_has_its_target_and_every_id_is_one(page: Pa
 
 
 def test_galleries_show_what_they_say(page: Page) -> None:
-    for title in ("Most confident, and wrong", "Least certain", "Most confident, and right", "Maps that say nothing"):
+    for title in ("Wrong, most confident", "Least certain", "Correct, most confident", "Blank heatmaps"):
         assert title in page.text
     assert "3 images: the gradient is zero everywhere." in page.text
     assert "Files that failed 2" in page.text
@@ -187,7 +187,7 @@ def test_sanity_checks_carry_their_verdict(page: Page) -> None:
 
 
 def test_foot_says_what_the_page_holds_for(page: Page) -> None:
-    foot = page.text[page.text.index("What this holds for") :]
+    foot = page.text[page.text.index("About this audit") :]
     for part in (
         "/models/best.keras",
         "block5_conv3",
@@ -326,15 +326,15 @@ def test_page_has_no_control_characters(hostile: Page) -> None:
 
 def test_result_without_labels_has_no_matrix_and_no_wrong(tmp_path: Path) -> None:
     page = page_of(result_of(labelled=False), tmp_path)
-    assert "no labels are known" in page.text
+    assert "no labels" in page.text
     assert "confusion" not in page.ids
-    assert "Most confident, truth unknown" in page.text
-    assert "truly" not in page.text
+    assert "Unlabelled, most confident" in page.text
+    assert "True" not in page.text
 
 
 def test_result_in_which_everything_failed(tmp_path: Path) -> None:
     page = page_of(result_of(5, failed=5, blank=0, findings=()), tmp_path)
-    assert "Nothing can be said: no image could be explained." in page.text
+    assert "No result: no image could be explained." in page.text
     assert "Failures5" in page.text
     assert not {"confusion", "classes", "metrics", "sanity"} & set(page.ids)
 
@@ -348,7 +348,7 @@ def test_result_without_any_image(tmp_path: Path) -> None:
 def test_result_of_one_class(tmp_path: Path) -> None:
     page = page_of(result_of(12, ("cat",), findings=()), tmp_path)
     assert "100.0%" in page.text
-    assert "No labelled image was predicted wrongly." in page.text
+    assert "Every labelled image was predicted correctly." in page.text
 
 
 def test_hundred_classes_list_pairs_in_place_of_a_matrix(tmp_path: Path) -> None:
@@ -487,10 +487,10 @@ def test_rows_in_turn_begin_with_one_of_each_group() -> None:
 @pytest.mark.parametrize(
     ("better", "own", "random", "centre", "best", "verdict"),
     [
-        ("higher", 0.9, 0.5, 0.88, "method", "better than random; no different from centre"),
-        ("lower", 0.9, 0.5, 0.88, "random", "no different from centre; worse than random"),
+        ("higher", 0.9, 0.5, 0.88, "method", "better than random; not different from centre"),
+        ("lower", 0.9, 0.5, 0.88, "random", "not different from centre; worse than random"),
         ("lower", 0.1, 0.5, 0.6, "method", "better than random and centre"),
-        ("higher", 0.5, 0.5, 0.1, "", "better than centre; no different from random"),
+        ("higher", 0.5, 0.5, 0.1, "", "better than centre; not different from random"),
     ],
 )
 def test_method_is_compared_by_intervals(

@@ -1,4 +1,4 @@
-"""Cards and galleries of the audit's page.
+"""Cards and galleries of the report: choice and captions of images.
 
 Axis legend: K classes.
 """
@@ -18,42 +18,42 @@ _LEAST_SECOND = 0.05  # probability below which the second class is left out
 
 
 def right_rows(result: AuditResult) -> np.ndarray:
-    """Rows whose top class is the true one, the most confident first."""
+    """Return the rows whose top class is the true one, the most confident first."""
     rows = result.rows
     return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted == rows.label)))
 
 
 def wrong_rows(result: AuditResult) -> np.ndarray:
-    """Rows whose top class is not the true one, the most confident first."""
+    """Return the rows whose top class is not the true one, the most confident first."""
     rows = result.rows
     return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted != rows.label)))
 
 
 def unlabelled_rows(result: AuditResult) -> np.ndarray:
-    """Rows without a true class, the most confident first."""
+    """Return the rows without a true class, the most confident first."""
     rows = result.rows
     return _by_confidence(result, np.flatnonzero(rows.is_done & (rows.label < 0)))
 
 
 def uncertain_rows(result: AuditResult) -> np.ndarray:
-    """Explained rows, that of the lowest probability of the top class first."""
+    """Return the explained rows, the lowest probability of the top class first."""
     members = np.flatnonzero(result.rows.is_done)
     return members[np.argsort(result.rows.probability[members], kind="stable")]
 
 
 def blank_rows(result: AuditResult) -> dict[str, np.ndarray]:
-    """Explained rows whose map says nothing, by diagnosis, the most frequent first."""
+    """Return the explained rows with a blank heatmap, by diagnosis, the most frequent first."""
     rows = result.rows
     return _by_text(np.flatnonzero(rows.is_done & (rows.diagnosis != "")), rows.diagnosis)
 
 
 def failed_rows(result: AuditResult) -> dict[str, np.ndarray]:
-    """Rows that failed, by error, the most frequent first."""
+    """Return the rows that failed, by error, the most frequent first."""
     return _by_text(np.flatnonzero(~result.rows.is_done), result.rows.error)
 
 
 def confusion_cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
-    """Rows of each cell of the confusion matrix that has any, the most confident first."""
+    """Return the rows of each cell (true, predicted) of the confusion matrix, the most confident first."""
     rows = result.rows
     members = np.flatnonzero(result.is_labelled)
     members = members[np.argsort(-rows.probability[members], kind="stable")]
@@ -66,27 +66,27 @@ def confusion_cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
     }
 
 
-def most_confused(confusion: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """The cells off the diagonal that have images, (true, predicted), the fullest first.
+def most_confused(confusion: np.ndarray, limit: int) -> list[tuple[int, int]]:
+    """Return the cells (true, predicted) off the diagonal with the most images, the largest first.
 
     Args:
         confusion: (K, K) counts.
-        most: cells at most.
+        limit: most cells.
     """
     errors = confusion * ~np.eye(len(confusion), dtype=bool)
-    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    order = np.argsort(-errors, axis=None, kind="stable")[:limit]
     return [divmod(int(place), len(confusion)) for place in order if errors.flat[place]]
 
 
-def take_turns(groups: list[np.ndarray], most: int) -> list[tuple[int, int]]:
-    """(group, row): the first row of every group, then the second of every one, until `most` of each."""
+def take_turns(groups: list[np.ndarray], limit: int) -> list[tuple[int, int]]:
+    """Return (group, row): the first row of every group, then the second of every group, up to `limit` of each."""
     return [
-        (number, int(group[turn])) for turn in range(most) for number, group in enumerate(groups) if turn < len(group)
+        (number, int(group[turn])) for turn in range(limit) for number, group in enumerate(groups) if turn < len(group)
     ]
 
 
 def _by_confidence(result: AuditResult, members: np.ndarray) -> np.ndarray:
-    """The most confident first; of those that look equally confident, one of each class after the other."""
+    """Sort by confidence, the highest first; rows with the same two decimals take turns by class."""
     predicted, probability = result.rows.predicted[members], result.rows.probability[members]
     order = np.argsort(-probability, kind="stable")
     turn = np.zeros(len(members), np.int64)
@@ -108,12 +108,12 @@ class Card(NamedTuple):
     """An image and its caption.
 
     Attributes:
-        shot: its pictures; None where there are none.
-        file: as the caption names it.
-        kind: "right", "wrong", or "" where the truth is not known.
-        predicted, truth: names of classes; truth is "" where it is not known.
-        probability: of the predicted class, as text.
-        next: the second class and its probability, as text; "" below 0.05.
+        shot: its pictures; None if there are none.
+        file: name of the file in the caption.
+        kind: "right", "wrong", or "" if the true class is unknown.
+        predicted, truth: names of classes; `truth` is "" if unknown.
+        probability: probability of the predicted class, as text.
+        next: second class and its probability, as text; "" below 0.05.
     """
 
     shot: Shot | None
@@ -126,26 +126,26 @@ class Card(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The card for those who do not see the picture."""
-        told = f"{self.file}, predicted {self.predicted} {self.probability}"
+        """The alternative text of the picture."""
+        text = f"{self.file}. Predicted: {self.predicted} {self.probability}"
         if self.kind == "wrong":
-            told += f", truly {self.truth}"
-        return f"{told}, with heatmap" if self.shot and self.shot.heat else told
+            text += f". True: {self.truth}"
+        return f"{text}. With heatmap" if self.shot and self.shot.heat else text
 
 
 class Gallery(NamedTuple):
-    """Cards, and how many images there are that could have one."""
+    """Cards, and the number of images that they are taken from."""
 
     cards: list[Card]
     total: int
 
 
 class CardMaker:
-    """Cards of the rows of a result.
+    """A maker of cards for the rows of a result.
 
     Args:
-        result: the audit's.
-        pictures: of its rows.
+        result: the result of the audit.
+        pictures: the pictures of its rows.
     """
 
     def __init__(self, result: AuditResult, pictures: RowPictures):
@@ -153,12 +153,12 @@ class CardMaker:
         self._folder = common_folder([str(path) for path in result.rows.file])
 
     def file(self, row: int) -> str:
-        """The row's file inside the folder that all files share; "image 12" where there is none."""
+        """Return the row's path inside the folder that all files share; "image 12" if it has no path."""
         rows = self._result.rows
         return str(rows.file[row]).removeprefix(self._folder) or f"image {int(rows.index[row])}"
 
     def card(self, row: int) -> Card:
-        """The card of an explained row."""
+        """Return the card of an explained row."""
         rows, names = self._result.rows, self._result.class_names
         truth, predicted = int(rows.label[row]), int(rows.predicted[row])
         return Card(
@@ -171,12 +171,12 @@ class CardMaker:
             self._next(row, predicted),
         )
 
-    def gallery(self, rows: Sequence[int] | np.ndarray, most: int) -> Gallery:
-        """Cards of the first rows that have a picture."""
-        return Gallery([self.card(int(row)) for row in rows[:most]], len(rows))
+    def gallery(self, rows: Sequence[int] | np.ndarray, limit: int) -> Gallery:
+        """Return the cards of the first rows, up to `limit`."""
+        return Gallery([self.card(int(row)) for row in rows[:limit]], len(rows))
 
     def with_pictures(self, rows: Iterable[int]) -> list[Card]:
-        """Cards of those rows for which there is a picture, and room for it."""
+        """Return the cards of the rows with a picture that fits into the page."""
         return [self.card(int(row)) for row in rows if self._pictures(int(row))]
 
     def _next(self, row: int, predicted: int) -> str:

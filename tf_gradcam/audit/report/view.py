@@ -1,4 +1,4 @@
-"""The audit's page as data for its template.
+"""The content of the report, as data for its template.
 
 Axis legend: K classes, H x W cells, H0 x W0 pixels.
 """
@@ -33,32 +33,30 @@ from tf_gradcam.metrics.intervals import Interval, wilson_interval
 BASELINES = ("random", "centre")
 
 _PICTURE_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
-_SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # of which for pictures of findings
-_GALLERY_CARDS = 24  # cards of a gallery
-_FINDING_CARDS = 8  # cards of a finding
-_CLUSTER_CARDS = 4  # cards of a cluster
-_CELL_CARDS = 12  # cards of a cell of the matrix
-_MATRIX_CLASSES = 30  # most classes that have a matrix
-_LISTED_PAIRS = 40  # confusions listed in its place
-_LISTED_FAILURES = 100  # files named under an error
+_SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # bytes of pictures of findings
+_GALLERY_CARDS, _FINDING_CARDS, _CLUSTER_CARDS, _CELL_CARDS = 24, 8, 4, 12  # most cards of each
+_MATRIX_CLASSES = 30  # more classes have a list of pairs in place of a matrix
+_LISTED_PAIRS = 40
+_LISTED_FAILURES = 100  # files per error, and errors
 _CELL_SHADES = 8
 _WORDS = {
     "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
-    "mark": ("a mark that moves about", "mark erased", "random region erased", "mark pasted", "random region pasted"),
-    "tint": ("a tint of the whole image", "tint taken away", "another tint", "tint added", "another tint added"),
+    "mark": ("a mark that moves", "mark erased", "random region erased", "mark pasted", "random region pasted"),
+    "tint": ("a tint of the whole image", "tint removed", "another tint", "tint added", "another tint added"),
 }
 
 
 class MetricRow(NamedTuple):
-    """A number of the method and of the baselines.
+    """A metric of the method, beside the baselines.
 
     Attributes:
-        name, better, images: of the metric, and how many images it is the mean of.
-        method: its value; None where it was measured of the baselines alone.
-        baselines: value by name.
-        digits: that its numbers are shown with: fewer where they are percentages.
-        best: "method", or the baseline with the best mean; "" where two are equal.
-        verdict: the method against the baselines, in words.
+        name, better: of the metric.
+        images: number of images.
+        method: interval of the method; None if only the baselines were measured.
+        baselines: interval of each baseline by name.
+        digits: decimals to show: fewer for percentages.
+        best: "method", or the baseline with the best mean; "" if two are equal.
+        verdict: the method compared with the baselines, in words.
     """
 
     name: str
@@ -72,7 +70,7 @@ class MetricRow(NamedTuple):
 
 
 def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
-    """One row for each name, in the order in which they came."""
+    """Return a row per metric name, in their order."""
     rows = []
     for name in dict.fromkeys(metric.name for metric in metrics):
         same = [metric for metric in metrics if metric.name == name]
@@ -102,19 +100,19 @@ def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
 
 
 def _verdict(own: Interval, baselines: dict[str, Interval], better: str) -> str:
-    """Which baselines the method beats, which it does not differ from, which beat it: by intervals that do not meet."""
-    groups: dict[str, list[str]] = {"better than": [], "no different from": [], "worse than": []}
+    """Compare the method with each baseline; intervals that overlap are not different."""
+    groups: dict[str, list[str]] = {"better than": [], "not different from": [], "worse than": []}
     for name, other in baselines.items():
         if not all(map(math.isfinite, (own.low, own.high, other.low, other.high))):
             continue
         is_above, is_below = own.low > other.high, own.high < other.low
         is_better, is_worse = (is_above, is_below) if better == "higher" else (is_below, is_above)
-        groups["better than" if is_better else "worse than" if is_worse else "no different from"].append(name)
+        groups["better than" if is_better else "worse than" if is_worse else "not different from"].append(name)
     return "; ".join(f"{words} {' and '.join(names)}" for words, names in groups.items() if names)
 
 
 class Bar(NamedTuple):
-    """A number with its interval, and what it is of."""
+    """A named number with its interval."""
 
     name: str
     interval: Interval
@@ -131,7 +129,7 @@ class FindingView(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of the matrix: `shade` 0 to 8 grows with its share of the true class."""
+    """A cell of the confusion matrix; `shade`, 0 to 8, grows with its share of the true class."""
 
     key: str
     images: int
@@ -166,12 +164,12 @@ class ClassView(NamedTuple):
 
 
 class PageView:
-    """All that the template asks for.
+    """The content of the page.
 
-    Pictures are made in order of weight: what comes last goes without where the page is full.
+    The most important pictures are stored first; the last ones are left out if the page is full.
 
     Args:
-        result: the audit's.
+        result: the result of the audit.
     """
 
     def __init__(self, result: AuditResult):
@@ -226,7 +224,7 @@ class PageView:
         return FindingView(finding, kind, bars, picture, self._region(number, finding), cards)
 
     def _region(self, number: int, finding: Finding) -> Picture | None:
-        """The region marked on the first image that shows it."""
+        """Mark the region on the first image that shows it."""
         if finding.region is None:
             return None
         photos = (self._pictures.photo(row) for row in finding.images[:1])
@@ -240,8 +238,8 @@ class PageView:
         self.confident = gallery(unlabelled_rows(result), _GALLERY_CARDS)
         self.uncertain = gallery(uncertain_rows(result), _GALLERY_CARDS)
         blank, failed = blank_rows(result), failed_rows(result)
-        most = max(4, _GALLERY_CARDS // max(1, len(blank)))
-        self.blank = [(text, gallery(rows, most)) for text, rows in list(blank.items())[:_GALLERY_CARDS]]
+        limit = max(4, _GALLERY_CARDS // max(1, len(blank)))
+        self.blank = [(text, gallery(rows, limit)) for text, rows in list(blank.items())[:_GALLERY_CARDS]]
         self.blank_count = sum(map(len, blank.values()))
         self.failed_left = max(0, len(failed) - _LISTED_FAILURES)
         self.failed = [
@@ -266,7 +264,7 @@ class PageView:
         return ClassView(name, look, true, _share(hits, true), _share(hits, predicted), picture, clusters)
 
     def _matrix(self) -> None:
-        """The matrix, or the fullest of its cells; and the images behind each."""
+        """Fill the matrix, or the list of its largest cells, and the images of each."""
         confusion, count = self._confusion, len(self.result.class_names)
         self.has_matrix = count <= _MATRIX_CLASSES
         members = confusion_cells(self.result)
@@ -293,7 +291,7 @@ class PageView:
     def _cell(self, row: int, column: int) -> Cell:
         number, names = int(self._confusion[row, column]), self.result.class_names
         share = _share(number, int(self._confusion[row].sum()))
-        # Errors by the root of their share: with many classes, all of them are small.
+        # The root of the share for errors, which are all small with many classes.
         shade = math.ceil((share if row == column else math.sqrt(share)) * _CELL_SHADES) if number else 0
         return Cell(f"cell-{row}-{column}", number, shade, names[row], names[column], row == column)
 
@@ -303,7 +301,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def stage_bars(check: SanityCheck) -> list[Bar]:
-    """A bar for each stage of a sanity check, the last one the verdict's."""
+    """Return a bar per stage of a sanity check; the last stage decides."""
     last = len(check.stages) - 1
     return [
         Bar(stage, similarity, number == last)
@@ -312,5 +310,5 @@ def stage_bars(check: SanityCheck) -> list[Bar]:
 
 
 def title_of(about: Any) -> tuple[str, str]:
-    """The model and the data set by their short names."""
+    """Return the short names of the model and of the data set."""
     return base_name(str(about.get("model", "a model"))), base_name(str(about.get("data", "a data set")))
