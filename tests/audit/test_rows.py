@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.audit_fakes import CLASSES, HEIGHT, WIDTH, assert_same_table, whole_table
-from tf_gradcam.audit.rows import join_rows
+from tf_gradcam.audit.rows import join_rows, turns_of
 
 
 def test_columns_have_the_types_and_shapes_of_the_contract():
@@ -51,3 +51,7 @@ def test_rows_taken_apart_and_joined_are_the_same():
     shuffled = join_rows([rows.take(order[:4]), rows.take(order[4:])])
     np.testing.assert_array_equal(shuffled.index, order)
     assert_same_table(shuffled.take(np.argsort(shuffled.index)), rows)
+
+
+def test_turns_count_the_equal_values_before_each():
+    np.testing.assert_array_equal(turns_of(np.array([3, 1, 3, 3, 1, 2])), [0, 0, 1, 2, 1, 0])

@@ -84,6 +84,14 @@ class Rows(Mapping[str, np.ndarray]):
         return Rows(**{name: column[chosen] for name, column in self.items()})
 
 
+def turns_of(kinds: np.ndarray) -> np.ndarray:
+    """Return (N,) int64: the number of earlier values that are equal, so that sorting by it lets kinds take turns."""
+    turns = np.zeros(len(kinds), np.int64)
+    for kind in np.unique(kinds):
+        turns[kinds == kind] = np.arange((kinds == kind).sum())
+    return turns
+
+
 def join_rows(parts: Sequence[Rows]) -> Rows:
     """Return the rows of all parts, in their order."""
     return Rows(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -220,10 +220,9 @@ def check_weights(
     layers = learned_layers(model)
     groups = grouped(layers, num_stages)
     similarities = _compare(groups, explain, images, class_indices, similarity, seed, num_draws)
-    last = similarities[-1]
     below = next((at for at, found in enumerate(similarities) if found.value < _SURVIVAL_LIMIT), len(groups))
     where = f", and below 0.5 from '{groups[below][0]}' on down" if below < len(groups) - 1 else ""
-    return _verdict("weights", method, groups, similarities, similarity, "all its weights are random", last, where)
+    return _verdict("weights", method, groups, similarities, similarity, "all its weights are random", where)
 
 
 def check_logits(
@@ -248,7 +247,7 @@ def check_logits(
     """
     head = learned_layers(model)[:1]
     similarities = _compare(head, explain, images, class_indices, similarity, seed, num_draws)
-    return _verdict("logits", method, head, similarities, similarity, "its head is random", similarities[-1], "")
+    return _verdict("logits", method, head, similarities, similarity, "its head is random")
 
 
 def _verdict(
@@ -257,19 +256,19 @@ def _verdict(
     stages: Sequence[Stage],
     similarities: list[Interval],
     similarity: str,
-    what: str,
-    last: Interval,
-    where: str,
+    condition: str,
+    where: str = "",
 ) -> SanityCheck:
+    last = similarities[-1]
     numbers = f"{similarity} {last.value:.2f} ({last.low:.2f} to {last.high:.2f})"
     if np.isnan(last.value):
         sentence = f"The maps of '{method}' have no pattern in any image, so this check cannot compare them."
     elif last.value < _SURVIVAL_LIMIT:
-        sentence = f"The maps of '{method}' change when {what}: {numbers}{where}."
+        sentence = f"The maps of '{method}' change when {condition}: {numbers}{where}."
     else:
         sentence = (
-            f"The maps of '{method}' stay the same when {what}: {numbers}. They show the image rather than what the "
-            "model has learned: do not trust them."
+            f"The maps of '{method}' stay the same when {condition}: {numbers}. They show the image rather than what "
+            "the model has learned: do not trust them."
         )
     return SanityCheck(name, [path for path, _ in stages], similarities, bool(last.value < _SURVIVAL_LIMIT), sentence)
 

@@ -13,6 +13,7 @@ import numpy as np
 from tf_gradcam.audit.report.pictures import RowPictures, Shot
 from tf_gradcam.audit.report.text import common_folder, format_probability
 from tf_gradcam.audit.result import AuditResult
+from tf_gradcam.audit.rows import turns_of
 
 _LEAST_SECOND = 0.05  # probability below which the second class is left out
 
@@ -87,13 +88,9 @@ def take_turns(groups: list[np.ndarray], limit: int) -> list[tuple[int, int]]:
 
 def _by_confidence(result: AuditResult, members: np.ndarray) -> np.ndarray:
     """Sort by confidence, the highest first; rows with the same two decimals take turns by class."""
+    members = members[np.argsort(-result.rows.probability[members], kind="stable")]
     predicted, probability = result.rows.predicted[members], result.rows.probability[members]
-    order = np.argsort(-probability, kind="stable")
-    turn = np.zeros(len(members), np.int64)
-    for kind in np.unique(predicted):
-        same = order[predicted[order] == kind]
-        turn[same] = np.arange(len(same))
-    return members[np.lexsort((predicted, turn, -np.round(probability, 2)))]
+    return members[np.lexsort((predicted, turns_of(predicted), -np.round(probability, 2)))]
 
 
 def _by_text(members: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tf_gradcam.audit.result import ClassLook, Finding
-from tf_gradcam.audit.rows import Rows
+from tf_gradcam.audit.rows import Rows, turns_of
 from tf_gradcam.audit.shortcuts.clusters import cluster, heat_shares, repetition
 from tf_gradcam.audit.shortcuts.evidence import Predict
 from tf_gradcam.audit.shortcuts.findings import ClassSample, find
@@ -136,11 +136,7 @@ def _sample(
 def _in_turn(members: np.ndarray, kinds: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Return the members in random order, the kinds in turn, so that no class with many images prevails."""
     order = generator.permutation(len(members))
-    kinds = kinds[order]
-    turn = np.zeros(len(kinds), np.int64)
-    for kind in np.unique(kinds):
-        turn[kinds == kind] = np.arange((kinds == kind).sum())
-    return members[order][np.argsort(turn, kind="stable")]
+    return members[order][np.argsort(turns_of(kinds[order]), kind="stable")]
 
 
 def _photos(load: Load, chosen: np.ndarray) -> np.ndarray:
