@@ -119,6 +119,6 @@ def _audit(mapper: AuditMapper, samples: Samples, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     with PartFolder(out, mapper.fingerprint(samples.digest()), len(samples)) as parts:
         run_local(mapper, samples, parts, BATCH)
-        failed = [error for error in parts.read()["error"] if error]
+        failed = [error for error in parts.read().error if error]
     if failed:
         raise RuntimeError(f"Expected every file explained, received {len(failed)} failures: {failed[0]}")

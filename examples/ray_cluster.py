@@ -17,7 +17,6 @@ import argparse
 from pathlib import Path
 
 import keras
-import numpy as np
 import ray
 
 from tf_gradcam.audit import audit
@@ -64,7 +63,7 @@ def main() -> None:
         sanity=False,  # trains nothing, but maps a second model: leave it on where the report is to be trusted
     )
     ray.shutdown()
-    done = int(np.sum(result.rows["status"] == "done"))
+    done = int(result.rows.is_done.sum())
     print(f"{done} of {len(result.rows['status'])} images explained by {arguments.workers} workers")
     print(f"{result.accuracy:.1%} right; {len(result.shortcuts)} shortcuts; see {result.directory / 'index.html'}")
 

@@ -109,7 +109,7 @@ def test_bad_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_missing_and_foreign_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="No file of boxes"):
+    with pytest.raises(FileNotFoundError, match=r"Expected a CSV file of boxes.*does not exist"):
         BoxTable(tmp_path / "none.csv", ["a.png"])
     (tmp_path / "latin.csv").write_bytes("file\nfränzi.png".encode("latin-1"))
     with pytest.raises(ValueError, match="in UTF-8"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import audit_fakes as auditfakes
+from tests.helpers import audit_fakes
 from tests.helpers.audit_fakes import (
     BATCH,
     PART_ROWS,
@@ -41,7 +41,7 @@ def run(folder, mapper=None, progress=None, source=None):
 def killed_run(folder, point="", number=0, seconds=0):
     """A process of its own that ends in SIGKILL at that point, or at the end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, auditfakes.__file__, str(folder), point, str(number), str(seconds)]
+    command = [sys.executable, audit_fakes.__file__, str(folder), point, str(number), str(seconds)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -187,7 +187,7 @@ def test_full_disk_is_said_in_words(tmp_path, monkeypatch):
 
     with part_folder(tmp_path) as parts:
         monkeypatch.setattr(os, "replace", full)
-        with pytest.raises(OSError, match=r"Cannot write '.*part-000000.parquet': No space left.*Make room"):
+        with pytest.raises(OSError, match=r"Cannot write 'part-000000.parquet' into .*: No space left.*Make room"):
             run_local(FakeMapper(), samples(), parts, BATCH)
     assert not list(tmp_path.glob(".*.tmp"))
 
@@ -230,4 +230,4 @@ def test_rows_arrive_whole_where_the_writer_is_slow(tmp_path, monkeypatch):
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (time.sleep(0.02), fsync(descriptor))[1])
     table = run(tmp_path)
-    np.testing.assert_array_equal(table["index"], np.arange(ROWS))
+    np.testing.assert_array_equal(table.index, np.arange(ROWS))

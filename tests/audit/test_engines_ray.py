@@ -77,7 +77,7 @@ def test_table_is_that_of_the_local_engine(cluster, data, model_file, is_file):
         run_ray(mapper.arguments, data, parts, BATCH, 2, lambda done, total: told.append((done, total)))
         table = parts.read()
     assert_same_table(table, local_table(mapper, data))
-    assert list(table["status"]).count("failed") == 1
+    assert list(table.status).count("failed") == 1
     assert told[0] == (0, len(data))
     assert told[-1] == (len(data), len(data))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
@@ -124,7 +124,7 @@ def test_counts_below_one_are_refused(data, model_file):
             run_ray(mapper.arguments, data, parts, 0, 2)
         with pytest.raises(ValueError, match="received 3 and 0"):
             run_ray(mapper.arguments, data, parts, 3, 0)
-    assert np.isfinite(local_table(mapper, data)["probability"]).sum() == len(data) - 1
+    assert np.isfinite(local_table(mapper, data).probability).sum() == len(data) - 1
 
 
 def test_run_that_was_killed_goes_on(cluster, data, model_file):

@@ -80,12 +80,12 @@ def picky_model(refuse):
 def test_row_holds_what_is_known_of_the_photo(tmp_path):
     rows = mapper()(batch_of(write_photo(tmp_path, photo=red_blue_photo(scale=2))))
     assert list(rows) == COLUMNS
-    assert (rows["index"][0], rows["label"][0], rows["predicted"][0]) == (5, 0, 0)
-    assert (rows["status"][0], rows["error"][0], rows["diagnosis"][0]) == ("done", "", "")
-    np.testing.assert_allclose(rows["probability"], [RED_PROBABILITY], rtol=1e-5)
-    np.testing.assert_allclose(rows["probabilities"], [[RED_PROBABILITY, 1 - RED_PROBABILITY]], rtol=1e-5)
-    np.testing.assert_allclose(rows["score"], [RED_SCORE], rtol=1e-5)
-    np.testing.assert_allclose(rows["heatmap"], red_blue_heatmap()[None], atol=1e-3)
+    assert (rows.index[0], rows.label[0], rows.predicted[0]) == (5, 0, 0)
+    assert (rows.status[0], rows.error[0], rows.diagnosis[0]) == ("done", "", "")
+    np.testing.assert_allclose(rows.probability, [RED_PROBABILITY], rtol=1e-5)
+    np.testing.assert_allclose(rows.probabilities, [[RED_PROBABILITY, 1 - RED_PROBABILITY]], rtol=1e-5)
+    np.testing.assert_allclose(rows.score, [RED_SCORE], rtol=1e-5)
+    np.testing.assert_allclose(rows.heatmap, red_blue_heatmap()[None], atol=1e-3)
     kinds = {name: column.dtype.name for name, column in rows.items()}
     assert kinds == {
         **dict.fromkeys(("file", "status", "error", "diagnosis", "thumbnail"), "object"),
@@ -98,7 +98,7 @@ def test_thumbnail_is_the_photo_made_small(tmp_path):
     photo = red_blue_photo(scale=40)  # 240 x 400
     rows = mapper(thumbnail=50)(batch_of(write_photo(tmp_path, photo=photo), write_photo(tmp_path, "small.png")))
     sizes = []
-    for name, data in zip(("a.jpg", "b.jpg"), rows["thumbnail"], strict=True):
+    for name, data in zip(("a.jpg", "b.jpg"), rows.thumbnail, strict=True):
         (tmp_path / name).write_bytes(data)
         with Image.open(tmp_path / name) as opened:
             assert opened.format == "JPEG"
@@ -113,16 +113,16 @@ def test_broken_file_fails_alone(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     good = write_photo(tmp_path)
     rows = mapper()(batch_of(good, tmp_path / "broken.png", good, tmp_path / "none.png"))
-    assert list(rows["status"]) == ["done", "failed", "done", "failed"]
-    assert "broken.png" in rows["error"][1]
-    assert "No image file" in rows["error"][3]
-    np.testing.assert_array_equal(rows["predicted"], [0, -1, 0, -1])
-    np.testing.assert_array_equal(rows["heatmap"][[1, 3]], np.zeros((2, 6, 10)))
-    assert np.isnan(rows["probability"][[1, 3]]).all()
-    assert np.isnan(rows["probabilities"][[1, 3]]).all()
-    assert np.isnan(rows["score"][[1, 3]]).all()
-    assert list(rows["thumbnail"][[1, 3]]) == [b"", b""]
-    np.testing.assert_allclose(rows["score"][[0, 2]], RED_SCORE, rtol=1e-5)
+    assert list(rows.status) == ["done", "failed", "done", "failed"]
+    assert "broken.png" in rows.error[1]
+    assert "No image file" in rows.error[3]
+    np.testing.assert_array_equal(rows.predicted, [0, -1, 0, -1])
+    np.testing.assert_array_equal(rows.heatmap[[1, 3]], np.zeros((2, 6, 10)))
+    assert np.isnan(rows.probability[[1, 3]]).all()
+    assert np.isnan(rows.probabilities[[1, 3]]).all()
+    assert np.isnan(rows.score[[1, 3]]).all()
+    assert list(rows.thumbnail[[1, 3]]) == [b"", b""]
+    np.testing.assert_allclose(rows.score[[0, 2]], RED_SCORE, rtol=1e-5)
 
 
 def test_batch_of_broken_files_alone_asks_no_model(tmp_path):
@@ -130,25 +130,25 @@ def test_batch_of_broken_files_alone_asks_no_model(tmp_path):
     of_picky = mapper(model)
     picky.seen.clear()
     rows = of_picky(batch_of(tmp_path / "none.png"))
-    assert list(rows["status"]) == ["failed"]
+    assert list(rows.status) == ["failed"]
     assert picky.seen == []
 
 
 def test_images_are_taken_as_they_are():
     images = np.stack([red_blue_photo(), red_blue_photo(columns=2)]).astype(np.float32)
     rows = mapper()(batch_of_images(images))
-    np.testing.assert_array_equal(rows["predicted"], [0, 1])
-    np.testing.assert_allclose(rows["score"], [RED_SCORE, 0.8 * 100 / 255], rtol=1e-5)
-    assert all(data[:2] == b"\xff\xd8" for data in rows["thumbnail"])
+    np.testing.assert_array_equal(rows.predicted, [0, 1])
+    np.testing.assert_allclose(rows.score, [RED_SCORE, 0.8 * 100 / 255], rtol=1e-5)
+    assert all(data[:2] == b"\xff\xd8" for data in rows.thumbnail)
 
 
 def test_image_that_is_not_finite_fails_alone():
     images = red_blue_images(3)
     images[1, 2, 3, 0] = np.nan
     rows = mapper()(batch_of_images(images))
-    assert list(rows["status"]) == ["done", "failed", "done"]
-    assert rows["error"][1].startswith("The image holds NaN")
-    assert rows["predicted"][1] == -1
+    assert list(rows.status) == ["done", "failed", "done"]
+    assert rows.error[1].startswith("The image holds NaN")
+    assert rows.predicted[1] == -1
 
 
 def test_image_that_makes_the_model_fail_fails_alone():
@@ -162,9 +162,9 @@ def test_image_that_makes_the_model_fail_fails_alone():
     of_picky = mapper(model)
     picky.seen.clear()
     rows = of_picky(batch_of_images(images))
-    assert list(rows["status"]) == ["done", "done", "done", "failed", "done"]
-    assert "The model fails: " in rows["error"][3]
-    assert "seven is not allowed" in rows["error"][3]
+    assert list(rows.status) == ["done", "done", "done", "failed", "done"]
+    assert "The model fails: " in rows.error[3]
+    assert "seven is not allowed" in rows.error[3]
     assert picky.seen == [5, 2, 3, 1, 2, 1, 1]  # halves: 0 1 | 2 3 4, 2 | 3 4, 3 | 4
 
 
@@ -178,7 +178,7 @@ def test_batch_that_is_too_large_for_the_memory_is_done_in_pieces_from_then_on()
     picky.seen.clear()
     for _ in range(2):
         rows = of_picky(batch_of_images(red_blue_images(4)))
-        assert list(rows["status"]) == ["done"] * 4
+        assert list(rows.status) == ["done"] * 4
     assert picky.seen == [4, 2, 2, 2, 2]
 
 
@@ -188,24 +188,24 @@ def test_model_without_memory_for_one_image_fails_every_row():
             raise MemoryError
 
     rows = mapper(picky_model(refuse)[0])(batch_of_images(red_blue_images(2)))
-    assert list(rows["status"]) == ["failed", "failed"]
-    assert all("memory is too small" in error for error in rows["error"])
+    assert list(rows.status) == ["failed", "failed"]
+    assert all("memory is too small" in error for error in rows.error)
 
 
 def test_outputs_that_are_not_finite_are_failures():
     model = red_blue_model()
     model.get_layer("classes").set_weights([np.full((2, 2), np.nan), np.zeros(2)])
     rows = mapper(model)(batch_of_images(red_blue_images(2)))
-    assert list(rows["status"]) == ["failed", "failed"]
-    assert "NaN" in rows["error"][0]
-    np.testing.assert_array_equal(rows["predicted"], [-1, -1])
+    assert list(rows.status) == ["failed", "failed"]
+    assert "NaN" in rows.error[0]
+    np.testing.assert_array_equal(rows.predicted, [-1, -1])
 
 
 def test_blank_map_has_its_diagnosis():
     rows = mapper()(batch_of_images(np.zeros((1, 6, 10, 3), np.float32)))
-    assert rows["status"][0] == "done"
-    assert "all activations" in rows["diagnosis"][0] or "speaks against" in rows["diagnosis"][0]
-    np.testing.assert_array_equal(rows["heatmap"], np.zeros((1, 6, 10)))
+    assert rows.status[0] == "done"
+    assert "all activations" in rows.diagnosis[0] or "speaks against" in rows.diagnosis[0]
+    np.testing.assert_array_equal(rows.heatmap, np.zeros((1, 6, 10)))
 
 
 def test_one_sigmoid_unit_is_two_classes():
@@ -216,10 +216,10 @@ def test_one_sigmoid_unit_is_two_classes():
     assert of_unit.class_names == NAMES
     rows = of_unit(batch_of_images(red_blue_images(1)))
     share = 1 / (1 + np.exp(RED_SCORE - BLUE_SCORE))
-    np.testing.assert_allclose(rows["probabilities"], [[1 - share, share]], rtol=1e-5)
-    assert rows["predicted"][0] == 0
-    np.testing.assert_allclose(rows["probability"], [1 - share], rtol=1e-5)
-    np.testing.assert_allclose(rows["score"], [RED_SCORE - BLUE_SCORE], rtol=1e-4)
+    np.testing.assert_allclose(rows.probabilities, [[1 - share, share]], rtol=1e-5)
+    assert rows.predicted[0] == 0
+    np.testing.assert_allclose(rows.probability, [1 - share], rtol=1e-5)
+    np.testing.assert_allclose(rows.score, [RED_SCORE - BLUE_SCORE], rtol=1e-4)
 
 
 def test_grey_model_is_given_grey(tmp_path):
@@ -229,7 +229,7 @@ def test_grey_model_is_given_grey(tmp_path):
     grey = mapper(keras.Model(images, outputs))
     path = write_photo(tmp_path)
     np.testing.assert_allclose(grey.load_images([str(path)])[0, 0, [0, -1], 0], [0.299 * 200, 0.114 * 100], rtol=1e-5)
-    assert list(grey(batch_of(path))["status"]) == ["done"]
+    assert list(grey(batch_of(path)).status) == ["done"]
 
 
 def test_attributes_describe_the_model():
@@ -268,7 +268,7 @@ def test_file_is_loaded_with_its_names(tmp_path):
     assert one.class_names == NAMES
     assert one.about()["model"] == str(path)
     rows = one(batch_of(write_photo(tmp_path)))
-    np.testing.assert_allclose(rows["score"], [RED_SCORE], rtol=1e-5)
+    np.testing.assert_allclose(rows.score, [RED_SCORE], rtol=1e-5)
 
 
 def test_arguments_make_the_same_mapper(tmp_path):

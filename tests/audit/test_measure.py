@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tf_gradcam import Explainer as GradCAM
+from tf_gradcam import Explainer
 from tf_gradcam.audit.measure import measure
 from tf_gradcam.audit.result import Metric
 from tf_gradcam.image.resize import resize_heatmaps
@@ -44,7 +44,7 @@ def predict(images: np.ndarray) -> np.ndarray:
     return np.stack([1 - bright, bright], axis=1)
 
 
-class Explainer:
+class FakeExplainer:
     """Answers as `Explainer` does, with maps that `draw` makes of each image."""
 
     def __init__(self, draw: Any):
@@ -88,7 +88,7 @@ ONES = np.ones(6, int)
 
 def test_values_are_those_of_the_single_functions() -> None:
     """Batched over all images and metrics, the means are those of one image after the other."""
-    found = table(measure(Explainer(right), predict, IMAGES, ONES, method="right", seed=3, batch_size=7))
+    found = table(measure(FakeExplainer(right), predict, IMAGES, ONES, method="right", seed=3, batch_size=7))
     maps = resize_heatmaps(np.stack([right(image, 1) for image in IMAGES]), SIZE)
     of_class = lambda images: predict(images)[:, 1]  # noqa: E731
     pairs = list(enumerate(zip(IMAGES, maps, strict=True)))
@@ -104,8 +104,8 @@ def test_values_are_those_of_the_single_functions() -> None:
 
 
 def test_map_of_what_the_model_looks_at_beats_chance_and_its_opposite() -> None:
-    good = table(measure(Explainer(right), predict, IMAGES, ONES, method="m"))
-    bad = table(measure(Explainer(wrong), predict, IMAGES, ONES, method="m"))
+    good = table(measure(FakeExplainer(right), predict, IMAGES, ONES, method="m"))
+    bad = table(measure(FakeExplainer(wrong), predict, IMAGES, ONES, method="m"))
     for name in {name for name, _ in good} - {"increase in confidence %", "average drop %"}:
         sign = 1 if good[name, "m"].better == "higher" else -1
         values = [sign * one.interval.value for one in (good[name, "m"], good[name, "random"], bad[name, "m"])]
@@ -116,7 +116,7 @@ def test_map_of_what_the_model_looks_at_beats_chance_and_its_opposite() -> None:
 def test_localisation_of_the_square_itself() -> None:
     """The map is the square but for its soft edge: the hottest pixels are inside, and most of the heat."""
     images = IMAGES
-    found = table(measure(Explainer(right), predict, images, ONES, method="m", boxes=regions_of(images)))
+    found = table(measure(FakeExplainer(right), predict, images, ONES, method="m", boxes=regions_of(images)))
     assert found["pointing game in box", "m"].interval.value == 1.0
     assert found["energy in box", "m"].interval.value > 0.6
     # The square is 16 of 240 pixels: chance has that share of the heat, and a sixteenth of hits.
@@ -127,7 +127,7 @@ def test_localisation_of_the_square_itself() -> None:
 def test_masks_and_boxes_are_told_apart_and_gaps_left_out() -> None:
     regions = regions_of(IMAGES)
     some = [None, np.zeros(SIZE), *regions[2:]]  # no mask, and an empty one
-    found = table(measure(Explainer(right), predict, IMAGES, ONES, method="m", boxes=regions, masks=some))
+    found = table(measure(FakeExplainer(right), predict, IMAGES, ONES, method="m", boxes=regions, masks=some))
     assert found["energy in box", "m"].count == 6
     assert found["energy in mask", "m"].count == 4
     assert found["sparsity", "m"].count == 6
@@ -137,13 +137,13 @@ def test_images_of_blank_maps_are_left_out_of_the_baselines_too() -> None:
     def draw(image: np.ndarray, index: int) -> np.ndarray:
         return right(image, index) * (index == 1)
 
-    metrics = measure(Explainer(draw), predict, IMAGES, [1, 1, 0, 1, 1, 0], method="m")
+    metrics = measure(FakeExplainer(draw), predict, IMAGES, [1, 1, 0, 1, 1, 0], method="m")
     assert {one.count for one in metrics} == {4}
-    assert measure(Explainer(draw), predict, IMAGES, [0] * 6) == []
+    assert measure(FakeExplainer(draw), predict, IMAGES, [0] * 6) == []
 
 
 def test_each_metric_says_which_direction_is_better() -> None:
-    metrics = measure(Explainer(right), predict, IMAGES, ONES, boxes=regions_of(IMAGES), masks=regions_of(IMAGES))
+    metrics = measure(FakeExplainer(right), predict, IMAGES, ONES, boxes=regions_of(IMAGES), masks=regions_of(IMAGES))
     lower = {one.name for one in metrics if one.better == "lower"}
     assert lower == {"deletion AUC", "average drop %", "ROAD, hottest first"}
     assert {one.better for one in metrics} == {"lower", "higher"}
@@ -152,7 +152,7 @@ def test_each_metric_says_which_direction_is_better() -> None:
 
 
 def test_both_orders_make_the_combined_score() -> None:
-    found = table(measure(Explainer(right), predict, IMAGES, ONES, method="m"))
+    found = table(measure(FakeExplainer(right), predict, IMAGES, ONES, method="m"))
     for method in ("m", "random", "centre"):
         hot, cold = (found[f"ROAD, {order} first", method].interval.value for order in ("hottest", "coldest"))
         np.testing.assert_allclose(found["ROAD", method].interval.value, (cold - hot) / 2, rtol=1e-9)
@@ -168,7 +168,7 @@ def test_sample_and_numbers_follow_the_seed() -> None:
     results = []
     for seed in (0, 0, 1):
         seen.append([])
-        results.append(measure(Explainer(draw), predict, IMAGES, ONES, seed=seed, num_images=3))
+        results.append(measure(FakeExplainer(draw), predict, IMAGES, ONES, seed=seed, num_images=3))
     assert results[0] == results[1] != results[2]
     assert seen[0] == seen[1] != seen[2]
     assert len(set(seen[0])) == 3
@@ -182,7 +182,7 @@ def test_calls_are_batches_of_bounded_size() -> None:
         sizes.append(len(images))
         return predict(images)
 
-    explainer = Explainer(right)
+    explainer = FakeExplainer(right)
     measure(explainer, counting, IMAGES, ONES, batch_size=4)
     assert explainer.batches == [4, 2]
     # Once as they are: 4 + 2. Three methods of 6 images in 11 + 11 + 1 + 3 + 3 versions each: 174 = 43 * 4 + 2.
@@ -190,7 +190,7 @@ def test_calls_are_batches_of_bounded_size() -> None:
 
 
 def test_batch_size_changes_nothing() -> None:
-    one, other = (measure(Explainer(right), predict, IMAGES, ONES, batch_size=size) for size in (1, 64))
+    one, other = (measure(FakeExplainer(right), predict, IMAGES, ONES, batch_size=size) for size in (1, 64))
     for first, second in zip(one, other, strict=True):
         np.testing.assert_allclose(first.interval.value, second.interval.value, rtol=1e-6)
 
@@ -211,19 +211,19 @@ def test_explainer_of_one_sigmoid_unit() -> None:
         unit = np.array(model(images))
         return np.concatenate([1 - unit, unit], axis=1)
 
-    metrics = measure(GradCAM(model, "conv"), both, IMAGES, [0, 1] * 3)
+    metrics = measure(Explainer(model, "conv"), both, IMAGES, [0, 1] * 3)
     assert len(metrics) == 3 * 8
     assert all(np.isfinite(one.interval.value) for one in metrics)
 
 
 def test_images_stay_as_they_are() -> None:
     before = IMAGES.copy()
-    measure(Explainer(right), predict, IMAGES, ONES)
+    measure(FakeExplainer(right), predict, IMAGES, ONES)
     np.testing.assert_array_equal(IMAGES, before)
 
 
 def test_bad_arguments_are_refused() -> None:
-    explainer = Explainer(right)
+    explainer = FakeExplainer(right)
     with pytest.raises(ValueError, match="a class index for each"):
         measure(explainer, predict, IMAGES, [1])
     with pytest.raises(ValueError, match="a box or None for each of 6 images, received 1"):

@@ -62,15 +62,15 @@ def test_the_page_and_the_numbers_tell_of_it(result: AuditResult) -> None:
 
 def test_every_file_is_a_row_with_its_label(result: AuditResult, given: Given) -> None:
     files = sorted(given.data.rglob("*.png"))
-    assert list(result.rows["file"]) == [str(path) for path in files]
-    assert [CLASS_NAMES[label] for label in result.rows["label"]] == [path.parent.name for path in files]
+    assert list(result.rows.file) == [str(path) for path in files]
+    assert [CLASS_NAMES[label] for label in result.rows.label] == [path.parent.name for path in files]
     assert result.class_names == list(CLASS_NAMES)
 
 
 def test_rows_are_what_the_model_says(result: AuditResult, given: Given) -> None:
-    numbers = [int(Path(file).stem) for file in result.rows["file"]]
+    numbers = [int(Path(file).stem) for file in result.rows.file]
     expected = given.world.model.predict(given.world.images[numbers], verbose=0)
-    np.testing.assert_allclose(result.rows["probabilities"], expected, atol=1e-4)
+    np.testing.assert_allclose(result.rows.probabilities, expected, atol=1e-4)
     assert result.accuracy == pytest.approx((expected.argmax(1) == given.world.labels[numbers]).mean())
     assert result.confusion.sum() == COUNT
 
@@ -99,12 +99,12 @@ def test_a_second_audit_goes_on_from_the_parts(
 
 @pytest.mark.slow
 def test_a_dataset_gives_the_same_findings(result: AuditResult, given: Given, tmp_path: Path) -> None:
-    numbers = [int(Path(file).stem) for file in result.rows["file"]]
+    numbers = [int(Path(file).stem) for file in result.rows.file]
     images, labels = given.world.images[numbers], given.world.labels[numbers]
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(50)
     before = [variable.numpy() for variable in given.world.model.variables]
     found = audit(given.world.model, dataset, tmp_path, num_images=0, sanity=False, class_names=list(CLASS_NAMES))
-    np.testing.assert_array_equal(found.rows["predicted"], result.rows["predicted"])
+    np.testing.assert_array_equal(found.rows.predicted, result.rows.predicted)
     assert [finding.sentence for finding in found.shortcuts] == [finding.sentence for finding in result.shortcuts]
     for variable, value in zip(given.world.model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)

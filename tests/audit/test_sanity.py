@@ -77,7 +77,7 @@ def test_eigencam_does_not_know_the_head() -> None:
     logits = sanity_checks(trained_model(), IMAGES, CLASSES, layer="conv2", method="eigencam")[1]
     np.testing.assert_allclose(logits.similarities[0].value, 1.0, rtol=1e-6)
     assert not logits.is_passed
-    assert "'eigencam' survive when its head is random" in logits.sentence
+    assert "'eigencam' stay the same when its head is random" in logits.sentence
     assert "do not trust them" in logits.sentence
 
 
@@ -110,7 +110,7 @@ def test_sentence_names_the_layer_from_which_maps_are_lost() -> None:
     found = check_weights(model, explain, IMAGES, CLASSES, method="m")
     np.testing.assert_allclose(found.similarities[0].value, 1.0)
     assert all(abs(one.value) < 0.2 for one in found.similarities[1:])
-    assert "from 'conv2' on down they lose it" in found.sentence
+    assert "below 0.5 from 'conv2' on down" in found.sentence
 
 
 def test_blank_map_of_a_random_model_has_not_survived() -> None:
@@ -213,7 +213,7 @@ def test_same_seed_same_numbers() -> None:
 
 
 def test_images_are_explained_in_calls_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sanity, "_AT_ONCE", 5)
+    monkeypatch.setattr(sanity, "_BATCH_SIZE", 5)
     sizes: list[int] = []
 
     def explain(images: np.ndarray, indices: list[int]) -> np.ndarray:

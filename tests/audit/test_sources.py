@@ -81,7 +81,8 @@ def test_images_beside_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "message"), [(["a/notes.txt"], "hold no images"), (["notes.txt"], "holds no images")]
+    ("names", "message"),
+    [(["a/notes.txt"], "Expected images .* in the folders in .*, received none"), (["notes.txt"], "holds no images")],
 )
 def test_folder_without_an_image_is_refused(tmp_path, names, message):
     write(tmp_path, *names)
@@ -124,7 +125,7 @@ def test_label_is_a_name_before_it_is_an_index(tmp_path):
         ("file,label\na.png,cow\n", ["cat", "dog"], "Unknown class 'cow'.*row 2 of"),
         ("file,label\na.png,2\n", ["cat", "dog"], "class from 0 to 1 in row 2 of .*, received 2"),
         ("file,label\na.png,123456789\n", None, "received 123456789 as an index"),
-        ('file,label\n"a.png"x,1\n', None, "is no CSV"),
+        ('file,label\n"a.png"x,1\n', None, "as a CSV file, but it cannot be read"),
     ],
 )
 def test_wrong_table_is_refused(tmp_path, text, names, message):

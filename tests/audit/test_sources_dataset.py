@@ -147,8 +147,8 @@ def test_failing_data_set_says_where(tmp_path):
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (IMAGES, TypeError, r"Expected a tf.data.Dataset, received ndarray"),
-        (dataset(IMAGES).repeat(), ValueError, "repeats for ever"),
+        (IMAGES, TypeError, r"or a tf.data.Dataset as data set, received ndarray"),
+        (dataset(IMAGES).repeat(), ValueError, "repeats forever"),
         (dataset(IMAGES[0, 0], batch=None), ValueError, r"images \(height, width, channels\)"),
         (dataset(IMAGES).map(lambda images: {"image": images}), TypeError, r"\(images, labels\)"),
     ],

@@ -77,10 +77,10 @@ def test_other_readers_see_one_table(tmp_path):
 
 def test_file_name_that_is_no_text_is_kept_readable(tmp_path):
     columns = rows(0, PART_ROWS)
-    columns["file"][0] = os.fsdecode(b"caf\xe9.png")
+    columns.file[0] = os.fsdecode(b"caf\xe9.png")
     with part_folder(tmp_path, PART_ROWS) as parts:
         parts.write(0, columns)
-        assert parts.read()["file"][0] == "caf\ufffd.png"
+        assert parts.read().file[0] == "caf\ufffd.png"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_incomplete_run_is_not_read(tmp_path):
     with part_folder(tmp_path) as parts:
         write_all(parts)
         parts.path(4).unlink()
-        with pytest.raises(ValueError, match=r"not complete: 1 of 6 parts are missing. Run it again"):
+        with pytest.raises(ValueError, match=r"not complete: 1 of 6 parts are missing. Run it again; it continues"):
             parts.read()
 
 
@@ -166,7 +166,7 @@ def test_known_length_is_kept(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"fingerprint": {}}', "3"])
 def test_damaged_run_file_is_refused(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(ValueError, match="is damaged, or not of a run"):
+    with pytest.raises(ValueError, match="is damaged, or was not written by this program"):
         part_folder(tmp_path)
 
 

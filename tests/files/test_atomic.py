@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,11 +46,11 @@ def test_write_array_of_objects_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+@pytest.mark.parametrize("failing", ["write_bytes", "fsync", "replace"])
 def test_failure_leaves_the_old_file_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    """A disk that is full while the temporary file is written, or while it takes the place of the old one."""
+    """A disk that is full while the temporary file is written or synced, or while it takes the place of the old one."""
 
     def full(*arguments: object) -> None:
         if failing == "write_bytes":
@@ -58,11 +59,12 @@ def test_failure_leaves_the_old_file_and_no_other(
         raise OSError(28, "No space left on device")
 
     (tmp_path / "file").write_bytes(b"old")
-    owner = Path if failing == "write_bytes" else os
-    monkeypatch.setattr(owner, failing, full)
-    with pytest.raises(OSError, match="No space left on device"):
-        write_bytes(tmp_path / "file", b"new")
+    monkeypatch.setattr(Path if failing == "write_bytes" else os, failing, full)
+    message = r"Cannot write 'file' into the folder '.*': No space left on device\. Make room, or choose another path"
+    with pytest.raises(OSError, match=message) as caught:
+        write_bytes(tmp_path / "file", b"new", is_durable=True)
     monkeypatch.undo()
+    assert caught.value.errno == 28
     assert (tmp_path / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -129,3 +131,28 @@ def test_folder_without_rights_is_named(tmp_path: Path) -> None:
     with without_rights(folder), pytest.raises(PermissionError, match=message):
         write_bytes(folder / "file", b"new")
     assert (folder / "file").read_bytes() == b"old"
+
+
+def test_durable_write_waits_for_the_content_and_then_for_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content reaches the disk before the rename, the rename before the call returns."""
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def replaced(source: Path, target: Path) -> None:
+        events.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    write_bytes(tmp_path / "file", b"new", is_durable=True)
+    assert events == ["file", "rename", *(["folder"] if os.name != "nt" else [])]
+    events.clear()
+    write_bytes(tmp_path / "file", b"newer")
+    assert events == ["rename"]
+    assert (tmp_path / "file").read_bytes() == b"newer"

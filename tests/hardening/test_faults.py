@@ -300,8 +300,8 @@ def test_full_disk_stops_an_audit_in_words_and_it_goes_on(here: Path) -> None:
         result = audit()
     assert result.exit_code == 2
     (line,) = [one for one in result.stderr.splitlines() if "note:" not in one]
-    assert "Cannot write 'out/rows/part-000000.parquet'" in line
-    assert "Make room, or choose another folder; what is finished stays" in line
+    assert "Cannot write 'part-000000.parquet' into the folder 'out/rows'" in line
+    assert "Make room, or choose another path." in line
     assert audit_files(here / "out") == {"rows/run.json"}
     again = audit()
     assert again.exit_code == 0, again.output
@@ -370,7 +370,7 @@ def test_audit_whose_folder_goes_away_is_one_line(here: Path, when_reading: Any)
     result = audit()
     assert result.exit_code == 2
     (line,) = [one for one in result.stderr.splitlines() if "note:" not in one]
-    assert "Cannot write 'out/rows/part-000000.parquet': No such file" in line
+    assert "Cannot write 'part-000000.parquet': there is no folder 'out/rows'" in line
 
 
 @pytest.mark.parametrize("content", [b"another file", None], ids=["junk", "another model"])

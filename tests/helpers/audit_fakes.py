@@ -1,4 +1,4 @@
-"""A mapper that one can do in one's head, and a run that kills itself: `python auditfakes.py OUT [POINT NUMBER]`.
+"""A mapper that one can do in one's head, and a run that kills itself: `python audit_fakes.py OUT [POINT NUMBER]`.
 
 Row i of the table follows from i alone. The run kills its own process (SIGKILL, which nothing can catch) where POINT is
 reached for the NUMBER-th time: "explain", while a batch is worked on; "fsync", with half of a file written;
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_gradcam.audit.engines import run_local
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.sources import Samples
 from tf_gradcam.audit.table import PartFolder
 
@@ -30,37 +31,36 @@ def samples(count: int = ROWS) -> Samples:
     return Samples(names, (np.arange(count) % CLASSES - 1).astype(np.int32), list("abcd"))
 
 
-def table(index: np.ndarray, files: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """What the fake mapper makes of these rows."""
+def table(index: np.ndarray, files: np.ndarray, labels: np.ndarray) -> Rows:
+    """The rows that the fake mapper makes of these."""
     failed = index % 10 == 7
     probabilities = np.full((len(index), CLASSES), 0.1, np.float32)
     probabilities[np.arange(len(index)), index % CLASSES] = 0.7
     probabilities[failed] = np.nan
     heatmap = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) / 8 + index[:, None, None]
     heatmap[failed] = 0
-    return {
-        "index": np.asarray(index, np.int64),
-        "file": np.array(files, object),
-        "label": np.asarray(labels, np.int32),
-        "status": np.where(failed, "failed", "done").astype(object),
-        "error": np.array([f"row {i} is broken" if i % 10 == 7 else "" for i in index.tolist()], object),
-        "predicted": np.where(failed, -1, index % CLASSES).astype(np.int32),
-        "probability": np.where(failed, np.nan, 0.7).astype(np.float32),
-        "probabilities": probabilities,
-        "score": np.where(failed, np.nan, index / 2).astype(np.float32),
-        "heatmap": heatmap.astype(np.float16),
-        "diagnosis": np.array(["blank" if i % 10 == 3 else "" for i in index.tolist()], object),
-        "thumbnail": np.array([bytes([i % 256, 0, 0]) * (i % 5) for i in index.tolist()], object),
-    }
+    return Rows(
+        index=index,
+        file=np.array(files, object),
+        label=labels,
+        status=np.where(failed, "failed", "done"),
+        error=np.array([f"row {i} is broken" if i % 10 == 7 else "" for i in index.tolist()], object),
+        predicted=np.where(failed, -1, index % CLASSES),
+        probability=np.where(failed, np.nan, 0.7),
+        probabilities=probabilities,
+        score=np.where(failed, np.nan, index / 2),
+        heatmap=heatmap,
+        diagnosis=np.array(["blank" if i % 10 == 3 else "" for i in index.tolist()], object),
+        thumbnail=np.array([bytes([i % 256, 0, 0]) * (i % 5) for i in index.tolist()], object),
+    )
 
 
-def whole_table(count: int = ROWS) -> dict[str, np.ndarray]:
+def whole_table(count: int = ROWS) -> Rows:
     data = samples(count)
     return table(np.arange(count), np.array(data.files, object), data.labels)
 
 
-def assert_same_table(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert list(actual) == list(expected)
+def assert_same_table(actual: Rows, expected: Rows) -> None:
     for name, column in expected.items():
         assert actual[name].dtype == column.dtype, name
         np.testing.assert_array_equal(actual[name], column, err_msg=name)

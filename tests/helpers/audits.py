@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.image.thumbnails import thumbnail
 from tf_gradcam.metrics.intervals import Interval
 
@@ -38,11 +39,9 @@ def result_of(
         findings: whether each is a shortcut.
         files: names of the files; else of folders by class.
     """
-    rows = rows_of(count, len(names), labelled, failed, blank, error, diagnosis)
-    label = np.maximum(rows["label"], 0)
-    rows["file"] = np.array(
-        files or [f"/data/scans/{names[label[row]]}/img_{row:05d}.jpg" for row in range(count)], object
-    )
+    folders = [names[row % len(names)] if labelled else names[0] for row in range(count)]
+    files = files or [f"/data/scans/{folder}/img_{row:05d}.jpg" for row, folder in enumerate(folders)]
+    rows = rows_of(files, len(names), labelled, failed, blank, error, diagnosis)
     return AuditResult(
         rows,
         list(names),
@@ -57,9 +56,9 @@ def result_of(
 
 
 def rows_of(
-    count: int, classes: int, labelled: bool, failed: int, blank: int, error: str, diagnosis: str
-) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(7)
+    files: list[str], classes: int, labelled: bool, failed: int, blank: int, error: str, diagnosis: str
+) -> Rows:
+    generator, count = np.random.default_rng(7), len(files)
     done = np.arange(count) < count - failed
     label = np.arange(count) % classes
     logits = generator.normal(0, 1.2, (count, max(classes, 2)))
@@ -67,19 +66,40 @@ def rows_of(
     logits = logits[:, :classes] if classes > 1 else logits[:, :1]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     predicted = probabilities.argmax(axis=1)
-    return {
-        "index": np.arange(count, dtype=np.int64),
-        "label": (label if labelled else np.full(count, -1)).astype(np.int32),
-        "status": np.where(done, "done", "failed").astype(object),
-        "error": np.where(done, "", error).astype(object),
-        "predicted": np.where(done, predicted, -1).astype(np.int32),
-        "probability": np.where(done, probabilities.max(axis=1), np.nan).astype(np.float32),
-        "probabilities": np.where(done[:, None], probabilities, np.nan).astype(np.float32),
-        "score": np.where(done, logits.max(axis=1), np.nan).astype(np.float32),
-        "heatmap": heatmaps_of(label, done & (np.arange(count) >= blank), generator),
-        "diagnosis": np.where(done & (np.arange(count) < blank), diagnosis, "").astype(object),
-        "thumbnail": np.array([photo_of(row, int(label[row])) if done[row] else b"" for row in range(count)], object),
-    }
+    return Rows(
+        index=np.arange(count),
+        file=np.array(files, object),
+        label=label if labelled else np.full(count, -1),
+        status=np.where(done, "done", "failed"),
+        error=np.where(done, "", error),
+        predicted=np.where(done, predicted, -1),
+        probability=np.where(done, probabilities.max(axis=1), np.nan),
+        probabilities=np.where(done[:, None], probabilities, np.nan),
+        score=np.where(done, logits.max(axis=1), np.nan),
+        heatmap=heatmaps_of(label, done & (np.arange(count) >= blank), generator),
+        diagnosis=np.where(done & (np.arange(count) < blank), diagnosis, ""),
+        thumbnail=np.array([photo_of(row, int(label[row])) if done[row] else b"" for row in range(count)], object),
+    )
+
+
+def plain_rows(labels: np.ndarray, predicted: np.ndarray, heatmaps: np.ndarray) -> Rows:
+    """Explained rows of which only the classes and the maps count."""
+    count = len(labels)
+    nothing, unknown = np.full(count, "", object), np.full(count, np.nan)
+    return Rows(
+        index=np.arange(count),
+        file=nothing,
+        label=labels,
+        status=np.full(count, "done", object),
+        error=nothing,
+        predicted=predicted,
+        probability=unknown,
+        probabilities=unknown[:, None],
+        score=unknown,
+        heatmap=heatmaps,
+        diagnosis=nothing,
+        thumbnail=np.full(count, b"", object),
+    )
 
 
 def heatmaps_of(label: np.ndarray, shown: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -102,13 +122,13 @@ def photo_of(row: int, label: int) -> bytes:
     return thumbnail(np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2), 96)
 
 
-def looks_of(rows: dict[str, np.ndarray], classes: int) -> list[ClassLook]:
+def looks_of(rows: Rows, classes: int) -> list[ClassLook]:
     looks = []
     for index in range(classes):
-        members = np.flatnonzero(rows["predicted"] == index)
+        members = np.flatnonzero(rows.predicted == index)
         if not len(members):
             continue
-        maps = rows["heatmap"][members].astype(np.float32)
+        maps = rows.heatmap[members].astype(np.float32)
         groups = (
             [members]
             if len(members) < 10 or index % 2
@@ -121,7 +141,7 @@ def looks_of(rows: dict[str, np.ndarray], classes: int) -> list[ClassLook]:
                 maps.mean(axis=0),
                 float("nan") if len(members) < 2 else 0.3 + 0.6 / (index + 1),
                 [len(group) for group in groups],
-                np.stack([rows["heatmap"][group].astype(np.float32).mean(axis=0) for group in groups]),
+                np.stack([rows.heatmap[group].astype(np.float32).mean(axis=0) for group in groups]),
                 [group.tolist() for group in groups],
             )
         )
@@ -142,9 +162,9 @@ def finding_of(number: int, names: tuple[str, ...], is_shortcut: bool, explained
         f"erasing it (blur) takes the class from 0.98 to 0.37 (an equally large random region: 0.97); "
         f"pasting it into images of other classes turns 62% of them into `{names[index]}` "
         "(an equally large random region: 3%).",
-        "What lies there is drawn the same, to a few grey levels, and is not in the other images."
+        "The same pixels, to a few grey levels, are in these images and not in images of other classes."
         if is_shortcut
-        else "Erasing it changes little and pasting it turns few images, beyond chance.",
+        else "Erasing or pasting it changes predictions hardly more than a random region does.",
         list(range(min(8, explained), min(49, explained))),
         float("nan") if kind == "tint" else 0.83,
         1.0 if kind == "tint" else 0.044,
@@ -176,15 +196,15 @@ CHECKS = [
         ["head", "block5", "block3", "block1"],
         [near(0.81), near(0.44), near(0.12), near(-0.04)],
         True,
-        "Maps of 'gradcam' change when all its weights are random: rank correlation -0.04 (-0.07 to -0.01).",
+        "The maps of 'gradcam' change when all its weights are random: rank correlation -0.04 (-0.07 to -0.01).",
     ),
     SanityCheck(
         "logits",
         ["head"],
         [near(0.81)],
         False,
-        "Maps of 'gradcam' survive when its head is random: rank correlation 0.81 (0.78 to 0.84). They show the images "
-        "more than what the model learned of them: do not trust them.",
+        "The maps of 'gradcam' stay the same when its head is random: rank correlation 0.81 (0.78 to 0.84). They show "
+        "the image rather than what the model has learned: do not trust them.",
     ),
 ]
 ABOUT = {

@@ -1,12 +1,11 @@
-"""Intervals of means, against the theory of means."""
+"""Intervals of means and of shares, against theory and published tables."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tf_gradcam.metrics import intervals as bootstrap
-from tf_gradcam.metrics.intervals import bootstrap_interval
+from tf_gradcam.metrics import Interval, bootstrap_interval, intervals, wilson_interval
 
 
 def test_interval_of_many_values_is_that_of_the_normal_distribution() -> None:
@@ -21,8 +20,8 @@ def test_interval_of_many_values_is_that_of_the_normal_distribution() -> None:
 def test_interval_holds_the_truth_in_about_95_of_100_experiments() -> None:
     """200 experiments of 50 throws of a coin of 0.3: 190 are meant, 3 standard deviations are 9.2."""
     generator = np.random.default_rng(2)
-    intervals = [bootstrap_interval(generator.random(50) < 0.3, seed=3) for _ in range(200)]
-    assert 175 <= sum(one.low <= 0.3 <= one.high for one in intervals) <= 200
+    found = [bootstrap_interval(generator.random(50) < 0.3, seed=3) for _ in range(200)]
+    assert 175 <= sum(one.low <= 0.3 <= one.high for one in found) <= 200
 
 
 def test_interval_of_two_values_is_their_range() -> None:
@@ -63,7 +62,7 @@ def test_seed_decides_the_draws() -> None:
 def test_draws_do_not_depend_on_how_many_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random(30)
     whole = bootstrap_interval(values)
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 64)  # two resamples at a time
+    monkeypatch.setattr(intervals, "_VALUES_AT_ONCE", 64)  # two resamples at a time
     assert bootstrap_interval(values) == whole
 
 
@@ -72,3 +71,33 @@ def test_bad_arguments_are_refused() -> None:
         bootstrap_interval([1.0, 2.0], resamples=0)
     with pytest.raises(ValueError, match="received infinity"):
         bootstrap_interval([1.0, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval_is_the_published_one(hits: int, count: int, low: float, high: float) -> None:
+    """Newcombe 1998, table I, method 3."""
+    found = wilson_interval(hits, count)
+    assert found.value == hits / count
+    np.testing.assert_allclose((found.low, found.high), (low, high), atol=5e-5)
+
+
+def test_wilson_interval_ends_at_zero_and_one() -> None:
+    """With z = 1.96 and no hit in n the upper end is z^2 / (n + z^2); with all hits the same from the other side."""
+    reach = 1.959964**2 / (10 + 1.959964**2)
+    assert (wilson_interval(0, 10).low, wilson_interval(10, 10).high) == (0.0, 1.0)
+    np.testing.assert_allclose((wilson_interval(0, 10).high, 1 - wilson_interval(10, 10).low), reach, rtol=1e-5)
+
+
+def test_wilson_interval_without_trials_is_nan() -> None:
+    found = wilson_interval(0, 0)
+    assert isinstance(found, Interval)
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(("hits", "count"), [(-1, 5), (6, 5), (0, -1)])
+def test_impossible_counts_are_refused(hits: int, count: int) -> None:
+    with pytest.raises(ValueError, match=f"received hits={hits} and count={count}"):
+        wilson_interval(hits, count)

@@ -90,8 +90,7 @@ def audit(
 
 
 def _report(result: AuditResult, out: Path) -> int:
-    failed = int((result.rows["status"] != "done").sum())
-    count = len(result.rows["status"])
+    failed, count = int((~result.rows.is_done).sum()), len(result.rows.index)
     known = int(result.is_labelled.sum())
     right = f", {result.accuracy:.2%} of {known} right" if known else ""
     say(f"{count - failed} of {count} images explained{right}")

@@ -16,42 +16,43 @@ from typing import IO
 
 import numpy as np
 
-NAME = "run.lock"
+_LOCK_FILE = "run.lock"
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 class FolderLock:
     """The lock of a folder, held until `release`.
 
-    The file names its owner for whoever finds it. What counts is the system's lock on it: that of a process that was
-    killed is gone with it, so what is left of its file is taken over, and no number of a process is ever trusted.
+    The lock file names its owner for whoever finds it, but only the operating system's lock on the file counts. That
+    lock ends with its process, so the file of a killed process is taken over and its process number is not trusted.
 
     Args:
         folder: an existing folder.
 
     Raises:
-        BlockingIOError: another process holds it, or this one by another object.
-        OSError: the file system of the folder has no locks, or it cannot be written.
+        BlockingIOError: another process, or another object of this process, holds the lock.
+        OSError: the file system of the folder has no locks, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path):
-        self._path = folder / NAME
+        self._path = folder / _LOCK_FILE
         self._file = _locked(self._path)
         self._file.truncate()
         self._file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         self._file.flush()
 
     def release(self) -> None:
-        """Let go, once or again."""
+        """Release the lock; a second call does nothing."""
         if not self._file.closed:
-            with contextlib.suppress(OSError):  # Windows removes no open file: it stays, unlocked
+            with contextlib.suppress(OSError):  # Windows cannot remove an open file: it stays, unlocked
                 self._path.unlink()
             self._file.close()
 
 
 def _locked(path: Path) -> IO[str]:
-    """The file, open and locked. One that its owner removed meanwhile is no lock any more: begin again."""
+    """Open the file and lock it. Its owner may have removed it meanwhile, then begin again."""
     while True:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the lock
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the lock is held
         try:
             _lock(file)
             file.seek(0)
@@ -72,11 +73,11 @@ def _locked(path: Path) -> IO[str]:
 
 
 def _lock(file: IO[str]) -> None:
-    """At once or not at all."""
+    """Lock the file without waiting."""
     if os.name == "nt":
         import msvcrt
 
-        file.seek(2**20)  # a byte that nobody reads: on Windows a locked byte cannot be
+        file.seek(2**20)  # a byte that nobody reads: Windows refuses to read a locked one
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         import fcntl
@@ -85,7 +86,7 @@ def _lock(file: IO[str]) -> None:
 
 
 def _owner(path: Path) -> str:
-    """What the file says of who holds it, in words; "" where it says nothing."""
+    """Return the owner named in the lock file, as a part of a message; "" if it names none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return f" (process {found['pid']} on {found['host']})"
@@ -95,10 +96,10 @@ def _owner(path: Path) -> str:
 
 @contextlib.contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs of this kind out of a folder of results, and leave nothing in it.
+    """Keep other runs of this kind out of a folder of results, without leaving a file in it.
 
-    On POSIX the folder itself is locked, elsewhere a file in it. A file system that has no such locks goes without:
-    single files are whole there too.
+    On POSIX the folder itself is locked, elsewhere a file in it. A file system without such locks goes unlocked: single
+    files are written whole there too.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -122,19 +123,17 @@ def held_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
-
-
 def made_folder(folder: str | os.PathLike[str], name: str) -> Path:
-    """The folder, made where it does not exist.
+    """Create the folder if it does not exist, and return its path.
 
     Args:
         folder: its path.
-        name: what the caller's argument is called, for messages.
+        name: name of the caller's argument, for messages.
 
     Raises:
-        TypeError, ValueError: no path.
-        NotADirectoryError, PermissionError, OSError: it is a file or inside one, or cannot be made.
+        TypeError, ValueError: as `checked_path`.
+        NotADirectoryError: the path is a file, or inside one.
+        PermissionError, OSError: the folder cannot be created.
     """
     path = checked_path(folder, name)
     try:
@@ -149,15 +148,15 @@ def made_folder(folder: str | os.PathLike[str], name: str) -> Path:
 
 
 def checked_path(path: str | os.PathLike[str], name: str) -> Path:
-    """A path that a file system can have.
+    """Return the path, if a file system can have it.
 
     Args:
         path: as given.
-        name: what the caller's argument is called, for messages.
+        name: name of the caller's argument, for messages.
 
     Raises:
-        TypeError: another kind of object.
-        ValueError: a path with a zero byte.
+        TypeError: it is not a path.
+        ValueError: it contains a zero byte.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"Expected {name} as a path, received {type(path).__name__}. Give a string or pathlib.Path.")
@@ -167,17 +166,19 @@ def checked_path(path: str | os.PathLike[str], name: str) -> Path:
     return Path(text)
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file, whole or not at all.
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, is_durable: bool = False) -> None:
+    """Write a file, whole or not at all: under a temporary name in the same folder, which is then renamed.
 
     Args:
         path: the file, replaced if it exists.
         data: its content.
+        is_durable: True to wait until content and name are on the disk. Otherwise the rename may reach the disk before
+            the content, so that a power failure leaves an empty file. Defaults to False.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError: there is no such folder, it is a
-            file, the path is a folder, or writing is not permitted.
-        TypeError, ValueError: no path.
+        FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError: the folder does not exist, the folder
+            is a file, the path is a folder, or writing is not permitted.
+        TypeError, ValueError: as `checked_path`.
         OSError: writing fails for another reason, such as a full disk.
     """
     path = checked_path(path, "the file to write")
@@ -187,7 +188,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         if path.is_dir():
             raise IsADirectoryError(f"Expected the path of a file, received the folder {str(path)!r}.")
         temporary.write_bytes(data)
+        if is_durable:
+            _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
+        if is_durable and os.name != "nt":  # Windows cannot open a folder
+            _sync(path.parent, os.O_RDONLY)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Cannot write {path.name!r}: there is no folder {folder}. Create it.") from error
     except NotADirectoryError as error:
@@ -199,16 +204,28 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     except OSError as error:
         if error.strerror is None:
             raise
-        told = OSError(f"Cannot write {_short(path.name)!r} into the folder {folder}: {error.strerror}.")
-        told.errno = error.errno
-        raise told from error
+        explained = OSError(
+            f"Cannot write {_short(path.name)!r} into the folder {folder}: {error.strerror}. Make room, or choose "
+            "another path."
+        )
+        explained.errno = error.errno
+        raise explained from error
     finally:
-        with contextlib.suppress(OSError):  # there is none after success, nor if it could not be made
+        with contextlib.suppress(OSError):  # it is gone after success, and may never have been created
             temporary.unlink()
 
 
+def _sync(path: Path, flags: int) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed had begun to write; nobody else may be writing there."""
+    """Remove the temporary files of a process that was killed; no other process may be writing there."""
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Which images are explained, and what the files made of them are called."""
+"""The image files that a command names, and the names of their outputs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ HEATMAP_SUFFIX = ".heatmap.npy"
 
 
 def find_images(arguments: Iterable[str]) -> list[Path]:
-    """The image files that files, folders and glob patterns stand for.
+    """Find the image files that files, folders and glob patterns name.
 
     Args:
-        arguments: file names, kept whatever their suffix and whether or not they exist, so that each one gets its own
-            verdict; folders, searched to any depth; patterns of `glob` ("**" crosses folders), for shells that do not
+        arguments: names of files, which are kept even if they do not exist or have another suffix, so that each one is
+            reported; folders, searched to any depth; patterns of `glob` ("**" crosses folders), for shells that do not
             expand them.
 
     Returns:
-        Paths in the order of the arguments, those of a folder or pattern sorted, each file once. Of a folder come the
-        files with an image's suffix, without hidden ones and without overlays (`*.overlay.png`).
+        Paths in the order of the arguments, each file once; the files of a folder or pattern are sorted. A folder gives
+        its files with the suffix of an image, without hidden files and overlays (`*.overlay.png`).
 
     Raises:
-        ValueError: for a folder or pattern without an image, or an empty argument.
-        OSError: for a folder that cannot be read.
+        ValueError: a folder or pattern has no image, or an argument is empty.
+        OSError: a folder cannot be read.
     """
     found: dict[str, Path] = {}
     for argument in arguments:
@@ -40,18 +40,18 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
 
 def _expand(argument: str) -> list[Path]:
     if not argument:
-        raise ValueError("Expected an image file, folder or pattern, received an empty name.")
+        raise ValueError("Expected an image file, folder or pattern, received an empty name. Name one.")
     path = Path(argument)
     if path.is_dir():
         images = _search(path)
         if not images:
-            raise ValueError(f"The folder '{argument}' holds no images ({', '.join(SUFFIXES)}).")
+            raise ValueError(f"The folder '{argument}' holds no images ({', '.join(SUFFIXES)}). Check the path.")
         return images
     if os.path.lexists(path) or not glob.has_magic(argument):
         return [path]
     matches = sorted(glob.glob(argument, recursive=True))
     if not matches:
-        raise ValueError(f"No file matches the pattern '{argument}'.")
+        raise ValueError(f"No file matches the pattern '{argument}'. Check the path.")
     return [image for match in matches for image in (_search(Path(match)) if os.path.isdir(match) else [Path(match)])]
 
 
@@ -72,11 +72,11 @@ def _refuse(error: OSError) -> NoReturn:
 
 
 def output_stems(paths: Sequence[Path]) -> list[str]:
-    """What the outputs of each image are called, without two of the same name.
+    """Return a different stem for the outputs of each image.
 
-    An image's outputs carry its own stem: `a/dog.jpg` gives `dog.overlay.png`. Where several images have one stem (also
-    when they differ in case alone, which some file systems ignore), the first in the list has it plain and the others
-    are numbered in order, `dog-2`, `dog-3`, past numbers that are themselves the stem of an image.
+    The outputs have the stem of their image: `a/dog.jpg` gives `dog.overlay.png`. If several images have the same stem
+    (or stems that differ only in case, which some file systems ignore), the first keeps it and the others are numbered
+    in order, `dog-2`, `dog-3`, without the stems of other images.
 
     Args:
         paths: the images, in order.
@@ -98,10 +98,10 @@ def output_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def check_outputs(paths: Iterable[Path], stems: Iterable[str], directory: Path) -> None:
-    """Refuse to write over what is to be read.
+    """Refuse outputs that would overwrite an input.
 
     Raises:
-        ValueError: if the overlay of one image has the path of another image.
+        ValueError: the overlay of one image has the path of another image.
     """
     outputs = {os.path.realpath(directory / (stem + OVERLAY_SUFFIX)) for stem in stems}
     for path in paths:
@@ -114,12 +114,12 @@ def check_outputs(paths: Iterable[Path], stems: Iterable[str], directory: Path) 
 
 @contextlib.contextmanager
 def prepared_folder(folder: Path) -> Iterator[None]:
-    """Make the folder, and find out that it can be written, before the work begins.
+    """Create the folder and check that it can be written, before the work begins.
 
-    Where the work ends in an error that leaves the folder empty, what was made is removed again.
+    If the work ends in an error, the created folders are removed again as far as they are empty.
 
     Raises:
-        OSError: if it cannot be made or written, or is a file.
+        OSError: the folder cannot be created or written, or is a file.
     """
     made: list[Path] = []
     try:

@@ -1,4 +1,4 @@
-"""manifest.csv: what became of each image, right at every moment of the run."""
+"""manifest.csv: the result of each image, complete at every moment of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DONE, FAILED = "done", "failed"
 
 @dataclass(frozen=True)
 class Row:
-    """One image: its explained class and score, or what went wrong. Fields in the order of `COLUMNS`."""
+    """The row of an image: its explained class and score, or its error. Fields in the order of `COLUMNS`."""
 
     file: str
     status: str
@@ -30,19 +30,19 @@ class Row:
 
 
 class Manifest:
-    """A CSV file (UTF-8, RFC 4180) with one row an image, in the order in which the images were done.
+    """A CSV file (UTF-8, RFC 4180) with one row per image, in the order in which the images were finished.
 
-    An old file is replaced by a new header at once, and each row is appended in one piece when its image is done. So
-    a run that is interrupted, even killed, leaves whole rows, and only those of images whose files are written.
+    A new header replaces an old file at once, and each row is appended in one piece when its image is finished. A run
+    that is interrupted or killed leaves whole rows, and only of images whose files are written.
 
-    Spreadsheets run cells that begin with = + - or @ as formulas. A file name of that kind is written as the same path
-    with ./ before it, any other text with an apostrophe before it, which spreadsheets hide.
+    Spreadsheets run cells that begin with = + - or @ as formulas. Such a file name is written with ./ before it, any
+    other text with an apostrophe before it, which spreadsheets hide.
 
     Args:
         path: the file.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: the file cannot be written.
     """
 
     def __init__(self, path: Path):
@@ -54,7 +54,7 @@ class Manifest:
         """Append a row, whole or not at all.
 
         Raises:
-            OSError: if that fails, as on a full disk.
+            OSError: it cannot be written, for example because the disk is full.
         """
         file, *others = astuple(row)
         line = _line([_plain_path(file), *map(_plain_text, others)])
@@ -63,8 +63,8 @@ class Manifest:
                 raise OSError("the disk is full")
         except OSError as error:
             self._file.truncate(self._end)
-            self._file.seek(self._end)  # else the next row would lie behind a hole
-            raise OSError(f"Cannot write '{self._file.name}': {error}.") from error
+            self._file.seek(self._end)  # otherwise the next row would follow a hole
+            raise OSError(f"Cannot write '{self._file.name}': {error}. Make room, or choose another folder.") from error
         self._end += len(line)
 
     def __enter__(self) -> Manifest:
@@ -98,4 +98,4 @@ def _is_number(text: str) -> bool:
 def _line(cells: list[str] | tuple[str, ...]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n").writerow(cells)
-    return buffer.getvalue().encode("utf-8", "backslashreplace")  # names that are no Unicode, on Linux
+    return buffer.getvalue().encode("utf-8", "backslashreplace")  # file names that are not Unicode, on Linux

@@ -1,5 +1,7 @@
-"""The audit: tests over a whole data set whether a model looks at the objects or at a shortcut."""
+"""Audits: tests over a whole data set whether a model looks at the objects or at a shortcut."""
 
+from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.run import audit
 
-__all__ = ["audit"]
+__all__ = ["AuditResult", "ClassLook", "Finding", "Metric", "Rows", "SanityCheck", "audit"]

@@ -1,6 +1,6 @@
-"""Where the thing lies in each image, as the user knows it: boxes out of a CSV file, or masks out of a folder.
+"""Annotations of the objects in each image: boxes from a CSV file, or masks from a folder.
 
-Axis legend: N images, H0 x W0 pixels. A region is (H0, W0) in [0, 1], the part of each pixel that belongs to the thing.
+Axis legend: N images, H0 x W0 pixels. A region is (H0, W0) in [0, 1], the part of each pixel inside the object.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class KnownRegions(Protocol):
-    """What is known of N images.
+    """Annotations of N images.
 
     Attributes:
         kind: "box" or "mask".
-        known: (N,) bool, whether anything is known of an image.
+        known: (N,) bool, True for an image with an annotation.
     """
 
     kind: str
     known: np.ndarray
 
     def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
-        """(H0, W0) float32 in [0, 1] of one image at `size` (height, width); zeros where nothing is known."""
+        """Return the region of one image, (H0, W0) float32 in [0, 1] at `size`; zeros without an annotation."""
 
 
 class BoxTable:
-    """Boxes of N images out of a CSV file.
+    """Boxes of N images from a CSV file.
 
-    The file has a header with the columns `file` (or `filename`), `xmin`, `ymin`, `xmax`, `ymax`, in pixels, the right
-    and lower edge not part of the box, and may have `width` and `height` of the picture that these count in; else they
-    are read from the image file. Other columns are ignored. Several lines of one file are several boxes.
+    The file has a header with the columns `file` (or `filename`), `xmin`, `ymin`, `xmax`, `ymax`, in pixels; the right
+    and lower edges are outside the box. It may have `width` and `height` of the picture that the pixels refer to; they
+    are read from the image file otherwise. Other columns are ignored. Several lines of one file are several boxes.
 
     Args:
         path: the CSV file, UTF-8.
-        files: N image files. A line belongs to the image whose path ends in what its column `file` says, so that
-            "dogs/1.jpg" is found wherever the data set lies.
+        files: N image files. A line belongs to the image whose path ends in its column `file`: "dogs/1.jpg" is found in
+            any folder.
 
     Raises:
-        FileNotFoundError: no such CSV, or no image file to read the size of.
-        ValueError: a column that is missing, a number that is none, a box without area or outside its picture, a line
-            that fits several images, or no line that fits any.
+        FileNotFoundError: the CSV file does not exist, or an image file whose size is needed.
+        ValueError: a column is missing, a cell is not a number, a box has no area or lies outside its picture, a line
+            fits several images, or no line fits any image.
 
     Attributes:
         kind: "box".
-        known: (N,) bool, whether an image has a box.
+        known: (N,) bool, True for an image with a box.
         boxes: N arrays (n, 4) float64, (xmin, ymin, xmax, ymax) in parts of the picture.
     """
 
@@ -74,12 +74,12 @@ class BoxTable:
         self.known = np.array([len(boxes) > 0 for boxes in self.boxes], bool)
         if not self.known.any():
             raise ValueError(
-                f"Expected '{path}' to name some of the {len(files)} images, but no line fits any. Its column of files "
-                f"must say how their paths end, such as '{_ending(files)}'."
+                f"Expected '{path}' to name some of the {len(files)} images, but no line fits any. Write the ends of "
+                f"their paths into the column of files, such as '{_ending(files)}'."
             )
 
     def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
-        """(H0, W0) float32 in [0, 1]: the union of the image's boxes at `size` (height, width)."""
+        """Return the union of the image's boxes, (H0, W0) float32 in [0, 1] at `size` (height, width)."""
         region = np.zeros(size)
         height, width = size
         for box in self.boxes[position]:
@@ -88,7 +88,7 @@ class BoxTable:
 
 
 class MaskFolder:
-    """Masks of N images out of a folder: pictures of the same proportions in which everything but 0 is the thing.
+    """Masks of N images from a folder: pictures of the same proportions in which every value above 0 is the object.
 
     Args:
         folder: holds `<stem>.png` for an image `<stem>.jpg`, or `<folder of the image>/<stem>.png` where images of
@@ -96,13 +96,13 @@ class MaskFolder:
         files: N image files.
 
     Raises:
-        NotADirectoryError: no such folder.
-        ValueError: no mask for any image, or one for several; a file that is no picture.
+        NotADirectoryError: the folder does not exist.
+        ValueError: no image has a mask, several images share one, or a mask is not a picture.
 
     Attributes:
         kind: "mask".
-        known: (N,) bool, whether an image has a mask. It may be empty: a picture without the thing.
-        paths: N paths, None where there is no mask.
+        known: (N,) bool, True for an image with a mask. The mask may be empty: a picture without the object.
+        paths: N paths; None for an image without a mask.
     """
 
     kind = "mask"
@@ -123,24 +123,24 @@ class MaskFolder:
                     f"'{folder}' that is named as the folder of its image."
                 )
             if found is not None:
-                _checked_mask(found)  # now, and not behind an hour's work
+                _checked_mask(found)  # a damaged one is reported before an hour of work
                 owners[found] = file
             self.paths.append(found)
         self.known = np.array([path is not None for path in self.paths], bool)
         if not self.known.any():
             raise ValueError(
                 f"Expected '{folder}' to hold masks of some of the {len(files)} images, named as they are with the "
-                f"suffix .png, such as '{Path(_ending(files)).stem}.png'; it holds none."
+                f"suffix .png, such as '{Path(_ending(files)).stem}.png'; it holds none. Check the names."
             )
 
     def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
-        """(H0, W0) float32 in [0, 1]: the part of each pixel inside the mask, at `size` (height, width)."""
+        """Return the part of each pixel inside the mask, (H0, W0) float32 in [0, 1] at `size` (height, width)."""
         path = self.paths[position]
         return np.zeros(size, np.float32) if path is None else _read_mask(path, size)
 
 
 class _Places:
-    """Which image a name stands for: the one whose path ends in it."""
+    """An index of images by the ends of their paths."""
 
     def __init__(self, files: Sequence[str]):
         self._parts = [Path(os.path.abspath(file)).parts for file in files]
@@ -151,7 +151,7 @@ class _Places:
     def find(self, name: str, where: str) -> int | None:
         wanted = tuple(part for part in Path(name.replace("\\", "/")).parts if part != ".")
         if not wanted:
-            raise ValueError(f"Expected the name of a file in {where}, received none.")
+            raise ValueError(f"Expected the name of a file in {where}, received none. Give it one.")
         fitting = [at for at in self._by_name.get(wanted[-1], []) if self._parts[at][-len(wanted) :] == wanted]
         if len({self._parts[at] for at in fitting}) > 1:
             raise ValueError(
@@ -162,14 +162,16 @@ class _Places:
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line, its columns) of a CSV, the column of files under the name `file`."""
+    """Read the lines of a CSV file as (line number, columns); the column of files is always called `file`."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             rows = [(reader.line_num, row) for row in reader]
             columns = [name.strip() for name in reader.fieldnames or []]
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"No file of boxes '{path}'. Check the path.") from error
+        raise FileNotFoundError(
+            f"Expected a CSV file of boxes, but '{path}' does not exist. Check the path."
+        ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected boxes in UTF-8, but '{path}' is not. Save it as UTF-8 text.") from error
     named = next((name for name in _FILE_COLUMNS if name in columns), None)
@@ -184,36 +186,38 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _box_in_parts(row: dict[str, str], file: str, where: str) -> np.ndarray:
-    """(4,) float64 in [0, 1]."""
+    """Return the box of a line as (4,) float64 in [0, 1], relative to the picture."""
     try:
         sides = [float(row.get(name, "")) for name in _SIDES]
         size = [float(row[name]) for name in ("width", "height") if row.get(name)]
     except ValueError as error:
-        raise ValueError(f"Expected numbers in the columns of the box in {where}, received another text.") from error
+        raise ValueError(
+            f"Expected numbers in the columns of the box in {where}, received other text. Correct the line."
+        ) from error
     width, height = size if len(size) == 2 else _size_of(file, where)
     xmin, ymin, xmax, ymax = sides
     if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):
         raise ValueError(
             f"Expected a box (xmin, ymin, xmax, ymax) with an area inside {width:g} x {height:g} pixels in {where}, "
-            f"received {tuple(sides)}."
+            f"received {tuple(sides)}. Correct the line."
         )
     return np.array(sides) / [width, height, width, height]
 
 
 def _size_of(file: str, where: str) -> tuple[int, int]:
-    """(width, height) of a picture, upright."""
+    """Return (width, height) of a picture as it is displayed."""
     try:
         _, header = read_checked(file)
     except (OSError, ValueError) as error:
         remedy = f"Give the columns width and height in {where}, or leave that line out."
         kind = type(error) if isinstance(error, (FileNotFoundError, PermissionError)) else ValueError
-        raise kind(f"The size of the picture of a box is not known: {error} {remedy}") from error
+        raise kind(f"Cannot read the size of the picture of a box: {error} {remedy}") from error
     stored = header.width, header.height
     return stored if header.orientation < 5 else stored[::-1]
 
 
 def _checked_mask(path: Path) -> bytes:
-    """Its file, of a picture that is whole and of no absurd size."""
+    """Return the bytes of a mask whose picture is whole and not oversized."""
     try:
         return read_checked(path)[0]
     except ValueError as error:
@@ -222,7 +226,7 @@ def _checked_mask(path: Path) -> bytes:
 
 def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     cv2, data = opencv(), _checked_mask(path)
-    try:  # as stored, not by way of 8 bits: a label of 1 in 16 bits would become 0
+    try:  # as stored: converted to 8 bits, a label of 1 in 16 bits would become 0
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         stored = None
@@ -233,7 +237,7 @@ def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
         colours = colours[..., :1]
     inside = (colours > 0).any(axis=-1).astype(np.float32)
     height, width = size
-    # By area along the axes that shrink; nearest along those that grow, so that an edge stays one.
+    # By area along an axis that shrinks, nearest along one that grows, so that edges stay sharp.
     for side, axis in ((width, 1), (height, 0)):
         if inside.shape[axis] != side:
             target = (side, inside.shape[0]) if axis else (inside.shape[1], side)

@@ -1,4 +1,4 @@
-"""Engines that run an audit's pass: this process, or Ray Data."""
+"""Engines that explain every image of a data set: this process, or Ray Data."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from tf_gradcam._errors import require
+from tf_gradcam._terminal import start_tensorflow
+from tf_gradcam.audit.mapper import THREADS, AuditMapper
+from tf_gradcam.audit.rows import Rows, join_rows
+from tf_gradcam.audit.sources import Columns, Samples
+from tf_gradcam.audit.table import PartFolder
 
-if TYPE_CHECKING:
-    from tf_gradcam.audit.mapper import AuditMapper
-    from tf_gradcam.audit.sources import Samples
-    from tf_gradcam.audit.table import PartFolder
+RowProgress = Callable[[int, "int | None"], object]  # rows done, N
 
-
-Columns = dict[str, np.ndarray]
-RowProgress = Callable[[int, "int | None"], object]
-
-_THREADS = min(8, os.cpu_count() or 1)  # of OpenCV's, outside Python's lock; further ones only hold more photos
-_BATCHES_AHEAD = 2
-_PARTS_BEHIND = 2  # that wait to be written, at most
+_BATCHES_AHEAD = 2  # whose images are read while the model works
+_PARTS_BEHIND = 2  # most parts that wait to be written
 
 
 class Source(Protocol):
@@ -33,15 +30,15 @@ class Source(Protocol):
 
     @property
     def row_count(self) -> int | None:
-        """N; of some known only when they were read to the end."""
+        """N; None until it is known, which may be at the end."""
 
     def batches(self, finished: Mapping[int, np.ndarray], part_rows: int, batch_size: int) -> Iterator[Columns]:
-        """Columns index, file, label, and image where no file is to be read, of the rows that no finished part holds.
+        """Yield the rows that are not in a finished part: index, file, label; and image, unless a file is to be read.
 
         Args:
-            finished: by number, the labels of the parts that are done.
-            part_rows: rows of a part, beyond whose end no batch reaches.
-            batch_size: rows of a batch, at most.
+            finished: labels of the finished parts, by their number.
+            part_rows: rows of a part; a batch does not reach beyond its end.
+            batch_size: most rows of a batch.
         """
 
 
@@ -52,21 +49,20 @@ def run_local(
     batch_size: int = 32,
     progress: RowProgress | None = None,
 ) -> None:
-    """Explain every image of a data set and write the parts that are not there yet.
+    """Explain every image of a data set, and write the parts that do not exist yet.
 
-    What is held at a time are a few batches and parts, whatever the size of the data set. Killed at any moment and run
-    again, it ends with the same table: a part is whole or not there.
+    Memory holds a few batches and parts, whatever the size of the data set. A run that is killed and started again ends
+    with the same table: a part is whole or does not exist.
 
     Args:
         mapper: explains a batch.
-        source: `Samples`, or a `DatasetSource`, whose order must be the same at every run: what is finished is found by
-            counting.
-        parts: of this mapper and this source; open.
-        batch_size: images at a time, at least 1.
-        progress: called with (rows done, N) after each batch, N None while unknown; rows that were done before count.
+        source: `Samples`, or a `DatasetSource` in the same order at every run, because finished rows are counted.
+        parts: the open folder of this mapper and this source.
+        batch_size: images per batch, at least 1.
+        progress: called with (rows done, N) after each batch; N is None while unknown. Earlier rows count as done.
 
     Raises:
-        ValueError: `batch_size` below 1; a data set whose order or length is not what it was, or without an image.
+        ValueError: `batch_size` is below 1; the order or length of the data set has changed; it has no image.
         OSError: a part cannot be written.
     """
     if batch_size < 1:
@@ -76,9 +72,9 @@ def run_local(
     _tell(progress, done, parts.row_count)
     if done and len(finished) == parts.part_count:
         return
-    with ThreadPool(_THREADS) as readers, ThreadPool(1) as writer, _Table(parts, writer) as table:
+    with ThreadPool(THREADS) as readers, ThreadPool(1) as writer, _PartWriter(parts, writer) as buffer:
         for batch, reading in _ahead(mapper, source.batches(finished, parts.rows_per_part, batch_size), readers):
-            table.add(mapper.explain(batch, reading.get()))
+            buffer.add(mapper.explain(batch, reading.get()))
             done += len(batch["index"])
             _tell(progress, done, parts.row_count)
     if done == 0:
@@ -92,7 +88,7 @@ def _tell(progress: RowProgress | None, done: int, total: int | None) -> None:
 
 
 def _ahead(mapper: AuditMapper, batches: Iterator[Columns], readers: ThreadPool) -> Iterator[tuple[Columns, Any]]:
-    """Each batch with its reading, begun while the batches before it are worked on."""
+    """Yield each batch with its reading, which begins while the batches before it are explained."""
     waiting: deque[tuple[Columns, Any]] = deque()
     for batch in batches:
         waiting.append((batch, mapper.reading(batch, readers)))
@@ -101,32 +97,32 @@ def _ahead(mapper: AuditMapper, batches: Iterator[Columns], readers: ThreadPool)
     yield from waiting
 
 
-class _Table:
-    """Puts batches together into parts and has these written by a thread, in order."""
+class _PartWriter:
+    """A buffer that joins batches into parts, which a thread writes in order."""
 
     def __init__(self, parts: PartFolder, writer: ThreadPool):
         self._parts = parts
         self._writer = writer
-        self._rows: list[Columns] = []
+        self._rows: list[Rows] = []
         self._number = 0
         self._writing: deque[Any] = deque()
 
-    def add(self, rows: Columns) -> None:
-        number = int(rows["index"][0]) // self._parts.rows_per_part
+    def add(self, rows: Rows) -> None:
+        number = int(rows.index[0]) // self._parts.rows_per_part
         if number != self._number:
             self._write()
         self._number = number
         self._rows.append(rows)
-        if (int(rows["index"][-1]) + 1) % self._parts.rows_per_part == 0:
+        if (int(rows.index[-1]) + 1) % self._parts.rows_per_part == 0:
             self._write()
 
-    def __enter__(self) -> _Table:
+    def __enter__(self) -> _PartWriter:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what is left, and wait. After an error the parts that were full are still written."""
+        """Write the rows that are left, and wait. After an error only full parts are written."""
         if error is None:
             self._write()
         for writing in self._writing:
@@ -134,27 +130,22 @@ class _Table:
 
     def _write(self) -> None:
         if self._rows:
-            self._writing.append(self._writer.apply_async(write_rows, (self._parts, self._number, self._rows)))
+            self._writing.append(self._writer.apply_async(_write_part, (self._parts, self._number, self._rows)))
             self._rows = []
         while self._writing and (len(self._writing) > _PARTS_BEHIND or self._writing[0].ready()):
             self._writing.popleft().get()
 
 
-def write_rows(parts: PartFolder, number: int, rows: list[Columns]) -> None:
-    """Write one part out of rows in their order."""
-    parts.write(number, {name: np.concatenate([some[name] for some in rows]) for name in rows[0]})
+def _write_part(parts: PartFolder, number: int, rows: list[Rows]) -> None:
+    parts.write(number, join_rows(rows))
 
 
 class _Actor:
-    """An `AuditMapper` in a process of Ray's."""
+    """An `AuditMapper` in a Ray worker."""
 
     def __init__(self, arguments: Mapping[str, Any], directory: str):
-        from tf_gradcam._terminal import start_tensorflow
-
         start_tensorflow()
-        from tf_gradcam.audit.mapper import AuditMapper
-
-        if os.path.isdir(directory):  # where relative paths begin, if the driver's machine is this one
+        if os.path.isdir(directory):  # relative paths begin here, if this is the driver's machine
             os.chdir(directory)
         self._mapper = AuditMapper(**arguments)
 
@@ -172,23 +163,23 @@ def run_ray(
     workers: int = 2,
     progress: RowProgress | None = None,
 ) -> None:
-    """As `run_local`, by several processes: the same rows in the same parts.
+    """Explain every image as `run_local` does, by several processes: the same rows in the same parts.
 
-    Uses the cluster that this process is connected to, the one of RAY_ADDRESS, or one begun here and ended again. Files
-    must have the same paths on all its machines.
+    Uses the cluster that this process is connected to, else the one at RAY_ADDRESS, else a local one that is shut down
+    at the end. Files must have the same paths on all machines of the cluster.
 
     Args:
-        arguments: of `AuditMapper`: its attribute `arguments`. A Keras model is sent along; the name of a file must
-            hold on every machine.
+        arguments: the attribute `arguments` of an `AuditMapper`. A Keras model is sent to the workers; a model file
+            must exist on every machine.
         samples: the files.
-        parts: of this mapper and these samples; open.
-        batch_size: images at a time of each worker, at least 1.
-        workers: processes that hold the model, each with a share of the GPUs that there are, at least 1.
-        progress: called with (rows done, N) whenever rows arrive; those that were done before count.
+        parts: the open folder of this mapper and these samples.
+        batch_size: images per batch of each worker, at least 1.
+        workers: processes that hold the model, at least 1; they share the GPUs.
+        progress: called with (rows done, N) whenever rows arrive. Earlier rows count as done.
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError: `batch_size` or `workers` below 1.
+        ValueError: `batch_size` or `workers` is below 1.
         OSError: a part cannot be written.
         ray.exceptions.RayError: a worker cannot be started, or is lost.
     """
@@ -198,17 +189,15 @@ def run_ray(
     finished = parts.finished()
     missing = [number for number in range(parts.part_count or 0) if number not in finished]
     done = sum(len(labels) for labels in finished.values())
-    if progress is not None:
-        progress(done, len(samples))
+    _tell(progress, done, len(samples))
     if not missing:
         return
-    collected = _Collected(parts, samples)
+    collected = _Collected(parts, len(samples))
     with _cluster(workers) as gpus:
         for rows in _mapped(arguments, samples, missing, parts.rows_per_part, batch_size, workers, gpus):
             collected.add(rows)
-            done += len(rows["index"])
-            if progress is not None:
-                progress(done, len(samples))
+            done += len(rows.index)
+            _tell(progress, done, len(samples))
     collected.check()
 
 
@@ -220,13 +209,13 @@ def _mapped(
     batch_size: int,
     workers: int,
     gpus: float,
-) -> Iterator[Columns]:
-    """Rows as they come, in any order. A block of the data set is a part, so that few parts are open at a time."""
+) -> Iterator[Rows]:
+    """Yield rows as they come, in any order. A block is a part, so that few parts are open at a time."""
     pa, data = require("pyarrow", extra="ray"), require("ray.data", extra="ray")
     blocks = []
     for number in missing:
         rows = samples.rows(number * part_rows, min((number + 1) * part_rows, len(samples)))
-        files = [os.fsencode(name) for name in rows["file"]]  # bytes: a name that is no UTF-8 arrives as it is
+        files = [os.fsencode(name) for name in rows["file"]]  # bytes: a name that is not UTF-8 stays as it is
         blocks.append(pa.table({"index": rows["index"], "file": pa.array(files, pa.binary()), "label": rows["label"]}))
     mapped = data.from_arrow(blocks).map_batches(
         _Actor,
@@ -236,17 +225,19 @@ def _mapped(
         concurrency=workers,
         num_gpus=gpus,
     )
-    yield from mapped.iter_batches(batch_size=None, batch_format="numpy")
+    for columns in mapped.iter_batches(batch_size=None, batch_format="numpy"):
+        files = [samples.files[index] for index in columns["index"].tolist()]
+        yield Rows(file=np.array(files, object), **columns)
 
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[float]:
-    """A cluster that was there before is left as it is. Yields the GPUs that a worker gets."""
+    """Yield the GPUs of each worker; leave a cluster that existed before as it is."""
     ray = require("ray", extra="ray")
     is_ours = not ray.is_initialized()
     if is_ours:
         address = os.environ.get("RAY_ADDRESS")
-        # One core more than workers: Ray Data has tasks of its own, which else would wait for ever.
+        # One core more than workers, because Ray Data's own tasks would otherwise wait forever.
         local = {} if address else {"num_cpus": max(os.cpu_count() or 1, workers + 1), "include_dashboard": False}
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     context = require("ray.data", extra="ray").DataContext.get_current()
@@ -260,32 +251,24 @@ def _cluster(workers: int) -> Iterator[float]:
 
 
 class _Collected:
-    """Rows in any order, written as soon as all of a part are there."""
+    """A buffer of rows in any order; a part is written as soon as it is complete."""
 
-    def __init__(self, parts: PartFolder, samples: Samples):
+    def __init__(self, parts: PartFolder, row_count: int):
         self._parts = parts
-        self._samples = samples
-        self._open: dict[int, list[Columns]] = {}
+        self._row_count = row_count
+        self._open: dict[int, list[Rows]] = {}
 
-    def add(self, rows: Columns) -> None:
+    def add(self, rows: Rows) -> None:
         size = self._parts.rows_per_part
-        numbers = rows["index"] // size
+        numbers = rows.index // size
         for number in np.unique(numbers).tolist():
-            some = {name: column[numbers == number] for name, column in rows.items()}
-            self._open.setdefault(number, []).append(some)
-            count = sum(len(one["index"]) for one in self._open[number])
-            if count == min(size, len(self._samples) - number * size):
-                self._write(number, self._open.pop(number))
-
-    def _write(self, number: int, rows: list[Columns]) -> None:
-        """The rows in order, with their files."""
-        columns = {name: np.concatenate([some[name] for some in rows]) for name in rows[0]}
-        order = np.argsort(columns["index"])
-        ordered = {name: column[order] for name, column in columns.items()}
-        files = [self._samples.files[index] for index in ordered["index"].tolist()]
-        write_rows(self._parts, number, [{**ordered, "file": np.array(files, object)}])
+            self._open.setdefault(number, []).append(rows.take(numbers == number))
+            count = sum(len(part.index) for part in self._open[number])
+            if count == min(size, self._row_count - number * size):
+                whole = join_rows(self._open.pop(number))
+                self._parts.write(number, whole.take(np.argsort(whole.index)))
 
     def check(self) -> None:
-        """Every row has come."""
+        """Raise if rows are missing."""
         if self._open:
-            raise RuntimeError(f"Ray lost rows of the parts {sorted(self._open)}. Run it again, it goes on from there.")
+            raise RuntimeError(f"Ray lost rows of the parts {sorted(self._open)}. Run the audit again; it continues.")

@@ -1,4 +1,4 @@
-"""The audit's pass from rows to rows, and the model under audit that is asked again.
+"""The mapper that explains every image of an audit, and the model under audit for later predictions.
 
 Axis legend: B images, K classes, H x W cells of the layer, H0 x W0 pixels, C channels.
 """
@@ -27,16 +27,18 @@ from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import MethodName
-from tf_gradcam.audit.sources import Columns, Samples
+from tf_gradcam.audit.rows import Rows
+from tf_gradcam.audit.sources import Samples
 
-# Reading pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
+# Threads that read pictures: OpenCV works outside Python's lock; more threads only hold more photos in memory.
 THREADS = min(8, os.cpu_count() or 1)
+_PREDICTION_BATCH = 32  # images per call of the model
 
 
 class AuditMapper:
-    """Predicts and explains batches of rows with one model, each image for its top class.
+    """A model that predicts and explains batches of images, each for its top class.
 
-    An object costs the loading of the model; a call has the form of an actor of Ray Data, columns in and columns out.
+    Creating one loads the model; a call has the form that Ray Data's actors need.
 
     Args:
         model: a .keras or .h5 file, the name of a network of keras.applications, or a built Keras model of one image
@@ -46,26 +48,26 @@ class AuditMapper:
         class_names: in class order; None for those that the model's file carries, ImageNet's for a network with its
             weights, else numbers.
         preprocess: "auto" for what the model says that it wants, "none", or a key of `MODES`.
-        size: (height, width) in pixels of the images, for a model that leaves its size free.
+        size: (height, width) of the images in pixels, for a model with a free input size.
         weights: a file of weights, "imagenet" or "none"; of a model by name "imagenet" unless said otherwise.
         freeze: as `Explainer` takes it: faster over a data set.
-        thumbnail: the longer side of thumbnails, pixels.
+        thumbnail: longer side of the thumbnails, in pixels.
         digest: of the files of the model as another process read them; others are refused.
 
     Attributes:
         model: the Keras model; borrowed.
         explainer: of the model.
-        images: turns photos and files into images of the model.
-        preprocessing: what the model wants.
-        size: (H0, W0) of its images; `photo_size` is the same.
+        images: converts photos and files to model input.
+        preprocessing: the model's preprocessing.
+        size: (H0, W0) of the model input; `photo_size` is the same.
         map_size: (H, W).
         class_names: K names, "class 243" where none are known; `has_names` tells.
         layer_name: path of the layer.
-        arguments: keyword arguments that make the same mapper elsewhere.
+        arguments: keyword arguments that create the same mapper in another process.
 
     Raises:
         OSError, ValueError, TypeError: as `load_network`, `Explainer` and `ModelImages`; another number of names than
-            of classes; outputs that are no classes; maps that are not of two axes.
+            of classes; the outputs are not classes; the heatmaps do not have two axes.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class AuditMapper:
         assert black.probabilities is not None
         given = ClassNames(names)
         self.class_names = [given.label(index) for index in range(black.probabilities.shape[1])]
-        self._most: int | None = None  # images at a time, once more of them were too many
+        self._batch_limit: int | None = None  # images per call, once a larger batch did not fit into memory
         self.arguments: dict[str, Any] = {
             "model": self._given,
             "layer": layer,
@@ -128,7 +130,7 @@ class AuditMapper:
         }
 
     def _explain_black(self) -> Explanation:
-        """Meet the errors that concern every image before one is read; this also compiles the model."""
+        """Explain a black image, so that errors of the model come before any file is read. It also compiles it."""
         black = self.images.of_photos(np.zeros((1, *self.size, 3), np.uint8))
         explanation = self.explainer(black)
         if explanation.probabilities is None or explanation.probabilities.ndim != 2:
@@ -140,7 +142,7 @@ class AuditMapper:
             raise ValueError(f"Expected a layer with maps (B, H, W), received {explanation.heatmaps.shape}.")
         return explanation
 
-    def __call__(self, batch: Mapping[str, np.ndarray]) -> Columns:
+    def __call__(self, batch: Mapping[str, np.ndarray]) -> Rows:
         """Explain a batch.
 
         Args:
@@ -148,92 +150,90 @@ class AuditMapper:
                 (B, H0, W0, C) as the model takes them, no file is read.
 
         Returns:
-            Columns of B rows: index, file, label; status ("done" or "failed"), error; predicted (top class, -1 if
-            failed), probability (of it, NaN if failed), probabilities (B, K), score (what was explained), heatmap
-            (B, H, W) float16 (zeros if failed), diagnosis ("" if none), thumbnail (a JPEG). An image that cannot be
-            read, is not finite, or makes the model fail, fails alone.
+            B rows. An image that cannot be read, is not finite, or makes the model fail, fails alone.
         """
         with ThreadPool(THREADS) as pool:
             return self.explain(batch, self.reading(batch, pool).get())
 
     def reading(self, batch: Mapping[str, np.ndarray], pool: ThreadPool) -> Reading:
-        """Have the files of a batch read, or its images looked through, by threads, for `explain` later on."""
+        """Start to read the files of a batch, or to check its images, by threads; `explain` takes the result."""
         if "image" in batch:
             return self.images.given(batch["image"], pool)
         return self.images.reading([str(path) for path in batch["file"]], pool)
 
-    def explain(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Columns:
-        """As a call, with pictures that were read before."""
+    def explain(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Rows:
+        """Explain a batch whose pictures were read before."""
         count = len(pictures)
-        columns = self._failed(batch, pictures)
+        rows = self._failed(batch, pictures)
         good = [number for number in range(count) if not pictures.errors[number]]
-        for rows, result in self._explanations(pictures.images, good):
+        for positions, result in self._explanations(pictures.images, good):
             if isinstance(result, str):
-                columns["error"][rows] = result
+                rows.error[positions] = result
             else:
-                self._fill(columns, np.array(rows), result)
-        return columns
+                self._fill(rows, np.array(positions), result)
+        return rows
 
-    def _failed(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Columns:
-        """The columns of a batch of which nothing is explained yet."""
+    def _failed(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Rows:
+        """Return the rows of a batch before any of it is explained."""
         count = len(pictures)
-        return {
-            "index": np.asarray(batch["index"], np.int64),
-            "file": np.asarray(batch["file"], object),
-            "label": np.asarray(batch["label"], np.int32),
-            "status": np.full(count, FAILED, object),
-            "error": np.array(pictures.errors, object),
-            "predicted": np.full(count, -1, np.int32),
-            "probability": np.full(count, np.nan, np.float32),
-            "probabilities": np.full((count, len(self.class_names)), np.nan, np.float32),
-            "score": np.full(count, np.nan, np.float32),
-            "heatmap": np.zeros((count, *self.map_size), np.float16),
-            "diagnosis": np.full(count, "", object),
-            "thumbnail": np.array(pictures.thumbnails, object),
-        }
+        return Rows(
+            index=batch["index"],
+            file=batch["file"],
+            label=batch["label"],
+            status=np.full(count, FAILED, object),
+            error=np.array(pictures.errors, object),
+            predicted=np.full(count, -1),
+            probability=np.full(count, np.nan),
+            probabilities=np.full((count, len(self.class_names)), np.nan),
+            score=np.full(count, np.nan),
+            heatmap=np.zeros((count, *self.map_size)),
+            diagnosis=np.full(count, "", object),
+            thumbnail=np.array(pictures.thumbnails, object),
+        )
 
     def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explanation | str]]:
-        """Explain the images of these rows: all at once, or in halves where that fails, down to the image at fault."""
-        most = self._most or max(1, len(rows))
-        waiting = [rows[start : start + most] for start in range(0, len(rows), most)]
+        """Explain the images of these rows at once; in halves where that fails, down to the image at fault."""
+        limit = self._batch_limit or max(1, len(rows))
+        waiting = [rows[start : start + limit] for start in range(0, len(rows), limit)]
         while waiting:
             some = waiting.pop(0)
             try:
                 yield some, self.explainer(images if len(some) == len(images) else images[some])
-            except Exception as error:  # of TensorFlow, such as memory running out
+            except Exception as error:  # such as TensorFlow running out of memory
                 if len(some) == 1:
                     yield some, model_failure(error)
                     continue
                 half = len(some) // 2
                 if isinstance(error, tf.errors.ResourceExhaustedError):
-                    self._most = half
+                    self._batch_limit = half
                 waiting[:0] = [some[:half], some[half:]]
 
-    def _fill(self, columns: Columns, rows: np.ndarray, explanation: Explanation) -> None:
+    def _fill(self, rows: Rows, positions: np.ndarray, explanation: Explanation) -> None:
+        """Write the explanation of these positions into the rows."""
         probabilities = explanation.probabilities
         assert probabilities is not None
         fine = np.isfinite(probabilities).all(axis=1)
-        columns["error"][rows[~fine]] = NON_FINITE_MAP
-        columns["status"][rows[fine]] = DONE
+        rows.error[positions[~fine]] = NON_FINITE_MAP
+        rows.status[positions[fine]] = DONE
         predicted = explanation.class_indices[fine]
-        rows, some = rows[fine], np.flatnonzero(fine)
-        columns["predicted"][rows] = predicted
-        columns["probability"][rows] = probabilities[some, predicted]
-        columns["probabilities"][rows] = probabilities[some]
-        columns["score"][rows] = explanation.scores[some]
-        columns["heatmap"][rows] = explanation.heatmaps[some]
-        columns["diagnosis"][rows] = [explanation.diagnosis[number] or "" for number in some]
+        positions, some = positions[fine], np.flatnonzero(fine)
+        rows.predicted[positions] = predicted
+        rows.probability[positions] = probabilities[some, predicted]
+        rows.probabilities[positions] = probabilities[some]
+        rows.score[positions] = explanation.scores[some]
+        rows.heatmap[positions] = explanation.heatmaps[some]
+        rows.diagnosis[positions] = [explanation.diagnosis[number] or "" for number in some]
 
     def load_photos(self, files: Sequence[str]) -> np.ndarray:
-        """(B, H0, W0, 3) uint8 RGB of the model's size; raises what `load_image` raises."""
+        """Return (B, H0, W0, 3) uint8 RGB at the model's input size; raises as `load_image`."""
         return self.images.load_photos(files)
 
     def load_images(self, files: Sequence[str]) -> np.ndarray:
-        """(B, H0, W0, C) float32 as the model takes them; raises what `load_image` raises."""
+        """Return (B, H0, W0, C) float32 model input; raises as `load_image`."""
         return self.images.of_photos(self.load_photos(files))
 
     def about(self) -> dict[str, str]:
-        """What the rows follow from, in words, for the foot of a report."""
+        """Return the conditions of the rows by name, for the foot of a report."""
         from tf_gradcam import __version__
 
         named = self._given if isinstance(self._given, str) else self.model.name
@@ -249,9 +249,9 @@ class AuditMapper:
         }
 
     def fingerprint(self, data_digest: str) -> dict[str, str]:
-        """What tells the rows of this mapper and these data from all others, for `PartFolder`."""
+        """Return the texts that identify the rows of this mapper and these data, for `PartFolder`."""
         about = self.about()
-        del about["model"]  # a file may be moved: its content counts
+        del about["model"]  # a file may be moved; only its content counts
         return {**about, "weights": self.digest(), "thumbnail": str(self.arguments["thumbnail"]), "data": data_digest}
 
     def digest(self) -> str:
@@ -277,16 +277,13 @@ class AuditMapper:
         return found.hexdigest()
 
 
-_BATCH = 32
-
-
-class Subject:
-    """Reads images of the data set again, and asks the model about changed ones.
+class ModelUnderAudit:
+    """The model and its data set, for further predictions: reads images again, and predicts changed ones.
 
     Args:
-        mapper: that explained the data set.
-        source: `Samples`, or a `DatasetSource`, whose images are in the model's own range and are scaled to 0..255 by
-            the extremes of those that are read first.
+        mapper: the mapper that explained the data set.
+        source: `Samples`, or a `DatasetSource`. The images of the latter are in the model's range; they are scaled to
+            0..255 by the extremes of the first images that are read.
     """
 
     def __init__(self, mapper: AuditMapper, source: Any):
@@ -294,42 +291,42 @@ class Subject:
         self._source = source
         self._range: tuple[float, float] | None = None
         is_cheap = mapper.explainer.method == "gradcam"
-        # A prediction alone is wanted: by Grad-CAM's pass, whatever the audited method costs.
+        # Only predictions are needed: Grad-CAM's pass gives them at the lowest cost.
         self._explainer = mapper.explainer if is_cheap else Explainer(mapper.model, mapper.arguments["layer"])
 
     def images(self, rows: Sequence[int]) -> np.ndarray:
-        """(n, H0, W0, C) float32 as the model takes them."""
+        """Return the images of some rows, (n, H0, W0, C) float32 as the model takes them."""
         if isinstance(self._source, Samples):
             return self._mapper.load_images([self._source.files[row] for row in rows])
         return np.asarray(self._source.images(rows), np.float32)
 
     def photos(self, rows: Sequence[int]) -> np.ndarray:
-        """(n, H0, W0, 3) float32 in 0..255."""
+        """Return the photos of some rows, (n, H0, W0, 3) float32 in 0..255."""
         if isinstance(self._source, Samples):
             return self._mapper.load_photos([self._source.files[row] for row in rows]).astype(np.float32)
         images = self.images(rows)
         if self._range is None:
-            least, most = float(images.min()), float(images.max())
-            is_raw = least >= 0 and 1.5 < most <= 255
-            self._range = (0.0, 255.0) if is_raw else (least, max(most, least + 1e-6))
-        least, most = self._range
-        scaled = (images - least) * (255 / (most - least))
+            low, high = float(images.min()), float(images.max())
+            is_raw = low >= 0 and 1.5 < high <= 255
+            self._range = (0.0, 255.0) if is_raw else (low, max(high, low + 1e-6))
+        low, high = self._range
+        scaled = (images - low) * (255 / (high - low))
         return np.broadcast_to(scaled, (*scaled.shape[:3], 3)).astype(np.float32)
 
     def predict(self, photos: np.ndarray) -> np.ndarray:
-        """(n, K) probabilities of photos (n, H0, W0, 3), 0..255."""
+        """Return (n, K) probabilities of photos (n, H0, W0, 3) in 0..255."""
         if isinstance(self._source, Samples):
             return self.predict_images(self._mapper.images.of_photos(photos))
         assert self._range is not None
-        least, most = self._range
+        low, high = self._range
         channels = self._mapper.images.channels
-        return self.predict_images(photos[..., :channels] * ((most - least) / 255) + least)
+        return self.predict_images(photos[..., :channels] * ((high - low) / 255) + low)
 
     def predict_images(self, images: np.ndarray) -> np.ndarray:
-        """(n, K) probabilities of images as the model takes them."""
+        """Return (n, K) probabilities of images as the model takes them."""
         found = []
-        for start in range(0, len(images), _BATCH):
-            probabilities = self._explainer(images[start : start + _BATCH]).probabilities
+        for start in range(0, len(images), _PREDICTION_BATCH):
+            probabilities = self._explainer(images[start : start + _PREDICTION_BATCH]).probabilities
             assert probabilities is not None
             found.append(probabilities)
         return np.concatenate(found)

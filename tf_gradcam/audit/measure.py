@@ -1,4 +1,4 @@
-"""How good a method's maps are on a sample of images, beside those of chance and of the centre. NumPy, OpenCV, SciPy.
+"""Metrics of a method's heatmaps on a sample of images, beside random and centred heatmaps. NumPy, OpenCV, SciPy.
 
 Axis legend: N images, K classes, H x W cells, H0 x W0 pixels, C channels, P perturbed images.
 """
@@ -28,9 +28,9 @@ from tf_gradcam.metrics.localisation import energy_in_region, iou_at, pointing_h
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
-_STEPS = 10  # of insertion and deletion
-_SHARES = (0.2, 0.5, 0.8)  # of ROAD, whose imputation is what takes the time: up to 0.3 s a share at 224 x 224
-_LOWER = {"deletion AUC", "average drop %", "ROAD, hottest first"}  # is better; higher is with all others
+_NUM_STEPS = 10  # of insertion and deletion
+_ROAD_SHARES = (0.2, 0.5, 0.8)  # few, because imputation takes up to 0.3 s per share at 224 x 224
+_LOWER_IS_BETTER = {"deletion AUC", "average drop %", "ROAD, hottest first"}
 
 
 def measure(
@@ -46,35 +46,34 @@ def measure(
     num_images: int = 32,
     batch_size: int = 32,
 ) -> list[Metric]:
-    """Every metric of a method, and of the maps "random" and "centre", over the same images.
+    """Measure a method's heatmaps, and the baselines "random" and "centre", over the same images.
 
-    "random" is noise as coarse as the method's maps and resized as they are; "centre" a Gaussian at the centre, whose
-    sigma is a quarter of each side. Images whose map is blank are left out for all three: `Metric.count` is what
-    remains, less those of which an image has no value (no box, no probability to lose).
+    "random" is noise with as many cells as the method's heatmaps, resized in the same way; "centre" is a Gaussian at
+    the centre with a sigma of a quarter of each side. Images whose heatmap is blank are left out for all three. An
+    image without a box, or without probability to lose, is left out of that metric: see `Metric.count`.
 
     Args:
-        explainer: an `Explainer`, or what answers (images, target) with something that has `heatmaps` (N, H, W) and
+        explainer: an `Explainer`, or a callable (images, target) whose result has `heatmaps` (N, H, W) and
             `resized(size)`.
         predict: images (B, H0, W0, C) -> probabilities (B, K).
         images: (N, H0, W0, C) float32, model range.
         class_indices: (N,) int, the class that is explained in each image.
-        boxes: N regions (H0, W0) in [0, 1], None where an image has no box.
-        masks: the same of masks.
-        method: what the method is called in the result.
+        boxes: N regions (H0, W0) in [0, 1]; None for an image without a box.
+        masks: N regions (H0, W0) in [0, 1]; None for an image without a mask.
+        method: name of the method in the result.
         seed: of the sample, the noise and the intervals.
-        num_images: at most as many images are drawn, at least 1. Defaults to 32.
-        batch_size: images in a call of `explainer` and of `predict`. Defaults to 32.
+        num_images: most images that are drawn, at least 1. Defaults to 32.
+        batch_size: images per call of `explainer` and of `predict`. Defaults to 32.
 
     Returns:
-        One `Metric` a number and method, those of the method first; empty where every map is blank.
+        One `Metric` per quantity and method, the method's own first; empty if every heatmap is blank.
 
     Raises:
         ImportError: SciPy is not installed.
-        ValueError: other numbers of class indices, boxes or masks than of images; regions of another size; `predict`
-            that gives no (B, K) probabilities; `num_images` or `batch_size` below 1.
+        ValueError: the numbers of images, class indices, boxes and masks differ; regions have another size than the
+            images; `predict` does not return (B, K) probabilities; `num_images` or `batch_size` is below 1.
 
-    Source: see each metric. Deviations: insertion and deletion in 10 steps, ROAD at 20, 50 and 80 %
-    of the pixels.
+    Source: see each metric. Deviations: insertion and deletion in 10 steps, ROAD at 20, 50 and 80 % of the pixels.
     """
     indices = np.asarray(class_indices)
     known = {"box": boxes, "mask": masks}
@@ -120,7 +119,7 @@ def _check(images: np.ndarray, indices: np.ndarray, known: dict[str, Any], num_i
 def _explained(
     explainer: Any, images: np.ndarray, indices: np.ndarray, batch_size: int
 ) -> tuple[tuple[int, int], np.ndarray]:
-    """(H, W) of the explainer's maps, and the maps at the size of the images (N, H0, W0)."""
+    """Return (H, W) of the explainer's heatmaps, and the heatmaps at the size of the images, (N, H0, W0)."""
     maps, cells = [], (0, 0)
     size = images.shape[1:3]
     for start in range(0, len(images), batch_size):
@@ -132,7 +131,7 @@ def _explained(
 
 
 def _baselines(shape: tuple[int, ...], cells: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
-    """What maps score that know nothing of image and model."""
+    """Return heatmaps that depend on neither image nor model, by name."""
     count, height, width = shape
     noise = np.random.default_rng(seed).random((count, *cells), np.float32)
     y, x = ((np.arange(side) + 0.5) / side - 0.5 for side in (height, width))
@@ -149,11 +148,11 @@ def _faithfulness(
     seed: int,
     batch_size: int,
 ) -> dict[str, np.ndarray]:
-    """(N,) values of each metric that asks the model again."""
+    """Return (N,) values of each metric that needs further predictions."""
     paths = _perturbed(images, maps, seed)
-    parts = 2 * (_STEPS + 1) + 1 + 2 * len(_SHARES)
+    parts = 2 * (_NUM_STEPS + 1) + 1 + 2 * len(_ROAD_SHARES)
     found = _of_class(predict, _rebatched(paths, batch_size), np.repeat(indices, parts)).reshape(len(images), parts)
-    cuts = np.cumsum([_STEPS + 1, _STEPS + 1, 1, len(_SHARES)])
+    cuts = np.cumsum([_NUM_STEPS + 1, _NUM_STEPS + 1, 1, len(_ROAD_SHARES)])
     deletion, insertion, after, hot, cold = np.split(found, cuts, axis=1)
     return {
         "insertion AUC": np.array([area(curve) for curve in insertion]),
@@ -167,12 +166,12 @@ def _faithfulness(
 
 
 def _perturbed(images: np.ndarray, maps: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """(P, H0, W0, C) of each image in turn; some are made ahead, by threads, while the model runs."""
+    """Yield (P, H0, W0, C) of each image in turn; threads prepare the next ones while the model runs."""
 
     def make(position: int) -> np.ndarray:
         image, heatmap = images[position], maps[position]
-        hot, cold = road_paths(image, heatmap, _SHARES, seed=seed + position)
-        deletion, insertion = deletion_path(image, heatmap, _STEPS), insertion_path(image, heatmap, _STEPS)
+        hot, cold = road_paths(image, heatmap, _ROAD_SHARES, seed=seed + position)
+        deletion, insertion = deletion_path(image, heatmap, _NUM_STEPS), insertion_path(image, heatmap, _NUM_STEPS)
         return np.concatenate([deletion, insertion, highlight(image, heatmap)[None], hot, cold])
 
     workers = min(8, os.cpu_count() or 1)
@@ -191,7 +190,7 @@ def _batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
 
 
 def _rebatched(paths: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """The images of all paths in batches of one size, the last one smaller."""
+    """Yield the images of all paths in batches of one size; the last one may be smaller."""
     waiting: list[np.ndarray] = []
     count = 0
     for path in paths:
@@ -207,7 +206,7 @@ def _rebatched(paths: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndar
 
 
 def _of_class(predict: Predict, batches: Iterable[np.ndarray], indices: np.ndarray) -> np.ndarray:
-    """(N,) float64: of each image the probability of its class."""
+    """Return (N,) float64, the probability of each image's class."""
     found: list[np.ndarray] = []
     start = 0
     for batch in batches:
@@ -239,4 +238,4 @@ def _localisation(maps: np.ndarray, regions: Sequence[np.ndarray | None], kind: 
 def _metric(name: str, method: str, values: np.ndarray, seed: int) -> Metric:
     interval = bootstrap_interval(values, seed=seed)
     count = int(np.isfinite(values).sum())
-    return Metric(name, method, interval, count, "lower" if name in _LOWER else "higher")
+    return Metric(name, method, interval, count, "lower" if name in _LOWER_IS_BETTER else "higher")

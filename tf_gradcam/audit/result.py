@@ -1,4 +1,4 @@
-"""What an audit found: plain data, so that the page, the command line and a notebook show the same. NumPy only.
+"""Results of an audit: plain data, so that the page, the command line and a notebook show the same. NumPy only.
 
 Axis legend: N images of the data set, K classes, H x W cells of the layer, H0 x W0 pixels.
 """
@@ -12,20 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.metrics.intervals import Interval
-
-Rows = Mapping[str, np.ndarray]  # columns by name, N long each; see `AuditResult.rows`
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number about a method's maps over a sample of the data set.
+    """A metric of a method's heatmaps over a sample of the data set.
 
     Attributes:
         name: such as "deletion AUC".
         method: key of `METHODS`, or the baselines "random" and "centre".
         interval: mean over the images.
-        count: how many images.
+        count: number of images.
         better: "higher" or "lower".
     """
 
@@ -38,14 +37,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """Whether maps change when what they claim to explain is destroyed (Adebayo 2018).
+    """A test that heatmaps change when the learned weights are replaced by random ones (Adebayo 2018).
 
     Attributes:
         name: "weights" (cascading randomisation) or "logits" (head alone).
-        stages: what was randomised so far, from the output down.
-        similarities: rank correlation of the maps with those of the trained model, one a stage.
-        is_passed: False where maps survive a randomised model.
-        sentence: the verdict in words.
+        stages: the layers down to which all weights were random, from the output down.
+        similarities: rank correlation with the heatmaps of the trained model, one per stage.
+        is_passed: False if the heatmaps stay the same although the model is random.
+        sentence: the verdict.
     """
 
     name: str
@@ -57,26 +56,26 @@ class SanityCheck:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a class is recognised by, tested by intervention.
+    """A suspected shortcut of a class, tested by intervention.
 
     Attributes:
-        class_index: of the class that it speaks for.
-        label: its name.
+        class_index: index of the class.
+        label: name of the class.
         kind: "place" (a fixed region), "mark" (a patch that moves) or "tint" (a colour of the whole image).
-        is_shortcut: True only where erasing, pasting and the comparison with a random region all say so, and what was
-            found is no content of the image (drawn the same in every image, or where the others are empty).
+        is_shortcut: True if erasing or pasting changes predictions more than a random region does, and the region does
+            not hold content (it is drawn the same in every image, is empty in other images, or lies outside the boxes).
         sentence: the finding in one sentence with its numbers.
-        reason: why it is called a shortcut, or why not.
-        images: rows (positions in the table) that show it, the clearest first.
-        heat_share: mean share of the heat of those images inside the region; NaN for a tint.
+        reason: why it counts as a shortcut, or why not.
+        images: rows that show it, as positions in the table, the clearest first.
+        heat_share: share of the heat inside the region, mean over `images`; NaN for a tint.
         area_share: share of the image that the region covers.
-        before: probability of the class as the images are.
-        erased: the same with the region erased, the fill that leaves most.
-        control: the same with an equally large random region erased, same fill.
-        pasted: share of images of other classes that turn into this class when it is pasted into them.
-        pasted_control: the same for an equally large region pasted from elsewhere of the same images.
-        region: (H0, W0) float32 in [0, 1], the region; None for a tint.
-        picture: uint8 (h, w, 3), examples: as it is, erased, control, pasted.
+        before: probability of the class for the unchanged images.
+        erased: probability of the class with the region erased, by the fill that leaves most of it.
+        control: probability of the class with an equally large random region erased by the same fill.
+        pasted: share of images of other classes that are predicted as this class once the region is pasted in.
+        pasted_control: this share for an equally large region pasted from elsewhere in the same images.
+        region: (H0, W0) float32 in [0, 1]; None for a tint.
+        picture: (h, w, 3) uint8 RGB, examples: unchanged, erased, control, pasted.
     """
 
     class_index: int
@@ -99,17 +98,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class ClassLook:
-    """Where the images of one predicted class are looked at.
+    """The places that the model looks at in the images of one predicted class.
 
     Attributes:
         class_index: the predicted class.
-        count: images behind it.
-        mean_map: (H, W) float32, the mean of the maps, each of sum 1 before; zeros where there is no image.
-        repetition: mean correlation of single maps with the mean of the others, in [-1, 1]: near 1 where every image is
-            looked at in the same place. NaN below two images.
-        clusters: number of images in each cluster of maps, the one most unlike the rest first.
-        cluster_maps: (clusters, H, W) float32, their mean maps.
-        cluster_rows: rows (positions in the table) of each cluster.
+        count: number of images predicted as the class.
+        mean_map: (H, W) float32, mean of the heatmaps, each divided by its sum before; a blank one counts as zeros.
+        repetition: mean correlation of a heatmap with the mean of the others, in [-1, 1]: near 1 if the model looks at
+            the same place in every image. NaN below two images.
+        clusters: number of images in each cluster of heatmaps, the cluster most unlike the rest first.
+        cluster_maps: (clusters, H, W) float32, mean heatmap of each cluster.
+        cluster_rows: rows of each cluster, as positions in the table.
     """
 
     class_index: int
@@ -123,19 +122,18 @@ class ClassLook:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """All that an audit knows.
+    """The result of an audit: the table of images, and all that follows from it.
 
     Attributes:
-        rows: columns of N: index, file, label (-1 unknown), status ("done", "failed"), error, predicted, probability,
-            probabilities (N, K), score, heatmap (N, H, W) float16, diagnosis, thumbnail (bytes of a JPEG).
+        rows: N rows, one per image, as `Rows`: `rows.label`, or by name `rows["label"]`.
         class_names: K names.
-        looks: one a class that was predicted at least once.
-        findings: shortcuts first, then what was tested and is none.
-        metrics: of the method and of the baselines.
-        sanity: the checks that were run.
-        about: what the numbers hold for: model, layer, method, data, versions, command, date.
+        looks: one `ClassLook` per class that was predicted at least once.
+        findings: shortcuts first, then the tested suspects that are not shortcuts.
+        metrics: metrics of the method and of the baselines.
+        sanity: the sanity checks that were run.
+        about: model, layer, method, data, versions, date and other conditions of the audit.
         image_size: (H0, W0) of the model's input.
-        directory: where the report lies.
+        directory: folder of the report.
     """
 
     rows: Rows
@@ -150,23 +148,23 @@ class AuditResult:
 
     @property
     def shortcuts(self) -> list[Finding]:
-        """The findings that are called shortcuts."""
+        """The findings that are shortcuts."""
         return [finding for finding in self.findings if finding.is_shortcut]
 
     @property
     def is_labelled(self) -> np.ndarray:
-        """(N,) bool: explained, and its true class is known."""
-        return (self.rows["status"] == "done") & (self.rows["label"] >= 0)
+        """(N,) bool: the image was explained, and its true class is known."""
+        return self.rows.is_labelled
 
     @property
     def accuracy(self) -> float:
-        """Share of the labelled images whose top class is the true one; NaN where none is labelled."""
+        """Share of the labelled images whose top class is the true one; NaN without labels."""
         known = self.is_labelled
-        return float((self.rows["predicted"] == self.rows["label"])[known].mean()) if known.any() else float("nan")
+        return float((self.rows.predicted == self.rows.label)[known].mean()) if known.any() else float("nan")
 
     @property
     def confusion(self) -> np.ndarray:
-        """(K, K) int64: row the true class, column the predicted one, of the labelled images."""
+        """(K, K) int64 counts of the labelled images: rows are true classes, columns predicted ones."""
         count, known = len(self.class_names), self.is_labelled
-        cells = self.rows["label"][known].astype(np.int64) * count + self.rows["predicted"][known]
+        cells = self.rows.label[known].astype(np.int64) * count + self.rows.predicted[known]
         return np.bincount(cells, minlength=count * count).reshape(count, count)

@@ -1,4 +1,4 @@
-"""The audit: over a whole data set, whether a model looks at the right thing.
+"""The audit of a model over a whole data set.
 
     tf-gradcam audit DATA --model best.keras --out report/
 
@@ -21,16 +21,17 @@ import tensorflow as tf
 from tf_gradcam._errors import require, unknown_name
 from tf_gradcam.audit.annotations import BoxTable, KnownRegions, MaskFolder
 from tf_gradcam.audit.engines import run_local, run_ray
-from tf_gradcam.audit.mapper import AuditMapper, Subject
+from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
 from tf_gradcam.audit.measure import measure
 from tf_gradcam.audit.report.page import write_numbers, write_report
-from tf_gradcam.audit.result import AuditResult, Metric, Rows, SanityCheck
+from tf_gradcam.audit.result import AuditResult, Metric, SanityCheck
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.sanity import sanity_checks
 from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
 from tf_gradcam.audit.sources import DatasetSource, Samples, find_samples
 from tf_gradcam.audit.table import PartFolder
 
-StageProgress = Callable[[str, int, "int | None"], object]
+StageProgress = Callable[[str, int, "int | None"], object]  # stage, done, total
 
 ENGINES = ("local", "ray")
 PARTS = "rows"  # folder of the Parquet parts inside the report's
@@ -53,43 +54,43 @@ def audit(
     progress: StageProgress | None = None,
     **mapper_arguments: Any,
 ) -> AuditResult:
-    """Find out what a model recognises its classes by; `out/index.html` shows it.
+    """Audit a model over a data set, and write a report with the shortcuts that it uses to `out/index.html`.
 
-    Each image is explained for its top class and written to Parquet parts in `out/rows`; an interrupted audit goes on
-    from them. Then the classes' maps are averaged and clustered, suspects are tested by intervention, the method is
-    measured beside chance and the centre, and checked against models with random weights.
+    Each image is explained for its top class and written to Parquet parts in `out/rows`; an interrupted audit continues
+    from them. Then the heatmaps of each class are averaged and clustered, suspects are tested by intervention, the
+    method is measured beside random and centred heatmaps, and it is tried on models with random weights.
 
     Args:
         model: a Keras model of one image input whose outputs are classes, a .keras or .h5 file, or the name of a
             network of keras.applications.
         data: a folder with a folder per class, a CSV file with the columns file and label, or a `tf.data.Dataset` of
-            (images, labels) as the model takes them, in an order that repeats.
-        out: folder for the report, made where it does not exist.
-        boxes: CSV file with the columns file, xmin, ymin, xmax, ymax, where objects lie; a suspect outside them is a
-            shortcut wherever it is.
-        masks: folder of masks <stem>.png in place of boxes.
-        engine: "local", or "ray" for Ray Data's actors.
-        workers: of Ray.
-        batch_size: images at a time.
-        num_images: images that the method is measured on; 0 leaves the metrics out.
-        sanity: whether the method is tried on models with random weights.
+            (images, labels) as the model takes them, in the same order every time.
+        out: folder for the report, created if it does not exist.
+        boxes: CSV file with the columns file, xmin, ymin, xmax, ymax of the objects; a suspect outside the boxes that
+            changes predictions is a shortcut.
+        masks: folder of masks <stem>.png, in place of boxes.
+        engine: "local", or "ray" for Ray Data's actors. Defaults to "local".
+        workers: number of Ray processes. Defaults to 2.
+        batch_size: images per batch. Defaults to 32.
+        num_images: number of images that the method is measured on; 0 skips the metrics. Defaults to 48.
+        sanity: True to try the method on models with random weights.
         seed: of every sample and random place.
-        progress: called with (stage, done, total), total None while unknown.
+        progress: called with (stage, done, total); total is None while unknown.
         **mapper_arguments: layer, method, class_names, preprocess, size, weights, freeze as `AuditMapper` takes them.
 
     Returns:
-        `AuditResult`: the table, findings, metrics and checks.
+        `AuditResult` with the table, findings, metrics and sanity checks.
 
     Raises:
-        FileNotFoundError, ValueError, TypeError: a model, data set, box or mask that cannot be used, or an unknown
-            engine; each before the pass begins.
-        BlockingIOError: another audit is at work in `out`.
+        FileNotFoundError, ValueError, TypeError: the model, data set, boxes or masks cannot be used, or the engine is
+            unknown; raised before any image is explained.
+        BlockingIOError: another audit is writing to `out`.
         ImportError: the extra `audit` is not installed.
         OSError: `out` cannot be written.
     """
     if engine not in ENGINES:
         raise ValueError(unknown_name("engine", engine, list(ENGINES)))
-    for package in ("sklearn", "jinja2", "scipy"):  # before an hour's work, not behind it
+    for package in ("sklearn", "jinja2", "scipy"):  # a missing one is reported before an hour of work
         require(package, extra="audit")
     tell: StageProgress = progress or (lambda stage, done, total: None)
     mapper = AuditMapper(model, **mapper_arguments)
@@ -101,26 +102,26 @@ def audit(
         _pass(mapper, source, parts, engine, batch_size, workers, lambda done, total: tell("images", done, total))
         rows = _with_known_labels(parts.read(), len(names))
         passed = time.perf_counter() - begun
-        subject = Subject(mapper, source)
+        under_audit = ModelUnderAudit(mapper, source)
         looks = look_at_classes(rows, names, seed)
         findings = find_shortcuts(
             rows,
             looks,
             names,
-            subject.photos,
-            subject.predict,
+            under_audit.photos,
+            under_audit.predict,
             inside=_inside(regions, mapper.size),
             seed=seed,
             progress=lambda done, total: tell("classes tested", done, total),
         )
-        metrics = _metrics(mapper, subject, rows, regions, num_images, seed) if num_images else []
+        metrics = _metrics(mapper, under_audit, rows, regions, num_images, seed) if num_images else []
         tell("metrics", 1, 1)
-        checks = _sanity(mapper, subject, rows, seed) if sanity else []
+        checks = _sanity(mapper, under_audit, rows, seed) if sanity else []
         tell("sanity checks", 1, 1)
         about = {
             **mapper.about(),
             "data": _shown(data),
-            "class names": "as given" if mapper.has_names else "those of the data set, in its order",
+            "class names": "as given" if mapper.has_names else "from the data set, in its order",
             "engine": engine if engine == "local" else f"{engine}, {workers} workers",
             "seconds of the pass": f"{passed:.0f}",
             "seed": str(seed),
@@ -141,13 +142,14 @@ def _source(
     source = DatasetSource(data, names)
     if engine == "ray":
         raise ValueError(
-            "Expected engine='local' for a tf.data.Dataset: Ray's workers read files. Give a folder or CSV."
+            "Expected engine='local' for a tf.data.Dataset, received engine='ray': Ray's workers read files. Give a "
+            "folder or a CSV file."
         )
     return source
 
 
 def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[str]:
-    """The model's own; else those of the data set where there are as many."""
+    """Return the model's class names, or the data set's if the model has none and the data set has as many."""
     if mapper.has_names or not source.class_names:
         return mapper.class_names
     if len(source.class_names) > len(mapper.class_names):
@@ -159,7 +161,7 @@ def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[s
     if len(source.class_names) < len(mapper.class_names):
         raise ValueError(
             f"Expected names for the {len(mapper.class_names)} classes of the model: the data set has "
-            f"{len(source.class_names)}, and which they are is not known. Give class_names, in class order."
+            f"{len(source.class_names)}, and their indices are not known. Give class_names, in class order."
         )
     return list(source.class_names)
 
@@ -180,10 +182,13 @@ def _pass(
         run_local(mapper, source, parts, batch_size, progress)
 
 
-def _with_known_labels(rows: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+def _with_known_labels(rows: Rows, count: int) -> Rows:
     """Refuse labels beyond the model's classes, which only a `tf.data.Dataset` can have."""
-    if (rows["label"] >= count).any():
-        raise ValueError(f"Expected labels from 0 to {count - 1}, received {int(rows['label'].max())} in the data set.")
+    if (rows.label >= count).any():
+        raise ValueError(
+            f"Expected labels from 0 to {count - 1}, received {int(rows.label.max())} in the data set. Correct the "
+            "labels, or choose a model with as many classes."
+        )
     return rows
 
 
@@ -191,14 +196,17 @@ def _regions(source: Samples | DatasetSource, boxes: Any, masks: Any) -> KnownRe
     if boxes is None and masks is None:
         return None
     if boxes is not None and masks is not None:
-        raise ValueError("Expected boxes or masks, received both.")
+        raise ValueError("Expected boxes or masks, received both. Choose one.")
     if not isinstance(source, Samples):
-        raise ValueError("Expected a folder or CSV as data set for boxes and masks, which go by file names.")
+        raise ValueError(
+            "Expected a folder or CSV file as data set for boxes and masks, which name files, received a "
+            "tf.data.Dataset. Give the files."
+        )
     return BoxTable(boxes, source.files) if boxes is not None else MaskFolder(masks, source.files)
 
 
 def _inside(regions: KnownRegions | None, size: tuple[int, int]) -> Callable[[Sequence[int]], np.ndarray] | None:
-    """Where the objects are, everywhere in images of which nothing is known."""
+    """Return a function from rows to the pixels of their objects; all pixels where no object is annotated."""
     if regions is None:
         return None
 
@@ -209,7 +217,12 @@ def _inside(regions: KnownRegions | None, size: tuple[int, int]) -> Callable[[Se
 
 
 def _metrics(
-    mapper: AuditMapper, subject: Subject, rows: Rows, regions: KnownRegions | None, num_images: int, seed: int
+    mapper: AuditMapper,
+    under_audit: ModelUnderAudit,
+    rows: Rows,
+    regions: KnownRegions | None,
+    num_images: int,
+    seed: int,
 ) -> list[Metric]:
     chosen = _some(rows, num_images, seed, None if regions is None else regions.known)
     if not len(chosen):
@@ -220,9 +233,9 @@ def _metrics(
         given[kind] = [regions.region(row, mapper.size) if regions.known[row] else None for row in chosen]
     return measure(
         mapper.explainer,
-        subject.predict_images,
-        subject.images(chosen.tolist()),
-        rows["predicted"][chosen],
+        under_audit.predict_images,
+        under_audit.images(chosen.tolist()),
+        rows.predicted[chosen],
         method=mapper.explainer.method,
         seed=seed,
         num_images=num_images,
@@ -230,14 +243,14 @@ def _metrics(
     )
 
 
-def _sanity(mapper: AuditMapper, subject: Subject, rows: Rows, seed: int) -> list[SanityCheck]:
+def _sanity(mapper: AuditMapper, under_audit: ModelUnderAudit, rows: Rows, seed: int) -> list[SanityCheck]:
     chosen = _some(rows, _SANITY_IMAGES, seed)
     if not len(chosen):
         return []
     return sanity_checks(
         mapper.model,
-        subject.images(chosen.tolist()),
-        rows["predicted"][chosen],
+        under_audit.images(chosen.tolist()),
+        rows.predicted[chosen],
         layer=mapper.arguments["layer"],
         method=mapper.arguments["method"],
         seed=seed,
@@ -245,8 +258,8 @@ def _sanity(mapper: AuditMapper, subject: Subject, rows: Rows, seed: int) -> lis
 
 
 def _some(rows: Rows, count: int, seed: int, first: np.ndarray | None = None) -> np.ndarray:
-    """Positions of images at random, those of `first` before all others."""
-    done = np.random.default_rng(seed).permutation(np.flatnonzero(rows["status"] == "done"))
+    """Return random positions of explained rows, the rows of the mask `first` before the others."""
+    done = np.random.default_rng(seed).permutation(np.flatnonzero(rows.is_done))
     if first is not None:
         done = done[np.argsort(~first[done], kind="stable")]
     return np.sort(done[:count])

@@ -1,4 +1,4 @@
-"""Sanity checks: maps must change when weights are randomised.
+"""Sanity checks: heatmaps must change when weights are randomised.
 
 Axis legend: N images, H x W cells, D draws of random weights.
 """
@@ -23,13 +23,20 @@ from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 from tf_gradcam.metrics.similarity import rank_correlations, structural_similarities
 
 Stage = tuple[str, list[Any]]  # the path of a layer, its variables
+Explain = Callable[[np.ndarray, list[int]], np.ndarray]  # images, class indices -> heatmaps (N, H, W)
 
-_FURTHEST = 2.0  # standard deviations beyond which no weight is drawn
+SIMILARITIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "rank correlation": rank_correlations,
+    "structural similarity": structural_similarities,
+}
+_TRUNCATION = 2.0  # standard deviations; weights are drawn within
+_SURVIVAL_LIMIT = 0.5  # mean similarity from which maps count as unchanged
+_BATCH_SIZE = 32  # images explained in a call
 
 
 @contextlib.contextmanager
 def restored(variables: Sequence[Any]) -> Iterator[None]:
-    """Within, variables may be written; afterwards they are what they were, bit for bit, whatever happened."""
+    """Restore the variables at the end of the block, bit for bit, even after an exception."""
     values = [np.array(variable.numpy()) for variable in variables]
     try:
         yield
@@ -39,22 +46,22 @@ def restored(variables: Sequence[Any]) -> Iterator[None]:
 
 
 def randomise(variables: Sequence[Any], generator: np.random.Generator) -> None:
-    """Put random values in the place of learned ones, of the same size so that activations neither explode nor die.
+    """Replace learned values by random ones of the same size, so that activations neither explode nor vanish.
 
-    Kernels (rank 2 and more, floats) are drawn from a normal distribution of mean 0, truncated at two standard
-    deviations, with the kernel's own root mean square. All else (biases, the scales and statistics of a normalisation,
-    quantised kernels) is shuffled, so that a variance stays positive.
+    Float kernels (rank 2 or more) are drawn from a normal distribution of mean 0, truncated at two standard deviations,
+    with the kernel's own root mean square. Other variables (biases, the scales and statistics of a normalisation,
+    quantised kernels) are shuffled, so that a variance stays positive.
 
     Args:
-        variables: of Keras, written in place.
-        generator: of the draws.
+        variables: Keras variables, written in place.
+        generator: of the random values.
 
-    Source: Adebayo et al. 2018, section 3.1. Deviation: there each layer is initialised anew as before its training,
-    which a loaded model does not always know how to do.
+    Source: Adebayo et al. 2018, section 3.1. Deviation: there each layer is initialised as before its training; a
+    loaded model does not always know how.
     """
     for variable in variables:
         value = np.array(variable.numpy())
-        # Those of bfloat16 are of a kind of their own to NumPy.
+        # NumPy reports bfloat16 as kind "V".
         if value.ndim >= 2 and value.dtype.kind in "fV":
             size = float(np.sqrt(np.mean(np.square(value.astype(np.float64)))))
             drawn = _truncated_normal(value.shape, generator)
@@ -65,25 +72,25 @@ def randomise(variables: Sequence[Any], generator: np.random.Generator) -> None:
 
 def _truncated_normal(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     drawn = generator.standard_normal(shape)
-    while (beyond := np.abs(drawn) > _FURTHEST).any():
+    while (beyond := np.abs(drawn) > _TRUNCATION).any():
         drawn[beyond] = generator.standard_normal(int(beyond.sum()))
     return drawn
 
 
 def learned_layers(model: Any) -> list[Stage]:
-    """The layers that carry learned weights and their own variables, from the output down.
+    """List the layers with learned weights and their variables, from the output down.
 
-    Shared ones count with their last call; a block only with what is not of a layer that is called by itself. The
-    values of a `Normalization`, which says how images are scaled, are not learned.
+    A shared layer stands at its last call. A block has only the variables that belong to none of its listed layers. The
+    values of a `Normalization` layer, which scales images, are not learned.
 
     Args:
         model: a built Keras 3 model.
 
     Returns:
-        (path, Keras variables) of each layer, no variable twice.
+        (path, Keras variables) of each layer; each variable occurs once.
 
     Raises:
-        TypeError, ValueError: as `BorrowedModel`; a model without learned weights.
+        TypeError, ValueError: as `BorrowedModel`; the model has no learned weights.
     """
     calls = next(BorrowedModel(model).views()).calls
     listed = {id(call.operation) for call in calls}
@@ -101,7 +108,9 @@ def learned_layers(model: Any) -> list[Stage]:
     if rest:
         found.append((f"the rest of {model.name}", rest))
     if not found:
-        raise ValueError(f"Expected a model with learned weights, but '{model.name}' has none to randomise.")
+        raise ValueError(
+            f"Expected a model with learned weights, but '{model.name}' has none to randomise. Skip the sanity checks."
+        )
     return found
 
 
@@ -110,14 +119,17 @@ def _parts(operation: Any) -> list[tuple[str, Any]]:
 
 
 def grouped(layers: list[Stage], num_stages: int) -> list[Stage]:
-    """At most `num_stages` groups of neighbours, the first of them the head alone; each named by its lowest layer.
+    """Join neighbouring layers into at most `num_stages` groups, the first of them the head alone.
 
     Args:
         layers: from the output down, at least one.
-        num_stages: at least 1, which makes one group of all.
+        num_stages: at least 1; 1 makes one group of all layers.
+
+    Returns:
+        (path of the lowest layer, variables) of each group.
 
     Raises:
-        ValueError: `num_stages` below 1.
+        ValueError: `num_stages` is below 1.
     """
     if num_stages < 1:
         raise ValueError(f"Expected num_stages of at least 1, received {num_stages}.")
@@ -131,16 +143,6 @@ def grouped(layers: list[Stage], num_stages: int) -> list[Stage]:
     ]
 
 
-Explain = Callable[[np.ndarray, list[int]], np.ndarray]
-
-SIMILARITIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "rank correlation": rank_correlations,
-    "structural similarity": structural_similarities,
-}
-_LIMIT = 0.5  # mean similarity from which on maps have survived
-_AT_ONCE = 32  # images explained in a call
-
-
 def sanity_checks(
     model: Any,
     images: np.ndarray,
@@ -151,25 +153,25 @@ def sanity_checks(
     similarity: str = "rank correlation",
     seed: int = 0,
 ) -> list[SanityCheck]:
-    """Both checks of one method: "weights" and "logits".
+    """Run both sanity checks of one method: "weights" and "logits".
 
-    The maps are made by an explainer of their own that reads the weights at every call, so that frozen explainers of
-    the caller neither disturb nor notice it. The model is borrowed: its weights are the same bit for bit afterwards,
-    also where the work ends in an exception; the states of optimizer, metrics and random generators are not touched.
+    A separate explainer reads the weights at every call, so frozen explainers of the caller are not affected. The
+    model's weights are restored bit for bit, even after an exception; the states of optimizer, metrics and random
+    generators are not touched.
 
     Args:
         model: a built Keras 3 model.
         images: (N, H0, W0, C) as the model expects them; 16 to 64 are enough.
-        class_indices: (N,) int, the class that is explained in each, of the trained and of the random model.
+        class_indices: (N,) int, the class that is explained in each image, for the trained and the random models.
         layer, method: as `Explainer`.
         similarity: a key of `SIMILARITIES`. Defaults to the rank correlation.
         seed: of the random weights and of the intervals.
 
     Returns:
-        Two `SanityCheck`; a method is trustworthy that passes both.
+        Two `SanityCheck`; a trustworthy method passes both.
 
     Raises:
-        TypeError, ValueError: as `Explainer`; a model without learned weights; an unknown similarity.
+        TypeError, ValueError: as `Explainer`; the model has no learned weights; the similarity is unknown.
     """
     name, _ = find_method(method)
     explain = explained_by(Explainer(model, layer, method))
@@ -181,7 +183,7 @@ def sanity_checks(
 
 
 def explained_by(explainer: Any) -> Explain:
-    """The heatmaps of an explainer, (images, class indices) -> (N, H, W)."""
+    """Return a function (images, class indices) -> heatmaps (N, H, W) of the explainer."""
     return lambda images, indices: explainer(images, indices).heatmaps
 
 
@@ -197,31 +199,30 @@ def check_weights(
     num_stages: int = 8,
     num_draws: int = 3,
 ) -> SanityCheck:
-    """Cascading randomisation: layer by layer from the output down, until no learned weight is left.
+    """Randomise the weights layer by layer from the output down, and compare the heatmaps.
 
     Args:
-        model: what `explain` explains.
-        explain: (images, class indices) -> maps (N, H, W), that reads the weights of `model` at every call.
+        model: the model that `explain` explains.
+        explain: (images, class indices) -> heatmaps (N, H, W); reads the weights of `model` at every call.
         images, class_indices, similarity, seed: as `sanity_checks`.
-        method: what it is called in the sentence.
-        num_stages: how often maps are compared on the way, the first time with the head alone random, the last time
-            with everything; 1 for everything at once. Defaults to 8.
-        num_draws: how many random models, averaged image by image, at least 1. Defaults to 3.
+        method: name of the method, for the sentence.
+        num_stages: number of comparisons, the first with a random head, the last with all weights random; 1 for all
+            weights at once. Defaults to 8.
+        num_draws: number of random models, averaged per image, at least 1. Defaults to 3.
 
     Returns:
-        `SanityCheck` "weights": `stages` are the paths of the layers down to which all is random; it is passed if the
-        last similarity is below 0.5.
+        `SanityCheck` "weights": `stages` are the paths of the layers down to which all weights are random. It is passed
+        if the last similarity is below 0.5.
 
     Raises:
-        ValueError: no learned weights, no images, an unknown similarity, numbers below 1.
+        ValueError: there are no learned weights or no images, the similarity is unknown, or a number is below 1.
     """
     layers = learned_layers(model)
     groups = grouped(layers, num_stages)
     similarities = _compare(groups, explain, images, class_indices, similarity, seed, num_draws)
-    last = similarities[-1]
-    below = next((at for at, one in enumerate(similarities) if one.value < _LIMIT), len(groups))
-    where = f", and from '{groups[below][0]}' on down they lose it" if below < len(groups) - 1 else ""
-    return _verdict("weights", method, groups, similarities, similarity, "all its weights are random", last, where)
+    below = next((at for at, found in enumerate(similarities) if found.value < _SURVIVAL_LIMIT), len(groups))
+    where = f", and below 0.5 from '{groups[below][0]}' on down" if below < len(groups) - 1 else ""
+    return _verdict("weights", method, groups, similarities, similarity, "all its weights are random", where)
 
 
 def check_logits(
@@ -235,18 +236,18 @@ def check_logits(
     seed: int = 0,
     num_draws: int = 8,
 ) -> SanityCheck:
-    """The head alone is random: what tells the classes apart is gone, what sees the image is as it was.
+    """Randomise the head alone, which separates the classes, and compare the heatmaps.
 
-    A map that stays is the same for every class: it shows what is conspicuous, not what speaks for the class.
+    A heatmap that stays the same shows what is conspicuous in the image, not what speaks for the class.
 
     Args, Raises: as `check_weights`.
 
     Returns:
-        `SanityCheck` "logits" of one stage.
+        `SanityCheck` "logits" with one stage.
     """
     head = learned_layers(model)[:1]
     similarities = _compare(head, explain, images, class_indices, similarity, seed, num_draws)
-    return _verdict("logits", method, head, similarities, similarity, "its head is random", similarities[-1], "")
+    return _verdict("logits", method, head, similarities, similarity, "its head is random")
 
 
 def _verdict(
@@ -255,21 +256,21 @@ def _verdict(
     stages: Sequence[Stage],
     similarities: list[Interval],
     similarity: str,
-    what: str,
-    last: Interval,
-    where: str,
+    condition: str,
+    where: str = "",
 ) -> SanityCheck:
+    last = similarities[-1]
     numbers = f"{similarity} {last.value:.2f} ({last.low:.2f} to {last.high:.2f})"
     if np.isnan(last.value):
-        sentence = f"Maps of '{method}' have no pattern in any image, so there is nothing that could change."
-    elif last.value < _LIMIT:
-        sentence = f"Maps of '{method}' change when {what}: {numbers}{where}."
+        sentence = f"The maps of '{method}' have no pattern in any image, so this check cannot compare them."
+    elif last.value < _SURVIVAL_LIMIT:
+        sentence = f"The maps of '{method}' change when {condition}: {numbers}{where}."
     else:
         sentence = (
-            f"Maps of '{method}' survive when {what}: {numbers}. They show the images more than what the model "
-            "learned of them: do not trust them."
+            f"The maps of '{method}' stay the same when {condition}: {numbers}. They show the image rather than what "
+            "the model has learned: do not trust them."
         )
-    return SanityCheck(name, [path for path, _ in stages], similarities, bool(last.value < _LIMIT), sentence)
+    return SanityCheck(name, [path for path, _ in stages], similarities, bool(last.value < _SURVIVAL_LIMIT), sentence)
 
 
 def _compare(
@@ -281,14 +282,16 @@ def _compare(
     seed: int,
     num_draws: int,
 ) -> list[Interval]:
-    """Similarity of the maps with those of the trained model, as stage after stage becomes random."""
+    """Return the similarity with the trained model's heatmaps, as stage after stage becomes random."""
     if similarity not in SIMILARITIES:
         raise ValueError(unknown_name("similarity", similarity, SIMILARITIES))
     if num_draws < 1:
         raise ValueError(f"Expected num_draws of at least 1, received {num_draws}.")
     indices = [int(index) for index in class_indices]
     if not len(images) or len(images) != len(indices):
-        raise ValueError(f"Expected images and a class index for each, received {len(images)} and {len(indices)}.")
+        raise ValueError(
+            f"Expected at least one image and a class index for each, received {len(images)} and {len(indices)}."
+        )
     trained = _maps(explain, images, indices)
     found = np.empty((num_draws, len(stages), len(images)))
     for draw in range(num_draws):
@@ -301,13 +304,13 @@ def _compare(
 
 
 def _maps(explain: Explain, images: np.ndarray, indices: list[int]) -> np.ndarray:
-    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(images), _AT_ONCE)]
+    parts = [slice(start, start + _BATCH_SIZE) for start in range(0, len(images), _BATCH_SIZE)]
     maps = np.concatenate([np.asarray(explain(images[part], indices[part])) for part in parts])
     return maps.astype(np.float64)
 
 
 def _alike(trained: np.ndarray, others: np.ndarray, compare: Callable[..., np.ndarray]) -> np.ndarray:
-    """(N,) similarities; NaN where the trained map has no pattern, 0 where the other has none left."""
+    """Return (N,) similarities; NaN if the trained model's heatmap is constant, 0 if only the other one is."""
     flat = trained.reshape(len(trained), -1), others.reshape(len(others), -1)
     has_pattern, has_still = (maps.max(axis=1) > maps.min(axis=1) for maps in flat)
     values = np.full(len(trained), np.nan)

@@ -19,19 +19,19 @@ from tf_gradcam._files.class_names import ClassNames, label_indices
 from tf_gradcam._files.find import SUFFIXES, find_images
 
 UNKNOWN = -1  # the label of an image whose class is not known
-_MOST_CLASSES = 100_000  # a higher number in a table is no index
-_MOST_DIGITS = 100  # Python refuses to read numbers of thousands
+_MOST_CLASSES = 100_000  # a higher number in a table is not an index
+_MOST_DIGITS = 100  # Python refuses to read numbers with thousands of digits
 Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Image files, N of them, in a fixed order.
+    """N image files in a fixed order, with their labels.
 
     Attributes:
         files: N paths.
-        labels: (N,) int32, the true classes; -1 where unknown.
-        class_names: in class order; empty where no class is known.
+        labels: (N,) int32, true classes; -1 where unknown.
+        class_names: in class order; empty if no class is known.
     """
 
     files: list[str]
@@ -43,18 +43,18 @@ class Samples:
 
     @property
     def row_count(self) -> int:
-        """N, as what reads any source asks for it."""
+        """N."""
         return len(self.files)
 
     def digest(self) -> str:
-        """Tells two data sets apart: hexadecimal, of the absolute paths and the labels, not of the pixels."""
+        """Return a hexadecimal digest of the absolute paths and the labels; the pixels are not read."""
         found = hashlib.sha256()
         for path, label in zip(self.files, self.labels.tolist(), strict=True):
             found.update(f"{os.path.abspath(path)}\0{label}\0".encode("utf-8", "surrogateescape"))
         return found.hexdigest()
 
     def rows(self, start: int, stop: int) -> Columns:
-        """Columns index, file and label of the rows from `start` up to `stop`."""
+        """Return the columns index, file and label of the rows from `start` up to `stop`."""
         return {
             "index": np.arange(start, stop, dtype=np.int64),
             "file": np.array(self.files[start:stop], object),
@@ -62,12 +62,12 @@ class Samples:
         }
 
     def batches(self, finished: Mapping[int, np.ndarray], part_rows: int, batch_size: int) -> Iterator[Columns]:
-        """The rows that no finished part holds, a batch at a time.
+        """Yield the rows that are not in a finished part, batch by batch.
 
         Args:
-            finished: the parts that are done, by number; part n holds the rows from n * part_rows on.
-            part_rows: rows of a part.
-            batch_size: rows of a batch; fewer at the end of a part, beyond which none reaches.
+            finished: labels of the finished parts, by number; part n begins with row n * part_rows.
+            part_rows: rows of a part; a batch does not reach beyond its end.
+            batch_size: most rows of a batch.
         """
         for number in range(-(-len(self) // part_rows)):
             if number not in finished:
@@ -77,7 +77,7 @@ class Samples:
 
 
 def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> Samples:
-    """The images of a data set and their classes.
+    """Find the images of a data set and their classes.
 
     Args:
         data: a folder with a folder per class, searched to any depth; a folder of images alone, whose classes are
@@ -87,12 +87,12 @@ def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None
             None for the sorted names of the folders, or of the labels.
 
     Returns:
-        `Samples`: those of a folder sorted, those of a table in its order.
+        `Samples`: sorted for a folder, in the order of the lines for a table.
 
     Raises:
-        FileNotFoundError: there is no such folder or file.
-        ValueError: no image; images beside folders of classes; a table that is no UTF-8 CSV, or lacks a column; an
-            unknown class, or an index beyond the names.
+        FileNotFoundError: the folder or file does not exist.
+        ValueError: there are no images, or images beside the folders of classes; the table is not a UTF-8 CSV file, or
+            lacks a column; a class is unknown, or an index is beyond the names.
     """
     path = Path(data)
     if path.is_dir():
@@ -130,12 +130,14 @@ def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Samples:
         files += inside
         labels += [label] * len(inside)
     if not files:
-        raise ValueError(f"The folders in '{folder}' hold no images ({', '.join(SUFFIXES)}).")
+        raise ValueError(
+            f"Expected images ({', '.join(SUFFIXES)}) in the folders in '{folder}', received none. Check the path."
+        )
     return Samples(files, np.array(labels, np.int32), names)
 
 
 def _images_inside(folder: Path) -> list[str]:
-    """The images of one class, which may have none."""
+    """Return the images of one class, of which there may be none."""
     try:
         return [str(path) for path in find_images([str(folder)])]
     except ValueError:
@@ -151,7 +153,7 @@ def _in_table(path: Path, class_names: Sequence[str] | None) -> Samples:
 
 
 def _read_table(path: Path) -> tuple[list[str], list[str]]:
-    """Paths and labels as they are written."""
+    """Read paths and labels as they are written."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -165,7 +167,7 @@ def _read_table(path: Path) -> tuple[list[str], list[str]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected '{path}' in UTF-8, which it is not. Save it as UTF-8 text.") from error
     except csv.Error as error:
-        raise ValueError(f"'{path}' is no CSV: {error}. Save it again.") from error
+        raise ValueError(f"Expected '{path}' as a CSV file, but it cannot be read: {error}. Save it again.") from error
     if not rows:
         raise ValueError(f"The table '{path}' names no image. Write a line for each below the first.")
     empty = [line for line, (file, _) in enumerate(rows, 2) if not file]
@@ -175,7 +177,7 @@ def _read_table(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _names_of(texts: Sequence[str]) -> list[str]:
-    """Class names out of labels: numbers are indices of classes without names."""
+    """Return the class names of these labels; labels that are all numbers are indices, and name their classes."""
     known = sorted({text for text in texts if text})
     if not known or not all(text.isdecimal() for text in known):
         return known
@@ -202,11 +204,11 @@ def _label(text: str, names: ClassNames, where: str) -> int:
 
 
 class DatasetSource:
-    """Reads images, and labels where there are any, out of a `tf.data.Dataset`.
+    """The images of a `tf.data.Dataset`, with their labels if it has them.
 
-    A run that goes on after it was interrupted finds its place by counting, so the data set must come in the same order
-    every time: without shuffling (`shuffle=False`, or `reshuffle_each_iteration=False` with a fixed seed), and without
-    random augmentation. The labels of finished parts are compared.
+    An interrupted run finds its place by counting, so the data set must come in the same order every time: without
+    shuffling (`shuffle=False`, or `reshuffle_each_iteration=False` with a fixed seed), and without random augmentation.
+    The labels of finished parts are compared.
 
     Args:
         dataset: of images, (images,) or (images, labels), one at a time or in batches, as the model takes them; labels
@@ -215,18 +217,20 @@ class DatasetSource:
         class_names: in class order; None for what the data set says, as those of `image_dataset_from_directory` do.
 
     Attributes:
-        row_count: N, None until it is known: where the data set does not say it, when it was read to its end.
-        size: (H0, W0) of the images, None where it is not fixed.
-        class_names: empty where none are known.
+        row_count: N; None until it is known, at the latest when the data set was read to its end.
+        size: (H0, W0) of the images; None if it is not fixed.
+        class_names: empty if unknown.
 
     Raises:
-        TypeError: no `tf.data.Dataset`, or elements of another structure.
-        ValueError: images of another rank, or a data set without end.
+        TypeError: it is not a `tf.data.Dataset`, or has elements of another structure.
+        ValueError: images have another rank, or the data set repeats forever.
     """
 
     def __init__(self, dataset: tf.data.Dataset, class_names: Sequence[str] | None = None):
         if not isinstance(dataset, tf.data.Dataset):
-            raise TypeError(f"Expected a tf.data.Dataset, received {type(dataset).__name__}.")
+            raise TypeError(
+                f"Expected a folder, a CSV file or a tf.data.Dataset as data set, received {type(dataset).__name__}."
+            )
         self.class_names = list(class_names if class_names is not None else getattr(dataset, "class_names", None) or [])
         self._names = ClassNames(self.class_names or None)
         spec = dataset.element_spec
@@ -249,19 +253,16 @@ class DatasetSource:
         self.row_count = _row_count(dataset.unbatch() if self._is_batched else dataset)
 
     def digest(self) -> str:
-        """Hexadecimal, of what the elements are; the images themselves are not read."""
+        """Return a hexadecimal digest of the element types and N; the images are not read."""
         return hashlib.sha256(repr((self._spec, self.row_count)).encode()).hexdigest()
 
     def batches(self, finished: Mapping[int, np.ndarray], part_rows: int, batch_size: int) -> Iterator[Columns]:
-        """The rows that no finished part holds, read ahead; those of finished parts are read and passed over.
+        """Yield the rows that are not in a finished part; the rows of finished parts are read and skipped.
 
-        Args:
-            finished: by number, the labels of the parts that are done; part n holds the rows from n * part_rows on.
-            part_rows: rows of a part, beyond whose end no batch reaches.
-            batch_size: rows of a batch, at most.
+        Args: as `Samples.batches`.
 
         Raises:
-            ValueError: the data set fails, ends before a finished part does, or has other labels in it than before.
+            ValueError: the data set fails, ends before a finished part does, or has other labels there than before.
         """
         start = 0
         for images, labels in self._read(batch_size):
@@ -278,7 +279,7 @@ class DatasetSource:
         self.row_count = start
 
     def _read(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images (B, H0, W0, C) and labels (B,) int32, in batches of one size."""
+        """Yield images (B, H0, W0, C) and labels (B,) int32, in batches of one size."""
         batched = self._dataset.rebatch(batch_size) if self._is_batched else self._dataset.batch(batch_size)
         elements = batched.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
         count = 0
@@ -306,13 +307,13 @@ class DatasetSource:
         return label_indices(labels, count, self._names, unknown=(UNKNOWN,))
 
     def images(self, rows: Sequence[int]) -> np.ndarray:
-        """Images of some rows, (B, H0, W0, C) as the data set has them; it is read from the beginning to the last.
+        """Return the images of some rows, (B, H0, W0, C); the data set is read from its beginning to the last of them.
 
         Args:
             rows: positions, each below N.
 
         Raises:
-            IndexError: a row beyond the end.
+            IndexError: a row is beyond the end.
             ValueError: the data set fails.
         """
         wanted, found, start = set(map(int, rows)), {}, 0
@@ -325,7 +326,7 @@ class DatasetSource:
 
 
 _OTHER_ORDER = (
-    "The data set is not what it was when this run began: it has {}. Give it in the same order every time, without "
+    "The data set has changed since this run began: it has {}. Give it in the same order every time, without "
     "shuffling, or choose another folder by --out."
 )
 
@@ -334,13 +335,13 @@ def _row_count(dataset: tf.data.Dataset) -> int | None:
     count = int(dataset.cardinality())
     if count == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            "Expected a data set that ends, received one that repeats for ever: drop .repeat(), or .take(n)."
+            "Expected a data set that ends, received one that repeats forever. Remove .repeat(), or add .take(n)."
         )
     return None if count < 0 else count
 
 
 def _pieces(start: int, count: int, part_rows: int) -> Iterator[tuple[int, int]]:
-    """Rows from `start` on, cut where parts end."""
+    """Yield (start, stop) of the rows from `start` on, cut where parts end."""
     end = start + count
     while start < end:
         stop = min(end, (start // part_rows + 1) * part_rows)

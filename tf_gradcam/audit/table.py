@@ -1,17 +1,16 @@
-"""The audit's table: Parquet parts and their columns.
+"""The Parquet parts of an audit's table. Needs pyarrow.
 
-Axis legend: N rows, one an image; K classes; H x W cells of a map. Imported where it is needed: it takes pyarrow.
+Axis legend: N rows, one per image.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,55 +18,52 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam._errors import require
-from tf_gradcam._files.atomic import FolderLock
+from tf_gradcam._files.atomic import FolderLock, made_folder, remove_leftovers, write_bytes
+from tf_gradcam.audit.rows import Rows
 
 pa = require("pyarrow", extra="audit")
+pq = require("pyarrow.parquet", extra="audit")
 
-Columns = dict[str, np.ndarray]
-
-FIELDS = {
-    "index": pa.int64(),
-    "file": pa.string(),
-    "label": pa.int32(),
-    "status": pa.string(),
-    "error": pa.string(),
-    "predicted": pa.int32(),
-    "probability": pa.float32(),
-    "probabilities": pa.list_(pa.float32()),
-    "score": pa.float32(),
-    "heatmap": pa.list_(pa.float16()),
-    "diagnosis": pa.string(),
-    "thumbnail": pa.binary(),
-}
-_SIDES = (b"height", b"width")  # of the maps, in the metadata: a map is a flat list
+RUN_FILE = "run.json"
+_PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
+_SIDES = (b"height", b"width")  # of the heatmaps, in the metadata: a heatmap is stored as a flat list
 
 
-def is_table(table: Any) -> bool:
-    """Whether an Arrow table is one that `to_arrow` made."""
-    return table.schema.names == list(FIELDS) and set(_SIDES) <= set(table.schema.metadata or {})
+def _arrow_type(kind: Any, axes: int = 1) -> Any:
+    """Return the Arrow type of a column of `Rows`; several values of a row are a list."""
+    value = {str: pa.string(), bytes: pa.binary()}.get(kind) or pa.from_numpy_dtype(kind)
+    return value if axes == 1 else pa.list_(value)
 
 
-def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
-    """An Arrow table of these columns, which are those of `FIELDS`; probabilities (N, K), heatmap (N, H, W)."""
-    sides = [str(side).encode() for side in columns["heatmap"].shape[1:]]
-    schema = pa.schema(list(FIELDS.items()), metadata=dict(zip(_SIDES, sides, strict=True)))
-    return pa.table([_arrow(columns[name], kind) for name, kind in FIELDS.items()], schema=schema)
+_TYPES = {column.name: _arrow_type(**column.metadata) for column in fields(Rows)}
 
 
-def to_numpy(tables: Sequence[Any]) -> Columns:
-    """The columns of tables, one below the other."""
+def _is_table(table: Any) -> bool:
+    """Return whether an Arrow table has the columns of `Rows`."""
+    return table.schema.names == list(_TYPES) and set(_SIDES) <= set(table.schema.metadata or {})
+
+
+def _to_arrow(rows: Rows) -> Any:
+    """Convert rows to an Arrow table."""
+    sides = [str(side).encode() for side in rows.heatmap.shape[1:]]
+    schema = pa.schema(list(_TYPES.items()), metadata=dict(zip(_SIDES, sides, strict=True)))
+    return pa.table([_arrow(rows[name], kind) for name, kind in _TYPES.items()], schema=schema)
+
+
+def _to_rows(tables: Sequence[Any]) -> Rows:
+    """Convert Arrow tables to rows, in the order of the tables."""
     columns = {
         name: np.concatenate([_numpy(chunk, kind) for table in tables for chunk in table[name].chunks])
-        for name, kind in FIELDS.items()
+        for name, kind in _TYPES.items()
     }
     height, width = (int(tables[0].schema.metadata[side]) for side in _SIDES)
     columns["heatmap"] = columns["heatmap"].reshape(-1, height, width)
-    return columns
+    return Rows(**columns)
 
 
 def _arrow(column: np.ndarray, kind: Any) -> Any:
-    """A column of numbers, texts or bytes; of several numbers a row as lists."""
-    if kind == pa.string():  # a file name that is no UTF-8 has characters that no text can hold
+    """Convert one column; a row of several numbers becomes a list."""
+    if kind == pa.string():  # a file name that is not UTF-8 has characters that a text cannot hold
         texts = [str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in column]
         return pa.array(texts, kind)
     if not pa.types.is_list(kind):
@@ -78,37 +74,31 @@ def _arrow(column: np.ndarray, kind: Any) -> Any:
 
 
 def _numpy(array: Any, kind: Any) -> np.ndarray:
-    """The same back: lists as (N, numbers), texts and bytes as objects."""
+    """Convert one column back: lists to (N, numbers), texts and bytes to objects."""
     if pa.types.is_list(kind):
         return np.asarray(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), -1)
     values = array.to_numpy(zero_copy_only=False)
     return np.array(values, object) if kind in (pa.string(), pa.binary()) else np.array(values)
 
 
-pq = require("pyarrow.parquet", extra="audit")
-
-RUN_FILE = "run.json"
-_PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
-
-
 class PartFolder:
-    """A folder of parts, held by one process until it is closed: `with PartFolder(...) as parts`.
+    """A folder of Parquet parts, locked by one process until it is closed: `with PartFolder(...) as parts`.
 
     Args:
-        directory: made where it does not exist.
-        fingerprint: text by name, what the rows follow from; a folder of other rows is refused.
-        row_count: N, None where it is known only at the end of the data set.
-        rows_per_part: at least 1; part n holds the rows from n * rows_per_part on.
+        directory: the folder, created if it does not exist.
+        fingerprint: texts by name that decide the rows; a folder with another fingerprint is refused.
+        row_count: N; None if it is known only at the end of the data set.
+        rows_per_part: at least 1; part n begins with row n * rows_per_part.
 
     Attributes:
         directory: the folder.
-        row_count: N, None while unknown.
+        row_count: N; None while unknown.
         rows_per_part: as given.
 
     Raises:
-        BlockingIOError: another process is at work in the folder.
-        ValueError: the folder holds the rows of another run, or files that are none of a run's.
-        OSError: the folder cannot be made, written or locked.
+        BlockingIOError: another process is writing to the folder.
+        ValueError: the folder holds the rows of another run, or files of an unknown one.
+        OSError: the folder cannot be created, written or locked.
         ImportError: pyarrow is not installed.
     """
 
@@ -119,16 +109,10 @@ class PartFolder:
         row_count: int | None,
         rows_per_part: int = 256,
     ):
-        self.directory = Path(directory)
+        self.directory = made_folder(directory, "directory")
         self.row_count = row_count
         self.rows_per_part = rows_per_part
         self._fingerprint = dict(fingerprint)
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise NotADirectoryError(
-                f"Expected a folder, received '{directory}': it is a file, or inside one."
-            ) from error
         self._lock = FolderLock(self.directory)
         try:
             self._resume()
@@ -145,20 +129,18 @@ class PartFolder:
         self.close()
 
     def close(self) -> None:
-        """Leave the folder to others; the parts stay."""
+        """Release the folder; the parts stay."""
         self._lock.release()
 
     def _resume(self) -> None:
-        """Go on with the run of the folder, or begin one."""
+        """Continue the folder's run, or begin one."""
         run = self.directory / RUN_FILE
-        for left in self.directory.glob(".*.tmp"):  # what a killed run was writing
-            with contextlib.suppress(OSError):
-                left.unlink()
+        remove_leftovers(self.directory)
         if run.exists():
             self._compare(_read_run(run))
         elif any(_PART_NAME.fullmatch(path.name) for path in self.directory.iterdir()):
             raise ValueError(
-                f"The folder '{self.directory}' holds parts of a run, but no {RUN_FILE} that says which. Choose "
+                f"The folder '{self.directory}' holds parts of a run, but no {RUN_FILE} that describes it. Choose "
                 "another folder, or delete this one."
             )
         self._write_run()
@@ -184,19 +166,20 @@ class PartFolder:
             "row_count": self.row_count,
             "rows_per_part": self.rows_per_part,
         }
-        _write_durably(self.directory / RUN_FILE, json.dumps(content, indent=2, ensure_ascii=False).encode())
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write_bytes(self.directory / RUN_FILE, text.encode(), is_durable=True)
 
     @property
     def part_count(self) -> int | None:
-        """How many parts there will be, None while unknown."""
+        """Number of parts of the whole table; None while unknown."""
         return None if self.row_count is None else -(-self.row_count // self.rows_per_part)
 
     def path(self, number: int) -> Path:
-        """Where a part is, or will be."""
+        """Return the path of a part, which may not exist yet."""
         return self.directory / f"part-{number:06d}.parquet"
 
     def finished(self) -> dict[int, np.ndarray]:
-        """The parts that are whole: number -> labels of their rows. Each is read and its checksums compared."""
+        """Return the labels of every whole part by its number. Each part is read, with its checksums."""
         found = {}
         for path in self.directory.iterdir():
             match = _PART_NAME.fullmatch(path.name)
@@ -207,7 +190,7 @@ class PartFolder:
         return found
 
     def _labels(self, number: int) -> np.ndarray | None:
-        """The labels of a part, None where its file is damaged, or is no whole part."""
+        """Return the labels of a part; None if its file is damaged or incomplete."""
         table = self._table(number)
         if table is None or table.num_rows != self._rows_of(number):
             return None
@@ -216,45 +199,44 @@ class PartFolder:
         return table["label"].to_numpy() if is_whole else None
 
     def _rows_of(self, number: int) -> int:
-        """How many rows a part has; a short one is the last, which is known once the end of the data set is."""
+        """Return the number of rows of a part; only the last may be short, once N is known."""
         if self.row_count is None:
             return self.rows_per_part
         return min(self.rows_per_part, self.row_count - number * self.rows_per_part)
 
     def _table(self, number: int) -> Any:
-        """A part as it lies on the disk, None where it cannot be read."""
+        """Read a part; None if it cannot be read."""
         try:
             table = pq.ParquetFile(self.path(number), page_checksum_verification=True, memory_map=False).read()
         except (pa.ArrowException, OSError, ValueError):
             return None
-        return table if is_table(table) else None
+        return table if _is_table(table) else None
 
-    def write(self, number: int, columns: Mapping[str, np.ndarray]) -> None:
-        """Write a part, whole or not at all, also where the power fails.
+    def write(self, number: int, rows: Rows) -> None:
+        """Write a part, whole or not at all, even if the power fails.
 
         Args:
-            number: from 0.
-            columns: the rows of the part in their order: index, file, label, status, error, predicted, probability,
-                probabilities (n, K), score, heatmap (n, H, W), diagnosis and thumbnail.
+            number: of the part, from 0.
+            rows: all rows of the part, in order.
 
         Raises:
             OSError: the disk is full, or writing fails for another reason.
         """
         buffer = io.BytesIO()
-        pq.write_table(to_arrow(columns), buffer, write_page_checksum=True)
-        _write_durably(self.path(number), buffer.getvalue())
+        pq.write_table(_to_arrow(rows), buffer, write_page_checksum=True)
+        write_bytes(self.path(number), buffer.getvalue(), is_durable=True)
 
     def end(self, row_count: int) -> None:
-        """Say how many rows there were, where that was not known before: the last part may then be short."""
+        """Set N at the end of a data set of unknown length: the last part may then be short."""
         if self.row_count != row_count:
             self.row_count = row_count
             self._write_run()
 
-    def read(self) -> Columns:
-        """All rows in the order of the data set: the columns of `write`, heatmap (N, H, W) float16.
+    def read(self) -> Rows:
+        """Return all rows, in the order of the data set.
 
         Raises:
-            ValueError: a part is missing or damaged, or there is no row.
+            ValueError: a part is missing or damaged, or there are no rows.
         """
         count = self.part_count
         tables = [self._table(number) for number in range(count or 0)]
@@ -262,9 +244,9 @@ class PartFolder:
         if not tables or missing:
             raise ValueError(
                 f"The run in '{self.directory}' is not complete: {missing or 'all'} of {count or 'its'} parts are "
-                "missing. Run it again, it goes on where it stopped."
+                "missing. Run it again; it continues where it stopped."
             )
-        return to_numpy(tables)
+        return _to_rows(tables)
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -275,34 +257,10 @@ def _read_run(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError):
         pass
     raise ValueError(
-        f"'{path}' is damaged, or not of a run of this program. Choose another folder, or delete this one."
+        f"'{path}' is damaged, or was not written by this program. Choose another folder, or delete this one."
     )
 
 
 def _short(value: Any) -> str:
     text = "not given" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """As `atomic.write_bytes`, and on the disk when it returns: a rename may otherwise reach it before the content."""
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            f"Cannot write '{path}': {error.strerror}. Make room, or choose another folder; what is finished stays",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    if os.name != "nt":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -1,7 +1,7 @@
-"""How good a heatmap is: localisation, faithfulness, similarity of maps, intervals of means."""
+"""Metrics of heatmaps: localisation, faithfulness, similarity; and the intervals of their means."""
 
 from tf_gradcam.metrics.faithfulness import deletion_auc, drop_percent, increase_percent, insertion_auc, road_score
-from tf_gradcam.metrics.intervals import bootstrap_interval
+from tf_gradcam.metrics.intervals import Interval, bootstrap_interval, wilson_interval
 from tf_gradcam.metrics.localisation import (
     box_region,
     box_share,
@@ -15,6 +15,7 @@ from tf_gradcam.metrics.localisation import (
 from tf_gradcam.metrics.similarity import rank_correlations, structural_similarities
 
 __all__ = [
+    "Interval",
     "bootstrap_interval",
     "box_region",
     "box_share",
@@ -31,4 +32,5 @@ __all__ = [
     "road_score",
     "sparsity",
     "structural_similarities",
+    "wilson_interval",
 ]

@@ -1,4 +1,4 @@
-"""How alike two heatmaps are: by the order of their cells, or by their structure. NumPy and OpenCV only.
+"""Similarity of heatmaps: by the order of their cells, or by their structure. NumPy and OpenCV only.
 
 Axis legend: N maps, H x W cells.
 """
@@ -14,16 +14,16 @@ _MEAN, _CONTRAST = 0.01**2, 0.03**2  # the paper's constants, for values in [0, 
 
 
 def rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of each pair of maps; 1 is the same order of cells.
+    """Return Spearman's rank correlation of each pair of heatmaps; 1 is the same order of cells.
 
     Args:
         first, second: (N, H, W) float, any range.
 
     Returns:
-        (N,) float64 in [-1, 1]; NaN where one of the two is the same everywhere and has no order.
+        (N,) float64 in [-1, 1]; NaN if one heatmap of the pair is constant, and so has no order.
 
     Raises:
-        ValueError: shapes that differ, another rank.
+        ValueError: the shapes differ, or are not (N, H, W).
 
     Source: Spearman 1904; as a measure of heatmaps, Adebayo et al. 2018, https://arxiv.org/abs/1810.03292. Equal cells
     have the mean of their ranks. Deviation: none.
@@ -33,7 +33,7 @@ def rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Structural similarity of each pair of maps; 1 for two of the same.
+    """Return the structural similarity of each pair of heatmaps; 1 for two equal ones.
 
     Args:
         first, second: (N, H, W) float in [0, 1].
@@ -42,10 +42,10 @@ def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray
         (N,) float64 in [-1, 1], the mean over the cells.
 
     Raises:
-        ValueError: shapes that differ, another rank.
+        ValueError: the shapes differ, or are not (N, H, W).
 
     Source: Wang et al. 2004, eq. 13, https://doi.org/10.1109/TIP.2003.819861: Gaussian window of 11 cells and sigma
-    1.5. Deviation: maps are mirrored at their edges, so that those smaller than the window have a value too.
+    1.5. Deviation: heatmaps are mirrored at their edges, so that a heatmap smaller than the window has a value.
     """
     pairs = _pairs(first, second)
     return np.array([_structure(a, b) for a, b in zip(*pairs, strict=True)])
@@ -59,7 +59,7 @@ def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _ranks(heatmap: np.ndarray) -> np.ndarray:
-    """Ranks from 0, equal cells with the mean of theirs."""
+    """Return the ranks from 0; equal cells have the mean of their ranks."""
     _, place, counts = np.unique(heatmap.ravel(), return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts + 1) / 2)[place]
 

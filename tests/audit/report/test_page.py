@@ -16,10 +16,17 @@ import numpy as np
 import pytest
 
 from tests.helpers.audits import CHECKS, METRICS, SIZE, finding_of, near, result_of
-from tf_gradcam.audit.report import cards as galleries
-from tf_gradcam.audit.report import text as pagetext
+from tf_gradcam.audit.report.cards import (
+    confusion_cells,
+    most_confused,
+    right_rows,
+    take_turns,
+    uncertain_rows,
+    wrong_rows,
+)
 from tf_gradcam.audit.report.page import write_numbers, write_report
 from tf_gradcam.audit.report.pictures import PictureStore, mark_region, paint_map
+from tf_gradcam.audit.report.text import common_folder, format_count, format_probability
 from tf_gradcam.audit.report.view import metric_rows
 from tf_gradcam.audit.result import AuditResult, Metric
 from tf_gradcam.metrics.intervals import Interval
@@ -88,7 +95,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_page_begins_with_model_data_accuracy_images_and_failures(page: Page) -> None:
     head = page.text[: page.text.index("Findings Confusions")]
     result = result_of()
-    right = int((result.rows["predicted"] == result.rows["label"])[:58].sum())
+    right = int((result.rows.predicted == result.rows.label)[:58].sum())
     for part in ("best.keras over scans", f"{right / 58:.1%}", f"{right} of 58 right", "Images60", "Failures2"):
         assert part in head, part
 
@@ -123,24 +130,24 @@ def test_finding_of_each_kind_has_its_words(number: int, words: str, tmp_path: P
     finding = finding_of(number, ("a", "b"), True)
     page = page_of(replace(result_of(names=("a", "b")), findings=[finding]), tmp_path)
     assert words in page.text
-    assert ("tint taken away" in page.text) == (number == 3)
+    assert ("tint removed" in page.text) == (number == 3)
     assert len([one for one in page.ids if re.fullmatch("l[0-9]+p", one)]) == (number != 3)  # a tint has no region
 
 
 def test_finding_that_is_none_is_told_though_it_has_no_shortcut(tmp_path: Path) -> None:
     page = page_of(result_of(findings=(False, False)), tmp_path)
-    assert "No shortcut was found. 2 suspects in 2 classes were put to the test, and none held." in page.text
-    assert "What was looked for, and what this cannot see" in page.text
+    assert "No shortcut was found. 2 suspects in 2 classes were tested." in page.text
+    assert "Method and limits" in page.text
 
 
 def test_page_without_findings_says_that_nothing_was_tested(tmp_path: Path) -> None:
     page = page_of(result_of(findings=()), tmp_path)
-    assert "No shortcut was found, and nothing was put to the test" in page.text
+    assert "No shortcut was found, and nothing was tested" in page.text
 
 
 def test_class_with_few_images_is_said_to_be_untested(tmp_path: Path) -> None:
     page = page_of(result_of(count=12, failed=0, names=("a", "b", "c"), findings=()), tmp_path)
-    assert "Not tested, for fewer than five images: a, b, c." in page.text
+    assert "Not tested, because of fewer than five images: a, b, c." in page.text
 
 
 def test_matrix_cells_lead_to_their_images(page: Page) -> None:
@@ -150,7 +157,7 @@ def test_matrix_cells_lead_to_their_images(page: Page) -> None:
     for row, column in np.argwhere(confusion):
         names = result_of().class_names
         assert links[f"#cell-{row}-{column}"] == (
-            f"truly {names[row]}, predicted {names[column]}: {pagetext.count(int(confusion[row, column]), 'image')}"
+            f"True: {names[row]}. Predicted: {names[column]}. {format_count(int(confusion[row, column]), 'image')}"
         )
 
 
@@ -161,7 +168,7 @@ def test_every_reference_of_the_page_has_its_target_and_every_id_is_one(page: Pa
 
 
 def test_galleries_show_what_they_say(page: Page) -> None:
-    for title in ("Most confident, and wrong", "Least certain", "Most confident, and right", "Maps that say nothing"):
+    for title in ("Wrong, most confident", "Least certain", "Correct, most confident", "Blank heatmaps"):
         assert title in page.text
     assert "3 images: the gradient is zero everywhere." in page.text
     assert "Files that failed 2" in page.text
@@ -180,7 +187,7 @@ def test_sanity_checks_carry_their_verdict(page: Page) -> None:
 
 
 def test_foot_says_what_the_page_holds_for(page: Page) -> None:
-    foot = page.text[page.text.index("What this holds for") :]
+    foot = page.text[page.text.index("About this audit") :]
     for part in (
         "/models/best.keras",
         "block5_conv3",
@@ -319,15 +326,15 @@ def test_page_has_no_control_characters(hostile: Page) -> None:
 
 def test_result_without_labels_has_no_matrix_and_no_wrong(tmp_path: Path) -> None:
     page = page_of(result_of(labelled=False), tmp_path)
-    assert "no labels are known" in page.text
+    assert "no labels" in page.text
     assert "confusion" not in page.ids
-    assert "Most confident, truth unknown" in page.text
-    assert "truly" not in page.text
+    assert "Unlabelled, most confident" in page.text
+    assert "True" not in page.text
 
 
 def test_result_in_which_everything_failed(tmp_path: Path) -> None:
     page = page_of(result_of(5, failed=5, blank=0, findings=()), tmp_path)
-    assert "Nothing can be said: no image could be explained." in page.text
+    assert "No result: no image could be explained." in page.text
     assert "Failures5" in page.text
     assert not {"confusion", "classes", "metrics", "sanity"} & set(page.ids)
 
@@ -341,7 +348,7 @@ def test_result_without_any_image(tmp_path: Path) -> None:
 def test_result_of_one_class(tmp_path: Path) -> None:
     page = page_of(result_of(12, ("cat",), findings=()), tmp_path)
     assert "100.0%" in page.text
-    assert "No labelled image was predicted wrongly." in page.text
+    assert "Every labelled image was predicted correctly." in page.text
 
 
 def test_hundred_classes_list_pairs_in_place_of_a_matrix(tmp_path: Path) -> None:
@@ -368,7 +375,7 @@ def test_ten_thousand_images_are_a_page_below_fifteen_megabytes_in_seconds(tmp_p
 
 
 def test_page_without_room_for_a_picture_says_so_and_keeps_its_text(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("tf_gradcam.audit.report.view._BUDGET", 30_000)
+    monkeypatch.setattr("tf_gradcam.audit.report.view._PICTURE_BUDGET", 30_000)
     page = page_of(result_of(), tmp_path)
     assert sum(len(str(one["href"])) for one in page.all("image")) <= 30_000
     assert "no picture" in page.text
@@ -378,7 +385,7 @@ def test_page_without_room_for_a_picture_says_so_and_keeps_its_text(tmp_path: Pa
 def test_damaged_thumbnail_is_no_picture(tmp_path: Path) -> None:
     result = result_of()
     thumbnails = np.array([b"\xff\xd8 cut"] * 30 + [b"<svg onload=alert(1)>"] * 30, object)
-    page = page_of(replace(result, rows={**result.rows, "thumbnail": thumbnails}), tmp_path)
+    page = page_of(replace(result, rows=replace(result.rows, thumbnail=thumbnails)), tmp_path)
     assert not [one for one in page.ids if re.fullmatch("r[0-9]+[ph]", one)]
 
 
@@ -441,25 +448,25 @@ def test_numbers_keep_names_that_are_no_utf8(tmp_path: Path) -> None:
 def test_galleries_are_in_order() -> None:
     result = result_of(200, failed=5, blank=0)
     rows = result.rows
-    wrong, right, uncertain = galleries.wrong(result), galleries.right(result), galleries.uncertain(result)
+    wrong, right, uncertain = wrong_rows(result), right_rows(result), uncertain_rows(result)
     assert len(wrong) + len(right) == 195
-    assert (rows["predicted"][wrong] != rows["label"][wrong]).all()
-    assert (rows["predicted"][right] == rows["label"][right]).all()
+    assert (rows.predicted[wrong] != rows.label[wrong]).all()
+    assert (rows.predicted[right] == rows.label[right]).all()
     for members in (wrong, right):
-        assert (np.diff(np.round(rows["probability"][members], 2)) <= 1e-6).all()
-    assert (np.diff(rows["probability"][uncertain]) >= 0).all()
+        assert (np.diff(np.round(rows.probability[members], 2)) <= 1e-6).all()
+    assert (np.diff(rows.probability[uncertain]) >= 0).all()
 
 
 def test_equally_confident_classes_take_turns() -> None:
     result = result_of(40, failed=0, blank=0)
-    rows = {**result.rows, "predicted": result.rows["label"], "probability": np.full(40, 0.999, np.float32)}
-    right = galleries.right(replace(result, rows=rows))
-    np.testing.assert_array_equal(result.rows["label"][right[:8]], [0, 1, 2, 3, 0, 1, 2, 3])
+    rows = replace(result.rows, predicted=result.rows.label, probability=np.full(40, 0.999))
+    right = right_rows(replace(result, rows=rows))
+    np.testing.assert_array_equal(result.rows.label[right[:8]], [0, 1, 2, 3, 0, 1, 2, 3])
 
 
 def test_cells_hold_every_labelled_row_once() -> None:
     result = result_of(200)
-    cells = galleries.cells(result)
+    cells = confusion_cells(result)
     assert {cell: len(rows) for cell, rows in cells.items()} == {
         (row, column): result.confusion[row, column] for row, column in np.argwhere(result.confusion).tolist()
     }
@@ -468,22 +475,22 @@ def test_cells_hold_every_labelled_row_once() -> None:
 
 def test_confused_cells_come_by_count() -> None:
     confusion = np.array([[90, 2, 0], [5, 80, 1], [0, 0, 70]])
-    assert galleries.confused(confusion, 2) == [(1, 0), (0, 1)]
-    assert galleries.confused(confusion, 9) == [(1, 0), (0, 1), (1, 2)]
+    assert most_confused(confusion, 2) == [(1, 0), (0, 1)]
+    assert most_confused(confusion, 9) == [(1, 0), (0, 1), (1, 2)]
 
 
 def test_rows_in_turn_begin_with_one_of_each_group() -> None:
     groups = [np.array([4, 5, 6]), np.array([7]), np.array([8, 9])]
-    assert galleries.in_turn(groups, 2) == [(0, 4), (1, 7), (2, 8), (0, 5), (2, 9)]
+    assert take_turns(groups, 2) == [(0, 4), (1, 7), (2, 8), (0, 5), (2, 9)]
 
 
 @pytest.mark.parametrize(
     ("better", "own", "random", "centre", "best", "verdict"),
     [
-        ("higher", 0.9, 0.5, 0.88, "method", "better than random; no different from centre"),
-        ("lower", 0.9, 0.5, 0.88, "random", "no different from centre; worse than random"),
+        ("higher", 0.9, 0.5, 0.88, "method", "better than random; not different from centre"),
+        ("lower", 0.9, 0.5, 0.88, "random", "not different from centre; worse than random"),
         ("lower", 0.1, 0.5, 0.6, "method", "better than random and centre"),
-        ("higher", 0.5, 0.5, 0.1, "", "better than centre; no different from random"),
+        ("higher", 0.5, 0.5, 0.1, "", "better than centre; not different from random"),
     ],
 )
 def test_method_is_compared_by_intervals(
@@ -499,13 +506,7 @@ def test_method_is_compared_by_intervals(
     [(0.5, "0.50"), (0.996, "0.996"), (0.99996, ">0.9999"), (1.0, "1.00"), (0.994, "0.99"), (float("nan"), "–")],  # noqa: RUF001
 )
 def test_probability_is_not_rounded_to_certainty(value: float, text: str) -> None:
-    assert pagetext.probability(value) == text
-
-
-def test_wilson_interval_is_the_published_one() -> None:
-    """Newcombe 1998, table I, method 3: 81 of 263 gives 0.2553 to 0.3662."""
-    found = pagetext.wilson(81, 263)
-    np.testing.assert_allclose((found.low, found.high), (0.2553, 0.3662), atol=5e-5)
+    assert format_probability(value) == text
 
 
 @pytest.mark.parametrize(
@@ -520,7 +521,7 @@ def test_wilson_interval_is_the_published_one() -> None:
     ],
 )
 def test_common_folder_ends_at_a_slash(paths: list[str], folder: str) -> None:
-    assert pagetext.common_folder(paths) == folder
+    assert common_folder(paths) == folder
 
 
 def test_store_takes_pictures_whole_or_not_at_all() -> None:

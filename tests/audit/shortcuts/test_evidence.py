@@ -157,7 +157,7 @@ def test_the_same_outside_the_given_boxes_is_a_shortcut() -> None:
     inside[:, :12, :18] = True
     found = find(sample(content(0), images(1, False), inside), looks_at_the_mark)
     assert found[0].is_shortcut
-    assert "outside the objects" in found[0].reason
+    assert "outside the given boxes" in found[0].reason
 
 
 @pytest.mark.parametrize(("own", "other"), [(4, COUNT), (COUNT, 4)])

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.audits import plain_rows
 from tests.helpers.planted import MARKED, World, world
 from tf_gradcam import Explainer
 from tf_gradcam.audit.result import ClassLook, Finding
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
 from tf_gradcam.demo.phantom import CLASS_NAMES
 
@@ -32,15 +34,11 @@ def predictor(model: tf.Module):
     return lambda photos: compiled(tf.constant(photos)).numpy()
 
 
-def table(given: World) -> dict[str, np.ndarray]:
+def table(given: World) -> Rows:
     explainer = Explainer(given.model)
     parts = [explainer(given.images[start : start + 64]) for start in range(0, len(given.images), 64)]
-    return {
-        "status": np.full(len(given.labels), "done", object),
-        "label": given.labels.astype(np.int32),
-        "predicted": np.concatenate([part.class_indices for part in parts]),
-        "heatmap": np.concatenate([part.heatmaps for part in parts]).astype(np.float16),
-    }
+    predicted, heatmaps = ([getattr(part, name) for part in parts] for name in ("class_indices", "heatmaps"))
+    return plain_rows(given.labels, np.concatenate(predicted), np.concatenate(heatmaps))
 
 
 @lru_cache(maxsize=4)
@@ -122,7 +120,7 @@ def test_looks_count_the_images_and_their_clusters() -> None:
     looks, _, given = audited(None, 0)
     rows = table(given)
     for look in looks:
-        predicted = np.flatnonzero(rows["predicted"] == look.class_index)
+        predicted = np.flatnonzero(rows.predicted == look.class_index)
         assert look.count == len(predicted)
         members = np.concatenate([np.array(group) for group in look.cluster_rows])
         assert set(members) <= set(predicted)

@@ -1,1 +1,1 @@
-"""The audit's page."""
+"""The report of an audit: one HTML page, and its numbers as JSON."""

@@ -1,4 +1,4 @@
-"""Cards and galleries of the audit's page.
+"""Cards and galleries of the report: choice and captions of images.
 
 Axis legend: K classes.
 """
@@ -10,52 +10,55 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_gradcam.audit.report import text as pagetext
 from tf_gradcam.audit.report.pictures import RowPictures, Shot
+from tf_gradcam.audit.report.text import common_folder, format_probability
 from tf_gradcam.audit.result import AuditResult
+from tf_gradcam.audit.rows import turns_of
+
+_LEAST_SECOND = 0.05  # probability below which the second class is left out
 
 
-def right(result: AuditResult) -> np.ndarray:
-    """Rows whose top class is the true one, the most confident first."""
+def right_rows(result: AuditResult) -> np.ndarray:
+    """Return the rows whose top class is the true one, the most confident first."""
     rows = result.rows
-    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows["predicted"] == rows["label"])))
+    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted == rows.label)))
 
 
-def wrong(result: AuditResult) -> np.ndarray:
-    """Rows whose top class is not the true one, the most confident first."""
+def wrong_rows(result: AuditResult) -> np.ndarray:
+    """Return the rows whose top class is not the true one, the most confident first."""
     rows = result.rows
-    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows["predicted"] != rows["label"])))
+    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted != rows.label)))
 
 
-def confident(result: AuditResult) -> np.ndarray:
-    """Rows without a true class, the most confident first."""
+def unlabelled_rows(result: AuditResult) -> np.ndarray:
+    """Return the rows without a true class, the most confident first."""
     rows = result.rows
-    return _by_confidence(result, np.flatnonzero((rows["status"] == "done") & (rows["label"] < 0)))
+    return _by_confidence(result, np.flatnonzero(rows.is_done & (rows.label < 0)))
 
 
-def uncertain(result: AuditResult) -> np.ndarray:
-    """Explained rows, that of the lowest probability of the top class first."""
-    members = np.flatnonzero(result.rows["status"] == "done")
-    return members[np.argsort(result.rows["probability"][members], kind="stable")]
+def uncertain_rows(result: AuditResult) -> np.ndarray:
+    """Return the explained rows, the lowest probability of the top class first."""
+    members = np.flatnonzero(result.rows.is_done)
+    return members[np.argsort(result.rows.probability[members], kind="stable")]
 
 
-def blank(result: AuditResult) -> dict[str, np.ndarray]:
-    """Explained rows whose map says nothing, by diagnosis, the most frequent first."""
+def blank_rows(result: AuditResult) -> dict[str, np.ndarray]:
+    """Return the explained rows with a blank heatmap, by diagnosis, the most frequent first."""
     rows = result.rows
-    return _by_text(np.flatnonzero((rows["status"] == "done") & (rows["diagnosis"] != "")), rows["diagnosis"])
+    return _by_text(np.flatnonzero(rows.is_done & (rows.diagnosis != "")), rows.diagnosis)
 
 
-def failed(result: AuditResult) -> dict[str, np.ndarray]:
-    """Rows that failed, by error, the most frequent first."""
-    return _by_text(np.flatnonzero(result.rows["status"] != "done"), result.rows["error"])
+def failed_rows(result: AuditResult) -> dict[str, np.ndarray]:
+    """Return the rows that failed, by error, the most frequent first."""
+    return _by_text(np.flatnonzero(~result.rows.is_done), result.rows.error)
 
 
-def cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
-    """Rows of each cell of the confusion matrix that has any, the most confident first."""
+def confusion_cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
+    """Return the rows of each cell (true, predicted) of the confusion matrix, the most confident first."""
     rows = result.rows
     members = np.flatnonzero(result.is_labelled)
-    members = members[np.argsort(-rows["probability"][members], kind="stable")]
-    codes = rows["label"][members].astype(np.int64) * len(result.class_names) + rows["predicted"][members]
+    members = members[np.argsort(-rows.probability[members], kind="stable")]
+    codes = rows.label[members].astype(np.int64) * len(result.class_names) + rows.predicted[members]
     order = np.argsort(codes, kind="stable")
     found, starts = np.unique(codes[order], return_index=True)
     groups = np.split(members[order], starts[1:]) if len(found) else []
@@ -64,34 +67,30 @@ def cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
     }
 
 
-def confused(confusion: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """The cells off the diagonal that have images, (true, predicted), the fullest first.
+def most_confused(confusion: np.ndarray, limit: int) -> list[tuple[int, int]]:
+    """Return the cells (true, predicted) off the diagonal with the most images, the largest first.
 
     Args:
         confusion: (K, K) counts.
-        most: cells at most.
+        limit: most cells.
     """
     errors = confusion * ~np.eye(len(confusion), dtype=bool)
-    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    order = np.argsort(-errors, axis=None, kind="stable")[:limit]
     return [divmod(int(place), len(confusion)) for place in order if errors.flat[place]]
 
 
-def in_turn(groups: list[np.ndarray], most: int) -> list[tuple[int, int]]:
-    """(group, row): the first row of every group, then the second of every one, until `most` of each."""
+def take_turns(groups: list[np.ndarray], limit: int) -> list[tuple[int, int]]:
+    """Return (group, row): the first row of every group, then the second of every group, up to `limit` of each."""
     return [
-        (number, int(group[turn])) for turn in range(most) for number, group in enumerate(groups) if turn < len(group)
+        (number, int(group[turn])) for turn in range(limit) for number, group in enumerate(groups) if turn < len(group)
     ]
 
 
 def _by_confidence(result: AuditResult, members: np.ndarray) -> np.ndarray:
-    """The most confident first; of those that look equally confident, one of each class after the other."""
-    predicted, probability = result.rows["predicted"][members], result.rows["probability"][members]
-    order = np.argsort(-probability, kind="stable")
-    turn = np.zeros(len(members), np.int64)
-    for kind in np.unique(predicted):
-        same = order[predicted[order] == kind]
-        turn[same] = np.arange(len(same))
-    return members[np.lexsort((predicted, turn, -np.round(probability, 2)))]
+    """Sort by confidence, the highest first; rows with the same two decimals take turns by class."""
+    members = members[np.argsort(-result.rows.probability[members], kind="stable")]
+    predicted, probability = result.rows.predicted[members], result.rows.probability[members]
+    return members[np.lexsort((predicted, turns_of(predicted), -np.round(probability, 2)))]
 
 
 def _by_text(members: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
@@ -102,19 +101,16 @@ def _by_text(members: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
     return {text: np.array(group, np.int64) for text, group in ordered}
 
 
-_RUNNER_UP = 0.05  # probability from which on the second class is told
-
-
 class Card(NamedTuple):
     """An image and its caption.
 
     Attributes:
-        shot: its pictures; None where there are none.
-        file: as the caption names it.
-        kind: "right", "wrong", or "" where the truth is not known.
-        predicted, truth: names of classes; truth is "" where it is not known.
-        probability: of the predicted class, as text.
-        next: the second class and its probability, as text; "" below 0.05.
+        shot: its pictures; None if there are none.
+        file: name of the file in the caption.
+        kind: "right", "wrong", or "" if the true class is unknown.
+        predicted, truth: names of classes; `truth` is "" if unknown.
+        probability: probability of the predicted class, as text.
+        next: second class and its probability, as text; "" below 0.05.
     """
 
     shot: Shot | None
@@ -127,65 +123,65 @@ class Card(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The card for those who do not see the picture."""
-        told = f"{self.file}, predicted {self.predicted} {self.probability}"
+        """The alternative text of the picture."""
+        text = f"{self.file}. Predicted: {self.predicted} {self.probability}"
         if self.kind == "wrong":
-            told += f", truly {self.truth}"
-        return f"{told}, with heatmap" if self.shot and self.shot.heat else told
+            text += f". True: {self.truth}"
+        return f"{text}. With heatmap" if self.shot and self.shot.heat else text
 
 
 class Gallery(NamedTuple):
-    """Cards, and how many images there are that could have one."""
+    """Cards, and the number of images that they are taken from."""
 
     cards: list[Card]
     total: int
 
 
 class CardMaker:
-    """Cards of the rows of a result.
+    """A maker of cards for the rows of a result.
 
     Args:
-        result: the audit's.
-        pictures: of its rows.
+        result: the result of the audit.
+        pictures: the pictures of its rows.
     """
 
     def __init__(self, result: AuditResult, pictures: RowPictures):
         self._result, self._pictures = result, pictures
-        self._folder = pagetext.common_folder([str(path) for path in result.rows["file"]])
+        self._folder = common_folder([str(path) for path in result.rows.file])
 
     def file(self, row: int) -> str:
-        """The row's file inside the folder that all files share; "image 12" where there is none."""
+        """Return the row's path inside the folder that all files share; "image 12" if it has no path."""
         rows = self._result.rows
-        return str(rows["file"][row]).removeprefix(self._folder) or f"image {int(rows['index'][row])}"
+        return str(rows.file[row]).removeprefix(self._folder) or f"image {int(rows.index[row])}"
 
     def card(self, row: int) -> Card:
-        """The card of an explained row."""
+        """Return the card of an explained row."""
         rows, names = self._result.rows, self._result.class_names
-        truth, predicted = int(rows["label"][row]), int(rows["predicted"][row])
+        truth, predicted = int(rows.label[row]), int(rows.predicted[row])
         return Card(
             self._pictures(row),
             self.file(row),
             "" if truth < 0 else "right" if truth == predicted else "wrong",
             names[predicted],
             names[truth] if truth >= 0 else "",
-            pagetext.probability(float(rows["probability"][row])),
+            format_probability(float(rows.probability[row])),
             self._next(row, predicted),
         )
 
-    def gallery(self, rows: Sequence[int] | np.ndarray, most: int) -> Gallery:
-        """Cards of the first rows that have a picture."""
-        return Gallery([self.card(int(row)) for row in rows[:most]], len(rows))
+    def gallery(self, rows: Sequence[int] | np.ndarray, limit: int) -> Gallery:
+        """Return the cards of the first rows, up to `limit`."""
+        return Gallery([self.card(int(row)) for row in rows[:limit]], len(rows))
 
     def with_pictures(self, rows: Iterable[int]) -> list[Card]:
-        """Cards of those rows for which there is a picture, and room for it."""
+        """Return the cards of the rows with a picture that fits into the page."""
         return [self.card(int(row)) for row in rows if self._pictures(int(row))]
 
     def _next(self, row: int, predicted: int) -> str:
-        values = np.array(self._result.rows["probabilities"][row], np.float64)
+        values = np.array(self._result.rows.probabilities[row], np.float64)
         if len(values) < 2:
             return ""
         values[predicted] = -1
         second = int(np.nanargmax(values))
-        if values[second] < _RUNNER_UP:
+        if values[second] < _LEAST_SECOND:
             return ""
-        return f"{self._result.class_names[second]} {pagetext.probability(float(values[second]))}"
+        return f"{self._result.class_names[second]} {format_probability(float(values[second]))}"

@@ -1,7 +1,7 @@
-"""The report of an audit: one page that needs nothing but itself, and its numbers as JSON.
+"""The report of an audit: one HTML page without outside resources, and its numbers as JSON.
 
-Nothing of a data set can run in the page: names are escaped and shown without control characters, pictures are JPEGs,
-and a Content-Security-Policy allows one style and one script, by their hashes, and nothing from elsewhere.
+A data set cannot run code in the page: names are escaped and shown without control characters, pictures are JPEGs, and
+a Content-Security-Policy allows only one style and one script, by their hashes.
 
 Axis legend: K classes.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from tf_gradcam._errors import require
 from tf_gradcam._files.atomic import write_bytes
-from tf_gradcam.audit.report import text as pagetext
+from tf_gradcam.audit.report.text import escape_invisible, format_count, format_interval, format_number, format_percent
 from tf_gradcam.audit.report.view import PageView, stage_bars, title_of
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, SanityCheck
 from tf_gradcam.metrics.intervals import Interval
@@ -31,13 +31,13 @@ __all__ = ["write_numbers", "write_report"]
 
 
 def write_report(result: AuditResult, path: str | os.PathLike[str]) -> Path:
-    """Write the page, whole or not at all: the same bytes for the same result.
+    """Write the report as one HTML page, whole or not at all; the same result gives the same bytes.
 
-    It weighs less than 15 MB whatever the size of the data set: galleries show a part of the images and say so.
+    The page is smaller than 15 MB for any data set: galleries show a part of the images, and state the total.
 
     Args:
-        result: of an audit.
-        path: of the HTML file, replaced if it exists.
+        result: the result of an audit.
+        path: the HTML file, replaced if it exists.
 
     Returns:
         The path.
@@ -52,15 +52,15 @@ def write_report(result: AuditResult, path: str | os.PathLike[str]) -> Path:
 
 
 def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
-    """Write what the page says in numbers as JSON, whole or not at all; what is not known is null.
+    """Write the numbers of the report as JSON, whole or not at all; unknown values are null.
 
-    Its keys: about, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of
-    predicted ones; null where no label is known), classes (where each is looked at), findings, metrics, sanity. Images
-    are named by their row, which is their place in the table.
+    Keys: about, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of predicted
+    ones; null without labels), classes (`ClassLook`), findings, metrics, sanity. Images are named by their position in
+    the table.
 
     Args:
-        result: of an audit.
-        path: of the JSON file, replaced if it exists.
+        result: the result of an audit.
+        path: the JSON file, replaced if it exists.
 
     Returns:
         The path.
@@ -70,7 +70,7 @@ def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     parts = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in _numbers(result).items())
-    # A file name that is no UTF-8 has halves of characters; written as \udcff they are JSON again.
+    # A file name that is not UTF-8 contains lone surrogates; written as \udcff they are valid JSON.
     write_bytes(path, f"{{\n{parts}\n}}\n".encode("utf-8", "backslashreplace"))
     return path
 
@@ -83,26 +83,26 @@ def _page(result: AuditResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        finalize=lambda value: pagetext.shown(value) if type(value) is str else value,
+        finalize=lambda value: escape_invisible(value) if type(value) is str else value,
     )
 
     def split(interval: Interval, digits: int) -> Any:
-        value, _, reaches = pagetext.interval(interval, digits).partition(" ")
+        value, _, reaches = format_interval(interval, digits).partition(" ")
         return markup.Markup('{} <span class="reaches">{}</span>').format(value, reaches.strip("()"))
 
     def ticked(sentence: str) -> Any:
-        """`names` in bold."""
-        escaped = str(markup.escape(pagetext.shown(sentence)))
+        """Set `names` in bold."""
+        escaped = str(markup.escape(escape_invisible(sentence)))
         return markup.Markup(re.sub("`([^`]+)`", r'<b class="name">\1</b>', escaped))
 
     environment.filters.update(
-        count=pagetext.count,
-        interval=pagetext.interval,
+        count=format_count,
+        interval=format_interval,
         is_known=lambda interval: all(map(math.isfinite, (interval.low, interval.value, interval.high))),
         is_number=math.isfinite,
         lowest=lambda check: -1 if any(one.low < 0 for one in check.similarities) else 0,
-        number=lambda value, digits=1: pagetext.number(value, digits),
-        percent=pagetext.percent,
+        number=lambda value, digits=1: format_number(value, digits),
+        percent=format_percent,
         place=lambda value, low: round(4 + 192 * (min(max(value, low), 1) - low) / (1 - low), 1),
         split=split,
         stages=stage_bars,
@@ -134,7 +134,7 @@ def _hash(text: str) -> str:
 
 def _numbers(result: AuditResult) -> dict[str, Any]:
     rows = result.rows
-    done, known = rows["status"] == "done", result.is_labelled
+    done, known = rows.is_done, result.is_labelled
     confusion = result.confusion
     return {
         "about": {str(key): value for key, value in result.about.items()},
@@ -146,7 +146,7 @@ def _numbers(result: AuditResult) -> dict[str, Any]:
             "labelled": int(known.sum()),
             "right": int(np.trace(confusion)),
             "accuracy": result.accuracy,
-            "blank_maps": int((done & (rows["diagnosis"] != "")).sum()),
+            "blank_maps": int((done & (rows.diagnosis != "")).sum()),
         },
         "confusion": confusion.tolist() if known.any() else None,
         "classes": [_look(look, result.class_names) for look in result.looks],
@@ -176,18 +176,18 @@ def _look(look: ClassLook, class_names: list[str]) -> dict[str, Any]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    told = {
+    plain = {
         key: getattr(finding, key)
         for key in ("class_index", "label", "kind", "is_shortcut", "sentence", "reason", "heat_share", "area_share")
     }
     intervals = {
         key: _interval(getattr(finding, key)) for key in ("before", "erased", "control", "pasted", "pasted_control")
     }
-    return {**told, **intervals, "box": _box(finding.region), "images": list(finding.images)}
+    return {**plain, **intervals, "box": _box(finding.region), "images": list(finding.images)}
 
 
 def _box(region: np.ndarray | None) -> dict[str, int] | None:
-    """The smallest box around the region, in pixels of the model's input; the last row and column are not in it."""
+    """Return the smallest box around the region, in pixels of the model input; bottom and right are outside."""
     if region is None or not (region > 0).any():
         return None
     ys, xs = (np.flatnonzero((region > 0).any(axis=axis)) for axis in (1, 0))
@@ -211,7 +211,7 @@ def _interval(interval: Interval) -> dict[str, float]:
 
 
 def _json(value: Any) -> str:
-    """JSON with an item of a list on a line."""
+    """Return JSON with one item of a list per line."""
     plain = _plain(value)
     if isinstance(plain, list) and plain:
         return "[\n  " + ",\n  ".join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in plain) + "\n]"
@@ -219,7 +219,7 @@ def _json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers and texts of Python; null for what is no finite number."""
+    """Convert to plain Python numbers and texts; None for NaN and infinity."""
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

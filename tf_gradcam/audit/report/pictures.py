@@ -1,4 +1,4 @@
-"""Pictures inside a page: each stored once as JPEG, and no more of them than the page may weigh.
+"""Pictures inside the report: each is stored once as JPEG, up to a budget of bytes.
 
 Axis legend: H x W cells of the heatmap, H0 x W0 pixels of the model's input.
 """
@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_gradcam.audit.result import Rows
+from tf_gradcam.audit.rows import Rows
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.overlay import colors_of, paint
 from tf_gradcam.image.resize import resize_heatmaps
 
-_MAP_SIDE = 112  # of maps, pixels: the longer one
-_QUALITY = 82
-_REGION_SIDE = 192  # of a region on a photo, pixels: the longer one
+_MAP_SIDE = 112  # longer side of a heatmap, pixels
+_QUALITY = 82  # of JPEG
+_REGION_SIDE = 192  # longer side of a photo with a marked region, pixels
 _DIMMED = 0.55  # brightness outside a region
 _TINT = 0.45  # weight of a region's colour
-_MARKED = np.array([255, 110, 40], np.float32)  # its colour, which is seen on black and on white
+_MARKED = np.array([255, 110, 40], np.float32)  # orange is visible on black and on white
 
 
 class Picture(NamedTuple):
@@ -32,21 +32,21 @@ class Picture(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """A row's thumbnail, and the same under its heat; no heat where the map is blank."""
+    """A row's thumbnail, plain and with its heatmap; None if the heatmap is blank."""
 
     plain: Picture
     heat: Picture | None
 
 
 class PictureStore:
-    """Pictures by key, as data URLs, until the budget is spent.
+    """A store of pictures as data URLs, up to a budget of bytes.
 
     Args:
         budget: bytes of all data URLs together.
 
     Attributes:
-        urls: (picture, data URL) in the order in which they came.
-        is_full: whether a picture was turned away.
+        urls: (picture, data URL) in the order of storing.
+        is_full: True once a picture did not fit.
         spent: bytes so far.
     """
 
@@ -57,7 +57,7 @@ class PictureStore:
         self._budget = budget
 
     def add(self, key: str, jpegs: list[tuple[bytes, int, int]]) -> list[Picture] | None:
-        """Store pictures that belong together, all or none; None where the budget is spent."""
+        """Store pictures that belong together, all or none; return None if they do not fit."""
         urls = ["data:image/jpeg;base64," + base64.b64encode(data).decode("ascii") for data, _, _ in jpegs]
         weight = sum(map(len, urls))
         if self.spent + weight > self._budget:
@@ -75,11 +75,11 @@ class PictureStore:
 
 
 class RowPictures:
-    """The thumbnails of a table's rows, painted with their heat when they are asked for.
+    """The thumbnails of a table's rows, painted with their heatmaps on demand.
 
     Args:
         rows: the table.
-        store: where they go.
+        store: the store of the pictures.
     """
 
     def __init__(self, rows: Rows, store: PictureStore):
@@ -87,25 +87,25 @@ class RowPictures:
         self._shots: dict[int, Shot | None] = {}
 
     def __call__(self, row: int) -> Shot | None:
-        """The pictures of a row; None where it has none, or no more may be stored."""
+        """Return the pictures of a row; None if it has none, or the store is full."""
         if row not in self._shots:
             self._shots[row] = self._shot(row)
         return self._shots[row]
 
     def photo(self, row: int) -> np.ndarray | None:
-        """The thumbnail's pixels, RGB."""
-        return _decoded(bytes(self._rows["thumbnail"][row]))
+        """Return the pixels of the thumbnail, RGB; None if there are none."""
+        return _decoded(bytes(self._rows.thumbnail[row]))
 
     def _shot(self, row: int) -> Shot | None:
         if self._store.is_full:
             return None
-        data = bytes(self._rows["thumbnail"][row])
+        data = bytes(self._rows.thumbnail[row])
         photo = _decoded(data)
         if photo is None:
             return None
         height, width = photo.shape[:2]
         jpegs = [(data, width, height)]
-        heat = readable(self._rows["heatmap"][row])
+        heat = readable(self._rows.heatmap[row])
         if heat.max() > 0:
             jpegs.append(_encoded(paint(photo, heat, signed=False), _QUALITY))
         stored = self._store.add(f"r{row}", jpegs)
@@ -113,12 +113,12 @@ class RowPictures:
 
 
 def readable(heatmap: np.ndarray) -> np.ndarray:
-    """(H, W) float32 in [0, 1]: NaN as 0, the rest clipped."""
+    """Clip a heatmap to [0, 1], (H, W) float32; NaN becomes 0."""
     return np.clip(np.nan_to_num(np.asarray(heatmap, np.float32), nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
 def paint_map(heatmap: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """A map alone, in the colours of overlays, its highest cell the hottest, with the proportions of the image.
+    """Paint a heatmap without a photo, relative to the map's maximum, with the proportions of the image.
 
     Args:
         heatmap: (H, W), at least 0.
@@ -136,14 +136,14 @@ def paint_map(heatmap: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def mark_region(photo: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """The photo, darker where the region is not, and the region tinted inside an outline.
+    """Mark a region on a photo by a tint and an outline; darken the rest.
 
     Args:
         photo: (h, w, 3) uint8 RGB.
         region: (H0, W0) in [0, 1], of any size.
 
     Returns:
-        uint8 RGB with the photo's proportions; the tint is strongest where the region is highest.
+        uint8 RGB with the photo's proportions; the tint is relative to the region's maximum.
     """
     cv2 = opencv()
     scale = _REGION_SIDE / max(photo.shape[:2])

@@ -1,4 +1,4 @@
-"""Words and numbers as a page shows them: no control characters, no NaN, no more digits than are known."""
+"""Texts and numbers of the report: without control characters and NaN, and with few digits."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from tf_gradcam.metrics.intervals import Interval
 
 NOTHING = "–"  # noqa: RUF001
 
-# What a browser would not show, drop, or let turn the text around it: controls, marks of direction, halves of
-# characters (which Python makes of file names that are no UTF-8), places that are no characters. Joiners, which emoji
-# and some scripts need, stay.
+# Characters that a browser hides or drops, or that reverse the text around them: controls, marks of direction, lone
+# surrogates (from file names that are not UTF-8) and code points without a character. Joiners stay: emoji and some
+# scripts need them.
 _UNSHOWN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
-def shown(text: str) -> str:
-    """The text with what has no look of its own written out: a newline as \\n, others as \\x1b or \\u202e."""
+def escape_invisible(text: str) -> str:
+    """Write out invisible characters: a newline as \\n, others as \\x1b or \\u202e."""
     return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Rounded; a dash where it is not known."""
+def format_number(value: float, digits: int = 3) -> str:
+    """Round a number; a dash if it is unknown."""
     if not math.isfinite(value):
         return NOTHING
     text = f"{value:,.{digits}f}"
     return text if float(text.replace(",", "")) else text.lstrip("-")
 
 
-def probability(value: float) -> str:
-    """Two decimals, more where they would say 1.00 of what is less; so that 1.00 is certain."""
+def format_probability(value: float) -> str:
+    """Round a probability to two decimals, or more if it would round to 1.00 although it is less."""
     if not math.isfinite(value):
         return NOTHING
     for digits in (2, 3, 4):
@@ -43,50 +43,38 @@ def probability(value: float) -> str:
     return ">0.9999"
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share in [0, 1] in per cent, such as 97.3%."""
+def format_percent(share: float, digits: int = 1) -> str:
+    """Write a share in [0, 1] as a percentage, such as 97.3%."""
     return f"{100 * share:.{digits}f}%" if math.isfinite(share) else NOTHING
 
 
-def count(value: int, noun: str = "", plural: str = "") -> str:
-    """1,311 images; "1 image"."""
+def format_count(value: int, noun: str = "", plural: str = "") -> str:
+    """Write a count with its noun, such as "1,311 images" or "1 image"."""
     if not noun:
         return f"{value:,}"
     return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
 
 
-def interval(value: Interval, digits: int = 3) -> str:
-    """0.983 (0.971 to 0.992)."""
+def format_interval(value: Interval, digits: int = 3) -> str:
+    """Write an interval, such as 0.983 (0.971 to 0.992)."""
     if not math.isfinite(value.value):
         return NOTHING
     if not (math.isfinite(value.low) and math.isfinite(value.high)):
-        return number(value.value, digits)
-    return f"{number(value.value, digits)} ({number(value.low, digits)} to {number(value.high, digits)})"
+        return format_number(value.value, digits)
+    mean, low, high = (format_number(number, digits) for number in (value.value, value.low, value.high))
+    return f"{mean} ({low} to {high})"
 
 
-def name_of(path: str) -> str:
-    """The last part of a path, of either kind of system."""
+def base_name(path: str) -> str:
+    """Return the last part of a path of any operating system."""
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path
 
 
 def common_folder(paths: Sequence[str]) -> str:
-    """The folder, with its slash, that all paths begin with; "" where there is none."""
+    """Return the folder that all paths begin with, with its slash; "" if there is none."""
     folders = {path[: path.rfind("/") + 1] for path in paths}
     if not folders:
         return ""
     first, last = min(folders), max(folders)
     length = next((at for at, letter in enumerate(first) if letter != last[at]), len(first))
     return first[: first.rfind("/", 0, length) + 1]
-
-
-def wilson(hits: int, total: int) -> Interval:
-    """A share with its 95 % interval.
-
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
-    """
-    if not total:
-        return Interval(math.nan, math.nan, math.nan)
-    z, share = 1.959964, hits / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    reach = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z * z / total)
-    return Interval(share, max(0.0, middle - reach), min(1.0, middle + reach))

@@ -1,4 +1,4 @@
-"""The audit's page as data for its template.
+"""The content of the report, as data for its template.
 
 Axis legend: K classes, H x W cells, H0 x W0 pixels.
 """
@@ -11,26 +11,52 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_gradcam.audit.report import cards as galleries
-from tf_gradcam.audit.report import text as pagetext
-from tf_gradcam.audit.report.cards import Card, CardMaker, Gallery
+from tf_gradcam.audit.report.cards import (
+    Card,
+    CardMaker,
+    Gallery,
+    blank_rows,
+    confusion_cells,
+    failed_rows,
+    most_confused,
+    right_rows,
+    take_turns,
+    uncertain_rows,
+    unlabelled_rows,
+    wrong_rows,
+)
 from tf_gradcam.audit.report.pictures import Picture, PictureStore, RowPictures, mark_region, paint_map
+from tf_gradcam.audit.report.text import base_name
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
-from tf_gradcam.metrics.intervals import Interval
+from tf_gradcam.metrics.intervals import Interval, wilson_interval
 
 BASELINES = ("random", "centre")
 
+_PICTURE_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
+_SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # bytes of pictures of findings
+_GALLERY_CARDS, _FINDING_CARDS, _CLUSTER_CARDS, _CELL_CARDS = 24, 8, 4, 12  # most cards of each
+_MATRIX_CLASSES = 30  # more classes have a list of pairs in place of a matrix
+_LISTED_PAIRS = 40
+_LISTED_FAILURES = 100  # files per error, and errors
+_CELL_SHADES = 8
+_WORDS = {
+    "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
+    "mark": ("a mark that moves", "mark erased", "random region erased", "mark pasted", "random region pasted"),
+    "tint": ("a tint of the whole image", "tint removed", "another tint", "tint added", "another tint added"),
+}
+
 
 class MetricRow(NamedTuple):
-    """A number of the method and of the baselines.
+    """A metric of the method, beside the baselines.
 
     Attributes:
-        name, better, images: of the metric, and how many images it is the mean of.
-        method: its value; None where it was measured of the baselines alone.
-        baselines: value by name.
-        digits: that its numbers are shown with: fewer where they are percentages.
-        best: "method", or the baseline with the best mean; "" where two are equal.
-        verdict: the method against the baselines, in words.
+        name, better: of the metric.
+        images: number of images.
+        method: interval of the method; None if only the baselines were measured.
+        baselines: interval of each baseline by name.
+        digits: decimals to show: fewer for percentages.
+        best: "method", or the baseline with the best mean; "" if two are equal.
+        verdict: the method compared with the baselines, in words.
     """
 
     name: str
@@ -44,7 +70,7 @@ class MetricRow(NamedTuple):
 
 
 def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
-    """One row for each name, in the order in which they came."""
+    """Return a row per metric name, in their order."""
     rows = []
     for name in dict.fromkeys(metric.name for metric in metrics):
         same = [metric for metric in metrics if metric.name == name]
@@ -74,36 +100,19 @@ def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
 
 
 def _verdict(own: Interval, baselines: dict[str, Interval], better: str) -> str:
-    """Which baselines the method beats, which it does not differ from, which beat it: by intervals that do not meet."""
-    groups: dict[str, list[str]] = {"better than": [], "no different from": [], "worse than": []}
+    """Compare the method with each baseline; intervals that overlap are not different."""
+    groups: dict[str, list[str]] = {"better than": [], "not different from": [], "worse than": []}
     for name, other in baselines.items():
         if not all(map(math.isfinite, (own.low, own.high, other.low, other.high))):
             continue
         is_above, is_below = own.low > other.high, own.high < other.low
         is_better, is_worse = (is_above, is_below) if better == "higher" else (is_below, is_above)
-        groups["better than" if is_better else "worse than" if is_worse else "no different from"].append(name)
+        groups["better than" if is_better else "worse than" if is_worse else "not different from"].append(name)
     return "; ".join(f"{words} {' and '.join(names)}" for words, names in groups.items() if names)
 
 
-_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
-_SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # of which for pictures of findings
-_GALLERY = 24  # cards of a gallery
-_EXAMPLES = 8  # cards of a finding
-_CLUSTER = 4  # cards of a cluster
-_CELL = 12  # cards of a cell of the matrix
-_MATRIX = 30  # most classes that have a matrix
-_PAIRS = 40  # confusions listed in its place
-_FAILED = 100  # files named under an error
-_CELL_SHADES = 8
-_WORDS = {
-    "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
-    "mark": ("a mark that moves about", "mark erased", "random region erased", "mark pasted", "random region pasted"),
-    "tint": ("a tint of the whole image", "tint taken away", "another tint", "tint added", "another tint added"),
-}
-
-
 class Bar(NamedTuple):
-    """A number with its interval, and what it is of."""
+    """A named number with its interval."""
 
     name: str
     interval: Interval
@@ -120,7 +129,7 @@ class FindingView(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of the matrix: `shade` 0 to 8 grows with its share of the true class."""
+    """A cell of the confusion matrix; `shade`, 0 to 8, grows with its share of the true class."""
 
     key: str
     images: int
@@ -155,24 +164,24 @@ class ClassView(NamedTuple):
 
 
 class PageView:
-    """All that the template asks for.
+    """The content of the page.
 
-    Pictures are made in order of weight: what comes last goes without where the page is full.
+    The most important pictures are stored first; the last ones are left out if the page is full.
 
     Args:
-        result: the audit's.
+        result: the result of the audit.
     """
 
     def __init__(self, result: AuditResult):
         self.result = result
-        self.store = PictureStore(_BUDGET)
+        self.store = PictureStore(_PICTURE_BUDGET)
         self._pictures = RowPictures(result.rows, self.store)
         self._cards = CardMaker(result, self._pictures)
         self._confusion = result.confusion
         self._count()
         self.shortcuts = self._findings(True, _SHORTCUTS_BUDGET)
         self.metrics: list[MetricRow] = metric_rows(result.metrics)
-        self.baselines = [name for name in ("random", "centre") if any(one.method == name for one in result.metrics)]
+        self.baselines = [name for name in BASELINES if any(one.method == name for one in result.metrics)]
         self._galleries()
         maps = {look.class_index: self._map(f"m{look.class_index}", look.mean_map) for look in result.looks}
         self.harmless = self._findings(False, _HARMLESS_BUDGET)
@@ -181,13 +190,13 @@ class PageView:
 
     def _count(self) -> None:
         rows = self.result.rows
-        done = rows["status"] == "done"
+        done = rows.is_done
         self.total, self.done = len(done), int(done.sum())
         self.labelled = int(self.result.is_labelled.sum())
         self.hits = int(np.trace(self._confusion))
-        self.accuracy = pagetext.wilson(self.hits, self.labelled)
-        own = done & ((rows["label"] < 0) | (rows["label"] == rows["predicted"]))
-        counts = np.bincount(rows["predicted"][own].astype(np.int64), minlength=len(self.result.class_names))
+        self.accuracy = wilson_interval(self.hits, self.labelled)
+        own = done & ((rows.label < 0) | (rows.label == rows.predicted))
+        counts = np.bincount(rows.predicted[own].astype(np.int64), minlength=len(self.result.class_names))
         self.tested = sorted({one.label for one in self.result.findings})
         seen = {look.class_index for look in self.result.looks}
         self.few = [name for index, name in enumerate(self.result.class_names) if index in seen and counts[index] < 5]
@@ -211,11 +220,11 @@ class PageView:
         picture = None
         if has_picture and finding.picture is not None:
             picture = self.store.add_photo(f"f{number}", finding.picture, 86)
-        cards = self._cards.with_pictures(finding.images[:_EXAMPLES]) if has_picture else []
+        cards = self._cards.with_pictures(finding.images[:_FINDING_CARDS]) if has_picture else []
         return FindingView(finding, kind, bars, picture, self._region(number, finding), cards)
 
     def _region(self, number: int, finding: Finding) -> Picture | None:
-        """The region marked on the first image that shows it."""
+        """Mark the region on the first image that shows it."""
         if finding.region is None:
             return None
         photos = (self._pictures.photo(row) for row in finding.images[:1])
@@ -224,18 +233,18 @@ class PageView:
 
     def _galleries(self) -> None:
         gallery, result = self._cards.gallery, self.result
-        self.wrong = gallery(galleries.wrong(result), _GALLERY)
-        self.right = gallery(galleries.right(result), _GALLERY)
-        self.confident = gallery(galleries.confident(result), _GALLERY)
-        self.uncertain = gallery(galleries.uncertain(result), _GALLERY)
-        blank, failed = galleries.blank(result), galleries.failed(result)
-        most = max(4, _GALLERY // max(1, len(blank)))
-        self.blank = [(text, gallery(rows, most)) for text, rows in list(blank.items())[:_GALLERY]]
+        self.wrong = gallery(wrong_rows(result), _GALLERY_CARDS)
+        self.right = gallery(right_rows(result), _GALLERY_CARDS)
+        self.confident = gallery(unlabelled_rows(result), _GALLERY_CARDS)
+        self.uncertain = gallery(uncertain_rows(result), _GALLERY_CARDS)
+        blank, failed = blank_rows(result), failed_rows(result)
+        limit = max(4, _GALLERY_CARDS // max(1, len(blank)))
+        self.blank = [(text, gallery(rows, limit)) for text, rows in list(blank.items())[:_GALLERY_CARDS]]
         self.blank_count = sum(map(len, blank.values()))
-        self.failed_left = max(0, len(failed) - _FAILED)
+        self.failed_left = max(0, len(failed) - _LISTED_FAILURES)
         self.failed = [
-            (text, [self._cards.file(int(row)) for row in rows[:_FAILED]], len(rows))
-            for text, rows in list(failed.items())[:_FAILED]
+            (text, [self._cards.file(int(row)) for row in rows[:_LISTED_FAILURES]], len(rows))
+            for text, rows in list(failed.items())[:_LISTED_FAILURES]
         ]
 
     def _map(self, key: str, heatmap: np.ndarray) -> Picture | None:
@@ -248,22 +257,22 @@ class PageView:
         clusters = []
         if len(look.clusters) > 1 and look.cluster_maps is not None:
             for number, count in enumerate(look.clusters):
-                rows = look.cluster_rows[number][:_CLUSTER] if number < len(look.cluster_rows) else []
+                rows = look.cluster_rows[number][:_CLUSTER_CARDS] if number < len(look.cluster_rows) else []
                 shown = self._map(f"c{index}_{number}_", look.cluster_maps[number])
                 clusters.append(ClusterView(count, shown, self._cards.with_pictures(rows)))
         name = self.result.class_names[index]
         return ClassView(name, look, true, _share(hits, true), _share(hits, predicted), picture, clusters)
 
     def _matrix(self) -> None:
-        """The matrix, or the fullest of its cells; and the images behind each."""
+        """Fill the matrix, or the list of its largest cells, and the images of each."""
         confusion, count = self._confusion, len(self.result.class_names)
-        self.has_matrix = count <= _MATRIX
-        members = galleries.cells(self.result)
-        errors = galleries.confused(confusion, count * count if self.has_matrix else _PAIRS)
+        self.has_matrix = count <= _MATRIX_CLASSES
+        members = confusion_cells(self.result)
+        errors = most_confused(confusion, count * count if self.has_matrix else _LISTED_PAIRS)
         shown = errors + ([(index, index) for index in range(count)] if self.has_matrix else [])
         shown = [cell for cell in shown if cell in members]
         cards: dict[int, list[Card]] = {}
-        for number, row in galleries.in_turn([members[cell] for cell in shown], _CELL):
+        for number, row in take_turns([members[cell] for cell in shown], _CELL_CARDS):
             cards.setdefault(number, []).extend(self._cards.with_pictures([row]))
         panels = [
             Panel(self._cell(*cell), _share(len(members[cell]), int(confusion[cell[0]].sum())), gallery)
@@ -282,7 +291,7 @@ class PageView:
     def _cell(self, row: int, column: int) -> Cell:
         number, names = int(self._confusion[row, column]), self.result.class_names
         share = _share(number, int(self._confusion[row].sum()))
-        # Errors by the root of their share: with many classes, all of them are small.
+        # The root of the share for errors, which are all small with many classes.
         shade = math.ceil((share if row == column else math.sqrt(share)) * _CELL_SHADES) if number else 0
         return Cell(f"cell-{row}-{column}", number, shade, names[row], names[column], row == column)
 
@@ -292,7 +301,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def stage_bars(check: SanityCheck) -> list[Bar]:
-    """A bar for each stage of a sanity check, the last one the verdict's."""
+    """Return a bar per stage of a sanity check; the last stage decides."""
     last = len(check.stages) - 1
     return [
         Bar(stage, similarity, number == last)
@@ -301,5 +310,5 @@ def stage_bars(check: SanityCheck) -> list[Bar]:
 
 
 def title_of(about: Any) -> tuple[str, str]:
-    """The model and the data set by their short names."""
-    return pagetext.name_of(str(about.get("model", "a model"))), pagetext.name_of(str(about.get("data", "a data set")))
+    """Return the short names of the model and of the data set."""
+    return base_name(str(about.get("model", "a model"))), base_name(str(about.get("data", "a data set")))

@@ -1,1 +1,1 @@
-"""Suspects, the interventions that test them, and findings."""
+"""The search for shortcuts: suspects, interventions, findings."""

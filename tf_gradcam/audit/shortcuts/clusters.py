@@ -1,10 +1,10 @@
-"""Clusters of heatmaps: the few ways in which a class is looked at (spectral relevance analysis).
+"""Clusters of a class's heatmaps: spectral relevance analysis.
 
 Source: Lapuschkin et al. 2019, "Unmasking Clever Hans predictors", https://doi.org/10.1038/s41467-019-08987-4.
-Deviations: maps are compared at 16 x 16 cells by the Hellinger distance of their shares of heat, not by the Euclidean
-one of their values, so that a map counts by where its heat is and not by how strong; the number of clusters, at most
-6, is that of the best mean silhouette and not read off the eigenvalues, and maps that no number divides well stay
-together.
+Deviations: heatmaps are compared at 16 x 16 cells by the Hellinger distance of their shares of heat, not by the
+Euclidean distance of their values, so that the place of the heat counts and not its strength. The number of clusters,
+at most 6, has the best mean silhouette and is not read from the eigenvalues; heatmaps that no number divides well stay
+in one cluster.
 
 Axis legend: N maps, H x W cells.
 """
@@ -16,29 +16,29 @@ import numpy as np
 from tf_gradcam._errors import require
 from tf_gradcam.image.opencv import opencv
 
-_SIDE = 16  # cells a side at which maps are compared
-_MOST = 6  # clusters
-_SAMPLE = 800  # maps that are clustered; further ones go to the nearest cluster
-_FEWEST = 10  # maps below which there is one cluster
-_DIVIDED = 0.3  # mean silhouette above which clusters are more than a cut through one cloud
-_NEIGHBOURS = 10  # a map's own neighbourhood, as in the paper's experiments
+_GRID_SIDE = 16  # cells per side at which heatmaps are compared
+_MOST_CLUSTERS = 6
+_SAMPLED_MAPS = 800  # heatmaps that are clustered; further ones join the nearest cluster
+_FEWEST_MAPS = 10  # fewer heatmaps are one cluster
+_LEAST_SILHOUETTE = 0.3  # mean silhouette below which clusters are only a cut through one cloud
+_NEIGHBOURS = 10  # nearest heatmaps that are connected in the graph, as in the paper's experiments
 
 
 def heat_shares(heatmaps: np.ndarray) -> np.ndarray:
-    """(N, H, W) maps, each divided by its sum; a blank map stays zero."""
+    """Divide each heatmap of (N, H, W) by its sum; a blank one stays zero."""
     maps = np.asarray(heatmaps, np.float32)
     total = maps.sum(axis=(1, 2), keepdims=True)
     return np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
 
 
 def repetition(heatmaps: np.ndarray) -> float:
-    """How far single maps repeat the others' mean in image coordinates: mean correlation, in [-1, 1].
+    """Return the mean correlation of each heatmap with the mean of the others, in image coordinates.
 
     Args:
         heatmaps: (N, H, W), at least 0.
 
     Returns:
-        float; NaN below two maps that have a pattern at all.
+        float in [-1, 1]; NaN if fewer than two heatmaps have a pattern.
     """
     shares = heat_shares(heatmaps).reshape(len(heatmaps), -1)
     shares = shares[shares.max(axis=1) > shares.min(axis=1)]
@@ -51,24 +51,24 @@ def repetition(heatmaps: np.ndarray) -> float:
 
 
 def cluster(heatmaps: np.ndarray, seed: int = 0) -> list[np.ndarray]:
-    """The maps in clusters, the one most unlike the rest first.
+    """Divide heatmaps into clusters, the cluster most unlike the rest first.
 
     Args:
         heatmaps: (N, H, W), at least 0; blank ones belong to no cluster.
         seed: of the sample and of k-means.
 
     Returns:
-        Arrays of positions; one array below 10 maps.
+        Arrays of positions, one per cluster; a single one for fewer than 10 heatmaps.
 
     Raises:
         ImportError: scikit-learn is not installed.
     """
     positions = np.flatnonzero(np.asarray(heatmaps).max(axis=(1, 2)) > 0)
-    if len(positions) < _FEWEST:
+    if len(positions) < _FEWEST_MAPS:
         return [positions] if len(positions) else []
     features = _features(np.asarray(heatmaps)[positions])
     generator = np.random.default_rng(seed)
-    sample = np.sort(generator.permutation(len(features))[:_SAMPLE])
+    sample = np.sort(generator.permutation(len(features))[:_SAMPLED_MAPS])
     labels = _spectral(features[sample], seed)
     centres = np.stack([features[sample][labels == label].mean(axis=0) for label in np.unique(labels)])
     nearest = ((features[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
@@ -79,19 +79,21 @@ def cluster(heatmaps: np.ndarray, seed: int = 0) -> list[np.ndarray]:
 
 
 def _features(heatmaps: np.ndarray) -> np.ndarray:
-    """(N, 256): roots of the shares of heat, so that Euclidean distances are Hellinger's."""
+    """Return (N, 256) roots of the shares of heat, so that Euclidean distances are Hellinger distances."""
     cv2 = opencv()
-    grids = [cv2.resize(one.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for one in heatmaps]
+    grids = [
+        cv2.resize(one.astype(np.float32), (_GRID_SIDE, _GRID_SIDE), interpolation=cv2.INTER_AREA) for one in heatmaps
+    ]
     soft = [cv2.GaussianBlur(grid, (0, 0), 0.7) for grid in grids]
     return np.sqrt(heat_shares(np.stack(soft))).reshape(len(heatmaps), -1)
 
 
 def _spectral(features: np.ndarray, seed: int) -> np.ndarray:
-    """A label for each map: k-means in the space of the graph's first eigenvectors (Ng, Jordan & Weiss 2002)."""
+    """Return a label per heatmap, by k-means on the graph's first eigenvectors (Ng, Jordan & Weiss 2002)."""
     sklearn_cluster, sklearn_metrics = require("sklearn.cluster", "audit"), require("sklearn.metrics", "audit")
     eigenvectors = _eigenvectors(_affinity(features))
-    best, labels = _DIVIDED, np.zeros(len(features), np.int64)
-    for count in range(2, _MOST + 1):
+    best, labels = _LEAST_SILHOUETTE, np.zeros(len(features), np.int64)
+    for count in range(2, _MOST_CLUSTERS + 1):
         rows = eigenvectors[:, :count]
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         found = sklearn_cluster.KMeans(count, n_init=5, random_state=seed).fit_predict(rows)
@@ -103,7 +105,7 @@ def _spectral(features: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _affinity(features: np.ndarray) -> np.ndarray:
-    """(N, N) symmetric: 1 for mutual neighbours, 1/2 where one is among the other's nearest, a trace for all others."""
+    """Return (N, N) symmetric: 1 for mutual neighbours, 1/2 for one-sided ones, a trace for all others."""
     distances = ((features[:, None] - features[None]) ** 2).sum(axis=-1)
     count = min(_NEIGHBOURS, len(features) - 1)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, : count + 1]
@@ -113,14 +115,14 @@ def _affinity(features: np.ndarray) -> np.ndarray:
 
 
 def _eigenvectors(affinity: np.ndarray) -> np.ndarray:
-    """(N, 6) of the normalised Laplacian, those of its smallest eigenvalues."""
+    """Return (N, 6) eigenvectors of the normalised Laplacian's smallest eigenvalues."""
     degree = 1 / np.sqrt(affinity.sum(axis=1))
     laplacian = np.eye(len(affinity)) - degree[:, None] * affinity * degree
-    return np.linalg.eigh(laplacian)[1][:, :_MOST]
+    return np.linalg.eigh(laplacian)[1][:, :_MOST_CLUSTERS]
 
 
 def _unlikeness(features: np.ndarray, group: np.ndarray) -> float:
-    """Distance between the cluster's mean and that of the rest."""
+    """Return the distance between the cluster's mean and the mean of the rest."""
     rest = np.setdiff1d(np.arange(len(features)), group)
     if not len(rest) or not len(group):
         return 0.0

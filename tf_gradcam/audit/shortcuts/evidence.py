@@ -1,4 +1,4 @@
-"""Interventions on images, and the evidence that they give.
+"""Interventions on images, and the evidence that follows from them.
 
 Axis legend: n images of the class, m images of other classes, H0 x W0 pixels, K classes. Photos are (n, H0, W0, 3)
 float32 in 0..255; `predict` gives their probabilities, (n, K).
@@ -15,24 +15,29 @@ from tf_gradcam.audit.shortcuts.suspects import Suspect, retoned
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 
-_TRIES = 200  # places looked at for a region elsewhere; the one that overlaps least is taken
-_MOST_MOVABLE = 0.5  # of the image: the box around a region beyond which it has no other place to go (a frame)
+Predict = Callable[[np.ndarray], np.ndarray]  # photos -> probabilities (n, K)
+
+_PLACE_TRIES = 200  # random places tried for a control region; the one with least overlap is taken
+_LARGEST_MOVABLE = 0.5  # of the image: a region with a larger box (a frame) has no other place to go
+_CONTROL_DRAWS = 3  # random regions that a suspected one is compared with, averaged
+_LEAST_EFFECT = 0.2  # change of probability, or share of images that turn, beyond the comparison
+_LEAST_LOWER_END = 0.05  # what the lower end of the effect's interval must exceed
 
 
 def erase(photos: np.ndarray, region: np.ndarray, fill: str) -> np.ndarray:
-    """The images without what lies in the region.
+    """Erase a region from the images.
 
     Args:
         photos: (N, H0, W0, 3) float32, 0..255.
         region: (H0, W0) bool, or (N, H0, W0).
         fill: a key of `FILLS`: "blur" (a Gaussian as wide as the region), "mean" (mean colour of the rest of the image)
-            or "inpaint" (grown in from the border, Telea 2004).
+            or "inpaint" (from the border inwards, Telea 2004).
 
     Returns:
         (N, H0, W0, 3) float32; unchanged outside the region.
 
     Raises:
-        KeyError: unknown fill.
+        KeyError: the fill is unknown.
     """
     regions = np.broadcast_to(region, photos.shape[:-1])
     paint = FILLS[fill]
@@ -56,7 +61,7 @@ def _mean(photo: np.ndarray, region: np.ndarray) -> np.ndarray:
 
 def _inpainted(photo: np.ndarray, region: np.ndarray) -> np.ndarray:
     cv2 = opencv()
-    # Edges of what was there bleed over the border by a pixel or two (JPEG, resizing), and would be grown in again.
+    # JPEG and resizing spread the erased pixels over the border by a pixel or two, which would be painted in again.
     wide = cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8))
     whole = np.clip(np.round(photo), 0, 255).astype(np.uint8)
     return cv2.inpaint(whole, wide, 3, cv2.INPAINT_TELEA).astype(np.float32)
@@ -70,7 +75,7 @@ FILLS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def paste(photos: np.ndarray, donors: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """The images with the pixels that the donors have in the region.
+    """Paste the donors' pixels in the region into the images.
 
     Args:
         photos, donors: (N, H0, W0, 3) float32, one donor an image.
@@ -83,27 +88,27 @@ def paste(photos: np.ndarray, donors: np.ndarray, region: np.ndarray) -> np.ndar
 
 
 def elsewhere(region: np.ndarray, generator: np.random.Generator, avoid: np.ndarray | None = None) -> np.ndarray:
-    """An equally large region at a random other place: what a suspected region is compared with.
+    """Return an equally large region at another random place, as the control of a suspected region.
 
-    The region keeps its shape where there is room; a frame around the image, which has no other place, becomes a
-    square of the same area.
+    The region keeps its shape if there is room; a frame around the image, which has no other place, becomes a square of
+    the same area.
 
     Args:
         region: (H0, W0) bool.
         generator: of the random place.
-        avoid: (H0, W0) bool, what it should not overlap; the region itself by default.
+        avoid: (H0, W0) bool, pixels that it should not overlap. Defaults to the region itself.
 
     Returns:
         (H0, W0) bool, of as many pixels up to rounding.
     """
     avoid = region if avoid is None else avoid
     shape = _box_of(region)
-    if shape.size > _MOST_MOVABLE * region.size:
+    if shape.size > _LARGEST_MOVABLE * region.size:
         height = min(region.shape[0], max(1, round(float(np.sqrt(region.sum())))))
         shape = np.ones((height, min(region.shape[1], max(1, round(region.sum() / height)))), bool)
     room = [whole - part + 1 for whole, part in zip(region.shape, shape.shape, strict=True)]
     best, least = np.zeros_like(region), np.inf
-    for _ in range(_TRIES):
+    for _ in range(_PLACE_TRIES):
         top, left = (int(generator.integers(free)) for free in room)
         candidate = np.zeros_like(region)
         candidate[top : top + shape.shape[0], left : left + shape.shape[1]] = shape
@@ -116,16 +121,16 @@ def elsewhere(region: np.ndarray, generator: np.random.Generator, avoid: np.ndar
 
 
 def _box_of(region: np.ndarray) -> np.ndarray:
-    """The region inside the smallest box around it."""
+    """Cut the region to the smallest box around it."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return region[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def place_in_words(region: np.ndarray) -> str:
-    """Where a region lies: "the lower right corner", "the centre", "the upper edge", "the frame"."""
+    """Describe the place of a region: "the lower right corner", "the centre", "the upper edge"."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     height, width = region.shape
-    # Where the middle of the box lies, and how much of the image it spans, along each axis, in parts of the image.
+    # The middle of the box and its extent along each axis, relative to the image.
     (down, tall), (right, wide) = (
         ((part[0] + part[-1] + 1) / 2 / whole, (part[-1] + 1 - part[0]) / whole)
         for part, whole in ((rows, height), (columns, width))
@@ -144,22 +149,16 @@ def place_in_words(region: np.ndarray) -> str:
     return f"the {vertical} {horizontal} corner"
 
 
-Predict = Callable[[np.ndarray], np.ndarray]
-
-_DRAWS = 3  # random regions that a suspected one is compared with, averaged
-_LEAST_EFFECT = 0.2  # of probability, or of the images that turn, beyond the comparison
-_SURE = 0.05  # what the lower end of its interval must exceed
-
-
 @dataclass(frozen=True)
 class Evidence:
-    """The numbers of one intervention; fields as those of `Finding`.
+    """The numbers of one intervention; `before` to `pasted_control` as in `Finding`.
 
     Attributes:
-        fill: what it was erased with.
-        drop: how much more probability erasing takes away than erasing elsewhere does, paired by image.
-        gain: how much larger a share of the other images turns than by pasting from elsewhere, paired by image.
-        examples: photos as they are, erased, erased elsewhere, of another class with it pasted in: each (e, H0, W0, 3).
+        fill: the fill of the erased region.
+        drop: probability lost by erasing, minus the probability lost by erasing elsewhere, paired by image.
+        gain: share of other images turned by pasting, minus the share turned from elsewhere, paired by image.
+        examples: photos unchanged, erased, erased elsewhere, and of another class with the region pasted in; each
+            (e, H0, W0, 3).
     """
 
     fill: str
@@ -174,13 +173,13 @@ class Evidence:
 
     @property
     def is_needed(self) -> bool:
-        """Without it the class goes, and not without something else."""
-        return self.drop.value >= _LEAST_EFFECT and self.drop.low > _SURE
+        """True if erasing it takes the class away, and erasing elsewhere does not."""
+        return self.drop.value >= _LEAST_EFFECT and self.drop.low > _LEAST_LOWER_END
 
     @property
     def is_enough(self) -> bool:
-        """It turns other images into the class, and something else does not."""
-        return self.gain.value >= _LEAST_EFFECT and self.gain.low > _SURE
+        """True if pasting it turns other images into the class, and pasting from elsewhere does not."""
+        return self.gain.value >= _LEAST_EFFECT and self.gain.low > _LEAST_LOWER_END
 
     @property
     def strength(self) -> float:
@@ -189,7 +188,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Versions:
-    """Images after an intervention: each (n, H0, W0, 3), the controls in several draws."""
+    """Images after an intervention, each (n, H0, W0, 3); the controls are several draws."""
 
     erased: dict[str, np.ndarray]
     controls: Callable[[str], list[np.ndarray]]
@@ -200,14 +199,14 @@ class _Versions:
 def gather_evidence(
     suspect: Suspect, class_index: int, photos: np.ndarray, others: np.ndarray, predict: Predict, seed: int = 0
 ) -> Evidence:
-    """Intervene.
+    """Test a suspect by erasing it from images of the class, and by pasting it into images of other classes.
 
     Args:
-        suspect: what is tested; its members are positions in `photos`.
-        class_index: of the class that it may speak for.
-        photos: (n, H0, W0, 3) of the members alone, in the order of `suspect.members`.
-        others: (m, H0, W0, 3) of other classes.
-        predict: probabilities of photos.
+        suspect: the suspected shortcut.
+        class_index: its class.
+        photos: (n, H0, W0, 3), the images of `suspect.members`, in that order.
+        others: (m, H0, W0, 3), images of other classes.
+        predict: photos -> probabilities (n, K).
         seed: of random places and donors.
 
     Returns:
@@ -222,7 +221,7 @@ def gather_evidence(
     control = np.mean([predict(images)[:, class_index] for images in controls], axis=0)
     pasted = _turned(predict(versions.pasted), class_index)
     pasted_control = np.mean([_turned(predict(images), class_index) for images in versions.pasted_controls], axis=0)
-    # What turned shows best that it turns.
+    # The examples show images that turned, if there are any.
     shown = np.argsort(-pasted, kind="stable")
     count = min(4, len(photos), len(others))
     examples = photos, versions.erased[fill], controls[0], versions.pasted[shown]
@@ -246,7 +245,7 @@ def _turned(probabilities: np.ndarray, class_index: int) -> np.ndarray:
 def _place(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
     assert suspect.region is not None
     region = suspect.region
-    away = [elsewhere(region, generator) for _ in range(_DRAWS)]
+    away = [elsewhere(region, generator) for _ in range(_CONTROL_DRAWS)]
     donors = photos[generator.integers(len(photos), size=len(others))]
     return _Versions(
         {fill: erase(photos, region, fill) for fill in FILLS},
@@ -262,7 +261,7 @@ def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: n
     assert suspect.patch is not None
     size = (photos.shape[1], photos.shape[2])
     regions = np.stack([region_at(suspect.patch_region, place, size) for place in suspect.places[: len(photos)]])
-    away = [np.stack([elsewhere(region, generator) for region in regions]) for _ in range(_DRAWS)]
+    away = [np.stack([elsewhere(region, generator) for region in regions]) for _ in range(_CONTROL_DRAWS)]
     room = [max(1, whole - part + 1) for whole, part in zip(size, suspect.patch_region.shape, strict=True)]
     targets = np.stack([generator.integers(free, size=len(others)) for free in room], axis=-1)
     stamped = np.stack(
@@ -273,14 +272,17 @@ def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: n
         {fill: erase(photos, regions, fill) for fill in FILLS},
         lambda fill: [erase(photos, other, fill) for other in away],
         stamped,
-        [paste(others, _donors_without(photos, regions, pasted_at, generator), pasted_at) for _ in range(_DRAWS)],
+        [
+            paste(others, _donors_without(photos, regions, pasted_at, generator), pasted_at)
+            for _ in range(_CONTROL_DRAWS)
+        ],
     )
 
 
 def _donors_without(
     photos: np.ndarray, regions: np.ndarray, pasted_at: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """For each place an image of the class whose own mark does not lie there, as far as there is one."""
+    """Choose for each place an image of the class whose own mark overlaps it least."""
     chosen = []
     for place in pasted_at:
         overlap = (regions & place).sum(axis=(1, 2))
@@ -291,7 +293,7 @@ def _donors_without(
 def _tint(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
     assert suspect.tone is not None
     tone, other_tone = suspect.tone
-    # An equally strong change of another hue: red and blue exchanged, one of them turned around.
+    # An equally strong change of another hue: red and blue exchanged, one of them with the opposite sign.
     turned = np.stack([-(tone - other_tone)[1], (tone - other_tone)[0]])
     return _Versions(
         {"the colour of the others": retoned(photos, tone, other_tone)},
@@ -309,14 +311,14 @@ _INTERVENE: dict[str, Callable[[Suspect, np.ndarray, np.ndarray, np.random.Gener
 
 
 def region_at(patch_region: np.ndarray, place: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H0, W0) bool: the patch's region with its top left corner at `place`, cut off at the image's edges."""
+    """Return (H0, W0) bool, the patch's region with its top left corner at `place`, cut at the image's edges."""
     region = np.zeros(size, bool)
     _into(region, patch_region, place)
     return region
 
 
 def stamp(photo: np.ndarray, patch: np.ndarray, patch_region: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The photo with the patch's region at `place`."""
+    """Paste the patch's region into the photo at `place`."""
     layer = photo.copy()
     _into(layer, patch, place)
     return np.where(region_at(patch_region, place, (photo.shape[0], photo.shape[1]))[..., None], layer, photo)

@@ -1,4 +1,4 @@
-"""Findings in words and pictures.
+"""Findings: the tested suspects of a class, with their sentences and pictures.
 
 Axis legend: n images of the class, m of other classes, H0 x W0 pixels, H x W cells.
 """
@@ -27,14 +27,19 @@ from tf_gradcam.audit.shortcuts.suspects import (
 )
 
 _TITLES = ("as it is", "erased", "random region erased", "another class, pasted into")
+_FEWEST_IMAGES = 5  # that show a suspect: below, an interval says nothing
+_MOST_IMAGES = 48  # that an intervention runs on
+_SAME_PLACE_OVERLAP = 0.2  # of the smaller region: two regions that overlap more are one suspect
+_SAME_PLACE_DISTANCE = 0.12  # sides of the image: two regions whose middles are closer are one suspect
+_MOST_HARMLESS = 2  # suspects of a class that are reported although they are not shortcuts
 
 
 def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
-    """A row for each example, a column for each version.
+    """Draw a row per example and a column per version.
 
     Args:
         examples: four arrays (e, H0, W0, 3) float32, 0..255.
-        fill: what it was erased with.
+        fill: the fill of the erased region.
 
     Returns:
         uint8 RGB (h, w, 3).
@@ -56,25 +61,18 @@ def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-_FEWEST = 5  # images that show it: below, an interval says nothing
-_MOST = 48  # images that an intervention runs on
-_SAME_PLACE = 0.2  # of the smaller region: an overlap above which two are one suspect
-_NEAR = 0.12  # sides of the image: the distance of two regions' middles below which they are one as well
-_TOLD = 2  # suspects of a class that are told of though they are no shortcuts
-
-
 @dataclass(frozen=True)
 class ClassSample:
-    """Images of one class, and of the others.
+    """Sampled images of one class, and of the other classes.
 
     Attributes:
         class_index, label: the class.
-        rows: (n,) their positions in the table.
-        photos: (n, H0, W0, 3) float32, 0..255, predicted as the class (and labelled so, where labels are known).
+        rows: (n,) positions of the images in the table.
+        photos: (n, H0, W0, 3) float32, 0..255, predicted as the class (and labelled so, if the label is known).
         heatmaps: (n, H, W).
-        clusters: arrays of positions in `photos`, as `clusters.cluster` gives them.
-        others: (m, H0, W0, 3) of images that are neither.
-        inside: (n, H0, W0) bool, what the user's boxes or masks call the object; None where there are none.
+        clusters: arrays of positions in `photos`, as `clusters.cluster` returns them.
+        others: (m, H0, W0, 3), images neither predicted nor labelled as the class.
+        inside: (n, H0, W0) bool, pixels inside the user's boxes or masks; None without annotations.
     """
 
     class_index: int
@@ -87,29 +85,36 @@ class ClassSample:
     inside: np.ndarray | None = None
 
 
+class _Tested(NamedTuple):
+    finding: Finding
+    suspect: Suspect
+    evidence: Evidence
+
+
 def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
-    """All suspects of a class, tested: shortcuts first, the strongest effect first.
+    """Test all suspects of a class.
 
     Args:
-        sample: the class's images and others.
-        predict: probabilities of photos, (n, K).
+        sample: images of the class and of the others.
+        predict: photos -> probabilities (n, K).
         seed: of random places.
 
     Returns:
-        Findings; of several suspects in one place the strongest alone. Empty below five images of the class or others.
+        Findings: shortcuts first, the strongest effect first; of several suspects in one place only the first. Empty if
+        there are fewer than five images of the class, or of the others.
     """
-    if len(sample.photos) < _FEWEST or len(sample.others) < _FEWEST:
+    if len(sample.photos) < _FEWEST_IMAGES or len(sample.others) < _FEWEST_IMAGES:
         return []
     found: list[_Tested] = []
     for suspect in _suspects(sample, seed):
-        if len(suspect.members) < _FEWEST:
+        if len(suspect.members) < _FEWEST_IMAGES:
             continue
-        suspect = _first(suspect, _MOST)
+        suspect = _first(suspect, _MOST_IMAGES)
         evidence = gather_evidence(
-            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MOST], predict, seed
+            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MOST_IMAGES], predict, seed
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
-    # What is drawn alike is known to the pixel, a hot place to a cell: of two in one place it goes first.
+    # Pixels that are drawn alike are exact to the pixel, hot places to a cell: the former come first.
     found.sort(
         key=lambda one: (
             not one.finding.is_shortcut,
@@ -121,12 +126,6 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
         replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill))
         for one in _distinct(found)
     ]
-
-
-class _Tested(NamedTuple):
-    finding: Finding
-    suspect: Suspect
-    evidence: Evidence
 
 
 def _suspects(sample: ClassSample, seed: int) -> Iterator[Suspect]:
@@ -142,7 +141,7 @@ def _suspects(sample: ClassSample, seed: int) -> Iterator[Suspect]:
 
 
 def _first(suspect: Suspect, count: int) -> Suspect:
-    """The clearest members alone: interventions cost forward passes."""
+    """Keep the clearest members only, because interventions cost forward passes."""
     places = None if suspect.places is None else suspect.places[:count]
     return replace(suspect, members=suspect.members[:count], places=places)
 
@@ -153,7 +152,7 @@ def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Findi
     area = 1.0 if regions is None else float(regions.mean())
     foreign, why = _is_foreign(sample, suspect)
     has_effect = evidence.is_needed or evidence.is_enough
-    reason = why if has_effect else "Erasing it changes little and pasting it turns few images, beyond chance."
+    reason = why if has_effect else "Erasing or pasting it changes predictions hardly more than a random region does."
     return Finding(
         sample.class_index,
         sample.label,
@@ -174,7 +173,7 @@ def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Findi
 
 
 def _regions(sample: ClassSample, suspect: Suspect) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The region to show (of a moving mark: how often it lies at each pixel), and that of each member."""
+    """Return the region to show (for a moving mark, its frequency at each pixel), and the region of each member."""
     size = (sample.photos.shape[1], sample.photos.shape[2])
     if suspect.region is not None:
         return suspect.region, np.broadcast_to(suspect.region, (len(suspect.members), *size))
@@ -189,33 +188,33 @@ def _mean_heat(heatmaps: np.ndarray, regions: np.ndarray) -> float:
 
 
 def _is_foreign(sample: ClassSample, suspect: Suspect) -> tuple[bool, str]:
-    """Whether it is no content of the image, and why."""
+    """Return whether it is foreign to the content of the image, and why."""
     if suspect.kind == "mark":
-        return True, "The same patch, to a few grey levels, lies in these images and not in those of other classes."
+        return True, "These images contain the same patch, to a few grey levels; images of other classes do not."
     if suspect.kind == "tint":
-        return True, "These images share a colour that those of other classes do not have."
+        return True, "These images share a colour that images of other classes do not have."
     assert suspect.region is not None
     photos = sample.photos[suspect.members]
     if is_drawn_alike(photos, sample.others, suspect.region):
-        return True, "What lies there is drawn the same, to a few grey levels, and is not in the other images."
+        return True, "The same pixels, to a few grey levels, are in these images and not in images of other classes."
     if is_empty_elsewhere(photos, sample.others, suspect.region):
-        return True, "Something lies there, while the images of other classes are empty in this place."
+        return True, "The images of other classes are empty in this place, and these images are not."
     if sample.inside is not None:
         outside = 1 - float(sample.inside[suspect.members][:, suspect.region].mean())
         if outside > 0.9:
-            return True, f"{outside:.0%} of the region lies outside the objects that were given as boxes or masks."
-    return False, "What lies there differs from image to image as content does: an object that keeps its place."
+            return True, f"{outside:.0%} of the region lies outside the given boxes or masks."
+    return False, "The pixels there differ from image to image, as content does: an object that keeps its place."
 
 
 def _sentence(sample: ClassSample, suspect: Suspect, evidence: Evidence, region: np.ndarray | None, heat: float) -> str:
     count, label = len(suspect.members), sample.label
     if suspect.kind == "tint":
         head = f"{count} images share a tint ({_tone_in_words(suspect)})"
-        removing, other, adding = "taking it away", "an equally strong other tint", "adding it to"
+        removing, other, adding = "removing it", "an equally strong other tint", "adding it to"
     elif suspect.kind == "mark":
         assert suspect.patch is not None
         height, width = suspect.patch.shape[:2]
-        head = f"{heat:.0%} of the heat of {count} images lies on a mark of {width} x {height} pixels that moves about"
+        head = f"{heat:.0%} of the heat of {count} images lies on a mark of {width} x {height} pixels that moves"
         removing, other, adding = f"erasing it ({evidence.fill})", "an equally large random region", "pasting it into"
     else:
         assert region is not None
@@ -238,30 +237,30 @@ def _tone_in_words(suspect: Suspect) -> str:
 
 
 def _distinct(found: Sequence[_Tested]) -> list[_Tested]:
-    """One suspect a place, and few that are no shortcuts."""
+    """Keep one suspect per place, and few that are not shortcuts."""
     kept: list[_Tested] = []
     for one in found:
         if not any(_is_same(one.suspect, other.suspect) for other in kept):
             kept.append(one)
     harmless = [one for one in kept if not one.finding.is_shortcut]
-    return [one for one in kept if one.finding.is_shortcut] + harmless[:_TOLD]
+    return [one for one in kept if one.finding.is_shortcut] + harmless[:_MOST_HARMLESS]
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Between the middles of two regions, in sides of the image."""
+    """Return the distance between the middles of two regions, in sides of the image."""
     middles = [np.argwhere(region).mean(axis=0) / region.shape for region in (one, other)]
     return float(np.linalg.norm(middles[0] - middles[1]))
 
 
 def _is_same(one: Suspect, other: Suspect) -> bool:
-    """Two regions that mostly overlap, or a mark that does not move and the place where it lies."""
+    """Return whether two regions mostly overlap, or a mark does not move and lies at the other's place."""
     if one.kind == other.kind == "place" and one.region is not None and other.region is not None:
         both = (one.region & other.region).sum()
-        if both and DRAWN in (one.source, other.source):  # heat beside a mark is that mark's
+        if both and DRAWN in (one.source, other.source):  # heat that overlaps a mark is caused by it
             return True
         return (
-            bool(both > _SAME_PLACE * min(one.region.sum(), other.region.sum()))
-            or _distance(one.region, other.region) < _NEAR
+            bool(both > _SAME_PLACE_OVERLAP * min(one.region.sum(), other.region.sum()))
+            or _distance(one.region, other.region) < _SAME_PLACE_DISTANCE
         )
     mark, place = (one, other) if one.kind == "mark" else (other, one)
     if mark.places is None or mark.patch_region is None or place.region is None:

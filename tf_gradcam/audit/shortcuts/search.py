@@ -1,4 +1,4 @@
-"""From the table of an audit to where each class is looked at, and to what it is recognised by. NumPy only.
+"""The search for shortcuts in the table of an audit, class by class. NumPy only.
 
 Axis legend: N images of the data set, K classes, H x W cells, H0 x W0 pixels.
 """
@@ -9,35 +9,36 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tf_gradcam.audit.result import ClassLook, Finding, Rows
+from tf_gradcam.audit.result import ClassLook, Finding
+from tf_gradcam.audit.rows import Rows, turns_of
 from tf_gradcam.audit.shortcuts.clusters import cluster, heat_shares, repetition
 from tf_gradcam.audit.shortcuts.evidence import Predict
 from tf_gradcam.audit.shortcuts.findings import ClassSample, find
 
 Load = Callable[[Sequence[int]], np.ndarray]
 
-_SAMPLE = 120  # images of a class that are read again, and of the others
-_CLUSTERED = 2000  # maps of a class that are clustered
+_SAMPLED_IMAGES = 120  # of a class that are read again, and as many of the others
+_CLUSTERED_MAPS = 2000  # of a class
 
 
 def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> list[ClassLook]:
-    """Where the images of each predicted class are looked at.
+    """Average and cluster the heatmaps of each predicted class.
 
     Args:
-        rows: the table, as `AuditResult.rows`.
+        rows: the table.
         class_names: K names.
-        seed: of the sample where a class has more than 2000 images, and of the clusters.
+        seed: of the clusters, and of the sample of a class with more than 2000 images.
 
     Returns:
-        One `ClassLook` for each class that was predicted, in class order.
+        One `ClassLook` per class that was predicted, in class order.
     """
     looks = []
     for class_index in range(len(class_names)):
         members = _predicted_as(rows, class_index)
         if not len(members):
             continue
-        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:_CLUSTERED])
-        heatmaps = rows["heatmap"][chosen].astype(np.float32)
+        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:_CLUSTERED_MAPS])
+        heatmaps = rows.heatmap[chosen].astype(np.float32)
         shares = heat_shares(heatmaps)
         groups = cluster(heatmaps, seed)
         looks.append(
@@ -65,20 +66,20 @@ def find_shortcuts(
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Finding]:
-    """What each class is recognised by, tested by intervention.
+    """Find suspected shortcuts of each class, and test them by intervention.
 
     Args:
         rows: the table.
-        looks: of `look_at_classes`.
+        looks: result of `look_at_classes`.
         class_names: K names.
-        load: rows (positions in the table) -> photos (n, H0, W0, 3) float32 in 0..255.
+        load: positions in the table -> photos (n, H0, W0, 3) float32 in 0..255.
         predict: photos -> probabilities (n, K).
-        inside: rows -> (n, H0, W0) bool, what boxes or masks call the object; None where there are none.
+        inside: positions in the table -> (n, H0, W0) bool, the pixels inside boxes or masks; None without annotations.
         seed: of samples and random places.
         progress: called with (done, total) classes.
 
     Returns:
-        Findings of all classes, shortcuts first, the strongest effect first.
+        Findings of all classes: shortcuts first, the strongest effect first.
     """
     found: list[Finding] = []
     for number, look in enumerate(looks):
@@ -105,15 +106,15 @@ def _sample(
     inside: Callable[[Sequence[int]], np.ndarray] | None,
     seed: int,
 ) -> ClassSample:
-    """Images of the class as its own, and of all others in turn."""
+    """Return random images of the class, and of the other classes in turn."""
     generator = np.random.default_rng([seed, look.class_index])
     members = _predicted_as(rows, look.class_index)
-    own = members[np.isin(rows["label"][members], (look.class_index, -1))]
-    chosen = np.sort(generator.permutation(own)[:_SAMPLE])
-    done = rows["status"] == "done"
-    foreign = np.flatnonzero(done & (rows["predicted"] != look.class_index) & (rows["label"] != look.class_index))
-    kinds = np.where(rows["label"][foreign] >= 0, rows["label"][foreign], rows["predicted"][foreign])
-    others = _in_turn(foreign, kinds, generator)[:_SAMPLE]
+    own = members[np.isin(rows.label[members], (look.class_index, -1))]
+    chosen = np.sort(generator.permutation(own)[:_SAMPLED_IMAGES])
+    done = rows.is_done
+    foreign = np.flatnonzero(done & (rows.predicted != look.class_index) & (rows.label != look.class_index))
+    kinds = np.where(rows.label[foreign] >= 0, rows.label[foreign], rows.predicted[foreign])
+    others = _in_turn(foreign, kinds, generator)[:_SAMPLED_IMAGES]
     place = {int(row): position for position, row in enumerate(chosen)}
     clusters = [
         np.array([place[row] for row in group if row in place], np.int64)
@@ -125,7 +126,7 @@ def _sample(
         label,
         chosen,
         _photos(load, chosen),
-        rows["heatmap"][chosen].astype(np.float32),
+        rows.heatmap[chosen].astype(np.float32),
         clusters,
         _photos(load, others),
         None if inside is None or not len(chosen) else inside(chosen.tolist()),
@@ -133,13 +134,9 @@ def _sample(
 
 
 def _in_turn(members: np.ndarray, kinds: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The members in random order, one of each kind after the other: a class of many images is not all the others."""
+    """Return the members in random order, the kinds in turn, so that no class with many images prevails."""
     order = generator.permutation(len(members))
-    kinds = kinds[order]
-    turn = np.zeros(len(kinds), np.int64)
-    for kind in np.unique(kinds):
-        turn[kinds == kind] = np.arange((kinds == kind).sum())
-    return members[order][np.argsort(turn, kind="stable")]
+    return members[order][np.argsort(turns_of(kinds[order]), kind="stable")]
 
 
 def _photos(load: Load, chosen: np.ndarray) -> np.ndarray:
@@ -147,4 +144,4 @@ def _photos(load: Load, chosen: np.ndarray) -> np.ndarray:
 
 
 def _predicted_as(rows: Rows, class_index: int) -> np.ndarray:
-    return np.flatnonzero((rows["status"] == "done") & (rows["predicted"] == class_index))
+    return np.flatnonzero(rows.is_done & (rows.predicted == class_index))

@@ -1,4 +1,4 @@
-"""Suspects: places, marks and tints that many images of one class share.
+"""Suspected shortcuts: places, marks and tints that many images of one class share.
 
 Axis legend: n images, H0 x W0 pixels. Photos are (n, H0, W0, 3) float32 in 0..255.
 """
@@ -12,29 +12,40 @@ import numpy as np
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.resize import resize_heatmaps
 
-DRAWN = "drawn alike"  # the source of suspects that are told by pixels, not by heat
-_HOT = 0.5  # of the maximum of a mean map: what belongs to its hot region
-_LARGEST = 0.35  # of the image: a larger hot region says that the heat is everywhere
-_ALIKE = 6.0  # grey levels: what is drawn the same differs by noise and JPEG alone
-_APART = 12.0  # grey levels by which it differs from the images of other classes
+DRAWN = "drawn alike"  # the source of suspects that are found by pixels, not by heat
+_HOT_LEVEL = 0.5  # relative to the maximum of a mean heatmap: its hot regions are above
+_LARGEST_PLACE = 0.35  # of the image: if a hot region is larger, the heat is everywhere
+_SAME_LEVEL = 6.0  # grey levels: pixels that are drawn the same differ only by noise and JPEG
+_OTHER_LEVEL = 12.0  # grey levels by which they differ from the images of other classes
 _FEWEST_PIXELS = 4
-_EMPTY = 4.0  # grey levels of spread inside a region where nothing is
-_DARK = 10.0  # grey levels: a part of the image that shows no tint
-_RARE = 0.05  # share of the other images that may have by chance what is drawn: a dark corner is no mark
+_EMPTY_SPREAD = 4.0  # grey levels of spread inside an empty region
+_DARK_LEVEL = 10.0  # grey levels: darker parts of an image do not show a tint
+_RARE_SHARE = 0.05  # most of the other images that may show by chance what is drawn: a dark corner is not a mark
+
+# Marks that move.
+_TILE_SIDES = (1 / 20, 1 / 12)  # of the image's shorter side
+_WINDOW_SIDE = 0.3  # of the image's shorter side: the square around the hottest place that is searched
+_SEED_IMAGES = 10  # whose tiles are tried
+_SEARCHED_IMAGES = 40  # in which the tiles are searched
+_LEAST_CONTRAST = 10.0  # grey levels of spread: a tile with less is not recognisable
+_MATCH_LEVEL = 0.25  # of a tile's contrast: the largest difference of a match
+_COMMON_SHARE = 0.4  # least share of the class's images that show a mark
+_SAME_LEVEL_AROUND_MARK = 8.0  # grey levels: pixels around the tile that vary less belong to the mark
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """Something to test.
+    """A suspected shortcut.
 
     Attributes:
         kind: "place", "mark" or "tint".
-        source: what raised the suspicion, in words: "mean map", "cluster 2 of 3", "drawn alike".
-        region: (H0, W0) bool for a place.
-        places: (n, 2) int top and left of the mark in each image that shows it; a mark alone.
-        patch: (h, w, 3) float32, a mark's pixels; `patch_region` (h, w) bool those that belong to it.
-        tone: (2, 2) slope and offset of red and of blue against green in this class, and in the others; a tint alone.
-        members: positions among the class's images that show it.
+        source: origin of the suspicion: "mean map", "cluster 2 of 3", "drawn alike".
+        members: positions of the class's images that show it.
+        region: (H0, W0) bool, of a place.
+        places: (n, 2) int, top and left of a mark in each image that shows it.
+        patch: (h, w, 3) float32, pixels of a mark.
+        patch_region: (h, w) bool, pixels of the patch that belong to the mark.
+        tone: of a tint, the `channel_relation` (2, 2) of this class, and of the other classes.
     """
 
     kind: str
@@ -48,50 +59,51 @@ class Suspect:
 
 
 def hot_places(heatmaps: np.ndarray, members: np.ndarray, size: tuple[int, int], source: str) -> list[Suspect]:
-    """Where the mean of some maps is hot: the connected regions above half of its maximum.
+    """Find the hot places of a mean heatmap: the connected regions above 0.5 relative to the map's maximum.
 
     Args:
         heatmaps: (n, H, W) shares of heat.
-        members: the positions that are averaged.
+        members: positions of the heatmaps that are averaged.
         size: (H0, W0).
+        source: see `Suspect`.
 
     Returns:
-        The hottest two, none that cover more than a third of the image.
+        The two hottest places that cover at most 35 % of the image.
     """
     mean = heatmaps[members].mean(axis=0)
     if not mean.max() > 0:
         return []
     wide = resize_heatmaps(mean[None] / mean.max(), size)[0]
-    count, labels = opencv().connectedComponents((wide >= _HOT).astype(np.uint8))
+    count, labels = opencv().connectedComponents((wide >= _HOT_LEVEL).astype(np.uint8))
     regions = [labels == label for label in range(1, count)]
-    regions = [region for region in regions if region.mean() <= _LARGEST]
+    regions = [region for region in regions if region.mean() <= _LARGEST_PLACE]
     regions.sort(key=lambda region: -wide[region].sum())
     return [Suspect("place", source, _looking_at(heatmaps, members, region), region=region) for region in regions[:2]]
 
 
 def heat_in(heatmaps: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """(n,) share of each map's heat inside a region of pixels; 0 for a blank map."""
+    """Return (n,) shares of each heatmap's heat inside a region of pixels; 0 for a blank heatmap."""
     wide = resize_heatmaps(heatmaps, (region.shape[0], region.shape[1]))
     total = wide.sum(axis=(1, 2))
     return np.divide((wide * region).sum(axis=(1, 2)), total, out=np.zeros(len(wide), np.float32), where=total > 0)
 
 
 def _looking_at(heatmaps: np.ndarray, members: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Those of the members that have twice the heat there that the region's size would explain, the hottest first."""
+    """Return the members with at least twice the heat that the region's size explains, the hottest first."""
     share = heat_in(heatmaps[members], region)
     order = np.argsort(-share, kind="stable")
     return members[order[share[order] >= min(0.5, 2 * region.mean())]]
 
 
 def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
-    """Pixels that are alike in most images of the class and different in the others: a corner mark, a border line.
+    """Find pixels that are alike in most images of the class and different in the others: a corner mark, a border.
 
     Args:
         photos: (n, H0, W0, 3), images of the class.
         others: (m, H0, W0, 3), images of other classes.
 
     Returns:
-        The largest three such regions, grown by a pixel and joined where they touch.
+        The three clearest regions, grown by a pixel and joined where they touch.
     """
     if len(photos) < 4 or len(others) < 4:
         return []
@@ -108,28 +120,30 @@ def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
     for region in regions[:3]:
         core = region & drawn
         difference = np.abs(photos[:, core] - middle[core]).mean(axis=(1, 2))
-        members = np.flatnonzero(difference <= 2 * _ALIKE)
+        members = np.flatnonzero(difference <= 2 * _SAME_LEVEL)
         found.append(Suspect("place", DRAWN, members[np.argsort(difference[members])], region=region))
     return found
 
 
 def _drawn(photos: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels are alike in most of the images and rare in the others, and what they are alike to."""
+    """Return the pixels that are alike in most images and rare in the others, and the median of the images."""
     middle, spread = _median_and_spread(photos)
     noise = spread.max(axis=-1)
     apart = np.abs(middle - np.median(others, axis=0)).max(axis=-1)
-    near = np.abs(others - middle).max(axis=-1) <= np.maximum(_APART, 3 * noise)
-    return (noise <= _ALIKE) & (apart >= _APART) & (apart >= 3 * noise) & (near.mean(axis=0) <= _RARE), middle
+    near = np.abs(others - middle).max(axis=-1) <= np.maximum(_OTHER_LEVEL, 3 * noise)
+    return (noise <= _SAME_LEVEL) & (apart >= _OTHER_LEVEL) & (apart >= 3 * noise) & (
+        near.mean(axis=0) <= _RARE_SHARE
+    ), middle
 
 
 def _median_and_spread(photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and median absolute deviation of each pixel: a tenth of images without the mark does not move them."""
+    """Return the median and the median absolute deviation of each pixel, which a few other images do not change."""
     middle = np.median(photos, axis=0)
     return middle, np.median(np.abs(photos - middle), axis=0)
 
 
 def is_drawn_alike(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -> bool:
-    """Whether some of what lies in the region is the same in most of the images and not there in the others."""
+    """Return whether some pixels of the region are the same in most images and absent from the others."""
     if len(photos) < 4 or len(others) < 4:
         return False
     drawn, _ = _drawn(photos[:, region], others[:, region])
@@ -137,16 +151,16 @@ def is_drawn_alike(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -
 
 
 def is_empty_elsewhere(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -> bool:
-    """Whether there is nothing in the region of the other images, and something in these."""
+    """Return whether the region is empty in the other images and not empty in these."""
     inside, outside = (np.median(part[:, region].std(axis=1).max(axis=-1)) for part in (photos, others))
-    return bool(outside <= _EMPTY and inside >= 2 * outside + _EMPTY)
+    return bool(outside <= _EMPTY_SPREAD and inside >= 2 * outside + _EMPTY_SPREAD)
 
 
-# A tint, told by the relation of the channels.
+# Tints, found by the relation of the colour channels.
 
 
 def channel_relation(photos: np.ndarray) -> np.ndarray:
-    """(n, 2, 2) slope and offset of red and of blue against green in each image: (1, 0) for a grey one."""
+    """Return (n, 2, 2), slope and offset of red and of blue against green in each image: (1, 0) if it is grey."""
     flat = photos.reshape(len(photos), -1, 3)
     green = flat[..., 1]
     centred = green - green.mean(axis=1, keepdims=True)
@@ -160,10 +174,10 @@ def channel_relation(photos: np.ndarray) -> np.ndarray:
 
 
 def tints(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
-    """A colour that the whole images of the class have and the others have not.
+    """Find a colour that the whole images of the class have, and the others do not.
 
     Returns:
-        One suspect, or none where the classes' colours overlap as those of photographs do.
+        One suspect; none if the colours of the classes overlap, as in photographs.
     """
     if len(photos) < 4 or len(others) < 4 or photos.shape[-1] != 3:
         return []
@@ -177,20 +191,20 @@ def tints(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
     separate = (distance >= 1.0) & (distance >= 3 * spread)
     if not separate.any() or not _is_everywhere(photos, others, float(np.linalg.norm(distance))):
         return []
-    # Nearer to the class's own colour than to that of the others.
+    # Images nearer to the class's own colour than to the colour of the others.
     near = ((shift[0] - middle[0]) ** 2).sum(-1) < ((shift[0] - middle[1]) ** 2).sum(-1)
     return [Suspect("tint", "colour of the image", np.flatnonzero(near), tone=(tone, other_tone))]
 
 
 def _is_everywhere(photos: np.ndarray, others: np.ndarray, shift: float) -> bool:
-    """Whether the colours differ alike in all parts of the images: a golden dog is no tint.
+    """Return whether the colours differ alike in all parts of the images: a golden dog is not a tint.
 
-    Of nine parts those count that are bright enough to show a tint; two thirds of them must differ in the same
-    direction by at least half of what they differ on average, and that must be half of the shift that is suspected.
+    Of nine parts, the bright ones can show a tint. Two thirds of them must differ in the direction of their mean
+    difference by at least half of it, and the mean must be at least half of the suspected shift.
     """
     here, there = (_parts(part) for part in (photos, others))
     change = (here - there)[..., [0, 2]] - (here - there)[..., [1]]
-    bright = here[..., 1] > _DARK
+    bright = here[..., 1] > _DARK_LEVEL
     if not bright.any():
         return False
     mean = change[bright].mean(axis=0)
@@ -200,19 +214,19 @@ def _is_everywhere(photos: np.ndarray, others: np.ndarray, shift: float) -> bool
 
 
 def _parts(photos: np.ndarray) -> np.ndarray:
-    """(9, 3) the median over the images of the mean colour of each ninth."""
+    """Return (9, 3), the median over the images of the mean colour of each ninth."""
     rows, columns = (np.array_split(np.arange(side), 3) for side in photos.shape[1:3])
     means = [photos[:, row[0] : row[-1] + 1, column[0] : column[-1] + 1] for row in rows for column in columns]
     return np.stack([np.median(part.mean(axis=(1, 2)), axis=0) for part in means])
 
 
 def _shift(relation: np.ndarray, level: float) -> np.ndarray:
-    """(n, 2) grey levels by which red and blue exceed green at a given level of green."""
+    """Return (n, 2), the grey levels by which red and blue exceed green at a level of green."""
     return (relation[..., 0] - 1) * level + relation[..., 1]
 
 
 def retoned(photos: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """The images with the channel relation `new` in place of `old`, each (2, 2): green stays, red and blue follow."""
+    """Change the channel relation (2, 2) of images from `old` to `new`: red and blue change, green stays."""
     result = photos.copy()
     green = photos[..., 1]
     for row, channel in enumerate((0, 2)):
@@ -221,23 +235,14 @@ def retoned(photos: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.clip(result, 0, 255).astype(np.float32)
 
 
-_TILES = (1 / 20, 1 / 12)  # sides of the tiles, in sides of the image
-_WINDOW = 0.3  # side of what is searched around the hottest place
-_SEEDS = 10  # images whose tiles are tried
-_SEARCHED = 40  # images in which they are looked for
-_CONTRAST = 10.0  # grey levels of spread that a tile must have to be recognised
-_RELATIVE = 0.25  # of its contrast: the difference up to which a tile is met again
-_COMMON = 0.4  # share of the class's images that show it, and of the others
-_ALIKE_AROUND_MARK = 8.0  # grey levels: pixels around the tile that belong to the mark as well
-
-
 def find_marks(photos: np.ndarray, heatmaps: np.ndarray, others: np.ndarray, seed: int = 0) -> list[Suspect]:
-    """The patch that most images of the class share and the others do not.
+    """Find the patch that many images of the class share and the others do not.
 
     Args:
         photos: (n, H0, W0, 3), images of the class.
-        heatmaps: (n, H, W), their maps.
+        heatmaps: (n, H, W), their heatmaps.
         others: (m, H0, W0, 3), images of other classes.
+        seed: of the images that are tried.
 
     Returns:
         One suspect of kind "mark", or none.
@@ -247,32 +252,32 @@ def find_marks(photos: np.ndarray, heatmaps: np.ndarray, others: np.ndarray, see
     wide = resize_heatmaps(heatmaps, (photos.shape[1], photos.shape[2]))
     windows = [_window(one) for one in wide]
     order = np.random.default_rng(seed).permutation(len(photos))
-    searched = order[:_SEARCHED]
+    searched = order[:_SEARCHED_IMAGES]
     best: tuple[float, np.ndarray] | None = None
-    for seed_image in order[:_SEEDS]:
+    for seed_image in order[:_SEED_IMAGES]:
         for tile in _tiles(photos[seed_image][windows[seed_image]], min(photos.shape[1:3])):
             share = _share(tile, [photos[i][windows[i]] for i in searched if i != seed_image])
-            if share >= _COMMON and (best is None or share > best[0]):
+            if share >= _COMMON_SHARE and (best is None or share > best[0]):
                 best = (share, tile)
         if best and best[0] > 0.85:
             break
-    if best is None or _share(best[1], list(others[:_SEARCHED])) > _RARE:
+    if best is None or _share(best[1], list(others[:_SEARCHED_IMAGES])) > _RARE_SHARE:
         return []
     return _whole_mark(photos, best[1])
 
 
 def _window(wide: np.ndarray) -> tuple[slice, slice]:
-    """The square around the hottest pixel, shifted into the image."""
+    """Return the square around the hottest pixel, shifted into the image."""
     peak = np.unravel_index(int(wide.argmax()), wide.shape)
-    side = max(8, round(_WINDOW * min(wide.shape)))
+    side = max(8, round(_WINDOW_SIDE * min(wide.shape)))
     starts = [int(np.clip(p - side // 2, 0, max(0, whole - side))) for p, whole in zip(peak, wide.shape, strict=True)]
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
 def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
-    """Tiles with enough contrast, the strongest of each size."""
+    """Return tiles with enough contrast, up to twelve of each size, the strongest first."""
     found = []
-    for part in _TILES:
+    for part in _TILE_SIDES:
         size = max(4, round(part * side))
         step = max(1, size // 3)
         starts = [
@@ -281,14 +286,14 @@ def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
             for left in range(0, window.shape[1] - size + 1, step)
         ]
         tiles = [np.ascontiguousarray(window[top : top + size, left : left + size]) for top, left in starts]
-        tiles = [tile for tile in tiles if tile.std(axis=(0, 1)).max() >= _CONTRAST]
+        tiles = [tile for tile in tiles if tile.std(axis=(0, 1)).max() >= _LEAST_CONTRAST]
         tiles.sort(key=lambda tile: -float(tile.std(axis=(0, 1)).max()))
         found += tiles[:12]
     return found
 
 
 def _match(image: np.ndarray, tile: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """Root mean square difference at the best place, and that place (top, left)."""
+    """Return the root mean square difference at the best place, and that place (top, left)."""
     cv2 = opencv()
     squares = cv2.matchTemplate(np.ascontiguousarray(image, np.float32), tile.astype(np.float32), cv2.TM_SQDIFF)
     least, _, (left, top), _ = cv2.minMaxLoc(squares)
@@ -296,7 +301,7 @@ def _match(image: np.ndarray, tile: np.ndarray) -> tuple[float, tuple[int, int]]
 
 
 def _limit(tile: np.ndarray) -> float:
-    return max(3.0, _RELATIVE * float(tile.std(axis=(0, 1)).max()))
+    return max(3.0, _MATCH_LEVEL * float(tile.std(axis=(0, 1)).max()))
 
 
 def _share(tile: np.ndarray, images: list[np.ndarray]) -> float:
@@ -305,7 +310,7 @@ def _share(tile: np.ndarray, images: list[np.ndarray]) -> float:
 
 
 def _whole_mark(photos: np.ndarray, tile: np.ndarray) -> list[Suspect]:
-    """The tile grown to all pixels around it that are alike wherever it lies."""
+    """Grow the tile to all pixels around it that are alike in the images that show it."""
     matches = [_match(photo, tile) for photo in photos]
     members = np.flatnonzero([difference <= _limit(tile) for difference, _ in matches])
     if len(members) < 4:
@@ -322,11 +327,11 @@ def _whole_mark(photos: np.ndarray, tile: np.ndarray) -> list[Suspect]:
     )
     middle = np.median(around, axis=0)
     spread = np.median(np.abs(around - middle), axis=0).max(axis=-1)
-    alike = spread <= _ALIKE_AROUND_MARK
+    alike = spread <= _SAME_LEVEL_AROUND_MARK
     alike[margin : margin + side, margin : margin + side] = True
     _, labels = opencv().connectedComponents(alike.astype(np.uint8))
     region = labels == labels[margin + side // 2, margin + side // 2]
-    if region.mean() > 0.5:  # background that is alike everywhere: the tile alone is the mark
+    if region.mean() > 0.5:  # the background is alike everywhere, so only the tile is the mark
         region = np.zeros_like(region)
         region[margin : margin + side, margin : margin + side] = True
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
