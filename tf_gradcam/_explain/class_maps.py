@@ -35,20 +35,6 @@ _CLOSED_FORMS: dict[Rule, Callable[[Any, Any], Any]] = {
 _FINITE = tf.TensorSpec((None,), tf.bool)
 
 
-class _Entered(NamedTuple):
-    """The run of the extractor: [activations, *frontier], and whether each image is finite, (B,) bool."""
-
-    cut: list[Any]
-    finite_images: Any
-
-
-class _Outputs(NamedTuple):
-    """What the model returns, (B, K) tensors; probabilities None where its outputs are values."""
-
-    outputs: Any
-    probabilities: Any
-
-
 class _Maps(NamedTuple):
     """Maps (B, K, H, W) of the classes asked for, and their gradient peaks, (B or 1, K); tensors."""
 
@@ -84,7 +70,7 @@ class ClassPass(SplitPass):
         self._linear = linear_tail(split) if closed_form and self._form else None
         self.is_closed_form = self._linear is not None
         self._extract = self.compile(self._cut, split.inputs.specs)
-        cut = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._extract.structured_outputs.cut]
+        cut = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._extract.structured_outputs[0]]
         self._finish = self.compile(self._outputs, cut)
         if self.is_closed_form:
             self._maps = self.compile(self._product, [cut[0], tf.TensorSpec((None, None), tf.int32), _FINITE])
@@ -104,14 +90,17 @@ class ClassPass(SplitPass):
             else:
                 outputs, maps, finite_images = self._whole(*arrays, tf.constant(wanted[0], tf.int32))
             return self._arrays(outputs, maps, finite_images, wanted)
-        entered = self._extract(*arrays)
-        outputs = self._finish(*entered.cut)
+        cut, finite_images = self._extract(*arrays)
+        outputs = self._finish(*cut)
         if top:
-            wanted = np.argsort(-self._scores(outputs.outputs.numpy()), axis=1, kind="stable")[:, :top]  # best first
-        make = self._product_of if self.is_closed_form else self._looped
-        return self._arrays(outputs, make(entered, wanted.astype(np.int32)), entered.finite_images, wanted)
+            wanted = np.argsort(-self._scores(outputs[0].numpy()), axis=1, kind="stable")[:, :top]  # best first
+        if self.is_closed_form:
+            maps = self._maps(cut[0], tf.constant(wanted, tf.int32), finite_images)
+        else:
+            maps = self._looped(cut, finite_images, wanted.astype(np.int32))
+        return self._arrays(outputs, maps, finite_images, wanted)
 
-    def _all_classes(self, arrays: Sequence[Any]) -> tuple[_Outputs, _Maps, Any]:
+    def _all_classes(self, arrays: Sequence[Any]) -> tuple[tuple[Any, Any], _Maps, Any]:
         if self._every is None:
             self._every = self.compile(lambda *images: self._at_once(*images, None), self.split.inputs.specs)
         return self._every(*arrays)
@@ -119,7 +108,7 @@ class ClassPass(SplitPass):
     def _scores(self, outputs: np.ndarray) -> np.ndarray:
         return np.asarray(of_all_classes(outputs, self.class_count))
 
-    def _arrays(self, outputs: _Outputs, maps: _Maps, finite_images: Any, wanted: np.ndarray) -> MapArrays:
+    def _arrays(self, outputs: tuple[Any, Any], maps: _Maps, finite_images: Any, wanted: np.ndarray) -> MapArrays:
         """The results for the classes `wanted`, (B or 1, K)."""
         (values, probabilities), (raw, heatmaps, peaks), finite = to_arrays((outputs, maps, finite_images))
         scores = self._scores(values)
@@ -127,22 +116,20 @@ class ClassPass(SplitPass):
         own, peaks = np.take_along_axis(scores, chosen, axis=1), np.broadcast_to(peaks, chosen.shape)
         return MapArrays(raw, heatmaps, values, probabilities, own, chosen, peaks, finite)
 
-    def _cut(self, *inputs: Any) -> _Entered:
-        return _Entered(self.split.extract(inputs), all_finite(inputs[self.split.inputs.image_index]))
+    def _cut(self, *inputs: Any) -> tuple[list[Any], Any]:
+        """[activations, *frontier], and whether each image is finite, (B,) bool."""
+        return self.split.extract(inputs), all_finite(inputs[self.split.inputs.image_index])
 
-    def _outputs(self, *cut: Any) -> _Outputs:
+    def _outputs(self, *cut: Any) -> tuple[Any, Any]:
+        """(B, K) what the model returns, and the probabilities, None where those are values."""
         scored = self.explained(self.split.finish(list(cut)), tf.zeros(tf.shape(cut[0])[:1], tf.int32))
-        return _Outputs(scored.outputs, scored.probabilities)
+        return scored.outputs, scored.probabilities
 
-    def _at_once(self, *tensors: Any) -> tuple[_Outputs, _Maps, Any]:
+    def _at_once(self, *tensors: Any) -> tuple[tuple[Any, Any], _Maps, Any]:
         """All of it, for images and the classes (K,), None for every one."""
         cut, finite_images = self._cut(*tensors[:-1])
         wanted = None if tensors[-1] is None else tensors[-1][None]
         return self._outputs(*cut), self._product(cut[0], wanted, finite_images), finite_images
-
-    def _product_of(self, entered: _Entered, wanted: np.ndarray) -> _Maps:
-        maps: _Maps = self._maps(entered.cut[0], tf.constant(wanted), entered.finite_images)
-        return maps
 
     def _product(self, activations: Any, wanted: Any, finite_images: Any) -> _Maps:
         """Maps (B, K, H, W) and gradient peaks of the classes (B, K), (1, K) for all images, None for every class."""
@@ -167,14 +154,14 @@ class ClassPass(SplitPass):
         size = tf.concat([tf.shape(raw)[:2], shape[1:-1]], axis=0)
         return _Maps(tf.reshape(raw, size), tf.reshape(heatmaps, size), peaks)
 
-    def _looped(self, entered: _Entered, wanted: np.ndarray) -> _Maps:
-        columns = np.broadcast_to(wanted, (len(entered.finite_images), wanted.shape[1])).T
+    def _looped(self, cut: list[Any], finite_images: Any, wanted: np.ndarray) -> _Maps:
+        columns = np.broadcast_to(wanted, (len(finite_images), wanted.shape[1])).T
         once = self.needs == "activations"  # such a map is the same for every class
-        made = [self._maps(*entered.cut, column) for column in columns[: 1 if once else None]]
+        made = [self._maps(*cut, column) for column in columns[: 1 if once else None]]
         repeats = len(columns) if once else 1
         raw, peaks = (tf.repeat(tf.stack(tensors, axis=1), repeats, axis=1) for tensors in zip(*made, strict=True))
         one_map_each = tf.reshape(raw, [-1, *raw.shape[2:]])
-        heatmaps = normalise(one_map_each, tf.repeat(entered.finite_images, raw.shape[1]))
+        heatmaps = normalise(one_map_each, tf.repeat(finite_images, raw.shape[1]))
         return _Maps(raw, tf.reshape(heatmaps, raw.shape), peaks)
 
     def _one_class(self, *tensors: Any) -> tuple[Any, Any]:
@@ -202,22 +189,7 @@ def class_maps(
     method: str,
     offset: tuple[float, ...] = (0.0, 0.0),
 ) -> ClassMaps:
-    """Maps of many classes of a batch; what `Explainer.class_maps` does.
-
-    Args:
-        compiled: of one model, layer and rule.
-        images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
-        classes: K indices or names, the same for all images, in the order of the result; None for all classes.
-        top: instead, how many of each image's own best classes, best first; all where there are fewer.
-        names: of the classes.
-        method: name of the rule.
-        offset: (down, right) pixels by which the maps are shifted when they are resized.
-
-    Raises:
-        TypeError: `classes` that is no list, a class that is neither index nor name; images that are no numbers.
-        ValueError: both `classes` and `top`, none or an unknown class, `top` below 1; images of another shape; no
-            finite image at all.
-    """
+    """Maps of many classes of a batch by a compiled pass; arguments and errors as `Explainer.class_maps`."""
     if classes is not None and top is not None:
         raise ValueError("Expected either classes or top, received both.")
     arrays = compiled.split.inputs.flatten(images)

@@ -165,11 +165,6 @@ def height_for(count: int, heights: Mapping[int, float], smallest: float) -> flo
     return next((height for most, height in heights.items() if count <= most), smallest)
 
 
-def height_in_a_row(count: int, aspect: float, gap: float, lowest: float, highest: float) -> float:
-    """The height at which `count` panels fill one row, within limits."""
-    return float(np.clip(((WIDEST - MARGIN - SCALE) / count - gap) / aspect, lowest, highest))
-
-
 class Sheet:
     """A figure and what stands on it.
 

@@ -13,14 +13,15 @@ from tf_gradcam._figures.sheet import (
     GREY,
     MARGIN,
     RED,
+    SCALE,
     TITLE,
+    WIDEST,
     Grid,
     Sheet,
     alpha_of,
     aspect_of,
     grid,
     height_for,
-    height_in_a_row,
 )
 from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.thumbnails import shown_photo
@@ -144,7 +145,7 @@ def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray |
 
 def _row(count: int, aspect: float, gap: float, heights: tuple[float, float], top: float) -> Grid:
     """As many panels side by side as fit, and none too small to be read."""
-    height = height_in_a_row(count, aspect, gap, *heights)
+    height = float(np.clip(((WIDEST - MARGIN - SCALE) / count - gap) / aspect, *heights))
     return grid(count, aspect, height, caption=CAPTION, card_gap=gap, top=top, columns=count)
 
 

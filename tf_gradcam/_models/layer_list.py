@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -16,11 +15,8 @@ from tf_gradcam._models.preprocessing import find_preprocessing
 from tf_gradcam._models.reader import BorrowedModel
 from tf_gradcam._models.split import split_model
 
-if TYPE_CHECKING:
-    from tf_gradcam._models.layers import LayerRow
 
-
-class LayerRows(list["LayerRow"]):
+class LayerRows(list[LayerRow]):
     """What `list_layers` finds: a list whose picture, in a console or notebook, is the table of `tf-gradcam layers`."""
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ Axis legend: B images, K classes asked for, H x W cells of the layer (any number
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,18 +36,9 @@ class ClassMaps:
     """
 
     def __init__(
-        self,
-        arrays: MapArrays,
-        *,
-        labels: Sequence[Sequence[str]],
-        layer_name: str,
-        method: str,
-        image_size: tuple[int, ...],
-        has_open_head: bool,
-        offset: tuple[float, ...] = (0.0, 0.0),
-        class_names: Mapping[int, str] | None = None,
-        needs: str = "gradients",
+        self, arrays: MapArrays, *, labels: Sequence[Sequence[str]], layer_name: str, method: str, **options: Any
     ):
+        """`options` are those of each class's `Explanation`."""
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
         self.scores = arrays.scores
@@ -58,15 +49,7 @@ class ClassMaps:
         everything = arrays.probabilities
         self.probabilities = None if everything is None else np.take_along_axis(everything, self.class_indices, axis=1)
         self._arrays = arrays
-        self._options: dict[str, Any] = {
-            "layer_name": layer_name,
-            "method": method,
-            "image_size": image_size,
-            "has_open_head": has_open_head,
-            "offset": offset,
-            "class_names": class_names,
-            "needs": needs,
-        }
+        self._options = {"layer_name": layer_name, "method": method, **options}
 
     def __len__(self) -> int:
         return len(self.heatmaps)
