@@ -273,9 +273,11 @@ class AttentionExplainer:
         compiled = self._pass(with_indices(target, self._class_names.index) if called else None)
         check_classes(indices, compiled.class_count, self._class_names)
         results = compiled(arrays, indices, progress)
+        names = self._class_names
+        labels = labels_of(target, results.outputs, names) if called else names.labels(results.class_indices)
         return Explanation(
             results,
-            labels=labels_of(target, results.class_indices, results.outputs.shape[-1], self._class_names),
+            labels=labels,
             layer_name="all attention layers",
             method=self.method,
             image_size=tuple(arrays[inputs.image_index].shape[1:-1]),

@@ -205,7 +205,7 @@ def class_maps(
         raise ValueError("Expected images of finite numbers, received NaN or infinite values in every image.")
     return ClassMaps(
         results,
-        labels=[[names.label(index) for index in row] for row in results.class_indices],
+        labels=[names.labels(row) for row in results.class_indices],
         method=method,
         layer_name=compiled.split.layer_name,
         image_size=tuple(arrays[compiled.split.inputs.image_index].shape[1:-1]),

@@ -151,9 +151,11 @@ class Explainer:
                 "Expected images of finite numbers, received NaN or infinite values in every image: "
                 "check how they were loaded and scaled."
             )
+        names = self._class_names
+        labels = labels_of(target, results.outputs, names) if is_callable else names.labels(results.class_indices)
         return Explanation(
             results,
-            labels=labels_of(target, results.class_indices, results.outputs.shape[-1], self._class_names),
+            labels=labels,
             layer_name=self.layer_name,
             method=self.method,
             image_size=tuple(photos.shape[1:-1]),

@@ -207,6 +207,10 @@ class ClassNames:
         """Return the name of a class, "class 243" where it does not have one."""
         return self.by_index.get(int(index), f"class {int(index)}")
 
+    def labels(self, indices: Iterable[int]) -> list[str]:
+        """Return the label of each class."""
+        return [self.label(index) for index in indices]
+
     @cached_property
     def _classes_of(self) -> list[dict[str, set[int]]]:
         """For each rule, the classes of every form of a name."""

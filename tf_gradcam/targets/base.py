@@ -109,11 +109,9 @@ def name_of(target: object, names: ClassNames | None = None, unit_count: int | N
     return getattr(target, "__name__", type(target).__name__)
 
 
-def labels_of(target: TargetLike, class_indices: np.ndarray, unit_count: int, names: ClassNames) -> list[str]:
-    """Return what was explained in each image, of class_indices (B,) and the number of outputs."""
-    if callable(target):
-        return [name_of(target, names, unit_count)] * len(class_indices)
-    return [names.label(index) for index in class_indices]
+def labels_of(target: object, outputs: np.ndarray, names: ClassNames) -> list[str]:
+    """Return what was explained in each image of outputs (B, ..., K)."""
+    return [name_of(target, names, outputs.shape[-1])] * len(outputs)
 
 
 def label_of(index: Class, names: ClassNames) -> str:
