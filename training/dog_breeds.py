@@ -18,8 +18,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from training.command import main as run
 from training.config import DataConfig, Stage, TrainingConfig
+from training.options import main as run
 
 DATA = DataConfig(data="")
 TRAINING = TrainingConfig(

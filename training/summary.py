@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.run import Run
+from training.loop.run_folder import Run
 
 
 class Finished(NamedTuple):

@@ -34,9 +34,9 @@ from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.worker import Worker
 from tf_gradcam._cli.main import main
 from tf_gradcam._models.loading import load_model_file, load_weights_file
-from training.folder import Samples
-from training.parts import Parts, write_validation_samples
-from training.selection import without
+from training.data.folder import Samples
+from training.data.parts import Parts, write_validation_samples
+from training.data.selection import without
 
 SUFFIXES = [".keras", ".h5"]
 L = keras.layers
