@@ -15,15 +15,14 @@ from training.config import DataConfig, TrainingConfig
 from training.data.archive import fetch
 from training.data.duplicates import duplicate_groups
 from training.data.folder import Samples, read_folder
-from training.data.parts import Parts, counted, split, write_validation_samples
 from training.data.phantom import write_phantom
-from training.data.selection import apart, first_classes, without
+from training.data.split import Parts, apart, counted, first_classes, split, validation_table, without
 from training.loop.fit import feed, fit
 from training.loop.run_folder import Run, is_complete
 from training.loop.strategy import is_chief, strategy_scope, worker
-from training.model.blocks import unfreeze
+from training.model.backbone import unfreeze
 from training.model.classifier import build_classifier
-from training.report.evaluate import measure, write_metrics
+from training.report.evaluate import measure, metrics_text
 from training.report.figures import write_figures
 
 
@@ -74,7 +73,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
         # Only now, so that a wrong option leaves no run behind.
         run.write_config(data, training)
         run.write_class_names(samples.class_names)
-        write_validation_samples(run.path / "validation_samples.csv", samples, parts)
+        run.write("validation_samples.csv", validation_table(samples, parts))
         started = time.monotonic()
         for stage in training.stages:
             fit(model, stage, training, feeds, run, samples.class_names, data.seed, is_chief=chief)
@@ -99,8 +98,8 @@ def _samples(data: DataConfig, run: Run) -> Samples:
     else:
         root = fetch(data.data, run.path / "data", data.sha256)
     samples = read_folder(root, None if data.data == "phantom" else data.limit, data.seed)
-    for file, reason in samples.broken:
-        print(f"left out, {reason}: {file}", flush=True)
+    for reason in samples.broken:
+        print(f"left out: {reason}", flush=True)
     if data.exclude is not None:
         before, samples = len(samples), without(samples, Path(data.exclude))
         print(f"{before - len(samples)} of {before} images left out as '{data.exclude}' says", flush=True)
@@ -139,7 +138,7 @@ def _evaluate(
             "validation_images_with_a_twin_in_training": parts.leaked,
         },
     }
-    write_metrics(run.path / "metrics.json", metrics)
+    run.write("metrics.json", metrics_text(metrics).encode())
     size = (data.image_size, data.image_size)
     write_figures(
         run.figures,

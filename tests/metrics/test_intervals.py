@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tf_gradcam.metrics import intervals as bootstrap
-from tf_gradcam.metrics.intervals import bootstrap_interval
+from tf_gradcam.metrics.intervals import bootstrap_interval, wilson_interval
 
 
 def test_interval_of_many_values_is_that_of_the_normal_distribution() -> None:
@@ -72,3 +72,26 @@ def test_bad_arguments_are_refused() -> None:
         bootstrap_interval([1.0, 2.0], resamples=0)
     with pytest.raises(ValueError, match="received infinity"):
         bootstrap_interval([1.0, np.inf])
+
+
+def test_wilson_interval_by_the_formula() -> None:
+    """Both ends solve (p - 0.9)^2 = 1.96^2 p (1 - p) / 100, Wilson's equation for 90 of 100."""
+    z = 1.959963984540054
+    found = wilson_interval(90, 100)
+    for end in (found.low, found.high):
+        assert (end - 0.9) ** 2 == pytest.approx(z**2 * end * (1 - end) / 100, rel=1e-9)
+    assert found.value == 0.9
+    assert found.low < 0.9 < found.high
+
+
+@pytest.mark.parametrize(("successes", "expected"), [(0, (0.0, 0.27753)), (10, (0.72247, 1.0))])
+def test_wilson_interval_of_none_and_all(successes: int, expected: tuple[float, float]) -> None:
+    """For no success the equation is p^2 = z^2 p (1 - p) / n, so p = z^2 / (n + z^2) = 3.84146 / 13.84146."""
+    found = wilson_interval(successes, 10)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_interval_of_impossible_counts_is_refused(successes: int, count: int) -> None:
+    with pytest.raises(ValueError, match=r"0 <= successes <= count.*successes=-?\d, count=\d"):
+        wilson_interval(successes, count)

@@ -318,7 +318,7 @@ def test_options_that_cannot_be_read_are_one_line(words, capsys):
 
 def test_the_folder_of_another_run_is_refused(brain, words, capsys):
     assert brain_mri.main([*words, "--out", str(brain)]) == 2
-    assert "holds a run already" in one_line(capsys)
+    assert "already holds a run" in one_line(capsys)
 
 
 def test_a_run_is_resumed_with_the_options_it_began_with(brain, words, capsys):

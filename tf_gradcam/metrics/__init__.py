@@ -1,7 +1,7 @@
-"""How good a heatmap is: localisation, faithfulness, similarity of maps, intervals of means."""
+"""How good a heatmap is: localisation, faithfulness, similarity of maps, confidence intervals."""
 
 from tf_gradcam.metrics.faithfulness import deletion_auc, drop_percent, increase_percent, insertion_auc, road_score
-from tf_gradcam.metrics.intervals import bootstrap_interval
+from tf_gradcam.metrics.intervals import bootstrap_interval, wilson_interval
 from tf_gradcam.metrics.localisation import (
     box_region,
     box_share,
@@ -31,4 +31,5 @@ __all__ = [
     "road_score",
     "sparsity",
     "structural_similarities",
+    "wilson_interval",
 ]

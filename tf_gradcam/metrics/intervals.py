@@ -1,4 +1,4 @@
-"""How sure a mean is: the percentile bootstrap. NumPy only."""
+"""Confidence intervals: of a mean by the percentile bootstrap, of a share by Wilson. NumPy only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+_NORMAL_975 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 _AT_ONCE = 2**22  # drawn values held at a time: 64 MiB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % confidence interval."""
+    """A mean or a share with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -54,6 +55,34 @@ def bootstrap_interval(values: ArrayLike, *, seed: int = 0, resamples: int = 200
     low, high = np.percentile(means, [2.5, 97.5])
     # The mean of equal values differs from them by rounding.
     return Interval(mean, min(float(low), mean), max(float(high), mean))
+
+
+def wilson_interval(successes: int, count: int) -> Interval:
+    """Return the share of successes with its 95 % interval.
+
+    It takes the trials as independent: near-identical samples among them make it too narrow.
+
+    Args:
+        successes: number of successes, from 0 to `count`.
+        count: number of trials, at least 1.
+
+    Returns:
+        `Interval` within [0, 1]; the low end for no success is 0, the high end for all is 1.
+
+    Raises:
+        ValueError: `count` below 1, or `successes` outside 0..count.
+
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953. Deviation: none.
+    """
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(
+            f"Expected 0 <= successes <= count and count of at least 1, received successes={successes}, count={count}."
+        )
+    share, z2 = successes / count, _NORMAL_975**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = (z2 * share * (1 - share) / count + (z2 / (2 * count)) ** 2) ** 0.5 / (1 + z2 / count)
+    # Exactly 0 and 1, which rounding would miss by 1e-17.
+    return Interval(share, middle - half if successes else 0.0, middle + half if successes < count else 1.0)
 
 
 def _resampled_means(values: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:

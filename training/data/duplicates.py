@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.data.photos import decode, in_threads, resize
+from tf_gradcam.image import load_image
+from training.data.folder import in_threads
 
 THUMBNAIL = 32  # pixels a side
 MAX_DIFFERENCE = 2.0  # grey levels: the mean absolute difference of the thumbnails of twins is below it
@@ -107,11 +108,7 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
 def _thumbnail(file: Path) -> np.ndarray:
     import cv2
 
-    try:
-        photo = decode(file.read_bytes()).photo
-    except ValueError as error:
-        raise ValueError(f"Cannot read {str(file)!r}: {error}.") from error
-    return resize(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), (THUMBNAIL, THUMBNAIL))
+    return cv2.cvtColor(load_image(file, (THUMBNAIL, THUMBNAIL)), cv2.COLOR_RGB2GRAY)
 
 
 def _pairs(prints: Fingerprints, others: Fingerprints) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Samples: images in folders, a folder for each class.
+"""Images in folders, a folder for each class, and the class of each image.
 
 Axis legend: N samples, K classes.
 """
@@ -8,16 +8,23 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
-from training.data.photos import SUFFIXES, decode, in_threads
+from tf_gradcam.image import load_image
 
-_SKIPPED = "__MACOSX"  # what a zip made by macOS holds beside its folders
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+_MACOS_FOLDER = "__MACOSX"  # in a zip made by macOS, beside its folders
+_PROGRESS_FROM = 1000  # files; fewer take a few seconds
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,50 +35,50 @@ class Samples:
     files: N absolute paths.
     labels: (N,) int32, indices of `class_names`.
     class_names: K names of folders, sorted.
-    broken: files that could not be decoded, with the reason; they are not among `files`.
+    broken: one message for each file that could not be decoded; these files are not in `files`.
     """
 
     root: Path
     files: tuple[Path, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
-    broken: tuple[tuple[Path, str], ...] = ()
+    broken: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
 
     def take(self, indices: Iterable[int] | np.ndarray) -> Samples:
-        """The samples of these indices in their order; the classes stay all of them."""
+        """Return the samples at these indices, in their order; all classes stay."""
         chosen = np.asarray(list(indices), np.int64)
         return replace(self, files=tuple(self.files[index] for index in chosen), labels=self.labels[chosen])
 
     def name(self, index: int) -> str:
-        """The file of a sample relative to `root`, "class/file.jpg" on every system."""
+        """Return the file of a sample relative to `root`, "class/file.jpg" on every system."""
         return self.files[index].relative_to(self.root).as_posix()
 
 
 def read_folder(root: str | os.PathLike[str], limit: int | None = None, seed: int = 42) -> Samples:
-    """The images below a folder, each decoded once, so that broken ones are known before the training starts.
+    """Return the images below a folder. Each is decoded once, so broken files are known before the training starts.
 
         read_folder("brain_mri")                # brain_mri/glioma/a.jpg, brain_mri/pituitary/b.jpg, ...
         read_folder("brain_mri", limit=400)     # a trial: 100 of each of four classes
 
-    Hidden files and folders, and files of other suffixes than those of images, are left out. What is converted
-    to RGB, and how much of it, is said on stderr.
+    Hidden files and folders, and files without an image suffix, are left out. The number of images that are converted
+    to 8-bit RGB is printed on stderr.
 
     Args:
         root: the folder that holds a folder for each class.
-        limit: at most so many samples in all, drawn evenly over the classes; None for all.
-        seed: which ones are drawn. The names decide, not the order in which a system lists them.
+        limit: the largest number of samples, drawn evenly over the classes; None for all.
+        seed: of the draw. It depends on the file names, not on the order in which a system lists them.
 
     Returns:
         Samples.
 
     Raises:
-        FileNotFoundError: no such folder.
-        NotADirectoryError: a file in its place.
-        ValueError: fewer than two class folders, no image at all, a class without an image or without a readable
-            one, a `limit` below the number of classes.
+        FileNotFoundError: the folder does not exist.
+        NotADirectoryError: `root` is a file.
+        ValueError: there are fewer than two class folders or no images; a class has no image or no readable one;
+            `limit` is below the number of classes.
     """
     root = Path(root).absolute()
     names = _class_names(root)
@@ -89,26 +96,26 @@ def read_folder(root: str | os.PathLike[str], limit: int | None = None, seed: in
 
 
 def draw_key(seed: int, name: str) -> bytes:
-    """By which names are drawn: sorted by it they are in random order, the same one on every machine."""
+    """Return a sort key that puts names in a random order, the same on every machine."""
     return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
 
 
 def _class_names(root: Path) -> list[str]:
     if not root.exists():
-        raise FileNotFoundError(f"No folder {str(root)!r}. Check the path: it holds a folder for each class.")
+        raise FileNotFoundError(f"The folder {str(root)!r} does not exist. Name a folder with a folder for each class.")
     if not root.is_dir():
         raise NotADirectoryError(f"Expected a folder that holds a folder for each class, received {str(root)!r}.")
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
 
 
 def _images(root: Path, class_name: str) -> list[Path]:
-    """Image files of a class, sorted by name."""
+    """Return the image files of a class, sorted by name."""
     entries = (root / class_name).iterdir()
     return sorted((entry for entry in entries if _is_image(entry.name)), key=lambda file: file.name)
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == _SKIPPED
+    return name.startswith(".") or name == _MACOS_FOLDER
 
 
 def _is_image(name: str) -> bool:
@@ -135,17 +142,19 @@ def _check_classes(root: Path, files: dict[str, list[Path]]) -> None:
 
 
 def _elsewhere(root: Path, class_names: Iterable[str]) -> str:
-    """Where the images may be instead: a level above or below, as in data sets that come in two parts."""
+    """Suggest a place where the images may be: one level up or down, as in data sets of two parts."""
     if loose := sum(_is_image(entry.name) for entry in root.iterdir()):
-        return f" {loose} images lie in {str(root)!r} itself."
+        return f" {loose} images are in {str(root)!r} itself."
     deeper = [root / name for name in class_names if any(entry.is_dir() for entry in (root / name).iterdir())]
     return f" Try one of the folders in it: {_listed([str(folder) for folder in deeper])}." if deeper else ""
 
 
 def _drawn(root: Path, files: dict[str, list[Path]], limit: int, seed: int) -> dict[str, list[Path]]:
-    """One of each class in turn, until there are `limit`."""
+    """Draw one file of each class in turn, until there are `limit`."""
     if limit < len(files):
-        raise ValueError(f"Expected a limit of at least {len(files)}, one sample of each class, received {limit}.")
+        raise ValueError(
+            f"Expected a limit of at least {len(files)}, one sample of a class, received {limit}. Raise it."
+        )
     turns = []
     for name, of_class in files.items():
         order = sorted(of_class, key=lambda file: draw_key(seed, file.relative_to(root).as_posix()))
@@ -155,33 +164,55 @@ def _drawn(root: Path, files: dict[str, list[Path]], limit: int, seed: int) -> d
 
 
 def _without_broken(samples: Samples) -> Samples:
-    stored = list(in_threads(_stored, samples.files, "Checked"))
-    broken = tuple((file, text) for file, (ok, text) in zip(samples.files, stored, strict=True) if not ok)
-    kept = samples.take([index for index, (ok, _) in enumerate(stored) if ok])
+    checked = list(in_threads(_storage, samples.files, "Checked"))
+    kept = samples.take([index for index, storage in enumerate(checked) if isinstance(storage, str)])
+    broken = [(file, error) for file, error in zip(samples.files, checked, strict=True) if isinstance(error, Exception)]
     lost = [name for label, name in enumerate(samples.class_names) if label not in kept.labels]
     if lost:
-        file, reason = next(each for each in broken if samples.root / lost[0] in each[0].parents)
+        error = next(error for file, error in broken if samples.root / lost[0] in file.parents)
         raise ValueError(
-            f"Expected readable images of every class, received broken ones alone in {_listed(lost)}; "
-            f"{str(file)!r}: {reason}. Copy or download them again."
+            f"Expected readable images of every class, received only broken ones in {_listed(lost)}: {error}"
         )
-    kinds = Counter(text for ok, text in stored if ok and text != "RGB")
+    kinds = Counter(storage for storage in checked if isinstance(storage, str) and storage)
     if kinds:
-        told = ", ".join(f"{count:,} {_CONVERTED[kind]}" for kind, count in sorted(kinds.items()))
-        print(f"Converted to 8-bit RGB as they are read: {told}, of {len(kept):,} images.", file=sys.stderr)
-    return replace(kept, broken=broken)
+        numbers = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+        print(f"Converted to 8-bit RGB when read: {numbers}; {len(kept):,} images in all.", file=sys.stderr)
+    return replace(kept, broken=tuple(str(error) for _, error in broken))
 
 
-_CONVERTED = {"16-bit": "of 16 bits", "alpha": "with alpha (dropped)", "grey": "grey"}
+def _storage(file: Path) -> str | Exception:
+    """Return how the pixels differ from 8-bit RGB ("" if they do not), or the error of a file that cannot be read."""
+    import cv2
 
-
-def _stored(file: Path) -> tuple[bool, str]:
-    """(True, how the pixels are stored) or (False, why there are none)."""
     try:
-        return True, decode(file.read_bytes()).stored
+        load_image(file)
     except (ValueError, OSError) as error:
-        return False, str(error)
+        return error
+    pixels: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels.dtype != np.uint8:
+        return "with 16 bits"
+    return "grey" if pixels.ndim == 2 else "with alpha (dropped)" if pixels.shape[2] == 4 else ""
 
 
 def _listed(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def in_threads(
+    function: Callable[[Path], _Result], files: Sequence[Path], verb: str | None = None
+) -> Iterator[_Result]:
+    """Yield `function(file)` of every file, in order. Threads help: reading and decoding release Python's lock.
+
+    Args:
+        function: called in several threads at once.
+        files: its arguments.
+        verb: the work in one word ("Checked"), for a progress line on stderr when there are many files; None for none.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        reported = time.monotonic()
+        for count, result in enumerate(pool.map(function, files), start=1):
+            yield result
+            if verb and len(files) >= _PROGRESS_FROM and (time.monotonic() > reported + 5 or count == len(files)):
+                reported = time.monotonic()
+                print(f"{verb} {count:,} of {len(files):,} images", file=sys.stderr, flush=True)

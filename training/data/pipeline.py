@@ -1,4 +1,4 @@
-"""Images for the model: as batches of tf.data, or as arrays for Keras's other backends. The same pixels in both.
+"""Images for the model: batches of tf.data, or arrays for the other backends of Keras. The pixels are the same in both.
 
 Axis legend: N samples, B samples of a batch, H0 x W0 pixels.
 """
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.data.folder import Samples
-from training.data.photos import in_threads, read_photo
+from tf_gradcam.image import load_image
+from training.data.folder import Samples, in_threads
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
-CACHE_SHARE = 0.25  # of the memory that is free: the model, its gradients and a second pipeline need the rest
-_UNKNOWN_MEMORY = 4 * 2**30  # bytes taken as free where the system does not say
+DEGREES = 10  # of the augmentation
+CACHE_SHARE = 0.25  # of the free memory; the model, its gradients and a second pipeline need the rest
+_UNKNOWN_MEMORY = 4 * 2**30  # free bytes to assume if the system does not report them
 
 
 def batches(
@@ -31,28 +33,28 @@ def batches(
     seed: int = 42,
     cache: bool | None = None,
 ) -> tf.data.Dataset:
-    """Batches of all samples: decoded in parallel, kept in memory where they fit, prepared ahead of the model.
+    """Return batches of all samples, decoded in parallel, kept in memory if they fit, and prepared ahead of the model.
 
     Args:
         samples: N samples.
         image_size: (H0, W0) to which each photo is resized, proportions not kept.
-        batch_size: B, at least 1; the last batch holds what is left.
-        shuffle: in a new order in each epoch, for training; False keeps the order of `samples`.
-        seed: of the orders; the same seed gives the same sequence of them.
-        cache: keep the resized photos in memory, as uint8; None does so where all of them take at most
-            `CACHE_SHARE` of the memory that is free.
+        batch_size: B, at least 1; the last batch may be smaller.
+        shuffle: use a new order in each epoch, for training; False keeps the order of `samples`.
+        seed: of the orders; the same seed gives the same sequence of orders.
+        cache: keep the resized photos in memory, as uint8; None does so if they take at most `CACHE_SHARE` of the free
+            memory.
 
     Returns:
         Dataset of (images (B, H0, W0, 3) float32 RGB 0..255, labels (B,) int32), of known length.
 
     Raises:
-        ValueError: no sample, a size or a batch size that is not positive.
+        ValueError: there are no samples; the size or the batch size is not positive.
     """
     import tensorflow as tf
 
     _check(samples, image_size)
     if batch_size < 1:
-        raise ValueError(f"Expected a batch size of at least 1, received {batch_size}.")
+        raise ValueError(f"Expected a batch size of at least 1, received {batch_size}. Raise it.")
     if cache is None:
         cache = len(samples) * image_size[0] * image_size[1] * 3 <= CACHE_SHARE * free_memory()
 
@@ -62,7 +64,7 @@ def batches(
 
 
 def arrays(samples: Samples, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """All samples in memory, without TensorFlow; pixel for pixel those of `batches`.
+    """Return all samples as arrays, without TensorFlow; the pixels are equal to those of `batches`.
 
     Args:
         samples: N samples.
@@ -72,39 +74,59 @@ def arrays(samples: Samples, image_size: tuple[int, int]) -> tuple[np.ndarray, n
         photos (N, H0, W0, 3) uint8 RGB, labels (N,) int32.
 
     Raises:
-        ValueError: a size that is not positive, a file that is no picture any more.
-        OSError: a file that cannot be read any more.
+        ValueError: the size is not positive; a file is not an image any more.
+        OSError: a file cannot be read any more.
     """
     _check(samples, image_size, at_least=0)
     photos = np.empty((len(samples), *image_size, 3), np.uint8)
-    for index, photo in enumerate(in_threads(lambda file: _photo(file, image_size), samples.files, "Read")):
+    for index, photo in enumerate(in_threads(lambda file: load_image(file, image_size), samples.files, "Read")):
         photos[index] = photo
     return photos, samples.labels.astype(np.int32)
 
 
+def augmentation(seed: int, degrees: float = DEGREES) -> keras.Sequential:
+    """Return layers that mirror half of the images left to right and turn all of them; the margins become black.
+
+    They are layers of Keras, so they run on every backend.
+
+    Args:
+        seed: of the draws.
+        degrees: the largest angle, in either direction.
+    """
+    import keras
+
+    return keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal", seed=seed, dtype="float32"),
+            keras.layers.RandomRotation(degrees / 360, fill_mode="constant", seed=seed + 1, dtype="float32"),
+        ],
+        name="augmentation",
+    )
+
+
 def free_memory() -> int:
-    """Bytes that this process may still take: free ones of the machine, or of its container where that has fewer."""
+    """Return the free memory in bytes: of the machine, or of its container if that has less."""
     free = _UNKNOWN_MEMORY
     try:
         words = Path("/proc/meminfo").read_text(encoding="ascii").partition("MemAvailable:")[2].split()
         free = int(words[0]) * 1024
-    except (OSError, IndexError):  # no Linux
+    except (OSError, IndexError):  # not Linux
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
             free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         limit, used = (Path("/sys/fs/cgroup", name).read_text() for name in ("memory.max", "memory.current"))
         return min(free, max(int(limit) - int(used), 0))
-    except (OSError, ValueError):  # no container, or "max": no limit
+    except (OSError, ValueError):  # not in a container, or "max": no limit
         return free
 
 
 def _photos(samples: Samples, image_size: tuple[int, int], seed: int | None, cache: bool) -> tf.data.Dataset:
-    """One uint8 photo and its label after the other, in the order of `samples` where there is no seed."""
+    """Return a data set of uint8 photos and labels, in the order of `samples` if there is no seed."""
     import tensorflow as tf
 
     pairs = (np.arange(len(samples), dtype=np.int64), samples.labels.astype(np.int32))
     dataset = tf.data.Dataset.from_tensor_slices(pairs)
-    # What is cached keeps its order for good: shuffle after the cache, and before the files are read without one.
+    # A cache keeps its order for good: shuffle after it. Without one, shuffle before the files are read.
     if seed is not None and not cache:
         dataset = dataset.shuffle(len(samples), seed=seed)
     dataset = dataset.map(_loader(samples.files, image_size), num_parallel_calls=tf.data.AUTOTUNE)
@@ -116,11 +138,11 @@ def _photos(samples: Samples, image_size: tuple[int, int], seed: int | None, cac
 
 
 def _loader(files: Sequence[Path], image_size: tuple[int, int]) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """From the index of a file to its photo; OpenCV decodes, so that arrays and batches agree in every pixel."""
+    """Return a function from a file's index to its photo. It reads as `arrays` does, so every pixel is equal."""
     import tensorflow as tf
 
     def photo_at(index: np.ndarray) -> np.ndarray:
-        return _photo(files[int(index)], image_size)
+        return load_image(files[int(index)], image_size)
 
     def load(index: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         photo = tf.numpy_function(photo_at, [index], tf.uint8, stateful=False)
@@ -129,15 +151,8 @@ def _loader(files: Sequence[Path], image_size: tuple[int, int]) -> Callable[[Any
     return load
 
 
-def _photo(file: Path, image_size: tuple[int, int]) -> np.ndarray:
-    try:
-        return read_photo(file, image_size)
-    except ValueError as error:
-        raise ValueError(f"Cannot read {str(file)!r}: {error}. It was whole when the training began.") from error
-
-
 def _check(samples: Samples, image_size: Any, at_least: int = 1) -> None:
     if len(image_size) != 2 or min(image_size) < 1:
         raise ValueError(f"Expected an image size (height, width) of positive numbers, received {image_size}.")
     if len(samples) < at_least:
-        raise ValueError("Expected at least one sample, received none.")
+        raise ValueError("Expected at least one sample, received none. Add images.")

@@ -14,12 +14,11 @@ import keras
 import numpy as np
 
 from training.config import Stage, TrainingConfig
-from training.data.augmentation import augmentation
 from training.data.folder import Samples
-from training.data.pipeline import arrays, batches
-from training.loop.run_folder import Run
+from training.data.pipeline import arrays, augmentation, batches
+from training.loop.run_folder import Run, whole
 from training.loop.strategy import model_class
-from training.model.blocks import parameters, unfreeze
+from training.model.backbone import parameters, unfreeze
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -112,9 +111,8 @@ def fit(
         ],
     )
     run.check_room(room)
-    temporary = run.backup / f"_{done.name}"
-    model.save_weights(temporary)
-    temporary.replace(done)
+    with whole(done) as temporary:
+        model.save_weights(temporary)
 
 
 def state_bytes(model: keras.Model) -> int:

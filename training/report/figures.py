@@ -1,4 +1,4 @@
-"""The pictures that a training leaves: its samples, its predictions, its errors, its Grad-CAM maps.
+"""The figures of a finished run: its samples, its predictions, its errors, its charts, its Grad-CAM maps.
 
 Axis legend: N samples, K classes, H0 x W0 pixels.
 """
@@ -8,25 +8,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from tf_gradcam.image import save_image
 from training.data.pipeline import arrays
-from training.report.cards import BLACK, GREY, Card, Section, card_figure, save_figure
-from training.report.charts import calibration_figure, confusion_figure
-from training.report.evaluate import calibrate, confusion_matrix
-from training.report.predictions import SEED, Predictions, predictions_of, spread
+from training.report.charts import DPI, calibration_figure, confusion_figure, shortened
+from training.report.evaluate import SEED, Predictions, calibrate, confusion_matrix, predictions_of, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from training.data.folder import Samples
-    from training.data.parts import Parts
+    from training.data.split import Parts
 
+GREEN, RED = "#1b6e3c", "#b00020"
 _COLUMNS = 6
-_MOST = 30  # photos of one figure
+_MOST_PHOTOS = 30  # in one figure
+_MAPS = 6  # right predictions that are explained, and as many wrong ones
+_METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
+_PANEL = 1.55  # side of a square picture in inches; others have its area
+_ASPECTS = (0.5, 2.0)  # the narrowest and the widest picture, in heights
+_TEXT = 8  # points
+_LETTERS_AN_INCH = 72 / (0.65 * _TEXT)
 
 
 def write_figures(
@@ -39,103 +45,215 @@ def write_figures(
     image_size: tuple[int, int],
     layers: Sequence[str | None],
 ) -> list[Path]:
-    """Write all figures of a run as PNG; only the photos that are shown are read.
+    """Write all figures of a run as PNG; only the photos in them are read.
 
     Args:
-        folder: made where it does not exist.
+        folder: made if it does not exist.
         model: (N, H0, W0, 3) float32 RGB 0..255 to (N, K) probabilities.
-        samples: all samples, `parts` the indices of those for training and for validation.
+        samples: all samples, `parts` the indices for training and for validation.
         outputs: (N, K) probabilities of the N validation samples, in their order.
         image_size: (H0, W0).
-        layers: the last layer to explain and an intermediate one; None is the model's default, and the last layer of
-            more cells before it.
+        layers: the last layer to explain and an intermediate one; None for the model's default, and for the last layer
+            before it that has more cells.
 
     Returns:
-        Paths of the files. Without the three of Grad-CAM, and a line on stderr that says so, where Keras does not run
-        on TensorFlow.
+        Paths of the files. If Keras does not run on TensorFlow, the three of Grad-CAM are missing, and a line on stderr
+        says so.
 
     Raises:
-        ValueError: `outputs` not (N, K), another number of `layers` than two, or as `tf_gradcam.Explainer`.
-        OSError: a folder that cannot be written.
+        ValueError: `outputs` is not (N, K), there are not two `layers`, or as `tf_gradcam.Explainer`.
+        OSError: the folder cannot be written.
     """
     shown = predictions_of(samples.take(parts.validation), outputs)
     if len(layers) != 2:
         raise ValueError(f"Expected two layers, the last and an intermediate one, received {list(layers)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, draw in _figures(samples.take(parts.training), shown, image_size).items():
-        written.append(folder / f"{name}.png")
-        save_figure(written[-1], draw())
-    if keras.backend.backend() != "tensorflow":
-        print(
-            f"No Grad-CAM figures: they need TensorFlow, and Keras runs on {keras.backend.backend()}. Explain the "
-            "saved model with `tf-gradcam explain` and KERAS_BACKEND=tensorflow.",
-            file=sys.stderr,
-        )
-        return written
-    from training.report.gradcam_figures import write_gradcam_figures
-
-    last, intermediate = layers
-    return written + write_gradcam_figures(folder, model, shown, image_size, last, intermediate)
-
-
-def _figures(training: Samples, shown: Predictions, image_size: tuple[int, int]) -> dict[str, Callable[[], Figure]]:
-    """What needs no model: file name -> how it is drawn, so that one figure is held at a time."""
-    names = training.class_names
+    training, names = samples.take(parts.training), samples.class_names
     matrix = confusion_matrix(shown.samples.labels.astype(np.int64), shown.predicted, len(names))
-    return {
+    figures: dict[str, Callable[[], Figure]] = {  # functions, so that one figure is in memory at a time
         "training_samples": lambda: samples_figure(training, image_size),
         "predictions": lambda: predictions_figure(shown, image_size),
         "misclassified": lambda: misclassified_figure(shown, image_size),
         "confusion_matrix": lambda: confusion_figure(matrix, names),
         "calibration": lambda: calibration_figure(calibrate(shown.confidences, shown.right)),
     }
+    if keras.backend.backend() == "tensorflow":
+        figures |= _gradcam_figures(model, shown, image_size, *layers)
+    else:
+        print(
+            f"No Grad-CAM figures: they need TensorFlow, and Keras runs on {keras.backend.backend()}. Explain the "
+            "saved model with `tf-gradcam explain` and KERAS_BACKEND=tensorflow.",
+            file=sys.stderr,
+        )
+    written = []
+    for name, draw in figures.items():
+        written.append(folder / f"{name}.png")
+        save_figure(written[-1], draw())
+    return written
 
 
 def samples_figure(samples: Samples, image_size: tuple[int, int]) -> Figure:
-    """Some training photos of every class, or one each of as many classes as there is room for."""
+    """Draw training photos of every class, or one each of as many classes as there is room for."""
     count = len(samples.class_names)
-    each = _COLUMNS if count <= 5 else max(1, _MOST // count)
-    chosen = spread(samples.labels, min(count * each, _MOST))
+    each = _COLUMNS if count <= 5 else max(1, _MOST_PHOTOS // count)
+    chosen = spread(samples.labels, min(count * each, _MOST_PHOTOS))
     photos, labels = arrays(samples.take(chosen), image_size)
-    cards = [Card([photo], [(samples.class_names[k], BLACK)]) for photo, k in zip(photos, labels, strict=True)]
-    title = f"{len(chosen)} of {len(samples):,} training samples"
     sizes = np.bincount(samples.labels, minlength=count)
-    told = f"{sizes.min():,}" if sizes.min() == sizes.max() else f"{sizes.min():,} to {sizes.max():,}"
+    numbers = f"{sizes.min():,}" if sizes.min() == sizes.max() else f"{sizes.min():,} to {sizes.max():,}"
     height, width = image_size
-    note = f"{count} classes of {told} samples; at {width} x {height} pixels as the model sees them, not yet augmented"
-    columns = 5 if len(cards) % 5 == 0 < len(cards) % _COLUMNS else _COLUMNS
-    return card_figure(title, [note], [Section("", cards)], columns)
+    return photo_grid(
+        f"{len(chosen)} of {len(samples):,} training samples",
+        f"{count} classes of {numbers} samples; {width} x {height} pixels, as the model gets them before augmentation",
+        photos,
+        [[samples.class_names[label]] for label in labels],
+    )
 
 
 def predictions_figure(shown: Predictions, image_size: tuple[int, int]) -> Figure:
-    """Validation photos drawn at random, with what the model says of them."""
-    count = min(len(shown.samples), _MOST)
-    chosen = np.sort(np.random.default_rng(SEED).choice(len(shown.samples), count, replace=False))
-    right = int(shown.right.sum())
-    title = f"{count} of {len(shown.samples):,} validation samples, drawn at random"
-    note = f"Over all, {right:,} of {len(shown.samples):,} are right ({shown.right.mean():.1%})."
-    cards = _cards(shown, chosen, image_size)
-    return card_figure(title, [note], [Section("", cards)], _COLUMNS)
+    """Draw random validation photos with their predictions."""
+    total, right = len(shown.samples), int(shown.right.sum())
+    count = min(total, _MOST_PHOTOS)
+    chosen = np.sort(np.random.default_rng(SEED).choice(total, count, replace=False))
+    return photo_grid(
+        f"{count} of {total:,} validation samples, drawn at random",
+        f"Of all samples, {right:,} of {total:,} are right ({right / total:.1%}).",
+        arrays(shown.samples.take(chosen), image_size)[0],
+        [shown.caption(int(index)) for index in chosen],
+        _colors(shown, chosen),
+    )
 
 
 def misclassified_figure(shown: Predictions, image_size: tuple[int, int]) -> Figure:
-    """The errors that the model was surest of, with the names of their files; or that there are none."""
+    """Draw the most confident errors with their file names, or write that there are no errors."""
     errors, total = shown.errors, len(shown.samples)
     if not len(errors):
-        return card_figure(f"None misclassified: all {total:,} validation samples are right", [], [], 1)
-    chosen = errors[:_MOST]
-    title = f"{len(errors):,} of {total:,} validation samples are misclassified ({len(errors) / total:.1%})"
-    note = "All of them" if len(chosen) == len(errors) else f"The {len(chosen)} that the model was surest of"
-    cards = _cards(shown, chosen, image_size, has_name=True)
-    columns = max(3, min(len(cards), _COLUMNS))  # three are as wide as the title
-    return card_figure(title, [f"{note}, most confident first."], [Section("", cards)], columns)
+        return photo_grid(f"All {total:,} validation samples are right", "No sample is misclassified.", [], [])
+    chosen = errors[:_MOST_PHOTOS]
+    note = "All of them" if len(chosen) == len(errors) else f"The {len(chosen)} most confident"
+    return photo_grid(
+        f"{len(errors):,} of {total:,} validation samples are misclassified ({len(errors) / total:.1%})",
+        f"{note}, the most confident first.",
+        arrays(shown.samples.take(chosen), image_size)[0],
+        [[*shown.caption(int(index)), shown.samples.name(int(index)).rpartition("/")[2]] for index in chosen],
+        _colors(shown, chosen),
+    )
 
 
-def _cards(shown: Predictions, chosen: np.ndarray, image_size: tuple[int, int], has_name: bool = False) -> list[Card]:
+def _gradcam_figures(
+    model: keras.Model, shown: Predictions, image_size: tuple[int, int], last: str | None, intermediate: str | None
+) -> dict[str, Callable[[], Figure]]:
+    """Return functions that draw the Grad-CAM figures; each explains the predicted class, right or wrong."""
+    from tf_gradcam import Explainer
+
+    right = np.flatnonzero(shown.right)
+    chosen = np.concatenate([right[spread(shown.samples.labels[right], _MAPS)], shown.errors[:_MAPS]])
+    names = shown.samples.class_names
+    at_last = Explainer(model, last, class_names=names)
+    inside = Explainer(model, intermediate or finer_layer(model, at_last.layer_name), class_names=names)
+    hirescam = Explainer(model, last, "hirescam", class_names=names)
+    return {
+        "gradcam_last": lambda: gradcam_figure(at_last, shown, chosen, image_size),
+        "gradcam_intermediate": lambda: gradcam_figure(inside, shown, chosen, image_size),
+        "gradcam_hirescam": lambda: methods_figure([at_last, hirescam], shown, chosen, image_size),
+    }
+
+
+def finer_layer(model: keras.Model, path: str) -> str:
+    """Return the last layer before the one at `path` that has more cells, or `path` if there is none."""
+    from tf_gradcam import list_layers
+
+    rows = [row for row in list_layers(model) if row.explainable and len(row.output_shape) == 4]
+    index = [row.path for row in rows].index(path)
+    finer = [row.path for row in rows[:index] if (row.output_shape[1] or 0) > (rows[index].output_shape[1] or 0)]
+    return finer[-1] if finer else path
+
+
+def gradcam_figure(explainer: Any, shown: Predictions, chosen: np.ndarray, image_size: tuple[int, int]) -> Figure:
+    """Draw photo, map and overlay of the chosen samples, with predicted and true class.
+
+    Args:
+        explainer: a `tf_gradcam.Explainer`.
+        shown: the predictions.
+        chosen: indices of the samples.
+        image_size: (H0, W0).
+    """
+    photos, labels = arrays(shown.samples.take(chosen), image_size)
+    explanation = explainer(photos.astype(np.float32), target=shown.predicted[chosen].tolist())
+    return explanation.plot(photos, labels=labels)
+
+
+def methods_figure(
+    explainers: Sequence[Any], shown: Predictions, chosen: np.ndarray, image_size: tuple[int, int]
+) -> Figure:
+    """Draw each chosen photo beside its overlay by each method.
+
+    Args:
+        explainers: `tf_gradcam.Explainer`s of several methods at one layer.
+        shown, chosen, image_size: as `gradcam_figure`.
+    """
     photos, _ = arrays(shown.samples.take(chosen), image_size)
-    cards = []
-    for photo, index in zip(photos, chosen, strict=True):
-        name = [(shown.samples.name(int(index)).rpartition("/")[2], GREY)] if has_name else []
-        cards.append(Card([photo], shown.lines(int(index)) + name))
-    return cards
+    classes = shown.predicted[chosen].tolist()
+    overlays = [explainer(photos.astype(np.float32), target=classes).overlay(photos) for explainer in explainers]
+    methods = [_METHODS[explainer.method] for explainer in explainers]
+    pictures = [picture for row in zip(photos, *overlays, strict=True) for picture in row]
+    captions = [line for index in chosen for line in (shown.caption(int(index)), *([method] for method in methods))]
+    return photo_grid(
+        f"{' and '.join(methods)} at {explainers[0].layer_name}",
+        "The evidence for each predicted class, right or wrong.",
+        pictures,
+        captions,
+        [color for color in _colors(shown, chosen) for _ in range(1 + len(methods))],
+        columns=2 * (1 + len(methods)),
+    )
+
+
+def _colors(shown: Predictions, chosen: np.ndarray) -> list[str]:
+    return [GREEN if right else RED for right in shown.right[chosen]]
+
+
+def photo_grid(
+    title: str,
+    note: str,
+    photos: Sequence[np.ndarray] | np.ndarray,
+    captions: Sequence[Sequence[str]],
+    colors: Sequence[str] | None = None,
+    columns: int = _COLUMNS,
+) -> Figure:
+    """Draw photos of one size in rows, with a caption over each.
+
+    Args:
+        title: the line over everything.
+        note: the line under it.
+        photos: N photos (H0, W0, 3) uint8 RGB.
+        captions: the lines over each photo; a line that is wider than the photo is cut.
+        colors: of the captions; None for black.
+        columns: photos in a row.
+    """
+    from matplotlib.figure import Figure
+
+    rows = -(-len(photos) // columns)
+    aspect = float(np.clip(photos[0].shape[1] / photos[0].shape[0], *_ASPECTS)) ** 0.5 if rows else 1.0
+    width, height = _PANEL * aspect, _PANEL / aspect
+    lines = max((len(caption) for caption in captions), default=0)
+    size = (max(columns * (width + 0.1), 6.5), rows * (height + 0.15 * lines + 0.15) + 0.6)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    heading = "\n".join(shortened(line, int(size[0] * _LETTERS_AN_INCH)) for line in (title, note))
+    figure.suptitle(heading, x=0.1 / size[0], ha="left", fontsize=_TEXT + 1, parse_math=False)
+    panels: Any = figure.subplots(rows, columns, squeeze=False).flat if rows else []
+    for axes in figure.axes:
+        axes.set_axis_off()
+    for axes, photo, caption, color in zip(panels, photos, captions, colors or ["black"] * len(photos), strict=False):
+        text = "\n".join(shortened(line, int(width * _LETTERS_AN_INCH)) for line in caption)
+        axes.imshow(photo)
+        axes.set_title(text, loc="left", fontsize=_TEXT, color=color, pad=2, parse_math=False)
+    return figure
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG, whole or not at all, and free its pictures."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    save_image(path, np.array(canvas.buffer_rgba())[..., :3])
+    figure.clear()

@@ -153,7 +153,7 @@ def test_no_file_and_no_pair_are_no_error(tmp_path: Path) -> None:
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Cannot read '.*000\.png': the file is empty"):
+    with pytest.raises(ValueError, match=r"The image file '.*000\.png' is empty"):
         duplicate_groups(write(tmp_path, b""))
 
 

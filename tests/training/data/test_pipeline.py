@@ -11,9 +11,9 @@ import pytest
 
 from tests.helpers.pictures import encoded, random_photo, smooth_photo
 from tf_gradcam import get_img_array
+from tf_gradcam.image import load_image
 from training.data import pipeline
 from training.data.folder import Samples, read_folder
-from training.data.photos import read_photo
 from training.data.pipeline import arrays, batches, free_memory
 
 SIZE = (6, 10)
@@ -46,14 +46,14 @@ def test_arrays_hold_the_photos_in_order(samples: Samples) -> None:
     assert labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert photos[:5, 0, 0, 0].tolist() == [0, 40, 80, 20, 60]  # 0, 2, 4 in a; 1, 3 in b
     for photo, file in zip(photos, samples.files, strict=True):
-        np.testing.assert_array_equal(photo, read_photo(file, SIZE))
+        np.testing.assert_array_equal(photo, load_image(file, SIZE))
 
 
 def test_photos_are_those_that_are_explained(samples: Samples) -> None:
     """At its own size a photo has the pixels that `tf_gradcam` reads."""
     for file in samples.files:
-        explained = get_img_array(file, read_photo(file).shape[:2])
-        np.testing.assert_array_equal(read_photo(file), explained[0])
+        explained = get_img_array(file, load_image(file).shape[:2])
+        np.testing.assert_array_equal(load_image(file), explained[0])
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -104,7 +104,7 @@ def test_photos_are_cached_where_they_fit(
     """Seven photos of 6 x 10 x 3 bytes may take a quarter of what is free; cached ones are read once."""
     reads = []
     monkeypatch.setattr(pipeline, "free_memory", lambda: bytes_free)
-    monkeypatch.setattr(pipeline, "read_photo", lambda *given: reads.append(given) or read_photo(*given))
+    monkeypatch.setattr(pipeline, "load_image", lambda *given: reads.append(given) or load_image(*given))
     dataset = batches(samples, SIZE, 7, shuffle=True)
     for _ in range(3):
         epoch(dataset)
@@ -126,7 +126,7 @@ def test_a_file_that_vanished_is_named(samples: Samples, tmp_path: Path) -> None
 def test_a_file_that_broke_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"Cannot read '.*a\.png': the file is empty"):
+    with pytest.raises(ValueError, match=r"The image file '.*a\.png' is empty"):
         arrays(Samples(tmp_path, (path,), np.zeros(1, np.int32), ("a",)), SIZE)
 
 
@@ -147,7 +147,7 @@ def test_no_sample_and_no_batch_size_are_refused(samples: Samples) -> None:
 def test_arrays_and_samples_need_no_tensorflow() -> None:
     program = (
         "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-        "from training.data import archive, duplicates, folder, parts, pipeline\n"
+        "from training.data import archive, duplicates, folder, pipeline, split\n"
     )
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root, timeout=60)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training.data.folder import Samples
-from training.data.parts import Parts, counted, leaks, split, write_validation_samples
+from training.data.split import Parts, counted, leaks, split, validation_table
 
 
 def samples_of(*counts: int, root: str = "/data") -> Samples:
@@ -99,13 +100,13 @@ def test_a_class_of_large_groups_still_has_validation_samples() -> None:
         assert leaks(parts, groups) == 0
 
 
-def test_names_that_are_no_unicode_are_drawn_and_written(tmp_path: Path) -> None:
+def test_names_that_are_no_unicode_are_drawn_and_written() -> None:
     """As Linux allows them: byte 255 arrives in Python as U+DCFF."""
     files = tuple(Path("/data/a", name) for name in ("1.png", "\udcff.png"))
     samples = Samples(Path("/data"), files, np.zeros(2, np.int32), ("a",))
     assert len(split(samples, 0.5).validation) == 1
-    write_validation_samples(tmp_path / "samples.csv", samples, Parts(np.array([0]), np.array([1]), 0, 2, 0))
-    assert (tmp_path / "samples.csv").read_bytes() == b"Filename,Target\na/\xff.png,a\n"
+    table = validation_table(samples, Parts(np.array([0]), np.array([1]), 0, 2, 0))
+    assert table == b"Filename,Target\na/\xff.png,a\n"
 
 
 def test_leaks_count_validation_samples_with_a_twin_in_training() -> None:
@@ -142,21 +143,13 @@ def test_a_class_of_one_group_is_named() -> None:
 
 
 def test_groups_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected groups \(10,\).*received \(3,\)"):
+    with pytest.raises(ValueError, match=r"a group for each of the 10 samples, received \(3,\)"):
         split(samples_of(5, 5), groups=np.arange(3))
 
 
-def test_validation_samples_are_written_as_csv(tmp_path: Path) -> None:
+def test_validation_samples_are_written_as_csv() -> None:
     files = (Path("/data/a, b/x.png"), Path("/data/a, b/y.png"), Path("/data/ü/é.png"))
     samples = Samples(Path("/data"), files, np.array([0, 0, 1], np.int32), ("a, b", "ü"))
-    path = tmp_path / "validation_samples.csv"
-    write_validation_samples(path, samples, Parts(np.array([0]), np.array([1, 2]), 0, 3, 0))
-    assert path.read_text(encoding="utf-8") == 'Filename,Target\n"a, b/y.png","a, b"\nü/é.png,ü\n'
-    with open(path, newline="", encoding="utf-8") as file:
-        assert [row["Target"] for row in csv.DictReader(file)] == ["a, b", "ü"]
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_older_file_stays_where_writing_fails(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        write_validation_samples(tmp_path / "absent" / "a.csv", samples_of(2), Parts(*[np.array([0])] * 2, 0, 2, 0))
+    table = validation_table(samples, Parts(np.array([0]), np.array([1, 2]), 0, 3, 0)).decode()
+    assert table == 'Filename,Target\n"a, b/y.png","a, b"\nü/é.png,ü\n'
+    assert [row["Target"] for row in csv.DictReader(io.StringIO(table))] == ["a, b", "ü"]

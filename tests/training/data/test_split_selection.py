@@ -10,7 +10,7 @@ import pytest
 
 from training.data.folder import read_folder
 from training.data.phantom import write_phantom
-from training.data.selection import apart, first_classes, without
+from training.data.split import apart, first_classes, without
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_apart_leaves_out_twins_of_another_set(samples, tmp_path):
 
 
 def test_apart_refuses_to_leave_nothing(samples):
-    with pytest.raises(ValueError, match="Every one of the 9 images has a twin"):
+    with pytest.raises(ValueError, match="All 9 images have a twin"):
         apart(samples, samples.root)
 
 

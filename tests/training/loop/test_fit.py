@@ -20,7 +20,7 @@ import pytest
 
 from tests.helpers.workers import learn
 from training.config import Stage, TrainingConfig
-from training.data.augmentation import augmentation
+from training.data.pipeline import augmentation
 from training.loop.fit import ArrayBatches, Journal, _trainer, fit
 from training.loop.run_folder import Run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import platform
+import resource
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_git_revision_is_a_revision_or_none():
 
 
 def test_another_run_is_not_overwritten(run):
-    with pytest.raises(FileExistsError, match=r"holds a run already\. Continue it by --resume, or name another"):
+    with pytest.raises(FileExistsError, match=r"already holds a run\. Continue it with --resume, or name another"):
         Run(run.path)
 
 
@@ -83,14 +84,14 @@ def test_other_settings_are_named(run):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_of_something_else_is_refused(tmp_path, resume):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match="holds files that are no run"):
+    with pytest.raises(FileExistsError, match="holds files of something else"):
         Run(tmp_path, resume)
     assert [item.name for item in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(NotADirectoryError, match="is a file"):
+    with pytest.raises(NotADirectoryError, match="received the file"):
         Run(tmp_path / "run")
 
 
@@ -147,3 +148,27 @@ def test_a_run_is_complete_when_its_state_is_gone(run):
     assert not is_complete(run.path)  # the figures are still to be drawn
     Path(run.backup).rmdir()
     assert is_complete(run.path)
+
+
+def test_a_file_of_a_run_is_whole_or_not_at_all(tmp_path):
+    run, path = Run(tmp_path / "run"), tmp_path / "run" / "metrics.json"
+    run.write("metrics.json", b"first")
+    with path.open() as older:
+        run.write("metrics.json", b"second")
+        assert older.read() == "first"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))  # what a full disk does: ten bytes, then an error
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run.write("metrics.json", b"longer than ten bytes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"second"
+    assert list(run.path.iterdir()) == [path]
+
+
+def test_a_file_of_a_run_that_is_gone_is_an_error(tmp_path):
+    run = Run(tmp_path / "run")
+    run.path.rmdir()
+    with pytest.raises(FileNotFoundError):
+        run.write("metrics.json", b"")

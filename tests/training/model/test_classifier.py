@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tf_gradcam import make_gradcam_heatmap
-from training.model.backbone import copy_trunk, scaled
-from training.model.blocks import HEAD, block_of, blocks_of, parameters, unfreeze
+from training.model.backbone import HEAD, block_of, blocks_of, copy_trunk, parameters, scaled, unfreeze
 from training.model.classifier import build_classifier
 
 SIZE = (32, 48)
