@@ -89,7 +89,7 @@ def _predict(compiled: Call, network: Network, files: list[Path], batch: int) ->
 
 
 class _PassDoneError(Exception):
-    """Ends an audit after its pass."""
+    """The end of an audit's pass, raised to skip the rest of the audit."""
 
 
 def _pass_seconds(model: keras.Model, network: Network, directory: Path, batch: int, number: int) -> float:

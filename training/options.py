@@ -1,4 +1,4 @@
-"""The command line of the trainings."""
+"""The command-line options of the trainings."""
 
 from __future__ import annotations
 
@@ -20,43 +20,54 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space left, over the quo
 
 
 class _Parser(argparse.ArgumentParser):
-    """Answers wrong use in one line."""
+    """A parser that reports wrong use in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"Error: {message}. --help lists the options.\n")
 
 
 def parser(description: str | None, data: DataConfig, training: TrainingConfig) -> argparse.ArgumentParser:
-    """The options of a training, with its defaults."""
+    """Return the parser of a training, with its defaults."""
     made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., Any] = made.add_argument
-    add("--data", required=True, help="folder with a folder per class, a .zip of one, its URL, or: phantom")
+    add("--data", required=True, help="folder with a folder for each class, a .zip of one, its URL, or: phantom")
     add("--out", type=Path, required=True, help="folder of the run, new or empty")
-    add("--resume", action="store_true", help="continue the run in --out where it was")
+    add("--resume", action="store_true", help="continue the run in --out")
     add("--sha256", help="checksum of the zip")
-    add("--exclude", help="CSV whose first column names files to leave out")
-    add("--apart-from", help="folder of other images; those with a (nearly) identical twin there are left out")
-    add("--classes", type=int, default=data.classes, help="take the first so many classes by name")
-    add("--limit", type=int, help="at most so many images, for a trial")
-    add("--split", choices=("clean", "naive"), default=data.split, help="clean: near-identical images on one side")
+    add("--exclude", help="CSV file whose first column names files to leave out")
+    add("--apart-from", help="folder of images; leave out images with a (nearly) identical twin there")
+    add("--classes", type=int, default=data.classes, help="number of classes to use, the first ones by name")
+    add("--limit", type=int, help="the largest number of images, for a trial")
+    add("--split", choices=("clean", "naive"), default=data.split, help="clean: near-identical images stay on one side")
     add("--image-size", type=int, default=data.image_size, help=f"pixels, default {data.image_size}")
     add("--batch-size", type=int, default=data.batch_size, help=f"default {data.batch_size}")
     add("--seed", type=int, default=data.seed, help=f"default {data.seed}")
     add("--backbone", default=training.backbone, help=f"network of keras.applications, default {training.backbone}")
-    add("--backbone-arguments", nargs="+", default=(), metavar="KEY=VALUE", help="of its constructor, as alpha=0.75")
+    add(
+        "--backbone-arguments",
+        nargs="+",
+        default=(),
+        metavar="KEY=VALUE",
+        help="of the network, such as alpha=0.75",
+    )
     add("--weights", default=training.weights, help="imagenet, none, or a file, default imagenet")
-    add("--epochs", type=int, nargs="+", help="one number a stage; 0 leaves a stage out")
-    add("--learning-rate", type=float, nargs="+", help="one number a stage")
-    add("--unfreeze", nargs="+", metavar="BLOCKS", help="blocks trained beside the head, or all; one a stage")
-    add("--decay", action="store_true", help="let the rate fall to zero along a cosine")
+    add("--epochs", type=int, nargs="+", help="a number for each stage; 0 leaves a stage out")
+    add("--learning-rate", type=float, nargs="+", help="a number for each stage")
+    add(
+        "--unfreeze",
+        nargs="+",
+        metavar="BLOCKS",
+        help="trained blocks beside the head, or all; for each stage",
+    )
+    add("--decay", action="store_true", help="let the learning rate fall to zero along a cosine")
     add("--weight-decay", type=float, default=training.weight_decay, help=f"default {training.weight_decay}")
     add("--precision", choices=PRECISIONS, default=training.precision)
-    add("--strategy", choices=STRATEGIES, default=training.strategy, help="of tf.distribute")
+    add("--strategy", choices=STRATEGIES, default=training.strategy, help="strategy of tf.distribute")
     return made
 
 
 def main(description: str | None, data: DataConfig, training: TrainingConfig, words: Sequence[str] | None) -> int:
-    """Run a training as the command line says.
+    """Run a training with the options of the command line.
 
     Returns:
         The exit code: 0 done, 1 the run failed, 2 wrong use, 130 interrupted. Errors are one line on stderr.
@@ -82,12 +93,12 @@ def main(description: str | None, data: DataConfig, training: TrainingConfig, wo
     except KeyboardInterrupt:
         best = options.out / "best.keras"
         kept = f"The best model so far is '{best}'" if best.exists() else "No epoch had ended yet"
-        return _fail(130, f"Interrupted. {kept}. Continue by the same command with --resume.")
+        return _fail(130, f"Interrupted. {kept}. Continue with the same command and --resume.")
     except (FloatingPointError, MemoryError, RuntimeError) as error:
         return _fail(1, str(error))
     except OSError as error:
         if error.errno in _FULL:
-            kept = f"'{options.out}' keeps what was whole: make room, then add --resume"
+            kept = f"'{options.out}' keeps its complete files: make room, then add --resume"
             return _fail(1, f"The disk is full ({error.strerror}). {kept}.")
         return _fail(2, str(error))
     except ValueError as error:
@@ -112,7 +123,7 @@ def _check(data: DataConfig, training: TrainingConfig) -> None:
 
 
 def _stages(stages: tuple[Stage, ...], options: Any) -> tuple[Stage, ...]:
-    """The stages with what the options say of each; those of 0 epochs are left out."""
+    """Return the stages with the values of the options, without stages of 0 epochs."""
     changed = list(stages)
     for name, values in (
         ("epochs", options.epochs),
@@ -126,7 +137,7 @@ def _stages(stages: tuple[Stage, ...], options: Any) -> tuple[Stage, ...]:
             wanted = ", ".join(stage.name for stage in stages)
             raise ValueError(f"Expected {len(stages)} values of {option}, for {wanted}; received {len(values)}.")
         if name != "unfreeze" and any(value < 0 for value in values):
-            raise ValueError(f"Expected no negative --{name.replace('_', '-')}, received {values}.")
+            raise ValueError(f"Expected --{name.replace('_', '-')} of at least 0, received {values}.")
         changed = [replace(stage, **{name: value}) for stage, value in zip(changed, values, strict=True)]
     return tuple(replace(stage, decay=stage.decay or options.decay) for stage in changed if stage.epochs)
 

@@ -1,4 +1,4 @@
-"""The story of a training: set-up, data, model, stages, evaluation, goodbye."""
+"""A training: set-up, data, model, stages, evaluation."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from training.report.figures import write_figures
 
 
 def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = False) -> dict[str, Any]:
-    """Train a classifier, and leave in `out` what `Run` lists.
+    """Train a classifier; `out` then holds the files that `Run` lists.
 
     Args:
-        data: which images.
-        training: which network, and how.
+        data: settings of the images.
+        training: settings of the network and the stages.
         out: the folder of the run.
-        resume: continue the run that is there.
+        resume: continue the run in `out`.
 
     Returns:
         The metrics of the best model on the validation part, as in metrics.json.
 
     Raises:
-        ValueError, OSError, ConnectionError: what was told makes no training; said before anything is trained.
-        FloatingPointError: a loss that is not finite.
+        ValueError, OSError, ConnectionError: the settings do not make a training; raised before anything is trained.
+        FloatingPointError: a loss is not finite.
     """
     chief = is_chief(training.strategy)
     scope = strategy_scope(training.strategy)
@@ -48,7 +48,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
     keras.utils.set_random_seed(data.seed)
     run.check_config(data, training)
     if is_complete(out):
-        print(f"'{out}' is complete, nothing is left to resume.", flush=True)
+        print(f"The run in '{out}' is complete.", flush=True)
         return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
     samples = _samples(data, run)
@@ -69,8 +69,8 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
             precision=training.precision,
         )
         for stage in training.stages:
-            unfreeze(model, stage.unfreeze)  # raises where there are fewer blocks
-        # Only now, so that a wrong option leaves no run behind.
+            unfreeze(model, stage.unfreeze)  # raises if there are fewer blocks
+        # Only now, so that a wrong option does not leave a run behind.
         run.write_config(data, training)
         run.write_class_names(samples.class_names)
         run.write("validation_samples.csv", validation_table(samples, parts))
@@ -102,7 +102,7 @@ def _samples(data: DataConfig, run: Run) -> Samples:
         print(f"left out: {reason}", flush=True)
     if data.exclude is not None:
         before, samples = len(samples), without(samples, Path(data.exclude))
-        print(f"{before - len(samples)} of {before} images left out as '{data.exclude}' says", flush=True)
+        print(f"{before - len(samples)} of {before} images left out, named in '{data.exclude}'", flush=True)
     if data.apart_from is not None:
         before, samples = len(samples), apart(samples, Path(data.apart_from))
         print(f"{before - len(samples)} of {before} images left out, with a twin in '{data.apart_from}'", flush=True)

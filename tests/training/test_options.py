@@ -259,7 +259,7 @@ def test_an_interrupted_run_says_what_it_keeps_and_how_to_continue(has_best, tol
     assert status == 130
     line = one_line(capsys)
     assert told in line
-    assert line.endswith("Continue by the same command with --resume.")
+    assert line.endswith("Continue with the same command and --resume.")
 
 
 def test_a_full_disk_is_said_in_one_line(words, tmp_path, capsys):
@@ -290,13 +290,13 @@ def test_a_loss_that_is_not_finite_ends_the_run(words, tmp_path, capsys):
         (["--unfreeze", "99"], "Expected 0 to 14 blocks to unfreeze"),
         (["--epochs", "1", "2"], "Expected 1 values of --epochs, for fine-tuning; received 2"),
         (["--epochs", "0"], "at least 1 in some stage"),
-        (["--learning-rate", "-1"], "no negative --learning-rate"),
+        (["--learning-rate", "-1"], "--learning-rate of at least 0"),
         (["--image-size", "0"], "--image-size of at least 1"),
         (["--limit", "3"], "at least 2 images of each class"),
         (["--backbone", "MobilNet"], "received 'MobilNet'"),
         (["--backbone-arguments", "alpha"], "as KEY=VALUE"),
-        (["--weights", "absent.keras"], "no file of weights 'absent.keras'"),
-        (["--data", "absent"], "No folder or zip file 'absent'"),
+        (["--weights", "absent.keras"], "file of weights 'absent.keras' does not exist"),
+        (["--data", "absent"], "folder or zip file 'absent' does not exist"),
         (["--strategy", "multiworker"], "TF_CONFIG"),
         (["--weight-decay", "-1"], "--weight-decay of at least 0"),
     ],

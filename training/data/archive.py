@@ -1,4 +1,4 @@
-"""Data as it comes: a folder, a zip, or the address of a zip; nothing is unpacked that has not been checked."""
+"""A data set from a folder, a zip, or the address of a zip; every member is checked before it is unpacked."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _CHECKSUM_FILE = ".sha256"  # in the unpacked folder: of the zip that it comes f
 
 
 def fetch(source: str, folder: Path, sha256: str | None = None) -> Path:
-    """The folder that holds the class folders, fetched and unpacked where it is not there yet.
+    """Return the folder that holds the class folders; download and unpack it if it does not exist yet.
 
         fetch("data/brain_mri", Path("downloads"))                                  # a folder: as it is
         fetch("brain_mri.zip", Path("downloads"))                                   # unpacked once
         fetch("https://example.org/brain_mri.zip", Path("downloads"), sha256="...")
 
     A zip is unpacked whole or not at all, to a folder named after it and its content (or address), and taken from
-    there the next time. A downloaded zip is removed after that, and also where it is broken; one of your own stays.
+    there the next time. A downloaded zip is removed after that, also if it is broken; a zip of your own stays.
 
     Args:
         source: a folder, a .zip file, or the http or https address of a zip.
-        folder: where downloads and unpacked zips go; made where it does not exist.
+        folder: for downloads and unpacked zips; made if it does not exist.
         sha256: of the zip, 64 hexadecimal digits, checked before anything is unpacked; None for no check.
 
     Returns:
@@ -45,8 +45,8 @@ def fetch(source: str, folder: Path, sha256: str | None = None) -> Path:
     Raises:
         FileNotFoundError: no such folder or file.
         ConnectionError: a download that failed; running it again continues it.
-        ValueError: a source or checksum that is none, a checksum that differs, a zip that is broken, encrypted, or
-            holds members that leave its folder, are links, or unpack to far more than they are.
+        ValueError: the source or the checksum is malformed; the checksum differs; the zip is broken or encrypted, or
+            it holds members that leave its folder, are links, or unpack to far more than their size.
         OSError: a full disk.
     """
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
@@ -60,14 +60,14 @@ def fetch(source: str, folder: Path, sha256: str | None = None) -> Path:
     if path.is_dir() and sha256 is None:
         return path
     if path.is_dir():
-        raise ValueError(f"A checksum is that of a zip, but {source!r} is a folder. Leave the checksum out.")
+        raise ValueError(f"Expected a zip for a checksum, received the folder {source!r}. Leave the checksum out.")
     if not path.exists():
-        raise FileNotFoundError(f"No folder or zip file {source!r}. Check the path.")
+        raise FileNotFoundError(f"The folder or zip file {source!r} does not exist. Check the path.")
     return _class_root(_unpacked(path, folder, sha256))
 
 
 def _unpacked(path: Path, folder: Path, sha256: str | None) -> Path:
-    """A zip of this machine unpacked; its folder is named after its content, so that another version goes elsewhere."""
+    """Unpack a zip of this machine into a folder that is named after its content, so that versions do not mix."""
     digest, name = sha256_of(path), repr(str(path))
     _check_digest(digest, sha256, name)
     target = folder / f"{path.stem}-{digest[:12]}"
@@ -78,7 +78,7 @@ def _unpacked(path: Path, folder: Path, sha256: str | None) -> Path:
 
 
 def _fetched(url: str, folder: Path, sha256: str | None) -> Path:
-    """The unpacked zip of an address. Its folder is named after the whole of it: many zips are called data.zip."""
+    """Unpack the zip of an address into a folder that is named after the whole address: many zips are data.zip."""
     stem = re.sub(r"[^\w.-]", "_", Path(unquote(urlsplit(url).path)).stem) or "data"
     target = folder / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
     if target.exists():
@@ -127,7 +127,7 @@ def _unpack(path: Path, target: Path, digest: str, name: str) -> None:
 
 
 def _checked(archive: zipfile.ZipFile, packed: int, name: str) -> list[zipfile.ZipInfo]:
-    """Files of the archive; the first member that is not harmless refuses all."""
+    """Return the files of the archive; raise at the first member that is not harmless."""
     members: list[zipfile.ZipInfo] = []
     for info in archive.infolist():
         inner = info.filename.replace("\\", "/")  # as some programs write on Windows
@@ -174,7 +174,7 @@ def _check_space(folder: Path, needed: int, name: str) -> None:
 
 
 def _class_root(folder: Path) -> Path:
-    """Below folders that hold one other folder, as long as that one holds folders in its turn."""
+    """Return the first folder on the way down that holds more than one folder with folders in it."""
     while True:
         inner = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
         if len(inner) != 1 or not any(entry.is_dir() for entry in inner[0].iterdir()):

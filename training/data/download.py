@@ -1,4 +1,4 @@
-"""A file from the web: with progress, resumed where it broke off, refused where it is not what was promised."""
+"""Downloads: with progress, resumed after a broken connection, checked against the promised size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK = 2**20  # bytes
 
 
 class _ChangedError(Exception):
-    """What was fetched before cannot be continued."""
+    """The error of a download that cannot be continued."""
 
 
 def download(url: str, path: Path) -> None:
@@ -57,7 +57,7 @@ def download(url: str, path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
@@ -66,13 +66,13 @@ def sha256_of(path: Path) -> str:
 
 
 def shown(url: str) -> str:
-    """The address without its query, which may hold a key."""
+    """Return the address without its query, which may hold a key."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _attempt(url: str, part: Path) -> str | None:
-    """None where `part` is whole now, else why it is not."""
+    """Try once; return None if `part` is complete now, else the reason."""
     name = shown(url)
     try:
         _continue(url, part, name)
@@ -82,7 +82,7 @@ def _attempt(url: str, part: Path) -> str | None:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code < 500 and error.code not in (408, 429):  # too slow, too many: worth another try
-            raise ConnectionError(f"No file at {name}: {error.code} {error.reason}. Check the address.") from None
+            raise ConnectionError(f"Cannot download {name}: {error.code} {error.reason}. Check the address.") from None
         return f"{error.code} {error.reason}"
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         return str(getattr(error, "reason", error)) or type(error).__name__
@@ -90,7 +90,7 @@ def _attempt(url: str, part: Path) -> str | None:
 
 
 def _continue(url: str, part: Path, name: str) -> None:
-    """Fetch what is missing of `part`, or all of it where the server sends all."""
+    """Fetch the missing end of `part`, or the whole file if the server sends it."""
     have = _size(part)
     with _opened(url, part, have) as response:
         if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
@@ -149,7 +149,7 @@ def _check_space(part: Path, total: int | None, start: int, name: str) -> None:
 
 
 def _validator_file(part: Path) -> Path:
-    """Where it is written which version of the file `part` is a beginning of."""
+    """Return the path of the file that records the version of `part`."""
     return part.with_name(part.name + ".version")
 
 

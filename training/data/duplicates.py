@@ -1,4 +1,4 @@
-"""Twins: images that occur more than once, exactly, nearly, or flipped. On both sides of a split they flatter a model.
+"""Twins: images that occur more than once, exactly, nearly, or flipped. A split that parts them flatters a model.
 
 Axis legend: N images, M other images, P pairs.
 """
@@ -25,7 +25,7 @@ _ROWS = 512  # images compared with all others at a time: 512 x 6000 x 4 bytes a
 
 
 class Fingerprints(NamedTuple):
-    """What is kept of N images to compare them.
+    """The hashes and thumbnails that N images are compared by.
 
     hashes: (N,) uint64, the perceptual hash, see `perceptual_hashes`.
     thumbnails: (N, 32, 32) uint8, grey.
@@ -36,13 +36,13 @@ class Fingerprints(NamedTuple):
 
 
 def duplicate_groups(files: Sequence[Path]) -> np.ndarray:
-    """A number for each image, the same one for twins: identical files, and nearly identical or flipped pictures.
+    """Return a number for each image, equal for twins: identical files, nearly identical or flipped pictures.
 
-    Nearly identical are two of which the grey thumbnails differ by less than `MAX_DIFFERENCE` levels on average and
-    the perceptual hashes in at most `MAX_BITS` bits: another size or JPEG quality, a few changed pixels, but also
-    neighbouring slices of a scan. Flipped are those of which one is nearly identical to the other mirrored, upside
-    down or both, as data sets hold them that were augmented before they were split; quarter turns are not looked
-    for. Twins of twins are twins.
+    Two pictures are nearly identical if their grey thumbnails differ by less than `MAX_DIFFERENCE` levels on average
+    and their perceptual hashes in at most `MAX_BITS` bits: another size or JPEG quality, a few changed pixels, but
+    also neighbouring slices of a scan. They are flipped if one is nearly identical to the other mirrored, upside down
+    or both, as in data sets that were augmented before the split; quarter turns are not found. Twins of twins are
+    twins.
 
     Args:
         files: N images.
@@ -51,15 +51,15 @@ def duplicate_groups(files: Sequence[Path]) -> np.ndarray:
         (N,) int32, numbers from 0 in the order of first occurrence.
 
     Raises:
-        ValueError: a file that is no picture.
-        OSError: a file that cannot be read.
+        ValueError: a file is not an image.
+        OSError: a file cannot be read.
     """
     prints = fingerprints(files)
     return _united(len(files), _pairs(prints, prints))
 
 
 def across(files: Sequence[Path], others: Sequence[Path]) -> list[tuple[int, int]]:
-    """Pairs (i, j) of twins, `files[i]` and `others[j]`, by the same test as `duplicate_groups`; sorted.
+    """Return the sorted pairs (i, j) of twins `files[i]` and `others[j]`, by the test of `duplicate_groups`.
 
         twins = across(test.files, pretraining.files)
         pretraining = pretraining.take(sorted(set(range(len(pretraining))) - {j for _, j in twins}))
@@ -69,19 +69,19 @@ def across(files: Sequence[Path], others: Sequence[Path]) -> list[tuple[int, int
         others: M images.
 
     Raises:
-        ValueError: a file that is no picture.
-        OSError: a file that cannot be read.
+        ValueError: a file is not an image.
+        OSError: a file cannot be read.
     """
     pairs = _pairs(fingerprints(files), fingerprints(others))
     return [(int(i), int(j)) for i, j in pairs]
 
 
 def fingerprints(files: Sequence[Path]) -> Fingerprints:
-    """Hash and thumbnail of each of N files; read in parallel threads.
+    """Read N files in parallel threads; return the hash and thumbnail of each.
 
     Raises:
-        ValueError: a file that is no picture.
-        OSError: a file that cannot be read.
+        ValueError: a file is not an image.
+        OSError: a file cannot be read.
     """
     thumbnails = np.empty((len(files), THUMBNAIL, THUMBNAIL), np.uint8)
     for index, thumbnail in enumerate(in_threads(_thumbnail, files, "Compared")):
@@ -90,7 +90,7 @@ def fingerprints(files: Sequence[Path]) -> Fingerprints:
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """(N,) uint64: which of the 64 lowest cosine frequencies of a thumbnail (N, 32, 32) are above their median.
+    """Return (N,) uint64: one bit for each of the 64 lowest cosine frequencies, set if it is above their median.
 
     Source: Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions (pHash, section 3.2).
     Deviations: averages over areas in place of a 7 x 7 mean filter before the thumbnail, and the constant frequency is
@@ -112,7 +112,7 @@ def _thumbnail(file: Path) -> np.ndarray:
 
 
 def _pairs(prints: Fingerprints, others: Fingerprints) -> np.ndarray:
-    """(P, 2) sorted: nearly identical and flipped ones; identical files have identical thumbnails."""
+    """Return the sorted pairs of twins, (P, 2); identical files have identical thumbnails."""
     found = [np.empty((0, 2), np.int64)]
     for rows, columns in _FLIPS:
         turned = others.thumbnails[:, ::rows, ::columns]
@@ -121,7 +121,7 @@ def _pairs(prints: Fingerprints, others: Fingerprints) -> np.ndarray:
 
 
 def _near(prints: Fingerprints, others: Fingerprints) -> Iterator[np.ndarray]:
-    """(P, 2) pairs of nearly identical ones, block by block.
+    """Yield nearly identical pairs, (P, 2), block by block.
 
     The difference of two means is at most the mean difference: what differs too much in 4 x 4 cells does so in
     32 x 32 pixels. That leaves three pairs of ten thousand to compare in full, and misses none.
@@ -140,20 +140,20 @@ def _near(prints: Fingerprints, others: Fingerprints) -> Iterator[np.ndarray]:
 
 
 def _cells(thumbnails: np.ndarray) -> np.ndarray:
-    """(N, 16) float32, means over blocks."""
+    """Return the means over blocks, (N, 16) float32."""
     count = THUMBNAIL // _BLOCK
     blocks = thumbnails.reshape(-1, count, _BLOCK, count, _BLOCK)
     return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(thumbnails), count * count)
 
 
 def _differing_bits(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(P,) Hamming distances."""
+    """Return the Hamming distances, (P,)."""
     differing = np.bitwise_xor(hashes, others).view(np.uint8).reshape(-1, 8)
     return np.unpackbits(differing, axis=1).sum(axis=1)
 
 
 def _differences(thumbnails: np.ndarray, others: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """(P,) mean absolute differences in grey levels; in steps, as many flat images make many pairs."""
+    """Return the mean absolute differences in grey levels, (P,); in steps, since flat images make many pairs."""
     means = np.empty(len(i), np.float64)
     for start in range(0, len(i), 4096):
         part = slice(start, start + 4096)
@@ -162,7 +162,7 @@ def _differences(thumbnails: np.ndarray, others: np.ndarray, i: np.ndarray, j: n
 
 
 def _united(count: int, pairs: np.ndarray) -> np.ndarray:
-    """(count,) int32 numbers of the sets that the pairs join."""
+    """Return the numbers of the sets that the pairs join, (count,) int32."""
     parent = list(range(count))
 
     def top(index: int) -> int:

@@ -1,4 +1,4 @@
-"""A stage of the training: what is frozen, how it learns, and what happens when it is interrupted."""
+"""A stage of the training: frozen blocks, optimizer, callbacks, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.model.backbone import parameters, unfreeze
 
 
 class ArrayBatches(keras.utils.PyDataset):
-    """Batches out of arrays, for the backends that do without TensorFlow."""
+    """Batches from arrays, for backends other than TensorFlow."""
 
     def __init__(self, photos: np.ndarray, labels: np.ndarray, batch_size: int, shuffle: bool, seed: int):
         super().__init__()
@@ -44,7 +44,7 @@ class ArrayBatches(keras.utils.PyDataset):
 
 
 def feed(samples: Samples, image_size: tuple[int, int], batch_size: int, *, shuffle: bool, seed: int) -> Any:
-    """Batches for Keras: of tf.data on TensorFlow, of arrays on other backends."""
+    """Return batches for Keras: from tf.data on TensorFlow, from arrays on other backends."""
     if keras.backend.backend() == "tensorflow":
         return batches(samples, image_size, batch_size, shuffle=shuffle, seed=seed)
     return ArrayBatches(*arrays(samples, image_size), batch_size, shuffle, seed)
@@ -61,21 +61,21 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     is_chief: bool = True,
 ) -> None:
-    """Train `model` for one stage, from where an interrupted run was.
+    """Train `model` for one stage; continue an interrupted one.
 
     Args:
-        model: of `build_classifier`; it is trained through a model that augments its images first, thrown away after.
-        stage: what it trains.
-        training: the rest.
-        feeds: batches of the training and of the validation part.
-        run: where the state, the history and the best model go.
+        model: of `build_classifier`; it is trained through a temporary model that augments its images first.
+        stage: epochs, blocks and learning rate.
+        training: the other settings.
+        feeds: batches of the training part and of the validation part.
+        run: for the state, the history and the best model.
         class_names: K names.
         seed: of the augmentation.
         callbacks: further ones.
-        is_chief: whether this process writes the history and the best model.
+        is_chief: True if this process writes the history and the best model.
 
     Raises:
-        FloatingPointError: a loss that is not finite; the step is named, the best model so far stays.
+        FloatingPointError: a loss is not finite; the step is named, the best model so far stays.
     """
     done = run.backup / f"{stage.name}.weights.h5"
     trained = unfreeze(model, stage.unfreeze)
@@ -104,7 +104,7 @@ def fit(
             ),
             *own,
             *callbacks,
-            # Last, so that what an epoch leaves is written before it counts as done.
+            # Last, so that an epoch counts as done after its files are written.
             keras.callbacks.BackupAndRestore(
                 str(run.backup / stage.name), double_checkpoint=True, delete_checkpoint=False
             ),
@@ -116,7 +116,7 @@ def fit(
 
 
 def state_bytes(model: keras.Model) -> int:
-    """What an epoch writes beside what is there: the model, and its state with Adam's two averages of each gradient."""
+    """Return the bytes that an epoch writes: the model, and its state with Adam's two averages of each gradient."""
     trained = sum(parameters(model).values())
     return 2**20 + 4 * (2 * model.count_params() + 2 * trained)
 
@@ -150,7 +150,7 @@ def _trainer(model: keras.Model, stage: Stage, training: TrainingConfig, steps: 
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops at the first loss that is no number."""
+    """A callback that stops at the first loss that is not finite."""
 
     def __init__(self, stage: str):
         super().__init__()
@@ -163,12 +163,12 @@ class FiniteLoss(keras.callbacks.Callback):
         if not np.isfinite(logs["loss"]):
             raise FloatingPointError(
                 f"The loss is {logs['loss']} in {self._stage}, epoch {self._epoch + 1}, step {batch + 1}. Lower "
-                "--learning-rate, or take --precision float32. The best model so far is kept."
+                "--learning-rate, or use --precision float32. The best model so far is kept."
             )
 
 
 class Journal(keras.callbacks.Callback):
-    """Writes an epoch into the history, keeps the best model, says how it goes."""
+    """A callback that writes the history, keeps the best model and prints each epoch."""
 
     def __init__(self, run: Run, stage: str, model: keras.Model, class_names: Sequence[str]):
         super().__init__()
@@ -217,12 +217,12 @@ _KEYS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def _merit(row: dict[str, Any]) -> tuple[float, float]:
-    """The better, the larger: accuracy on the validation part, at equal accuracy the loss."""
+    """Return a value that is larger for a better epoch: validation accuracy first, then the lower loss."""
     return float(row["val_accuracy"]), -float(row["val_loss"])
 
 
 def _event_writer(folder: Path) -> Any:
-    """Of TensorBoard's files; None, and a line that says so, where they cannot be written."""
+    """Return a writer of TensorBoard's files; print a line and return None if they cannot be written."""
     if keras.backend.backend() != "tensorflow" or find_spec("tensorboard") is None:
         print("No files for TensorBoard: they need TensorFlow and `pip install tensorboard`.", file=sys.stderr)
         return None

@@ -77,7 +77,7 @@ class Run:
         ]
         if changed:
             raise ValueError(
-                f"Expected the settings of the run in '{self.path}', received {', '.join(changed)}. Undo it."
+                f"Expected the settings of the run in '{self.path}', received {', '.join(changed)}. Use the same ones."
             )
 
     def write_config(self, data: DataConfig, training: TrainingConfig) -> None:

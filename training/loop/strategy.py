@@ -1,4 +1,4 @@
-"""One device, all of a machine, or several machines: tf.distribute."""
+"""Distribution by tf.distribute: one device, all devices of a machine, or several machines."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ STRATEGIES = ("none", "mirrored", "multiworker")
 
 
 def strategy_scope(name: str) -> Any:
-    """A context in which a model and its optimizer are made.
+    """Return a context in which a model and its optimizer are made.
 
     Args:
         name: "none"; "mirrored" for all GPUs of this machine; "multiworker" for the machines in TF_CONFIG.
 
     Raises:
-        ValueError: an unknown name, another backend than TensorFlow, "multiworker" without TF_CONFIG.
+        ValueError: the name is unknown, the backend is not TensorFlow, or "multiworker" has no TF_CONFIG.
     """
     if name not in STRATEGIES:
         raise ValueError(f"Expected a strategy of {STRATEGIES}, received '{name}'.")
@@ -39,7 +39,7 @@ def strategy_scope(name: str) -> Any:
 
 
 def is_chief(name: str) -> bool:
-    """Whether this process writes what a run leaves: the first worker where there are several."""
+    """Return True if this process writes the files of a run: only the first of several workers does."""
     if name != "multiworker":
         return True
     cluster = _cluster()
@@ -48,18 +48,18 @@ def is_chief(name: str) -> bool:
 
 
 def worker(name: str) -> str:
-    """This process among the others, a name for its files."""
+    """Return the name of this process among the workers, for its files."""
     task = _cluster()["task"] if name == "multiworker" else {"type": "worker", "index": 0}
     return f"{task['type']}{task['index']}"
 
 
 def model_class(name: str) -> type[keras.Model]:
-    """What a model that is trained under the strategy must be."""
+    """Return the class of a model that is trained under the strategy."""
     return MultiWorkerModel if name == "multiworker" else keras.Model
 
 
 class MultiWorkerModel(keras.Model):
-    """A model that `fit` can train on several workers.
+    """A Keras model that `fit` can train on several workers.
 
     Keras 3 averages the first batch over all workers to learn its shape, and what a step returns along an axis that
     scalars do not have; both fail in TensorFlow, where a worker knows its own values alone. Here the shape is the

@@ -34,25 +34,25 @@ _NUMBERED = (
     r"block_?\d+",  # EfficientNet, VGG, MobileNetV2, Xception
     r"conv_(?:dw|pw|pad)_\d+",  # MobileNet
     r"conv\d+_block",  # ResNet, DenseNet
-    r"(?:conv|pool)\d(?=_|$)",  # what stands before the first block of a stage
+    r"(?:conv|pool)\d(?=_|$)",  # layers before the first block of a stage
     r"expanded_conv(?:_\d+)?",  # MobileNetV2 and V3
     r"mixed_?\d+",  # Inception
     r"(?:normal|reduction)_conv_\d+",  # NASNet
 )
 _BLOCK = re.compile("|".join(f"({pattern})" for pattern in _NUMBERED))
-_MOBILENET_STEM = re.compile("conv1(_bn|_relu)?")  # while conv1_conv and conv1_pad are of ResNet and DenseNet
+_MOBILENET_STEM = re.compile("conv1(_bn|_relu)?")  # conv1_conv and conv1_pad belong to ResNet and DenseNet
 _TOP = re.compile(r"top_|post_|Conv_1|out_relu|conv_7b|head_")
 
-# Statistics of a batch normalisation follow the data within 10 batches in place of 100: fine-tuning has few of them,
-# and those of ImageNet would still be mixed in when the first epochs are validated.
+# The statistics of a batch normalisation follow the data within 10 batches instead of 100. Fine-tuning has few batches,
+# and ImageNet's statistics would still be mixed in when the first epochs are validated.
 MOMENTUM = 0.9
 
 
 def find_backbone(name: str) -> str:
-    """The name as keras.applications spells it.
+    """Return the name as keras.applications spells it.
 
     Raises:
-        ValueError: an unknown name; those that exist are listed.
+        ValueError: the name is unknown; the known ones are listed.
     """
     known = [key for key, value in vars(keras.applications).items() if inspect.isfunction(value) and key[0].isupper()]
     found = [key for key in known if key.lower() == name.lower()]
@@ -62,9 +62,9 @@ def find_backbone(name: str) -> str:
 
 
 def scaled(images: Any, backbone: str) -> Any:
-    """Pixels as the backbone wants them, by layers of Keras that any version loads.
+    """Scale pixels for the backbone, with layers of Keras that any version loads.
 
-    `preprocess_input` of its family is affine in each channel, so what it does to black and to white says all of it.
+    `preprocess_input` of its family is affine in each channel, so black and the primary colours determine it.
 
     Args:
         images: (B, H0, W0, 3) RGB 0..255, a Keras tensor.
@@ -85,17 +85,17 @@ def scaled(images: Any, backbone: str) -> Any:
 def build_backbone(
     backbone: str, inputs: Any, weights: str | None, arguments: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """The network without its classifier, in one graph with what made `inputs`.
+    """Return the network without its classifier, in one graph with the layers before `inputs`.
 
     Args:
         backbone: as `find_backbone` spells it.
         inputs: (B, H0, W0, 3) Keras tensor, scaled.
-        weights: "imagenet" for those that Keras downloads once and keeps, None for random ones.
-        arguments: further ones of its constructor, such as {"alpha": 0.75}.
+        weights: "imagenet", which Keras downloads once and keeps, or None for random weights.
+        arguments: further arguments of its constructor, such as {"alpha": 0.75}.
 
     Raises:
-        ConnectionError: a download that failed.
-        ValueError: an argument that the constructor has not or refuses, an image size that is too small.
+        ConnectionError: the download failed.
+        ValueError: the constructor does not have or refuses an argument, or the image size is too small.
     """
     known = [name for name in inspect.signature(getattr(keras.applications, backbone)).parameters if name not in _OURS]
     for name in arguments or {}:
@@ -106,10 +106,10 @@ def build_backbone(
 
 
 def download(backbone: str) -> keras.Model:
-    """The whole network with its classifier and ImageNet's weights.
+    """Return the whole network with its classifier and ImageNet weights.
 
     Raises:
-        ConnectionError: a download that failed.
+        ConnectionError: the download failed.
     """
     return _construct(backbone, weights="imagenet")
 
@@ -131,33 +131,33 @@ def load_trunk(
 ) -> None:
     """Copy the weights of a file into the layers of the backbone.
 
-    Layers are paired in their order and not by name: a part of the networks has names that count on from those of the
-    networks made before (`conv2d_17`).
+    Layers are paired by their order, not by name: some names go on counting from the networks built before
+    (`conv2d_17`).
 
     Args:
         model: of `build_classifier`.
-        file: .keras or .h5 of a whole model, ours or another with this backbone in it; .weights.h5 or .h5 of the
-            network of keras.applications, with its classifier for 1000 classes or without one.
-        backbone, arguments: what the network is.
-        also: layers behind the backbone that are copied too where the file has them in the same shape; a line on
-            stderr says where it has not.
+        file: .keras or .h5 of a whole model that begins with this backbone, or .weights.h5 or .h5 of the network of
+            keras.applications, with or without its classifier for 1000 classes.
+        backbone, arguments: name and constructor arguments of the network.
+        also: layers after the backbone that are copied too if the file has them in the same shape; a line on stderr
+            names those that are not.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a damaged file, or one of another architecture; what differs is named.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged or of another architecture; the difference is named.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"There is no file of weights '{file}'. {_REMEDY}")
+        raise FileNotFoundError(f"The file of weights '{file}' does not exist. {_REMEDY}")
     copy_trunk(model, _network_in(file, backbone, arguments), f"{backbone} in '{file}'", also)
 
 
 def copy_trunk(model: keras.Model, source: keras.Model, origin: str, also: Sequence[str] = ()) -> None:
-    """Copy the weights of another model that begins with the same backbone; as `load_trunk`.
+    """Copy the weights of another model that begins with the same backbone, as `load_trunk` does.
 
     Args:
         model, also: as `load_trunk`.
         source: the other model.
-        origin: what errors call it.
+        origin: its name in errors.
     """
     trunk = [layer for layer in _weighted(model) if layer.name not in (*also, "dense")]
     given = _weighted(source)
@@ -176,11 +176,14 @@ def copy_trunk(model: keras.Model, source: keras.Model, origin: str, also: Seque
         if name in behind and _shapes(behind[name]) == _shapes(layer):
             layer.set_weights(behind[name].get_weights())
         else:
-            print(f"'{name}' starts at random: the weights have none of shapes {_shapes(layer)}.", file=sys.stderr)
+            print(
+                f"'{name}' starts at random: no weights have the shapes {_shapes(layer)}.",
+                file=sys.stderr,
+            )
 
 
 def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
-    """Layers with weights in the order of the network, those of nested models in their place."""
+    """Return the layers with weights in the order of the network, including those of nested models."""
     found = []
     for layer in model.layers:
         found += _weighted(layer) if hasattr(layer, "layers") else [layer] if layer.weights else []
@@ -194,7 +197,7 @@ def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
 def _network_in(file: Path, backbone: str, arguments: Mapping[str, Any] | None) -> keras.Model:
     if _is_model(file):
         if file.suffix == ".keras" and not zipfile.is_zipfile(file):
-            raise ValueError(f"'{file}' is no .keras file, or damaged: not a zip archive. Copy or save it again.")
+            raise ValueError(f"Expected a .keras file, but '{file}' is not a zip archive. Copy or save it again.")
         try:
             return keras.saving.load_model(file, compile=False, safe_mode=True)
         except Exception as error:  # of zip, HDF5, JSON, or whatever a layer's constructor raises
@@ -215,7 +218,7 @@ def _network_in(file: Path, backbone: str, arguments: Mapping[str, Any] | None) 
 
 
 def _is_model(file: Path) -> bool:
-    """Whether the file holds layers beside weights."""
+    """Return True if the file holds a whole model, not only weights."""
     if file.suffix == ".keras":
         return True
     import h5py
@@ -224,11 +227,11 @@ def _is_model(file: Path) -> bool:
         with h5py.File(file) as content:
             return "model_config" in content.attrs
     except OSError as error:
-        raise ValueError(f"'{file}' is no file of weights, or damaged: {error}. {_REMEDY}") from error
+        raise ValueError(f"Expected a file of weights, but '{file}' cannot be read: {error}. {_REMEDY}") from error
 
 
 def _reason(error: Exception) -> str:
-    """What Keras says of weights that do not fit, without the weights themselves."""
+    """Return Keras's message about weights that do not fit, without the weights themselves."""
     text = " ".join(str(error).split())
     found = re.search(
         r"variable\.shape=(\(.*?\)), Received: value\.shape=(\(.*?\))\. .*?<\w*Variable path=([^,>]+)", text
@@ -240,11 +243,11 @@ def _reason(error: Exception) -> str:
 
 
 def block_of(name: str, before: str) -> str:
-    """The block that a layer belongs to.
+    """Return the block that a layer belongs to.
 
     Args:
         name: of the layer.
-        before: the block of the layer before it, which a layer without a number of its own goes with.
+        before: the block of the layer before it; a layer without a number belongs to the same block.
     """
     if name in HEAD_LAYERS:
         return HEAD
@@ -259,7 +262,7 @@ def block_of(name: str, before: str) -> str:
 
 
 def blocks_of(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
-    """The layers of each block, in the order of the network."""
+    """Return the layers of each block, in the order of the network."""
     found: dict[str, list[keras.layers.Layer]] = {}
     block = STEM
     for layer in model.layers:
@@ -273,13 +276,13 @@ def unfreeze(model: keras.Model, count: int | None) -> list[str]:
 
     Args:
         model: of `build_classifier`.
-        count: blocks to train, the top among them; 0 the head alone, None all.
+        count: number of blocks to train, including the top; 0 for the head only, None for all.
 
     Returns:
         Names of the blocks that are trained.
 
     Raises:
-        ValueError: more blocks than there are, or a negative number.
+        ValueError: `count` is negative or above the number of blocks.
     """
     blocks = blocks_of(model)
     names = [name for name in blocks if name != HEAD and any(layer.weights for layer in blocks[name])]
@@ -297,7 +300,7 @@ def unfreeze(model: keras.Model, count: int | None) -> list[str]:
 
 
 def parameters(model: keras.Model) -> dict[str, int]:
-    """Trainable parameters of each block that has any, as the model is now."""
+    """Count the trainable parameters of each block that has any, in the current state of the model."""
     counts = {name: _count(layers) for name, layers in blocks_of(model).items()}
     return {name: count for name, count in counts.items() if count}
 

@@ -1,4 +1,4 @@
-"""The classifier: pixels, backbone, head, in one graph whose layers keep their names."""
+"""The classifier: scaling, backbone and head in one graph whose layers keep their names."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def build_classifier(
     dropout: float = 0.2,
     precision: str = "float32",
 ) -> keras.Model:
-    """RGB 0..255 to the probabilities of the classes; nothing of the user's own inside, so any Keras 3 loads it.
+    """Return a classifier of RGB 0..255 images; it holds only layers of Keras, so any Keras 3 loads it.
 
     Args:
         backbone: a network of keras.applications, in any case. VGG16 and VGG19 keep their `flatten`, `fc1` and `fc2`;
-            behind the others stand global average pooling (`pool`) and `dropout`. Last comes a new `dense`.
+            the others get global average pooling (`pool`) and `dropout`. The last layer is a new `dense`.
         class_count: K, at least 2.
         image_size: (H0, W0).
         weights: "imagenet", downloaded once and kept by Keras; "none" for random ones; or a file, see `load_trunk`.
@@ -41,8 +41,8 @@ def build_classifier(
         A functional model (B, H0, W0, 3) -> (B, K) float32.
 
     Raises:
-        ValueError: an unknown backbone, too few classes, weights of another architecture.
-        ConnectionError: a download that failed. FileNotFoundError: no such file of weights.
+        ValueError: the backbone is unknown, there are too few classes, or the weights are of another architecture.
+        ConnectionError: the download failed. FileNotFoundError: the file of weights does not exist.
     """
     name = find_backbone(backbone)
     if class_count < 2:
@@ -53,7 +53,7 @@ def build_classifier(
     keras.config.set_dtype_policy(precision)
     try:
         images = keras.Input((*image_size, 3), name="images", dtype="float32")
-        # Of EfficientNet the weights of ImageNet go with a layer more, so the network must be built with them.
+        # EfficientNet has one more layer with ImageNet weights, so the network must be built with them.
         downloaded = "imagenet" if weights == "imagenet" and name not in _WITH_FC else None
         trunk = build_backbone(name, scaled(images, name), downloaded, arguments)
         hidden = _with_fc(trunk.output) if name in _WITH_FC else _pooled(trunk.output, dropout)

@@ -156,7 +156,7 @@ def test_a_server_in_trouble_is_tried_four_times(server: Server, tmp_path: Path)
 
 def test_a_wrong_address_is_named_at_once_and_without_its_key(server: Server, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(ConnectionError, match=r"No file at http://127.*/sets/my%20data\.zip: 404 Not Found") as caught:
+    with pytest.raises(ConnectionError, match=r"Cannot download http://127.*/my%20data\.zip: 404 Not Found") as caught:
         fetch(server.address, tmp_path)
     assert "secret" not in str(caught.value)
     assert len(server.ranges) == 1

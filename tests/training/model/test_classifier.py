@@ -213,12 +213,12 @@ def test_weights_of_another_architecture_are_refused_by_what_differs(whole, tmp_
 @pytest.mark.parametrize("name", ["broken.keras", "broken.weights.h5"])
 def test_a_damaged_file_of_weights_is_named(name, tmp_path):
     (tmp_path / name).write_text("nothing")
-    with pytest.raises(ValueError, match=f"{name}' is no .* or damaged"):
+    with pytest.raises(ValueError, match=f"{name}' (is not a zip archive|cannot be read)"):
         tiny(weights=str(tmp_path / name))
 
 
 def test_a_missing_file_of_weights_is_named():
-    with pytest.raises(FileNotFoundError, match=r"no file of weights 'absent\.keras'"):
+    with pytest.raises(FileNotFoundError, match=r"file of weights 'absent\.keras' does not exist"):
         tiny(weights="absent.keras")
 
 
