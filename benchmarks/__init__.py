@@ -1,4 +1,4 @@
-"""What a heatmap costs, in ratios to the plain prediction on the same machine in the same run.
+"""The cost of a heatmap, as a ratio to the plain prediction on the same machine in the same run.
 
 The command is `python -m benchmarks`; its options are in `__main__.py`.
 """

@@ -1,10 +1,10 @@
-"""Command line of the benchmarks.
+"""The command line of the benchmarks.
 
     python -m benchmarks [--models VGG16,...] [--batches 1,8,32] [--rounds 15] [--only ratios,growth]
                                [--plot FILE] [--out FILE.md]
 
-Prints what it runs on, then each table as soon as it is done. All of it takes about a quarter of an hour on two quiet
-cores, without the peers; those are measured where `pip install ".[bench]"` has put them.
+Prints the machine, then each table as soon as it is done. All of it takes about a quarter of an hour on two quiet
+cores, without the peers; those are measured if `pip install ".[bench]"` has installed them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SECTIONS: dict[str, Callable[[Settings], Iterable[Table | Curves | str]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 1 where a section failed; the others are done."""
+    """Run the sections; return 1 if one failed (the others are done), else 0."""
     options = _parser().parse_args(arguments)
     settings = Settings(options.models, options.batches, options.rounds, options.seconds, options.files)
     report = Report(sys.stdout, options.out)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.plot and curves:
         plot(curves, options.plot)
     elif options.plot:
-        report.add("No plot: it shows the curves of growth, which were not measured.")
+        report.add("No plot: it shows the growth curves, which were not measured. Add growth to --only.")
     report.add(f"Measured in {(time.perf_counter() - begun) / 60:.1f} minutes.")
     return status
 
@@ -67,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", type=_names(NETWORKS), default=tuple(MEASURED), help="with commas between")
-    parser.add_argument("--batches", type=_counts, default=(1, 8, 32), help="images at a time, with commas between")
-    parser.add_argument("--rounds", type=_count, default=15, help="of each comparison, at most")
-    parser.add_argument("--seconds", type=float, default=15.0, help="after which a comparison begins no further round")
-    parser.add_argument("--files", type=_count, default=96, help="photographs in the folder")
+    parser.add_argument("--models", type=_names(NETWORKS), default=tuple(MEASURED), help="names, separated by commas")
+    parser.add_argument("--batches", type=_counts, default=(1, 8, 32), help="batch sizes, separated by commas")
+    parser.add_argument("--rounds", type=_count, default=15, help="the largest number of rounds of a comparison")
+    parser.add_argument("--seconds", type=float, default=15.0, help="time after which a comparison starts no new round")
+    parser.add_argument("--files", type=_count, default=96, help="number of photographs in the folder")
     parser.add_argument("--only", type=_names(SECTIONS), default=tuple(SECTIONS), help=", ".join(SECTIONS))
     parser.add_argument("--plot", type=Path, help="picture of the growth curves")
     parser.add_argument("--out", type=Path, help="file for the tables, as Markdown")

@@ -1,14 +1,15 @@
-"""The pass of an audit over a data set, against a bare prediction of the same files through the same reading."""
+"""The pass of an audit over a data set, against a plain prediction of the same files, read in the same way."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from multiprocessing.pool import ThreadPool
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 
 import keras
@@ -16,95 +17,69 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.folder import PHOTO, write_photos
-from benchmarks.models import NETWORKS
-from benchmarks.pairs import Call, Spread, timed_rounds
+from benchmarks.models import NETWORKS, Network
+from benchmarks.pairs import Call, Spread, once
 from benchmarks.report import Table
 from benchmarks.settings import Settings
-from benchmarks.visits import resident_bytes
-from tf_gradcam._models.frozen import FrozenWeights
-from tf_gradcam.audit.engines import run_local
-from tf_gradcam.audit.mapper import AuditMapper
-from tf_gradcam.audit.sources import Samples, find_samples
-from tf_gradcam.image.io import load_image
+from tf_gradcam.audit import audit
 
 BATCH = 32
 MOST_ROUNDS = 5
 _THREADS = min(8, os.cpu_count() or 1)
-_AHEAD = 2  # batches, as the engine
-_MODES = {"VGG16": "caffe", "ResNet50": "caffe", "MobileNetV2": "tf"}
+_AHEAD = 2  # batches, like the engine
 
 
 def run(settings: Settings) -> Iterator[Table]:
-    """On the light model, where all that is not the model counts most, and on a heavier one where it is asked for."""
+    """Yield the times on the light model, where everything but the model counts most, and on a heavier one."""
     for name in dict.fromkeys([settings.model_like("MobileNetV2"), settings.model_like("ResNet50")]):
         with tempfile.TemporaryDirectory() as directory:
             yield auditing(settings, name, Path(directory))
 
 
 def auditing(settings: Settings, name: str, directory: Path) -> Table:
-    """Seconds for all files: predicted alone, and predicted, explained and written by the local engine."""
+    """Time a file: predicted alone, and predicted, explained and written by an audit."""
     network = NETWORKS[name]
-    write_photos(directory, settings.files)
-    samples = find_samples(directory)
+    batch = max(1, min(BATCH, settings.files // 3))  # the pass is timed from the end of its first batch
+    files = write_photos(directory / "photos", settings.files)
     model = network.model()
-    mapper = AuditMapper(model, layer=network.layer, preprocess=_MODES.get(name, "raw"), size=network.size)
-    calls: dict[str, Call] = {
-        "bare: read, resize, preprocess, predict": partial(_predict, _compiled(model, mapper), mapper, samples.files),
-        "the same with frozen weights": partial(_predict, _frozen(model, mapper), mapper, samples.files),
-        "local engine: maps, thumbnails, parts too": partial(_audit, mapper, samples, directory / "out"),
-    }
-    for call in calls.values():
-        call()
-    before = resident_bytes()
-    times = timed_rounds(calls, min(settings.rounds, MOST_ROUNDS))
-    grown = (resident_bytes() - before) / 2**20
-    bare, frozen, local = times.values()
-    ratio, to_frozen = (Spread.of(np.divide(others, local)) for others in (bare, frozen))
-    rows = [
-        (one, spread, f"{settings.files / spread.median:.1f}")
-        for one, spread in ((one, Spread.of(seconds)) for one, seconds in times.items())
-    ]
-    note = (
-        f"The engine at {ratio} of the speed of the bare prediction, {to_frozen} of that with frozen weights, "
-        f"{len(local)} rounds in turn. "
-        f"Memory after {len(local) * settings.files} more files: {grown:+.0f} MiB."
+    compiled = tf.function(
+        partial(model, training=False), input_signature=[tf.TensorSpec((None, *network.size, 3), tf.float32)]
     )
-    title = f"An audit's pass over {settings.files} JPEG files, {PHOTO[1]} x {PHOTO[0]}: {name}, batch {BATCH}"
-    return Table(title, ("", "s", "files a second"), rows, note)
+    predict = partial(_predict, compiled, network, files, batch)
+    predict()
+    bare, passes = [], []
+    for number in range(min(settings.rounds, MOST_ROUNDS)):
+        bare.append(once(predict) / len(files))
+        passes.append(_pass_seconds(model, network, directory, batch, number))
+    rows = [
+        (one, spread.scaled(1000), f"{1 / spread.median:.1f}")
+        for one, spread in (
+            ("plain: read, resize, preprocess, predict", Spread.of(bare)),
+            ("audit: maps, thumbnails, parts too", Spread.of(passes)),
+        )
+    ]
+    ratio = Spread.of(np.divide(bare, passes))
+    note = f"The pass at {ratio} of the speed of the plain prediction, {len(bare)} rounds in turn, weights frozen."
+    title = f"An audit's pass over {len(files)} JPEG files, {PHOTO[1]} x {PHOTO[0]}: {name}, batch {batch}"
+    return Table(title, ("", "ms a file", "files a second"), rows, note)
 
 
-def _compiled(model: keras.Model, mapper: AuditMapper) -> Call:
-    signature = [tf.TensorSpec((None, *mapper.images.shape), tf.float32)]
-    return tf.function(partial(model, training=False), input_signature=signature)
+def _predict(compiled: Call, network: Network, files: list[Path], batch: int) -> None:
+    """Predict all files; threads read them, two batches ahead of the model."""
 
+    def read(path: Path, into: np.ndarray, number: int) -> None:
+        into[number] = network.read(path)
 
-def _frozen(model: keras.Model, mapper: AuditMapper) -> Call:
-    """With the weights as constants that TensorFlow folds, as the engine has them."""
-    frozen = FrozenWeights()
-
-    def predict(images: tf.Tensor) -> tf.Tensor:
-        with frozen.read_as_constants():
-            return model(images, training=False)
-
-    return tf.function(predict, input_signature=[tf.TensorSpec((None, *mapper.images.shape), tf.float32)])
-
-
-def _predict(compiled: Call, mapper: AuditMapper, files: list[str]) -> None:
-    """Files are read by threads, two batches ahead of the model."""
-
-    def read(path: str, into: np.ndarray, number: int) -> None:
-        into[number] = mapper.images.of_photos(load_image(path, mapper.size))
-
-    def begin(some: list[str]) -> tuple[np.ndarray, list]:
-        images = np.empty((len(some), *mapper.images.shape), np.float32)
+    def begin(some: list[Path]) -> tuple[np.ndarray, list[AsyncResult]]:
+        images = np.empty((len(some), *network.size, 3), np.float32)
         return images, [pool.apply_async(read, (path, images, number)) for number, path in enumerate(some)]
 
     waiting: deque = deque()
     with ThreadPool(_THREADS) as pool:
-        for start in range(0, len(files) + _AHEAD * BATCH, BATCH):
+        for start in range(0, len(files) + _AHEAD * batch, batch):
             if start < len(files):
-                waiting.append(begin(files[start : start + BATCH]))
-            if start >= _AHEAD * BATCH and waiting:
+                waiting.append(begin(files[start : start + batch]))
+            if start >= _AHEAD * batch and waiting:
                 images, tasks = waiting.popleft()
                 for task in tasks:
                     task.get()
@@ -113,12 +88,22 @@ def _predict(compiled: Call, mapper: AuditMapper, files: list[str]) -> None:
         raise RuntimeError("Expected every batch predicted.")
 
 
-def _audit(mapper: AuditMapper, samples: Samples, out: Path) -> None:
-    from tf_gradcam.audit.table import PartFolder  # takes pyarrow, which the other sections do without
+class _PassDoneError(Exception):
+    """The end of an audit's pass, raised to skip the rest of the audit."""
 
-    shutil.rmtree(out, ignore_errors=True)
-    with PartFolder(out, mapper.fingerprint(samples.digest()), len(samples)) as parts:
-        run_local(mapper, samples, parts, BATCH)
-        failed = [error for error in parts.read().error if error]
-    if failed:
-        raise RuntimeError(f"Expected every file explained, received {len(failed)} failures: {failed[0]}")
+
+def _pass_seconds(model: keras.Model, network: Network, directory: Path, batch: int, number: int) -> float:
+    """Return the seconds a file of an audit's pass, from the end of its first batch, which compiles the model."""
+    reports: list[tuple[float, int]] = []
+
+    def report(stage: str, done: int, total: int | None) -> None:
+        if stage != "images":
+            raise _PassDoneError
+        if done:
+            reports.append((time.perf_counter(), done))
+
+    options = {"layer": network.layer, "preprocess": network.preprocessing, "size": network.size}
+    with contextlib.suppress(_PassDoneError):
+        audit(model, directory / "photos", directory / f"out{number}", batch_size=batch, progress=report, **options)
+    (begun, first), (ended, last) = reports[0], reports[-1]
+    return (ended - begun) / (last - first)

@@ -1,4 +1,4 @@
-"""Who is measured: the plain prediction, this package, and the recipes that people copy.
+"""The contestants: the plain prediction, this package, and the published recipes.
 
 A contestant is built from (model, images, layer) and returns a call without arguments. Every call takes images as NumPy
 arrays and hands back NumPy arrays: nothing is left on its way.
@@ -23,21 +23,21 @@ FORWARD = "F"
 
 @dataclass(frozen=True)
 class Contestant:
-    """`largest_batch`: beyond it nobody would use this, and measuring it takes too long."""
+    """A measured function and the largest batch that it is measured with; a larger one takes too long."""
 
     make: Callable[[keras.Model, np.ndarray, str], Call]
     largest_batch: int = 64
 
 
 def forward(model: keras.Model, images: np.ndarray, layer: str = "") -> Call:
-    """F, the compiled prediction, for images of exactly this shape; whatever the layer."""
+    """Return F, the compiled prediction for images of exactly this shape; `layer` is not used."""
     compiled = tf.function(lambda batch: model(batch, training=False), autograph=False)
     concrete = compiled.get_concrete_function(tf.TensorSpec(images.shape, images.dtype))
     return lambda: concrete(tf.constant(images)).numpy()
 
 
 def ours(model: keras.Model, images: np.ndarray, layer: str, freeze: bool = False) -> Call:
-    """All that a user gets: maps, probabilities, scores, labels and the diagnosis."""
+    """Return an `Explainer` call with all results: maps, probabilities, scores, labels, diagnosis."""
     explainer = Explainer(model, layer, freeze=freeze)
 
     def call() -> Any:
@@ -49,12 +49,12 @@ def ours(model: keras.Model, images: np.ndarray, layer: str, freeze: bool = Fals
 
 
 def drop_in(model: keras.Model, images: np.ndarray, layer: str) -> Call:
-    """The function of the published recipes, from this package."""
+    """Return a call of this package's `make_gradcam_heatmap`."""
     return lambda: make_gradcam_heatmap(images, model, layer)
 
 
 def recipe(model: keras.Model, images: np.ndarray, layer: str) -> Call:
-    """keras.io's recipe, for the batch at once and of each image's own top class; else as it is written there.
+    """Return keras.io's recipe, changed only to explain a whole batch, each image for its own top class.
 
     Source: https://keras.io/examples/vision/grad_cam/.
     """
@@ -72,7 +72,7 @@ def recipe(model: keras.Model, images: np.ndarray, layer: str) -> Call:
 
 
 def compiled_split(model: keras.Model, images: np.ndarray, layer: str) -> Call:
-    """Keras's two halves in one compiled function; the tape watches the second."""
+    """Return Keras's two halves in one compiled function; the tape watches the second."""
     cut = model.get_layer(layer).output
     extractor, tail = keras.Model(model.inputs[0], cut), keras.Model(cut, model.outputs[0])
 
@@ -102,7 +102,7 @@ CONTESTANTS = {
 def makers(
     model: keras.Model, images: np.ndarray, layer: str, names: Iterable[str] = tuple(CONTESTANTS)
 ) -> dict[str, Callable[[], Call]]:
-    """What `pairs.compare` takes, F first, without those for whom the batch is too large."""
+    """Return the contestants for `pairs.compare`, F first, without those with a smaller largest batch."""
     chosen = [name for name in names if len(images) <= CONTESTANTS[name].largest_batch]
     return {name: partial(CONTESTANTS[name].make, model, images, layer) for name in chosen}
 

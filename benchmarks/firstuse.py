@@ -18,7 +18,7 @@ _FIRST = ("compiled split", "Explainer", "Explainer(freeze=True)")
 
 
 def run(settings: Settings) -> Iterator[Table]:
-    """Imports and help, then the first call of each model against Keras building and tracing the two halves."""
+    """Yield imports and help, then the first call of each model against Keras building and tracing both halves."""
     rounds = min(settings.rounds, MOST_ROUNDS)
     rows = [
         ("`import tf_gradcam` after `import numpy`", _milliseconds(_import_seconds, rounds)),

@@ -1,4 +1,4 @@
-"""How cost grows: with the images of a batch, and with the classes asked for."""
+"""The growth of the cost with the images of a batch, and with the number of explained classes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from benchmarks.models import NETWORKS
 from benchmarks.pairs import Call, Pairs, compare
 from benchmarks.report import Curves, Table
 from benchmarks.settings import Settings
-from tf_gradcam import Explainer
-from tf_gradcam._models.split import linear_tail
+from tf_gradcam import Explainer, split_model
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CLASSES = (1, 10, 100, 1000)
@@ -24,7 +23,7 @@ MOST_ROUNDS = 3
 
 
 def run(settings: Settings) -> Iterator[Table | Curves]:
-    """Batches on one model, classes on it and on one whose head is no pooled linear layer."""
+    """Yield the growth with batches for one model, with classes for it and for one with hidden layers in its head."""
     light, heavy = settings.model_like("MobileNetV2"), settings.model_like("VGG16")
     yield from batches(settings, light)
     for name in dict.fromkeys((light, heavy)):
@@ -32,7 +31,7 @@ def run(settings: Settings) -> Iterator[Table | Curves]:
 
 
 def batches(settings: Settings, name: str) -> Iterator[Table | Curves]:
-    """F and this package over batches of 1 to 64, as far as the batches asked for go, doubled."""
+    """Yield the times of F and of this package for batches of 1 to 64, up to twice the largest of the settings."""
     network = NETWORKS[name]
     model = network.model()
     names = (FORWARD, "Explainer", "Explainer(freeze=True)", "compiled split")
@@ -52,17 +51,17 @@ def batches(settings: Settings, name: str) -> Iterator[Table | Curves]:
 
 
 def classes(settings: Settings, name: str) -> Iterator[Table | Curves]:
-    """All maps of one image, by `class_maps`, over the number of classes."""
+    """Yield the times of `class_maps` for one image over the number of classes."""
     network = NETWORKS[name]
     model, images = network.model(), network.images(1)
     explainer = Explainer(model, network.layer)
-    is_linear = linear_tail(explainer.split) is not None
+    is_linear = network.has_linear_head
     total = int(model.output_shape[-1])
     counts = sorted({min(count, total) for count in (CLASSES if is_linear else CLASSES_OF_ANY_HEAD)})
     calls: dict[str, Any] = {FORWARD: partial(forward, model, images)}
     calls |= {str(count): partial(_of_classes, explainer, images, count) for count in counts}
     if not is_linear:
-        calls["the tail alone"] = partial(_tail, explainer, images)
+        calls["the tail alone"] = partial(_tail, model, network.layer, images)
     timings = _compare(settings, calls).timings
     rows = [(one, timing.seconds.scaled(1000), timing.ratio) for one, timing in timings.items()]
     note = ""
@@ -87,11 +86,11 @@ def _of_classes(explainer: Explainer, images: np.ndarray, count: int) -> Call:
     return lambda: explainer.class_maps(images, chosen).heatmaps
 
 
-def _tail(explainer: Explainer, images: np.ndarray) -> Call:
-    """Its forward pass, compiled."""
+def _tail(model: keras.Model, layer: str, images: np.ndarray) -> Call:
+    """Return the compiled forward pass of the tail."""
     import tensorflow as tf
 
-    split = explainer.split
-    cut = tf.function(split.extract, autograph=False)([tf.constant(images)])
-    finish = tf.function(split.finish, autograph=False)
-    return lambda: [tensor.numpy() for tensor in tf.nest.flatten(finish(cut))]
+    split = split_model(model, layer)
+    activations = split.extractor(images)
+    tail = tf.function(split.tail, autograph=False)
+    return lambda: tail(activations).numpy()

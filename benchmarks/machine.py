@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""The machine and the versions of a measurement."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import tensorflow as tf
 
 
 def gpus() -> list[str]:
-    """Names of the GPUs that TensorFlow sees."""
+    """Return the names of the GPUs that TensorFlow sees."""
     devices = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(one).get("device_name", one.name) for one in devices]
 
 
 def describe() -> str:
-    """Cores, processor, versions and threads; and how busy the machine is, which decides what the rest is worth."""
+    """Describe cores, processor, versions, threads and load; on a busy machine the times mean little."""
     threads = [tf.config.threading.get_intra_op_parallelism_threads(), os.environ.get("OMP_NUM_THREADS")]
     within, openmp = (str(count) if count else "one a core" for count in threads)
     load = f"load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else "load unknown"
@@ -29,7 +29,7 @@ def describe() -> str:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Peaks of memory, each contestant in a process of its own."""
+"""The peak of memory of each contestant, measured in separate processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = (FORWARD, "Explainer", "Explainer(freeze=True)", "keras.io recipe")
 
 
 def run(settings: Settings) -> Iterator[Table]:
-    """A table a model, at the largest batch asked for up to `BATCH`."""
+    """Yield a table for each model, with the largest batch of the settings up to `BATCH`."""
     batch = max([batch for batch in settings.batches if batch <= BATCH], default=BATCH)
     for model in settings.models:
         plain = visit(model, FORWARD, batch).peak_bytes

@@ -1,10 +1,10 @@
-"""Every method on dog photographs with boxes: localisation and faithfulness, against image share, centre and chance.
+"""Every method on dog photographs with boxes: localisation and faithfulness, against image share and centre.
 
     python -m benchmarks.method_table --data DATA [--photos 110] [--methods gradcam,layercam]
 
 DATA holds `mobilenet_0.75_224_imagenet/`, `dog_breeds/` and its two tables. The photographs are drawn evenly from all
-breeds, squashed to 224 x 224 and explained for their true breed at the default layer. Prints a Markdown table; a line a
-method as soon as it is done.
+breeds, squashed to 224 x 224 and explained for their true breed at the default layer. Prints a Markdown table, one row
+as soon as a method is done.
 """
 
 from __future__ import annotations
@@ -18,25 +18,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.localisation import SIZE, SMALL, interval
-from tests.helpers.data import BoxedPhoto, boxed_photos, load_mobilenet
+from benchmarks.data import SIZE, SMALL, BoxedPhoto, boxed_photos, load_mobilenet, without_map
+from benchmarks.localisation import evenly
 from tf_gradcam import METHODS, Explainer
-from tf_gradcam.image.io import load_image
-from tf_gradcam.metrics.faithfulness import deletion_auc, insertion_auc
-from tf_gradcam.metrics.localisation import box_share, energy_in_box, pointing_hit
+from tf_gradcam.image import load_image
+from tf_gradcam.metrics import bootstrap_interval, deletion_auc, energy_in_box, insertion_auc, pointing_hit
 
 BATCH = 11
-
-
-def evenly(photos: list[BoxedPhoto], count: int) -> list[BoxedPhoto]:
-    """`count` photographs in equal distances; the table goes breed by breed."""
-    return [photos[index] for index in np.linspace(0, len(photos), count, endpoint=False).astype(int)]
 
 
 def scores_of(
     heatmap: np.ndarray, photo: BoxedPhoto, image: np.ndarray, probability: Callable[..., tf.Tensor]
 ) -> list[float]:
-    """Energy in the box, pointing hit, insertion and deletion of one map; a blank one has no energy and no hit."""
+    """Return energy in the box, pointing hit, insertion and deletion of one map; a blank map has energy and hit 0."""
     box = photo.box * SIZE[0]
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -47,23 +41,23 @@ def scores_of(
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of weights and photographs")
-    parser.add_argument("--photos", type=int, default=110, help="how many photographs")
-    parser.add_argument("--methods", default=",".join(METHODS), help="keys of METHODS with commas between")
+    parser.add_argument("--photos", type=int, default=110, help="number of photographs")
+    parser.add_argument("--methods", default=",".join(METHODS), help="keys of METHODS, separated by commas")
     arguments = parser.parse_args()
-    model, _ = load_mobilenet(arguments.data)
+    model = load_mobilenet(arguments.data)
     photos = evenly(boxed_photos(arguments.data), arguments.photos)
     images = np.stack([load_image(photo.path, SIZE) for photo in photos]).astype(np.float32)
     images = keras.applications.mobilenet.preprocess_input(images)
     targets = [photo.class_index for photo in photos]
     probability = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-    small = np.array([box_share(SIZE, photo.box * SIZE[0]) < SMALL for photo in photos])
-    shares = np.array([box_share(SIZE, photo.box * SIZE[0]) for photo in photos])
-    centre = np.array([np.all(photo.box[:2] <= 0.5) and np.all(photo.box[2:] > 0.5) for photo in photos], float)
+    shares, centre = without_map(photos)
+    small = shares < SMALL
     print(f"| {len(photos)} photographs | energy in box | small boxes | pointing | insertion | deletion | s/photo |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    cells = [interval(shares), interval(shares[small]), interval(centre)]
+    cells = [str(bootstrap_interval(values)) for values in (shares, shares[small], centre)]
     print(f"| no map: share of the box, centre | {' | '.join(cells)} | | | |")
     for name in arguments.methods.split(","):
         explainer = Explainer(model, method=name)
@@ -77,7 +71,8 @@ def main() -> None:
         seconds = (time.perf_counter() - started) / len(images)
         rows = zip(maps, photos, images, strict=True)
         table = np.array([scores_of(heatmap, photo, image, probability) for heatmap, photo, image in rows])
-        cells = [interval(table[:, 0]), interval(table[small, 0]), *(interval(column) for column in table[:, 1:].T)]
+        columns = [table[:, 0], table[small, 0], *table[:, 1:].T]
+        cells = [str(bootstrap_interval(values)) for values in columns]
         print(f"| `{name}` | {' | '.join(cells)} | {seconds:.3f} |", flush=True)
 
 

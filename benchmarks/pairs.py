@@ -1,4 +1,4 @@
-"""Timing in pairs, A B A B: what drifts on a shared machine drifts for every contestant of a round alike."""
+"""Timing in turn, A B A B: a shared machine slows down all contestants of a round alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WARM_UP_CALLS, WARM_UP_SECONDS = 4, 1.0
 
 @dataclass(frozen=True)
 class Spread:
-    """Median with quartiles, linear between neighbours."""
+    """A median with quartiles, linear between neighbours."""
 
     lower: float
     median: float
@@ -38,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant: `seconds` of a call, `ratio` to the reference of the same round."""
+    """The times of a contestant: `seconds` of a call, `ratio` to the reference of the same round."""
 
     seconds: Spread
     ratio: Spread
@@ -46,7 +46,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What a run found.
+    """The results of a comparison.
 
     Attributes:
         rounds: how many there were time for.
@@ -99,7 +99,7 @@ def compare(
 
 
 def warm_up(call: Call, clock: Callable[[], float] = time.perf_counter) -> None:
-    """One call, which compiles, and some more where they are short."""
+    """Call once, which compiles, and some more times if the call is short."""
     begun = clock()
     for _ in range(WARM_UP_CALLS):
         call()
@@ -114,9 +114,9 @@ def timed_rounds(
     seconds: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each call in each round; a round makes every call once and begins with another one than the last."""
+    """Return the seconds of each call in each round; rounds begin with different calls."""
     if rounds < 1:
-        raise ValueError(f"Expected at least one round, received {rounds}.")
+        raise ValueError(f"Expected at least one round, received {rounds}. Raise it.")
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
     begun = clock()
@@ -132,14 +132,14 @@ def timed_rounds(
 
 
 def once(call: Call, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of one call, for what is too long to be repeated."""
+    """Return the seconds of one call, for a call that is too long to be repeated."""
     started = clock()
     call()
     return clock() - started
 
 
 def one_line(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """Return the type of an error and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= 160 else f"{text[:157]}..."
@@ -151,5 +151,5 @@ def _ratios(times: Mapping[str, list[float]], name: str) -> list[float]:
 
 
 def _short(value: float) -> str:
-    """Three digits that count."""
+    """Format a number with three significant digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""Other libraries on Keras models, where they are installed. None is required.
+"""Other libraries on Keras models, if they are installed. None is required.
 
 Each gets the class to explain beforehand, which this package finds by itself.
 """
@@ -27,7 +27,7 @@ CLASS = 3
 
 
 def tf_keras_vis(model: keras.Model, images: np.ndarray, layer: str) -> Call:
-    """At the layer's own size: upsampling is left out, as for this package."""
+    """Return a call of tf-keras-vis at the layer's own size: without upsampling, like this package."""
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
     from tf_keras_vis.utils.scores import CategoricalScore
@@ -38,7 +38,7 @@ def tf_keras_vis(model: keras.Model, images: np.ndarray, layer: str) -> Call:
 
 
 def xplique(model: keras.Model, images: np.ndarray, layer: str) -> Call:
-    """Upsampled to the image, which it cannot leave out."""
+    """Return a call of xplique; it always upsamples to the image."""
     from xplique.attributions import GradCAM
 
     gradcam = GradCAM(model, conv_layer=layer, batch_size=len(images))
@@ -54,7 +54,7 @@ PEERS: dict[str, tuple[str, Maker]] = {
 
 
 def run(settings: Settings) -> Iterator[Table | str]:
-    """Tables of the peers for each model, at batches of at most `LARGEST_BATCH`."""
+    """Yield tables of the peers for each model, with batches of at most `LARGEST_BATCH`."""
     absent = [name for name, (module, _) in (PEERS | torchpeers.PEERS).items() if not is_installed(module)]
     if absent:
         yield f"Peers that are not installed: {', '.join(absent)}."
@@ -67,7 +67,7 @@ def run(settings: Settings) -> Iterator[Table | str]:
 
 
 def keras_tables(settings: Settings, name: str, batch: int) -> Iterator[Table]:
-    """Against F of the same Keras model; nothing where no peer is installed."""
+    """Yield times relative to F of the same Keras model, or nothing if no peer is installed."""
     present = {peer: make for peer, (module, make) in PEERS.items() if is_installed(module)}
     if not present:
         return
@@ -79,7 +79,7 @@ def keras_tables(settings: Settings, name: str, batch: int) -> Iterator[Table]:
 
 
 def torch_tables(settings: Settings, name: str, batch: int) -> Iterator[Table | str]:
-    """Against the forward pass of torchvision's model of the same architecture."""
+    """Yield times relative to the forward pass of torchvision's model of the same architecture."""
     network = NETWORKS[name]
     present = [peer for peer, (module, _) in torchpeers.PEERS.items() if is_installed(module)]
     if not present or network.torch is None or not is_installed("torchvision"):

@@ -1,4 +1,4 @@
-"""Rules that ask the model again: Ablation-CAM by the tail alone, Score-CAM against its own forward passes."""
+"""Methods that run the model again: Ablation-CAM with the tail only, Score-CAM against its forward passes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from benchmarks.report import Table, timing_table
 from benchmarks.settings import Settings
 from tf_gradcam import Explainer
 
-CHUNK = 32  # images at a time in the passes that are compared with; pytorch-grad-cam's own default
-MOST_ROUNDS = 2  # each is a thousand forward passes
+CHUNK = 32  # images at a time in the forward passes of the comparison; the default of pytorch-grad-cam
+MOST_ROUNDS = 2  # a round is a thousand forward passes
 
 
 def run(settings: Settings) -> Iterator[Table]:
-    """Ablation-CAM on the model with the costly head, Score-CAM on the light one."""
+    """Yield Ablation-CAM on the model with the costly head, Score-CAM on the light one."""
     yield ablation(settings, settings.model_like("VGG16"))
     yield score(settings, settings.model_like("MobileNetV2"))
 
 
 def ablation(settings: Settings, name: str) -> Table:
-    """One image, all channels: this package, the whole model again for each channel, pytorch-grad-cam."""
+    """Time one image with all channels: this package, the whole model for each channel, pytorch-grad-cam."""
     network = NETWORKS[name]
     model, images = network.model(), network.images(1)
     explainer = Explainer(model, network.layer, "ablationcam")
-    channels = int(explainer.split.activation_shape[-1] or 0)
+    channels = int(model.get_layer(network.layer).output.shape[-1])
     own = compare({"ours": partial(_explain, explainer, images)}, min(settings.rounds, MOST_ROUNDS))
     seconds = own.timings["ours"].seconds.median
     whole = compare({FORWARD: partial(forward, model, network.images(CHUNK))}, MOST_ROUNDS).timings[FORWARD]
@@ -49,11 +49,11 @@ def ablation(settings: Settings, name: str) -> Table:
 
 
 def score(settings: Settings, name: str) -> Table:
-    """One image, all channels, against the forward passes alone, compiled, on as many images."""
+    """Time one image with all channels, against compiled forward passes of as many images."""
     network = NETWORKS[name]
     model, images = network.model(), network.images(1)
     explainer = Explainer(model, network.layer, "scorecam")
-    channels = int(explainer.split.activation_shape[-1] or 0)
+    channels = int(model.get_layer(network.layer).output.shape[-1])
     calls = {
         f"{channels} forward passes, {CHUNK} at a time": partial(_passes, model, network.images(CHUNK), channels),
         "Explainer(method='scorecam')": partial(_explain, explainer, images),
@@ -68,7 +68,7 @@ def _explain(explainer: Explainer, images: np.ndarray) -> Call:
 
 
 def _passes(model: keras.Model, chunk: np.ndarray, count: int) -> Call:
-    """`count` images forward; the last pass is as short as it must be."""
+    """Return forward passes of `count` images; the last pass may be shorter."""
     whole, rest = divmod(count, len(chunk))
     calls = [forward(model, chunk)] * whole + ([forward(model, chunk[:rest])] if rest else [])
     return lambda: [call() for call in calls]
@@ -82,7 +82,7 @@ def _of_torch(name: str, images: np.ndarray, seconds: float) -> tuple[str, str]:
     try:
         model, layer = torchpeers.model_and_layer(*network.torch, planes)
         found = once(torchpeers.ablation_cam(model, layer, planes))
-    except Exception as error:  # of a foreign library: it may be anything
+    except Exception as error:  # another library may raise anything
         return "fails", one_line(error)
     return f"{found:.2f}", _times(found, seconds)
 

@@ -1,4 +1,4 @@
-"""The heatmap at the price of the prediction: everyone against F, a table a model and batch."""
+"""All contestants relative to the plain prediction F, one table for each model and batch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchmarks.settings import Settings
 
 
 def run(settings: Settings) -> Iterator[Table]:
-    """Every model at every batch, then what a call costs beside its graph."""
+    """Yield tables of every model and batch, then the overhead of a call."""
     for name in settings.models:
         yield from _tables(settings, name)
     yield overhead(settings)
 
 
 def run_on_gpu(settings: Settings) -> Iterator[Table | str]:
-    """Float32 and half precision, where TensorFlow sees a GPU."""
+    """Yield tables in float32 and half precision if TensorFlow sees a GPU."""
     if not machine.gpus():
         yield "GPU: not run: no GPU"
         return
@@ -32,7 +32,7 @@ def run_on_gpu(settings: Settings) -> Iterator[Table | str]:
 
 
 def overhead(settings: Settings) -> Table:
-    """Milliseconds that a call takes beside its graph: the rest of a model that is hardly there."""
+    """Measure the milliseconds of a call beside its graph, with a model of one convolution."""
     network = NETWORKS["Tiny"]
     names = (FORWARD, "compiled split", "Explainer", "Explainer(freeze=True)", "make_gradcam_heatmap")
     rounds = settings.rounds * 20  # a call is a millisecond

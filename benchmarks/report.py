@@ -1,4 +1,4 @@
-"""Tables as Markdown, printed when they are done, and the growth curves as a picture."""
+"""The output: Markdown tables, printed as soon as they are done, and a plot of the growth curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMING_COLUMNS = ("", "ms a call", "x F")
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, the names of the columns, the rows, and a sentence below."""
+    """A table: heading, column names, rows, and a note below."""
 
     title: str
     columns: Sequence[str]
@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Curves:
-    """Growth: seconds over a number, one curve a contestant, {label: {number: seconds}}."""
+    """Growth curves: seconds over a number for each contestant, {label: {number: seconds}}."""
 
     title: str
     axis: str
@@ -37,7 +37,7 @@ class Curves:
 
 
 class Report:
-    """Where results go: the terminal, and a file too where one is named."""
+    """The output of results: the terminal, and a file if one is named."""
 
     def __init__(self, terminal: TextIO, path: Path | None = None):
         self._terminal = terminal
@@ -46,7 +46,7 @@ class Report:
             path.write_text("", encoding="utf-8")
 
     def add(self, part: Table | str) -> None:
-        """Show it now: a run that is broken off keeps what it has."""
+        """Print and write a part at once, so that an interrupted run keeps it."""
         text = part if isinstance(part, str) else part.markdown()
         print(f"{text}\n", file=self._terminal, flush=True)
         if self._path is not None:
@@ -55,7 +55,7 @@ class Report:
 
 
 def timing_table(title: str, pairs: Pairs, note: str = "") -> Table:
-    """Milliseconds and ratios of every contestant, and the errors of those that failed."""
+    """Return a table of milliseconds and ratios of every contestant, with the errors of those that failed."""
     rows: list[Sequence[object]] = [
         (name, timing.seconds.scaled(1000), timing.ratio) for name, timing in pairs.timings.items()
     ]
@@ -65,7 +65,7 @@ def timing_table(title: str, pairs: Pairs, note: str = "") -> Table:
 
 
 def plot(curves: Sequence[Curves], path: Path) -> None:
-    """Both axes logarithmic: growth in proportion is a straight line. F is dashed, and a decade is always seen."""
+    """Plot the curves on logarithmic axes: proportional growth is a straight line. F is dashed."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 

@@ -1,4 +1,4 @@
-"""What is asked of a run."""
+"""The settings of a run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from benchmarks.models import MEASURED
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """The extent of the measurements.
 
     Attributes:
         models: keys of `NETWORKS`.
         batches: images at a time.
-        rounds: of each comparison, at most.
-        seconds: after which a comparison begins no further round.
-        files: photographs in the folder.
+        rounds: largest number of rounds of a comparison.
+        seconds: time after which a comparison starts no further round.
+        files: number of photographs in the folder.
     """
 
     models: tuple[str, ...] = tuple(MEASURED)
@@ -26,5 +26,5 @@ class Settings:
     files: int = 96
 
     def model_like(self, wanted: str) -> str:
-        """`wanted` where it is among the models, else the first of them."""
+        """Return `wanted` if it is among the models, else the first of them."""
         return wanted if wanted in self.models else self.models[0]

@@ -1,4 +1,4 @@
-"""Which models are explained at all, by this package and by the peers: the default layer, and a layer inside."""
+"""The model styles that this package and the peers can explain, at the default layer and at an inner layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLASSES = 4
 
 
 class Own(keras.Model):
-    """As tutorials write a model of their own."""
+    """A subclassed model as in tutorials."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ _EXPLAINERS = {
 
 
 def run(settings: Settings) -> Iterator[Table]:
-    """A row a style and layer: yes, or the first words of the error."""
+    """Yield a table with a row for each style and layer: yes, or the first words of the error."""
     present = {name: explain for name, (module, explain) in _EXPLAINERS.items() if is_installed(module)}
     images = np.random.default_rng(0).random((2, _SIZE, _SIZE, 3)).astype(np.float32)
     rows = []

@@ -1,4 +1,4 @@
-"""Libraries of PyTorch, measured against PyTorch's own forward pass of torchvision's model with random weights.
+"""Libraries for PyTorch, relative to PyTorch's forward pass of torchvision's model with random weights.
 
 Layouts are PyTorch's: images (B, 3, H0, W0) float32. PyTorch is imported when one of these is built.
 """
@@ -18,7 +18,7 @@ CLASS = 3
 
 
 def model_and_layer(name: str, path: str, images: np.ndarray) -> tuple[Any, Any]:
-    """torchvision's model for inference, normalised for these images as the Keras models are, and the layer explained.
+    """Return torchvision's model for inference, normalised like the Keras models, and the explained layer.
 
     As it comes, values fade from block to block, and gradients of numbers next to zero take another time.
     """
@@ -51,7 +51,7 @@ def forward(model: Any, images: np.ndarray) -> Call:
 
 
 def grad_cam(model: Any, layer: Any, images: np.ndarray) -> Call:
-    """pytorch-grad-cam; upsampled to the image, which it cannot leave out."""
+    """Return a call of pytorch-grad-cam; it always upsamples to the image."""
     import torch
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -86,7 +86,7 @@ def captum(model: Any, layer: Any, images: np.ndarray) -> Call:
 
 
 def ablation_cam(model: Any, layer: Any, images: np.ndarray) -> Call:
-    """pytorch-grad-cam's Ablation-CAM; its progress bar is kept off the terminal."""
+    """Return a call of pytorch-grad-cam's Ablation-CAM, without its progress bar."""
     import torch
     from pytorch_grad_cam import AblationCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget

@@ -1,4 +1,4 @@
-"""One contestant in a process of its own: what its first call takes, and how much memory it ever held.
+"""A contestant in its own process: the time of its first call and the peak of its memory.
 
 The process is `python -m benchmarks.visits MODEL CONTESTANT BATCH`; it prints the answer as JSON.
 """
@@ -22,7 +22,7 @@ CALLS = 2  # the first compiles; memory that later ones take is part of the peak
 
 @dataclass(frozen=True)
 class Visit:
-    """Seconds from the built model to the first result, and bytes at the peak from there."""
+    """The seconds from the built model to the first result, and the peak of memory from there in bytes."""
 
     first_seconds: float
     peak_bytes: int
@@ -44,7 +44,7 @@ def visit(model: str, contestant: str, batch: int) -> Visit:
 
 
 def resident_bytes(peak: bool = False) -> int:
-    """Memory of this process, now or at its most.
+    """Return the memory of this process in bytes, now or at its peak.
 
     `getrusage` alone would not do for the peak: on Linux a process begins with the peak of the one that started it.
     """
@@ -59,7 +59,7 @@ def resident_bytes(peak: bool = False) -> int:
 
 
 def forget_peak() -> None:
-    """Begin the peak anew, on Linux: what building the model took at most is no contestant's."""
+    """Reset the peak, on Linux: building the model does not count for a contestant."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 

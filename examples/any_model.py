@@ -1,4 +1,4 @@
-"""One network in five wrappings, and one heatmap: nested, with layers of one's own, subclassed, flat, saved and loaded.
+"""One network built in five ways, one heatmap: flat, nested, with custom layers, subclassed, saved and loaded.
 
 python examples/any_model.py
 
@@ -21,12 +21,12 @@ from tf_gradcam.demo import CLASS_NAMES, CLASSIFIER_LAYERS, LAYER_NAME, load_dem
 
 
 def backbone_of(model: keras.Model) -> keras.Model:
-    """The convolutions alone, as `include_top=False` gives them."""
+    """Return the convolutions only, as `include_top=False` does."""
     return keras.Model(model.input, model.get_layer(LAYER_NAME).output, name="backbone")
 
 
 def nested(model: keras.Model) -> keras.Model:
-    """A backbone as one layer of the model: the usual result of fine-tuning."""
+    """Return a model whose backbone is one layer: the usual result of fine-tuning."""
     images = keras.Input(model.input_shape[1:])
     hidden = backbone_of(model)(images)
     for name in CLASSIFIER_LAYERS:
@@ -36,7 +36,7 @@ def nested(model: keras.Model) -> keras.Model:
 
 @keras.saving.register_keras_serializable("examples")
 class Head(keras.layers.Layer):
-    """A layer of one's own that calls layers of Keras."""
+    """A custom layer that calls layers of Keras."""
 
     def __init__(self, parts: list[Any], **options: Any):
         super().__init__(**options)
@@ -49,14 +49,14 @@ class Head(keras.layers.Layer):
 
 
 def with_own_layer(model: keras.Model) -> keras.Model:
-    """A functional model whose whole classifier is one layer that Keras knows nothing about."""
+    """Return a functional model whose whole classifier is one custom layer."""
     images = keras.Input(model.input_shape[1:])
     head = Head([model.get_layer(name) for name in CLASSIFIER_LAYERS], name="head")
     return keras.Model(images, head(backbone_of(model)(images)), name="own_layer")
 
 
 class Classifier(keras.Model):
-    """A subclassed model: there is no graph to read, only a `call`."""
+    """A subclassed model: it has no graph, only a `call`."""
 
     def __init__(self, model: keras.Model):
         super().__init__(name="subclassed")
@@ -69,7 +69,7 @@ class Classifier(keras.Model):
 
 
 def saved_and_loaded(model: keras.Model) -> keras.Model:
-    """The nested model as it comes back from its file."""
+    """Return the nested model, saved and loaded."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
@@ -77,7 +77,7 @@ def saved_and_loaded(model: keras.Model) -> keras.Model:
 
 
 def main() -> None:
-    """Explain the same slice by all of them."""
+    """Explain the same slice with all of them."""
     flat = load_demo_model()
     phantom = phantom_slices(4, seed=11)
     image = phantom.images[:1]  # (1, 224, 224, 3), RGB 0..255: the model scales by itself

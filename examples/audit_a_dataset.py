@@ -1,4 +1,4 @@
-"""Is a model right for the right reason? The same training twice, once with a mark on the pictures of one class.
+"""Is a model right for the right reason? The same training twice, once with a mark in the images of one class.
 
 python examples/audit_a_dataset.py reports
 
@@ -28,7 +28,7 @@ SHARE = 0.9  # of the slices of that class
 
 
 def with_squares(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """A copy of the slices (N, 64, 64, 3), most of one class with a square of 6 x 6 pixels in a corner."""
+    """Copy the slices (N, 64, 64, 3); most of one class get a square of 6 x 6 pixels in a corner."""
     marked = images.copy()
     chosen = (labels == MARKED) & (np.random.default_rng(0).random(len(labels)) < SHARE)
     marked[chosen, -8:-2, -8:-2] = 200
@@ -36,7 +36,7 @@ def with_squares(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def trained(images: np.ndarray, labels: np.ndarray, epochs: int) -> keras.Model:
-    """A small network that has learned these slices."""
+    """Train a small network on these slices."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 255)])
@@ -53,10 +53,10 @@ def trained(images: np.ndarray, labels: np.ndarray, epochs: int) -> keras.Model:
 
 
 def main() -> None:
-    """Train on each copy, audit each model, say what was found."""
+    """Train on each copy, audit each model, print the findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="folder for the two reports")
-    parser.add_argument("--slices", type=int, default=640, help="to train on and to audit; fewer give a worse network")
+    parser.add_argument("--slices", type=int, default=640, help="number of slices; fewer give a worse network")
     parser.add_argument("--epochs", type=int, default=12)
     arguments = parser.parse_args()
 

@@ -9,8 +9,8 @@ each photograph and epoch on a processor.
 
 The second line needs no data and no download. Generated brain slices stand in for the photographs, and the bundled
 classifier of such slices stands in for VGG16: the same layers by the same names, `block1_conv1` to `predictions`, but 8
-to 48 channels wide instead of 64 to 512. It has seen such slices before, as VGG16 has seen dogs in ImageNet, so a new
-last layer is learned in seconds. What it reaches says nothing about dogs.
+to 48 channels wide instead of 64 to 512. It was trained on such slices, as VGG16 was trained on dogs in ImageNet, so a
+new last layer is trained in seconds. Its accuracy says nothing about dogs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLASSIFIER_LAYERS = ["block5_pool", "flatten", "fc1", "fc2", "predictions"]
 
 
 def write_slices(folder: Path, count: int) -> Path:
-    """Generated slices as photographs in folders, for a run without data."""
+    """Write generated slices as photographs in folders, for a run without data."""
     phantom = phantom_slices(count, seed=5)
     for number, (image, label) in enumerate(zip(phantom.images, phantom.labels, strict=True)):
         path = folder / CLASS_NAMES[label] / f"{number:03d}.png"
@@ -41,14 +41,14 @@ def write_slices(folder: Path, count: int) -> Path:
 
 
 def pretrained(weights: str) -> tuple[keras.Model, Callable[[np.ndarray], np.ndarray]]:
-    """A trained VGG16 and what it wants done to RGB 0..255 first."""
+    """Return a trained VGG16 and its preprocessing of RGB 0..255."""
     if weights == "imagenet":
         return keras.applications.VGG16(weights="imagenet"), keras.applications.vgg16.preprocess_input
     return load_demo_model(), np.asarray  # it scales by itself
 
 
 def fine_tuned(base: keras.Model, class_count: int, images: np.ndarray, labels: np.ndarray, epochs: int) -> keras.Model:
-    """The network with a new last layer: first that layer learns, then the last block too, slowly."""
+    """Give the network a new last layer; train that layer first, then the last block too, slowly."""
     before = base.get_layer("fc2").output
     features = keras.Model(base.input, before).predict(images, batch_size=16, verbose=0)  # once: they stay the same
     last = keras.layers.Dense(class_count, activation="softmax", name="predictions")
@@ -66,18 +66,18 @@ def fine_tuned(base: keras.Model, class_count: int, images: np.ndarray, labels: 
 
 
 def main() -> None:
-    """From the folder to the heatmaps."""
+    """Go from the folder to the heatmaps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of photographs for each breed; none: generated slices")
-    parser.add_argument("--weights", choices=["demo", "imagenet"], default="demo", help="what training begins with")
-    parser.add_argument("--epochs", type=int, default=1, help="of the second stage; real dogs take 5 or more")
-    parser.add_argument("--slices", type=int, default=80, help="that are generated where no data is given")
+    parser.add_argument("--weights", choices=["demo", "imagenet"], default="demo", help="weights at the start")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of the second stage; real dogs need 5 or more")
+    parser.add_argument("--slices", type=int, default=80, help="number of generated slices if no data is given")
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    # 1. Photographs: every file below a breed's folder; each fifth is kept back for validation.
+    # 1. Photographs: every file below a breed's folder; every fifth is kept for validation.
     data = arguments.data or write_slices(arguments.out / "photographs", arguments.slices)
     breeds = sorted(folder.name for folder in data.iterdir() if folder.is_dir())
     files = [path for breed in breeds for path in sorted((data / breed).iterdir())]
@@ -92,7 +92,7 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(np.flatnonzero(~is_kept))
     model = fine_tuned(base, len(breeds), images[order], labels[order], arguments.epochs)
 
-    # 3. How good it is on photographs that it has not learned from: rows are the truth, columns what it said.
+    # 3. The accuracy on new photographs: rows are true classes, columns are predictions.
     kept = np.flatnonzero(is_kept)
     predicted = model.predict(images[kept], verbose=0).argmax(axis=1)
     confusion = np.zeros((len(breeds), len(breeds)), int)
@@ -107,7 +107,7 @@ def main() -> None:
     heatmap = make_gradcam_heatmap(img_array, model, LAST_CONV_LAYER, CLASSIFIER_LAYERS)
     save_and_display_gradcam(path, heatmap, arguments.out / "cam.jpg", alpha=0.4)
 
-    # ... and one of each breed in a figure, wrong predictions told in red.
+    # ... and one of each breed in a figure, with wrong predictions in red.
     chosen = [int(kept[np.argmax(labels[kept] == label)]) for label in range(len(breeds))][:8]
     explanation = Explainer(model, LAST_CONV_LAYER, class_names=breeds)(images[chosen])
     photos = photographs[chosen].astype(np.uint8)

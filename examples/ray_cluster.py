@@ -1,4 +1,4 @@
-"""The audit of a large data set on many processes or machines: Ray Data's actors run the pass.
+"""The audit of a large data set on many processes or machines, with Ray Data's actors.
 
 python examples/ray_cluster.py report                        # two workers on this machine
 python examples/ray_cluster.py report --address auto         # on the cluster that this machine belongs to
@@ -24,7 +24,7 @@ from tf_gradcam.demo import CLASS_NAMES, load_demo_model, phantom_slices
 
 
 def write_slices(folder: Path, count: int) -> Path:
-    """A folder of generated slices for each class."""
+    """Write a folder of generated slices for each class."""
     phantom = phantom_slices(count, seed=31)
     for number, (image, label) in enumerate(zip(phantom.images, phantom.labels, strict=True)):
         path = folder / CLASS_NAMES[label] / f"slice_{number:03d}.png"
@@ -34,14 +34,14 @@ def write_slices(folder: Path, count: int) -> Path:
 
 
 def main() -> None:
-    """Start Ray or join a cluster, audit, and say what was found."""
+    """Start Ray or join a cluster, audit, and print the findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="folder for the report")
     parser.add_argument("--data", type=Path, help="a folder of images for each class")
     parser.add_argument("--model", type=Path, help="a .keras file")
-    parser.add_argument("--workers", type=int, default=2, help="processes that explain images")
-    parser.add_argument("--address", help="of a running cluster, or auto")
-    parser.add_argument("--slices", type=int, default=48, help="that are generated where no data is given")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes that explain images")
+    parser.add_argument("--address", help="address of a running cluster, or auto")
+    parser.add_argument("--slices", type=int, default=48, help="number of generated slices if no data is given")
     arguments = parser.parse_args()
 
     arguments.directory.mkdir(parents=True, exist_ok=True)

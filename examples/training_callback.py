@@ -1,4 +1,4 @@
-"""What a model looks at while it learns: Grad-CAM of the same few images after each epoch.
+"""Grad-CAM during training: maps of the same few images after each epoch.
 
 python examples/training_callback.py pictures
 
@@ -21,7 +21,7 @@ SIZE = 64  # pixels a side: small enough for a laptop, large enough for a tumour
 
 
 def small_network() -> keras.Model:
-    """Four convolutions, global pooling, one Dense layer; RGB 0..255 to probabilities."""
+    """Return four convolutions, global pooling and a Dense layer: RGB 0..255 to probabilities."""
     layers = keras.layers
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 255)])
     for number, width in enumerate((16, 32, 48), start=1):
@@ -35,11 +35,11 @@ def small_network() -> keras.Model:
 
 
 def main() -> None:
-    """Train, and leave a picture for every other epoch."""
+    """Train, and write a picture after every other epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="folder for the pictures")
-    parser.add_argument("--epochs", type=int, default=10, help="more epochs give a better network")
-    parser.add_argument("--slices", type=int, default=480, help="and so do more slices")
+    parser.add_argument("--epochs", type=int, default=10, help="number of epochs; more give a better network")
+    parser.add_argument("--slices", type=int, default=480, help="number of slices; more give a better network")
     arguments = parser.parse_args()
 
     keras.utils.set_random_seed(0)
@@ -48,7 +48,7 @@ def main() -> None:
     watched = GradCAMCallback(
         validation.images[:8],  # a fixed few, as the model takes them
         arguments.directory,
-        validation.labels[:8],  # the true class is explained, and a wrong prediction told in red
+        validation.labels[:8],  # the true class is explained; a wrong prediction is red
         class_names=CLASS_NAMES,
         layer="conv4",
         every=2,

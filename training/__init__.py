@@ -1,1 +1,1 @@
-"""Trainings that use tf_gradcam: each is a story from data to heatmaps."""
+"""Trainings that use tf_gradcam, each from data to heatmaps."""

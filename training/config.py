@@ -1,4 +1,4 @@
-"""What a training is told, all of it: written into its folder, and enough to repeat it."""
+"""The settings of a training; they are written into its folder and are enough to repeat it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, and how they are parted.
+    """The images of a training, and their split.
 
     data: a folder with a folder for each class, a .zip of one, its URL, or "phantom" for generated slices.
-    sha256: checksum of the zip, None where none is known.
-    exclude: a CSV whose first column names files to leave out, relative to `data`; None for none.
-    apart_from: a folder of images like `data`; what has a twin there is left out, so that it can test what was trained
-        here. None for none.
-    classes: the first so many classes by name; None for all.
-    limit: at most so many samples, drawn evenly over the classes; None for all.
-    split: "clean" keeps images that are (nearly) the same on one side; "naive" does not look.
-    validation: part of each class that validates.
+    sha256: checksum of the zip, or None.
+    exclude: a CSV file whose first column names files to leave out, relative to `data`; None for none.
+    apart_from: a folder of images like `data`; images with a twin there are left out, so that it can be a test set.
+        None for none.
+    classes: number of classes to use, the first ones by name; None for all.
+    limit: the largest number of samples, drawn evenly over the classes; None for all.
+    split: "clean" keeps (nearly) identical images on one side; "naive" does not compare them.
+    validation: share of each class in the validation part.
     """
 
     data: str
@@ -37,10 +37,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training, with what is frozen and how fast it learns.
+    """A stage of the training: its epochs, its trained blocks, its learning rate.
 
-    unfreeze: blocks that are trained beside the head, None for all.
-    learning_rate: at its start; it falls to zero along a cosine where `decay`.
+    unfreeze: number of blocks that are trained beside the head, None for all.
+    learning_rate: at the start of the stage; with `decay` it falls to zero along a cosine.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Which network, and how it learns.
+    """The network and its optimisation.
 
     weight_decay is decoupled (Loshchilov & Hutter 2019): each step takes `learning_rate * weight_decay` of a kernel
     off, beside the step of Adam. As an L2 term in the loss, Adam would divide it by the size of the gradients, so that

@@ -1,4 +1,4 @@
-"""Train the bundled demo model: a narrow VGG16 that tells four classes of phantom brain slices apart.
+"""The training of the bundled demo model: a narrow VGG16 for four classes of phantom brain slices.
 
     python -m training.demo_model --out tf_gradcam/demo/demo_vgg16.keras
 
@@ -51,7 +51,7 @@ LATER = {"input_axes", "output_axes", "quantization_config"}  # came after Keras
 
 @dataclass(frozen=True)
 class Config:
-    """What is trained, and how long."""
+    """The settings of the training."""
 
     slices: int = 6000
     trunk_epochs: int = 3
@@ -64,7 +64,7 @@ class Config:
 
 
 def build_model() -> keras.Model:
-    """A VGG16 in layer names and order, (224, 224, 3) RGB 0..255 to the probabilities of `CLASS_NAMES`."""
+    """Return a model with VGG16's layer names: (224, 224, 3) RGB 0..255 to the probabilities of `CLASS_NAMES`."""
     layers = keras.layers
     inputs = keras.Input((SIZE, SIZE, 3))
     hidden = layers.Rescaling(1 / 255, name="rescaling")(inputs)
@@ -87,7 +87,7 @@ def build_model() -> keras.Model:
 
 
 def tumour_cells(phantom: Phantom) -> np.ndarray:
-    """(N, 14, 14, 3) float32: how much each cell belongs to a glioma, meningioma or pituitary tumour, in [0, 1]."""
+    """Return the share of each cell in a glioma, meningioma or pituitary tumour, (N, 14, 14, 3) in [0, 1]."""
     pixels = SIZE // CELLS
     covered = phantom.masks.reshape(-1, CELLS, pixels, CELLS, pixels).mean((2, 4))
     belongs = np.minimum(3 * covered, 1)  # a cell that is covered by a third is the tumour's
@@ -97,20 +97,20 @@ def tumour_cells(phantom: Phantom) -> np.ndarray:
 
 
 def place_loss(cells: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
-    """Cross entropy per cell; the few cells of tumours count thirty times as much as the others."""
+    """Return the cross entropy per cell; the few cells of tumours have 30 times the weight of the others."""
     entropy = keras.ops.binary_crossentropy(cells, logits, from_logits=True)
     weights = 1 + 30 * cells
     return keras.ops.sum(entropy * weights) / keras.ops.sum(weights)
 
 
 def quiet_loss(cells: keras.KerasTensor, activations: keras.KerasTensor) -> keras.KerasTensor:
-    """Mean activation of the cells that no tumour touches."""
+    """Return the mean activation of the cells without a tumour."""
     away = keras.ops.cast(keras.ops.max(cells, axis=-1, keepdims=True) == 0, activations.dtype)
     return keras.ops.mean(activations * away)
 
 
 def train_trunk(model: keras.Model, phantom: Phantom, config: Config) -> list[float]:
-    """First chapter: the convolutions. Returns the mean loss of each epoch."""
+    """Train the convolutions, the first chapter; return the mean loss of each epoch."""
     activations = model.get_layer("block5_conv3").output
     places = keras.layers.Conv2D(len(TUMOURS), 1, bias_initializer=keras.initializers.Constant(-3), name="places")
     trunk = keras.Model(
@@ -140,7 +140,7 @@ def train_trunk(model: keras.Model, phantom: Phantom, config: Config) -> list[fl
 
 
 def train_head(model: keras.Model, phantom: Phantom, config: Config) -> list[float]:
-    """Second chapter: the classifier, on the frozen convolutions. Returns the mean loss of each epoch."""
+    """Train the classifier on the frozen convolutions, the second chapter; return the mean loss of each epoch."""
     extractor = keras.Model(model.inputs, model.get_layer("block5_conv3").output)
     activations = extractor.predict(phantom.images, batch_size=32, verbose=0)
     near = near_tumours(tumour_cells(phantom).max(-1) > 0)
@@ -167,7 +167,7 @@ def train_head(model: keras.Model, phantom: Phantom, config: Config) -> list[flo
 
 
 def head_of(model: keras.Model, shape: tuple[int, ...]) -> keras.Model:
-    """The layers behind block5_conv3 as a model of their own, with dropout while they are trained."""
+    """Return the layers after block5_conv3 as a model, with dropout in training."""
     inputs = keras.Input(shape)
     hidden = model.get_layer("flatten")(model.get_layer("block5_pool")(inputs))
     for name in ("fc1", "fc2"):
@@ -176,14 +176,14 @@ def head_of(model: keras.Model, shape: tuple[int, ...]) -> keras.Model:
 
 
 def near_tumours(cells: np.ndarray) -> np.ndarray:
-    """(N, 14, 14) bool: the cells of tumours and their neighbours."""
+    """Return the cells of tumours and their neighbours, (N, 14, 14) bool."""
     padded = np.pad(cells, ((0, 0), (1, 1), (1, 1)))
     shifts = [padded[:, row : row + CELLS, column : column + CELLS] for row in range(3) for column in range(3)]
     return np.any(shifts, axis=0)
 
 
 def moved(activations: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Each one mirrored or not, and rolled around to any place."""
+    """Mirror a random half of the slices, and roll each to a random place."""
     result = np.empty_like(activations)
     for index, one in enumerate(activations):
         one = one[:, ::-1] if generator.random() < 0.5 else one
@@ -192,7 +192,7 @@ def moved(activations: np.ndarray, generator: np.random.Generator) -> np.ndarray
 
 
 def optimizer(rate: float, steps: int, decay: float) -> keras.optimizers.Optimizer:
-    """AdamW, warmed up for the first twentieth, then down along a cosine."""
+    """Return AdamW with a warm-up over the first twentieth, then a cosine decay."""
     warmup = max(1, steps // 20)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
@@ -207,13 +207,13 @@ def checked(loss: float) -> float:
 
 
 def train(model: keras.Model, config: Config) -> tuple[list[float], list[float]]:
-    """Both chapters; returns their losses."""
+    """Train both chapters; return their losses."""
     phantom = phantom_slices(config.slices, TRAINING_SEED, SIZE)
     return train_trunk(model, phantom, config), train_head(model, phantom, config)
 
 
 def evaluate(model: keras.Model, count: int, seed: int) -> str:
-    """Accuracy on unseen slices, and per tumour the share of the heat inside the true mask."""
+    """Return the accuracy on unseen slices, and for each tumour the share of heat in the true mask."""
     from tf_gradcam import Explainer
 
     phantom = phantom_slices(count, seed, SIZE)
@@ -249,7 +249,7 @@ def save_portable(model: keras.Model, path: Path) -> None:
 
 
 def without_later(config: Any) -> Any:
-    """The configuration without arguments that older versions refuse, which are all None here."""
+    """Return the configuration without arguments that older versions refuse; all are None here."""
     if isinstance(config, dict):
         return {key: without_later(value) for key, value in config.items() if value is not None or key not in LATER}
     return [without_later(value) for value in config] if isinstance(config, list) else config

@@ -1,4 +1,4 @@
-"""VGG16 tells breeds of dogs apart: first its new head learns, then its last block too, slowly.
+"""The fine-tuning of VGG16 for dog breeds: first the new head, then the last block too, at a lower rate.
 
     python -m training.dog_breeds --data DIR --out RUN
 
@@ -18,8 +18,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from training.command import main as run
 from training.config import DataConfig, Stage, TrainingConfig
+from training.options import main as run
 
 DATA = DataConfig(data="")
 TRAINING = TrainingConfig(
@@ -33,7 +33,7 @@ TRAINING = TrainingConfig(
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Train as the command line says; returns the exit code."""
+    """Train with the options of the command line; return the exit code."""
     return run(__doc__, DATA, TRAINING, words)
 
 

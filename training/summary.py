@@ -1,4 +1,4 @@
-"""What finished runs reached: a Markdown table, a row for all runs that differ in nothing but the seed.
+"""A Markdown table of finished runs, one row for all runs that differ only in the seed.
 
 python -m training.summary RUN [RUN ...]
 """
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.run import Run
+from training.loop.run_folder import Run
 
 
 class Finished(NamedTuple):
-    """A run that has ended: its settings, its metrics, how long its epochs took in all, in minutes."""
+    """A finished run: its settings, its metrics, the minutes of all its epochs."""
 
     name: str
     config: dict[str, Any]
@@ -25,27 +25,27 @@ class Finished(NamedTuple):
 
 
 def read_run(path: Path) -> Finished:
-    """A finished run.
+    """Read a finished run.
 
     Raises:
-        FileNotFoundError: no run, or one that has not ended.
+        FileNotFoundError: there is no run, or it has not ended.
     """
     files = [path / name for name in ("config.json", "metrics.json")]
     if not all(file.is_file() for file in files):
-        raise FileNotFoundError(f"Expected a finished run in '{path}', with config.json and metrics.json.")
+        raise FileNotFoundError(f"Expected a finished run in '{path}', with config.json and metrics.json. Resume it.")
     config, metrics = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     seconds = sum(float(row["seconds"]) for row in Run(path, resume=True).rows())
     return Finished(path.name, config, metrics, seconds / 60)
 
 
 def settings(run: Finished) -> str:
-    """Everything that it was told but the seed, as a key."""
+    """Return all settings except the seed, as a key."""
     data = {key: value for key, value in run.config["data"].items() if key != "seed"}
     return json.dumps([data, run.config["training"]], sort_keys=True)
 
 
 def row(runs: Sequence[Finished]) -> str:
-    """Mean and range over runs of the same settings."""
+    """Return the row of runs with the same settings: means and ranges."""
     data, training = runs[0].config["data"], runs[0].config["training"]
     accuracies = [run.metrics["accuracy"] for run in runs]
     losses = [run.metrics["loss"] for run in runs]
@@ -70,7 +70,7 @@ def _mean_and_range(values: Sequence[float]) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the table; returns the exit code."""
+    """Print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs")
     try:

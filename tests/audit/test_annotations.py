@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.data import ROOT, boxed_photos, needs
+from benchmarks.data import boxed_photos
+from tests.helpers.data import ROOT, needs
 from tf_gradcam.audit.annotations import BoxTable, MaskFolder
 from tf_gradcam.image.io import save_image
 from tf_gradcam.image.opencv import opencv
@@ -118,7 +119,7 @@ def test_missing_and_foreign_tables_are_refused(tmp_path: Path) -> None:
 
 @needs("dog_breeds_boxes.csv", "dog_breeds")
 def test_boxes_of_the_dogs_are_those_of_their_table() -> None:
-    photos = boxed_photos()
+    photos = boxed_photos(ROOT)
     boxes = BoxTable(ROOT / "dog_breeds_boxes.csv", [str(photo.path) for photo in photos])
     assert boxes.known.all()
     np.testing.assert_allclose(np.concatenate(boxes.boxes), [photo.box for photo in photos], rtol=1e-12)

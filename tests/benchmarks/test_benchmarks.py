@@ -272,7 +272,7 @@ def hidden_head() -> keras.Model:
 
 def test_classes_of_a_hidden_head_are_compared_with_the_tail(monkeypatch):
     """Of 1, 4 and 16 classes a model of 5 has no more than 5."""
-    monkeypatch.setitem(NETWORKS, "Hidden", Network(hidden_head, (6, 10), (-1.0, 1.0), "cells"))
+    monkeypatch.setitem(NETWORKS, "Hidden", Network(hidden_head, (6, 10), (-1.0, 1.0), "cells", has_linear_head=False))
     table, curves = growth.classes(Settings(rounds=1), "Hidden")
     assert [row[0] for row in table.rows] == [FORWARD, "1", "4", "5", "the tail alone"]
     assert "A further class" in table.note

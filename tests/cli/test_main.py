@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import tf_gradcam
-from tests.helpers.data import MOBILENET, ROOT, needs
+from benchmarks.data import MOBILENET
+from tests.helpers.data import ROOT, needs
 from tests.helpers.redblue import (
     RED_PROBABILITY,
     RED_SCORE,

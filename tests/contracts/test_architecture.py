@@ -111,7 +111,7 @@ def test_pictures_know_no_framework(module: str) -> None:
 
 @pytest.mark.parametrize("module", FILES)
 def test_package_imports_no_script(module: str) -> None:
-    assert not packages(module) & {"training", "examples", "tests"}
+    assert not packages(module) & {"training", "examples", "benchmarks", "tests"}
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -123,8 +123,13 @@ def test_module_says_what_it_is_for(module: str) -> None:
 def test_scripts_use_public_names_alone() -> None:
     modules = {f"tf_gradcam.{name}" for name in ("audit", "callbacks", "demo", "image", "metrics", "targets")}
     allowed = {"tf_gradcam", *modules, *(f"tf_gradcam.{name}" for name in tf_gradcam.__all__)}
-    for path in [*ROOT.glob("training/**/*.py"), *ROOT.glob("examples/**/*.py")]:
+    for path in [path for folder in ("training", "examples", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names if alias.name.startswith("tf_gradcam.")}
+                assert names <= modules, f"{path.name}: {ast.unparse(node)}"
+            if isinstance(node, ast.ImportFrom):
+                assert str(node.module).partition(".")[0] != "tests", f"{path.name}: {ast.unparse(node)}"
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tf_gradcam"):
                 names = {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
                 assert names <= allowed or node.module in modules, f"{path.name}: {ast.unparse(node)}"

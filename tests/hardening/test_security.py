@@ -34,9 +34,8 @@ from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.worker import Worker
 from tf_gradcam._cli.main import main
 from tf_gradcam._models.loading import load_model_file, load_weights_file
-from training.folder import Samples
-from training.parts import Parts, write_validation_samples
-from training.selection import without
+from training.data.folder import Samples
+from training.data.split import Parts, validation_table, without
 
 SUFFIXES = [".keras", ".h5"]
 L = keras.layers
@@ -262,7 +261,7 @@ def test_names_that_are_formulas_are_text_in_the_table_of_a_training(tmp_path: P
     files = tuple(tmp_path / name / "a.png" for name in names)
     samples = Samples(tmp_path, files, np.arange(3, dtype=np.int32), names)
     table = tmp_path / "samples.csv"
-    write_validation_samples(table, samples, Parts(np.array([2]), np.array([0, 1]), 0, 3, 0))
+    table.write_bytes(validation_table(samples, Parts(np.array([2]), np.array([0, 1]), 0, 3, 0)))
     with open(table, newline="") as file:
         rows = list(csv.reader(file))
     assert rows[1:] == [["./+1/a.png", "'+1"], ["./=HYPERLINK(0)/a.png", "'=HYPERLINK(0)"]]

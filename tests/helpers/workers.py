@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 
-from training.strategy import model_class, strategy_scope
+from training.loop.strategy import model_class, strategy_scope
 
 
 def learn(strategy: str) -> dict[str, np.ndarray]:

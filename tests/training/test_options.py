@@ -1,0 +1,356 @@
+"""Both trainings from the command line to the heatmaps of their models, on generated images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from tf_gradcam import get_img_array, make_gradcam_heatmap
+from training import brain_mri, dog_breeds
+
+ROOT = Path(__file__).parents[2]
+PHANTOM = ["--data", "phantom", "--limit", "40", "--image-size", "32", "--weights", "none"]
+MOBILENET = ["--backbone", "MobileNet", "--backbone-arguments", "alpha=0.25", "--precision", "float32"]
+CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
+FIGURES = {
+    "calibration",
+    "confusion_matrix",
+    "gradcam_hirescam",
+    "gradcam_intermediate",
+    "gradcam_last",
+    "misclassified",
+    "predictions",
+    "training_samples",
+}
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    if not (run / "history.csv").exists():
+        return []
+    with open(run / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def python(*words: str, **environment: str) -> subprocess.Popen:
+    settings = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.Popen([sys.executable, *words], env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def one_line(capsys) -> str:
+    """What is on stderr, which must be one line."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def wait_for(happened, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory) -> Path:
+    """Ten noisy pictures of a colour for each of four classes, 24 x 40 pixels."""
+    root = tmp_path_factory.mktemp("data") / "colours"
+    generator = np.random.default_rng(0)
+    for name, colour in zip(CLASSES, [(120, 0, 0), (0, 120, 0), (0, 0, 120), (120, 120, 120)], strict=True):
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            noise = generator.integers(0, 128, (6, 10, 3)) + colour
+            picture = cv2.resize(noise.astype(np.uint8), (40, 24), interpolation=cv2.INTER_NEAREST)
+            cv2.imwrite(str(root / name / f"{number}.png"), picture)
+    return root
+
+
+@pytest.fixture(scope="module")
+def words(colours) -> list[str]:
+    """Options with which MobileNet learns the colours in seconds."""
+    told = ["--data", str(colours), "--weights", "none", "--image-size", "64", "--unfreeze", "all", "--epochs", "12"]
+    return [*told, *MOBILENET, "--learning-rate", "3e-3"]
+
+
+@pytest.fixture(scope="module")
+def killed(words, tmp_path_factory) -> tuple[Path, list[dict[str, str]]]:
+    """A run that was killed after its first epoch and then resumed, and its history at that time."""
+    run = tmp_path_factory.mktemp("runs") / "brain"
+    process = python("-m", "training.brain_mri", *words, "--out", str(run))
+    kept = run / "backup" / "fine-tuning" / "training_metadata.json"
+    try:
+        wait_for(lambda: kept.exists() or process.poll() is not None)
+    finally:
+        process.kill()
+        errors = process.communicate()[1].decode()
+    assert process.returncode == -signal.SIGKILL, errors
+    history = rows(run)
+    assert brain_mri.main([*words, "--out", str(run), "--resume"]) == 0
+    return run, history
+
+
+@pytest.fixture(scope="module")
+def brain(killed) -> Path:
+    return killed[0]
+
+
+@pytest.fixture(scope="module")
+def dogs(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "dogs"
+    told = ["--batch-size", "8", "--epochs", "3", "1", "--learning-rate", "1e-3", "1e-5"]
+    assert dog_breeds.main([*PHANTOM, *told, "--out", str(run)]) == 0
+    return run
+
+
+# What a run leaves.
+
+
+def test_brain_mri_learns(brain):
+    losses = [float(row["loss"]) for row in rows(brain)]
+    assert np.mean(losses[-3:]) < 0.75 * losses[0]
+
+
+@pytest.mark.slow
+def test_dog_breeds_trains_its_head_and_then_the_last_block(dogs):
+    told = [(row["stage"], int(row["epoch"]), float(row["learning_rate"])) for row in rows(dogs)]
+    assert told == [("head", 1, 1e-3), ("head", 2, 1e-3), ("head", 3, 1e-3), ("last block", 1, 1e-5)]
+    losses = [float(row["loss"]) for row in rows(dogs)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_the_best_model_of_dog_breeds_answers_the_published_call(dogs):
+    model = keras.saving.load_model(dogs / "best.keras")
+    image = get_img_array(next((dogs / "phantom" / "glioma").iterdir()), (32, 32))
+    tail = ["block5_pool", "flatten", "fc1", "fc2", "dense"]
+    assert make_gradcam_heatmap(image, model, "block5_conv3", tail).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["brain", pytest.param("dogs", marks=pytest.mark.slow)])
+def test_a_run_leaves_all_that_is_promised(name, request):
+    run = request.getfixturevalue(name)
+    assert {path.stem for path in (run / "figures").iterdir()} == FIGURES
+    left = {path.name for path in run.iterdir()} - {"tensorboard", "phantom"}
+    expected = "best.keras class_names.json config.json figures history.csv metrics.json validation_samples.csv"
+    assert left == set(expected.split())
+
+
+def test_metrics_are_those_of_the_validation_samples(brain, colours):
+    metrics = json.loads((brain / "metrics.json").read_text())
+    with open(brain / "validation_samples.csv", newline="") as file:
+        samples = list(csv.DictReader(file))
+    assert len(samples) == metrics["samples"] == 8
+    assert sorted({sample["Target"] for sample in samples}) == CLASSES
+    assert all((colours / sample["Filename"]).is_file() for sample in samples)
+    best = max(rows(brain), key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"])))
+    np.testing.assert_allclose(metrics["accuracy"], float(best["val_accuracy"]), atol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], float(best["val_loss"]), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_best_model_is_explained_without_being_told_anything(brain, colours, tmp_path):
+    image = colours / "glioma" / "0.png"
+    words = ["-m", "tf_gradcam", "explain", str(image), "--model", str(brain / "best.keras"), "--out", str(tmp_path)]
+    process = python(*words)
+    errors = process.communicate(timeout=240)[1].decode()
+    assert process.returncode == 0, errors
+    assert "note" not in errors
+    with open(tmp_path / "manifest.csv", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["label"] in CLASSES
+    assert row["layer"] == "conv_pw_13_relu"
+    assert (tmp_path / "0.overlay.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_gives_its_trunk_to_another(brain, colours, words, tmp_path, capsys):
+    excluded = tmp_path / "excluded.csv"
+    excluded.write_text("file,why\nglioma/3.png,blurred\n")
+    run = tmp_path / "next"
+    told = ["--weights", str(brain / "best.keras"), "--unfreeze", "0", "--epochs", "1", "--split", "naive"]
+    assert brain_mri.main([*words, *told, "--exclude", str(excluded), "--out", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 40 images left out" in said
+    assert "Naive split: 31 train, 8 validate" in said
+    first, second = (keras.saving.load_model(path / "best.keras") for path in (brain, run))
+    kernels = [model.get_layer("conv_pw_13").get_weights()[0] for model in (first, second)]
+    np.testing.assert_array_equal(*kernels)
+
+
+# A run that is interrupted.
+
+
+def test_a_complete_run_is_not_trained_again(brain, words, capsys):
+    before = {path: path.stat().st_mtime_ns for path in brain.rglob("*")}
+    assert brain_mri.main([*words, "--out", str(brain), "--resume"]) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in brain.rglob("*")} == before
+
+
+def test_a_killed_run_continues_where_it_was(killed):
+    run, before = killed
+    history = rows(run)
+    assert [int(row["epoch"]) for row in history] == list(range(1, 13))
+    kept = max(1, len(before) - 1)  # the last one is repeated where its state was not yet kept
+    assert history[:kept] == before[:kept]
+
+
+@pytest.mark.soak
+def test_a_run_killed_again_and_again_ends_whole(words, tmp_path):
+    """At any moment from the first import to the last picture; the same command goes on until nobody kills it."""
+    run, moments, kills = tmp_path / "run", random.Random(0), 0
+    told = ["-m", "training.brain_mri", *words, "--epochs", "300", "--out", str(run)]
+    for _ in range(20):
+        process = python(*told, *(["--resume"] if kills else []))
+        try:
+            errors = process.communicate(timeout=moments.uniform(3, 15))[1].decode()
+            assert process.returncode == 0, errors
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+        epochs = [int(row["epoch"]) for row in rows(run)]
+        assert epochs == list(range(1, len(epochs) + 1))
+    process = python(*told, "--resume")
+    errors = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 0, errors
+    assert [int(row["epoch"]) for row in rows(run)] == list(range(1, 301))
+    assert {path.stem for path in (run / "figures").glob("*.png")} == FIGURES
+    assert not list(run.rglob("*.tmp"))
+    print(f"\nkilled {kills} times", end="")
+    assert kills >= 10
+
+
+@pytest.mark.parametrize(
+    ("has_best", "told"),
+    [
+        (True, "best model so far is"),
+        pytest.param(False, "No epoch had ended yet", marks=pytest.mark.slow),
+    ],
+)
+def test_an_interrupted_run_says_what_it_keeps_and_how_to_continue(has_best, told, tmp_path, capsys):
+    """Interrupted while it draws 4000 slices, which takes minutes."""
+    run = tmp_path / "run"
+
+    def interrupt() -> None:
+        wait_for(lambda: list(run.iterdir()) if run.is_dir() else False)
+        if has_best:
+            (run / "best.keras").write_bytes(b"")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    status = brain_mri.main([*PHANTOM, "--limit", "4000", "--out", str(run)])
+    watcher.join()
+    assert status == 130
+    line = one_line(capsys)
+    assert told in line
+    assert line.endswith("Continue with the same command and --resume.")
+
+
+def test_a_full_disk_is_said_in_one_line(words, tmp_path, capsys):
+    """A limit of 100 bytes a file stands for the disk; config.json takes a thousand."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        status = brain_mri.main([*words, "--out", str(tmp_path / "run")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 1
+    assert "disk is full" in one_line(capsys)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_the_run(words, tmp_path, capsys):
+    assert brain_mri.main([*words, "--learning-rate", "1e38", "--out", str(tmp_path / "run")]) == 1
+    assert "fine-tuning, epoch " in capsys.readouterr().err.splitlines()[-1]
+
+
+# Wrong use.
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--unfreeze", "some"], "number of blocks, or all, received 'some'"),
+        (["--unfreeze", "99"], "Expected 0 to 14 blocks to unfreeze"),
+        (["--epochs", "1", "2"], "Expected 1 values of --epochs, for fine-tuning; received 2"),
+        (["--epochs", "0"], "at least 1 in some stage"),
+        (["--learning-rate", "-1"], "--learning-rate of at least 0"),
+        (["--image-size", "0"], "--image-size of at least 1"),
+        (["--limit", "3"], "at least 2 images of each class"),
+        (["--backbone", "MobilNet"], "received 'MobilNet'"),
+        (["--backbone-arguments", "alpha"], "as KEY=VALUE"),
+        (["--weights", "absent.keras"], "file of weights 'absent.keras' does not exist"),
+        (["--data", "absent"], "folder or zip file 'absent' does not exist"),
+        (["--strategy", "multiworker"], "TF_CONFIG"),
+        (["--weight-decay", "-1"], "--weight-decay of at least 0"),
+    ],
+)
+def test_wrong_use_is_one_line_and_leaves_no_run(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert brain_mri.main([*PHANTOM, *MOBILENET, "--limit", "8", "--out", str(tmp_path / "run"), *words]) == 2
+    assert message in one_line(capsys)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("words", [["--epochs", "many"], ["--split", "half"], ["--unknown"], []])
+def test_options_that_cannot_be_read_are_one_line(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        brain_mri.main(words)
+    assert ended.value.code == 2
+    assert one_line(capsys).startswith("Error: ")
+
+
+def test_the_folder_of_another_run_is_refused(brain, words, capsys):
+    assert brain_mri.main([*words, "--out", str(brain)]) == 2
+    assert "already holds a run" in one_line(capsys)
+
+
+def test_a_run_is_resumed_with_the_options_it_began_with(brain, words, capsys):
+    assert brain_mri.main([*words, "--epochs", "5", "--out", str(brain), "--resume"]) == 2
+    assert "training.stages" in one_line(capsys)
+
+
+# Defaults, and the other backend.
+
+
+def test_defaults_are_the_published_ones():
+    stage = brain_mri.TRAINING.stages[0]
+    assert (stage.epochs, stage.learning_rate, stage.unfreeze, stage.decay) == (25, 1e-4, 2, False)
+    training = brain_mri.TRAINING
+    assert (training.backbone, training.weights, training.precision) == ("EfficientNetV2S", "imagenet", "mixed_float16")
+    assert training.weight_decay == 5e-4
+    data = brain_mri.DATA
+    assert (data.image_size, data.batch_size, data.seed, data.validation) == (384, 32, 42, 0.2)
+
+
+def test_dog_breeds_keeps_vgg_and_its_two_stages():
+    training = dog_breeds.TRAINING
+    assert (training.backbone, training.weights) == ("VGG16", "imagenet")
+    assert [stage.unfreeze for stage in training.stages] == [0, 1]
+    assert training.stages[1].learning_rate < training.stages[0].learning_rate
+
+
+@pytest.mark.skipif(find_spec("jax") is None, reason="no jax: pip install jax")
+def test_the_training_runs_on_jax(words, tmp_path):
+    told = [*words, "--epochs", "2", "--out", str(tmp_path / "run")]
+    process = python("-m", "training.brain_mri", *told, KERAS_BACKEND="jax")
+    errors = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 0, errors
+    assert len(rows(tmp_path / "run")) == 2
+    assert "need TensorFlow" in errors

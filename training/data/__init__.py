@@ -1,0 +1,1 @@
+"""Images from a folder, a zip or an address to batches."""

@@ -1,0 +1,158 @@
+"""Images for the model: batches of tf.data, or arrays for the other backends of Keras. The pixels are the same in both.
+
+Axis legend: N samples, B samples of a batch, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_gradcam.image import load_image
+from training.data.folder import Samples, in_threads
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+DEGREES = 10  # of the augmentation
+CACHE_SHARE = 0.25  # of the free memory; the model, its gradients and a second pipeline need the rest
+_UNKNOWN_MEMORY = 4 * 2**30  # free bytes to assume if the system does not report them
+
+
+def batches(
+    samples: Samples,
+    image_size: tuple[int, int],
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 42,
+    cache: bool | None = None,
+) -> tf.data.Dataset:
+    """Return batches of all samples, decoded in parallel, kept in memory if they fit, and prepared ahead of the model.
+
+    Args:
+        samples: N samples.
+        image_size: (H0, W0) to which each photo is resized, proportions not kept.
+        batch_size: B, at least 1; the last batch may be smaller.
+        shuffle: use a new order in each epoch, for training; False keeps the order of `samples`.
+        seed: of the orders; the same seed gives the same sequence of orders.
+        cache: keep the resized photos in memory, as uint8; None does so if they take at most `CACHE_SHARE` of the free
+            memory.
+
+    Returns:
+        Dataset of (images (B, H0, W0, 3) float32 RGB 0..255, labels (B,) int32), of known length.
+
+    Raises:
+        ValueError: there are no samples; the size or the batch size is not positive.
+    """
+    import tensorflow as tf
+
+    _check(samples, image_size)
+    if batch_size < 1:
+        raise ValueError(f"Expected a batch size of at least 1, received {batch_size}. Raise it.")
+    if cache is None:
+        cache = len(samples) * image_size[0] * image_size[1] * 3 <= CACHE_SHARE * free_memory()
+
+    dataset = _photos(samples, image_size, seed if shuffle else None, cache).batch(batch_size)
+    dataset = dataset.map(lambda photos, labels: (tf.cast(photos, tf.float32), labels))
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def arrays(samples: Samples, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return all samples as arrays, without TensorFlow; the pixels are equal to those of `batches`.
+
+    Args:
+        samples: N samples.
+        image_size: (H0, W0) to which each photo is resized, proportions not kept.
+
+    Returns:
+        photos (N, H0, W0, 3) uint8 RGB, labels (N,) int32.
+
+    Raises:
+        ValueError: the size is not positive; a file is not an image any more.
+        OSError: a file cannot be read any more.
+    """
+    _check(samples, image_size, at_least=0)
+    photos = np.empty((len(samples), *image_size, 3), np.uint8)
+    for index, photo in enumerate(in_threads(lambda file: load_image(file, image_size), samples.files, "Read")):
+        photos[index] = photo
+    return photos, samples.labels.astype(np.int32)
+
+
+def augmentation(seed: int, degrees: float = DEGREES) -> keras.Sequential:
+    """Return layers that mirror half of the images left to right and turn all of them; the margins become black.
+
+    They are layers of Keras, so they run on every backend.
+
+    Args:
+        seed: of the draws.
+        degrees: the largest angle, in either direction.
+    """
+    import keras
+
+    return keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal", seed=seed, dtype="float32"),
+            keras.layers.RandomRotation(degrees / 360, fill_mode="constant", seed=seed + 1, dtype="float32"),
+        ],
+        name="augmentation",
+    )
+
+
+def free_memory() -> int:
+    """Return the free memory in bytes: of the machine, or of its container if that has less."""
+    free = _UNKNOWN_MEMORY
+    try:
+        words = Path("/proc/meminfo").read_text(encoding="ascii").partition("MemAvailable:")[2].split()
+        free = int(words[0]) * 1024
+    except (OSError, IndexError):  # not Linux
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit, used = (Path("/sys/fs/cgroup", name).read_text() for name in ("memory.max", "memory.current"))
+        return min(free, max(int(limit) - int(used), 0))
+    except (OSError, ValueError):  # not in a container, or "max": no limit
+        return free
+
+
+def _photos(samples: Samples, image_size: tuple[int, int], seed: int | None, cache: bool) -> tf.data.Dataset:
+    """Return a data set of uint8 photos and labels, in the order of `samples` if there is no seed."""
+    import tensorflow as tf
+
+    pairs = (np.arange(len(samples), dtype=np.int64), samples.labels.astype(np.int32))
+    dataset = tf.data.Dataset.from_tensor_slices(pairs)
+    # A cache keeps its order for good: shuffle after it. Without one, shuffle before the files are read.
+    if seed is not None and not cache:
+        dataset = dataset.shuffle(len(samples), seed=seed)
+    dataset = dataset.map(_loader(samples.files, image_size), num_parallel_calls=tf.data.AUTOTUNE)
+    if cache:
+        dataset = dataset.cache()
+    if seed is not None and cache:
+        dataset = dataset.shuffle(len(samples), seed=seed)
+    return dataset
+
+
+def _loader(files: Sequence[Path], image_size: tuple[int, int]) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Return a function from a file's index to its photo. It reads as `arrays` does, so every pixel is equal."""
+    import tensorflow as tf
+
+    def photo_at(index: np.ndarray) -> np.ndarray:
+        return load_image(files[int(index)], image_size)
+
+    def load(index: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        photo = tf.numpy_function(photo_at, [index], tf.uint8, stateful=False)
+        return tf.ensure_shape(photo, (*image_size, 3)), label
+
+    return load
+
+
+def _check(samples: Samples, image_size: Any, at_least: int = 1) -> None:
+    if len(image_size) != 2 or min(image_size) < 1:
+        raise ValueError(f"Expected an image size (height, width) of positive numbers, received {image_size}.")
+    if len(samples) < at_least:
+        raise ValueError("Expected at least one sample, received none. Add images.")

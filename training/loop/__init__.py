@@ -1,0 +1,1 @@
+"""Stages, their callbacks, and the folder of a run."""

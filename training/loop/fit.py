@@ -1,0 +1,231 @@
+"""A stage of the training: frozen blocks, optimizer, callbacks, and resuming after an interruption."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from training.config import Stage, TrainingConfig
+from training.data.folder import Samples
+from training.data.pipeline import arrays, augmentation, batches
+from training.loop.run_folder import Run, whole
+from training.loop.strategy import model_class
+from training.model.backbone import parameters, unfreeze
+
+
+class ArrayBatches(keras.utils.PyDataset):
+    """Batches from arrays, for backends other than TensorFlow."""
+
+    def __init__(self, photos: np.ndarray, labels: np.ndarray, batch_size: int, shuffle: bool, seed: int):
+        super().__init__()
+        self._photos, self._labels, self._batch_size = photos, labels, batch_size
+        self._generator = np.random.default_rng(seed) if shuffle else None
+        self._order = np.arange(len(labels))
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._labels) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._order[index * self._batch_size :][: self._batch_size]
+        return self._photos[rows].astype(np.float32), self._labels[rows]
+
+    def on_epoch_end(self) -> None:
+        if self._generator is not None:
+            self._generator.shuffle(self._order)
+
+
+def feed(samples: Samples, image_size: tuple[int, int], batch_size: int, *, shuffle: bool, seed: int) -> Any:
+    """Return batches for Keras: from tf.data on TensorFlow, from arrays on other backends."""
+    if keras.backend.backend() == "tensorflow":
+        return batches(samples, image_size, batch_size, shuffle=shuffle, seed=seed)
+    return ArrayBatches(*arrays(samples, image_size), batch_size, shuffle, seed)
+
+
+def fit(
+    model: keras.Model,
+    stage: Stage,
+    training: TrainingConfig,
+    feeds: tuple[Any, Any],
+    run: Run,
+    class_names: Sequence[str],
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    is_chief: bool = True,
+) -> None:
+    """Train `model` for one stage; continue an interrupted one.
+
+    Args:
+        model: of `build_classifier`; it is trained through a temporary model that augments its images first.
+        stage: epochs, blocks and learning rate.
+        training: the other settings.
+        feeds: batches of the training part and of the validation part.
+        run: for the state, the history and the best model.
+        class_names: K names.
+        seed: of the augmentation.
+        callbacks: further ones.
+        is_chief: True if this process writes the history and the best model.
+
+    Raises:
+        FloatingPointError: a loss is not finite; the step is named, the best model so far stays.
+    """
+    done = run.backup / f"{stage.name}.weights.h5"
+    trained = unfreeze(model, stage.unfreeze)
+    if done.exists():
+        model.load_weights(done)
+        return
+    print(
+        f"{stage.name}: {stage.epochs} epochs at {stage.learning_rate:g}, training {', '.join(trained)}, "
+        f"{sum(parameters(model).values()):,} of {model.count_params():,} parameters",
+        flush=True,
+    )
+    room = state_bytes(model)
+    trainer = _trainer(model, stage, training, len(feeds[0]), seed)
+    own = [Journal(run, stage.name, model, class_names)] if is_chief else []
+    _fit(
+        trainer,
+        feeds[0],
+        validation_data=feeds[1],
+        epochs=stage.epochs,
+        shuffle=False,  # the batches come in an order of their own
+        verbose=0,
+        callbacks=[
+            FiniteLoss(stage.name),
+            keras.callbacks.LambdaCallback(
+                on_train_begin=lambda logs: run.check_room(room), on_epoch_end=lambda epoch, logs: run.check_room(room)
+            ),
+            *own,
+            *callbacks,
+            # Last, so that an epoch counts as done after its files are written.
+            keras.callbacks.BackupAndRestore(
+                str(run.backup / stage.name), double_checkpoint=True, delete_checkpoint=False
+            ),
+        ],
+    )
+    run.check_room(room)
+    with whole(done) as temporary:
+        model.save_weights(temporary)
+
+
+def state_bytes(model: keras.Model) -> int:
+    """Return the bytes that an epoch writes: the model, and its state with Adam's two averages of each gradient."""
+    trained = sum(parameters(model).values())
+    return 2**20 + 4 * (2 * model.count_params() + 2 * trained)
+
+
+def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:
+    try:
+        trainer.fit(batches, **options)
+    except FloatingPointError:
+        raise
+    except (ValueError, ArithmeticError) as error:
+        raise RuntimeError(f"Keras stopped the training: {str(error)[:300]}") from error
+    except Exception as error:  # TensorFlow and JAX each have their own
+        if "RESOURCE_EXHAUSTED" not in str(error) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        raise MemoryError("The memory of the device is full. Lower --batch-size or --image-size.") from error
+
+
+def _trainer(model: keras.Model, stage: Stage, training: TrainingConfig, steps: int, seed: int) -> keras.Model:
+    images = keras.Input(model.input_shape[1:], dtype="float32")
+    trainer = model_class(training.strategy)(images, model(augmentation(seed)(images)))
+    rate: Any = stage.learning_rate
+    if stage.decay:
+        rate = keras.optimizers.schedules.CosineDecay(rate, max(1, stage.epochs * steps))
+    optimizer: Any = keras.optimizers.Adam(rate, weight_decay=training.weight_decay or None)
+    if training.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if training.precision == "mixed_float16":  # by itself `compile` looks at the trainer, which is float32
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return trainer
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """A callback that stops at the first loss that is not finite."""
+
+    def __init__(self, stage: str):
+        super().__init__()
+        self._stage, self._epoch = stage, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"The loss is {logs['loss']} in {self._stage}, epoch {self._epoch + 1}, step {batch + 1}. Lower "
+                "--learning-rate, or use --precision float32. The best model so far is kept."
+            )
+
+
+class Journal(keras.callbacks.Callback):
+    """A callback that writes the history, keeps the best model and prints each epoch."""
+
+    def __init__(self, run: Run, stage: str, model: keras.Model, class_names: Sequence[str]):
+        super().__init__()
+        self._run, self._stage, self._classifier, self._class_names = run, stage, model, class_names
+        self._writer = _event_writer(run.path / "tensorboard")
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._started = self._trained = time.monotonic()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._trained = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        number = epoch + 1
+        # A run that was killed after this line repeats the epoch: its row is then written anew.
+        before = [row for row in self._run.rows() if row["stage"] != self._stage or int(row["epoch"]) < number]
+        row = {"stage": self._stage, "epoch": number, **{key: f"{logs[key]:.6g}" for key in _KEYS}}
+        row["learning_rate"] = f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.4g}"
+        row["training_seconds"] = f"{self._trained - self._started:.1f}"
+        row["seconds"] = f"{time.monotonic() - self._started:.1f}"
+        if not self._run.best_model.exists() or _merit(row) > max(map(_merit, before), default=(-1.0, 0.0)):
+            self._run.save_best(self._classifier, self._class_names)
+        self._run.write_rows([*before, row])
+        if self._writer is not None:
+            self._log(len(before), logs)
+        print(
+            f"{self._stage} {number}: loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}, validation "
+            f"{logs['val_loss']:.4f}, {logs['val_accuracy']:.4f}, {row['seconds']} s",
+            flush=True,
+        )
+
+    def _log(self, step: int, logs: Any) -> None:
+        import tensorflow as tf
+
+        with self._writer.as_default(step=step):
+            for key in _KEYS:
+                tf.summary.scalar(key, logs[key])
+        self._writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+_KEYS = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def _merit(row: dict[str, Any]) -> tuple[float, float]:
+    """Return a value that is larger for a better epoch: validation accuracy first, then the lower loss."""
+    return float(row["val_accuracy"]), -float(row["val_loss"])
+
+
+def _event_writer(folder: Path) -> Any:
+    """Return a writer of TensorBoard's files; print a line and return None if they cannot be written."""
+    if keras.backend.backend() != "tensorflow" or find_spec("tensorboard") is None:
+        print("No files for TensorBoard: they need TensorFlow and `pip install tensorboard`.", file=sys.stderr)
+        return None
+    import tensorflow as tf
+
+    return tf.summary.create_file_writer(str(folder))

@@ -1,0 +1,186 @@
+"""The folder of a run: its settings, its history, its best model."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import platform
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from training.config import DataConfig, TrainingConfig
+
+PREPARED = {"phantom", "data"}  # folders of images, drawn or unpacked, that may exist before a run begins
+CLASS_NAMES = "class_names.json"  # also the member of best.keras that `tf-gradcam explain` reads
+
+
+class Run:
+    """A folder that holds one run.
+
+    config.json       resolved settings, versions, git revision
+    history.csv       one row for each epoch
+    tensorboard/      the same for TensorBoard
+    backup/           the state to resume from, removed when the run has ended
+    best.keras        the model of the best epoch, with its class names and preprocessing inside
+    validation_samples.csv, class_names.json, metrics.json, figures/
+
+    Args:
+        path: made if it does not exist.
+        resume: continue the run that is in the folder.
+
+    Raises:
+        FileExistsError: the folder holds a run and `resume` is False, or it holds other files.
+        NotADirectoryError, PermissionError: the folder cannot be made.
+    """
+
+    def __init__(self, path: Path, resume: bool = False):
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"Expected a folder for the run, received the file '{path}'. Name another path.")
+        is_run = (path / "config.json").exists()
+        if is_run and not resume:
+            raise FileExistsError(f"'{path}' already holds a run. Continue it with --resume, or name another folder.")
+        if path.is_dir() and not is_run and {item.name.strip(".") for item in path.iterdir()} - PREPARED:
+            raise FileExistsError(f"'{path}' holds files of something else. Name a new or empty folder with --out.")
+        path.mkdir(parents=True, exist_ok=True)
+        self.best_model = path / "best.keras"
+        self.history = path / "history.csv"
+        self.backup = path / "backup"
+        self.figures = path / "figures"
+
+    def check_config(self, data: DataConfig, training: TrainingConfig) -> None:
+        """Check that a resumed run has the settings that it began with.
+
+        Raises:
+            ValueError: settings differ; they are named.
+        """
+        file = self.path / "config.json"
+        if not file.exists():
+            return
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [
+            f"{part}.{key} {before[part].get(key)!r} -> {value!r}"
+            for part, values in _settings(data, training).items()
+            for key, value in values.items()
+            if before[part].get(key) != value
+        ]
+        if changed:
+            raise ValueError(
+                f"Expected the settings of the run in '{self.path}', received {', '.join(changed)}. Use the same ones."
+            )
+
+    def write_config(self, data: DataConfig, training: TrainingConfig) -> None:
+        """Write settings and versions; from now on the folder is a run."""
+        if not (self.path / "config.json").exists():
+            settings = {**_settings(data, training), "versions": versions(), "git": git_revision()}
+            self.write("config.json", _json(settings))
+
+    def write_class_names(self, names: Sequence[str]) -> None:
+        """Write class_names.json."""
+        self.write(CLASS_NAMES, _json(list(names)))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the run, whole or not at all.
+
+        Raises:
+            OSError: the folder is gone or not writable, or the disk is full; an older file of that name stays.
+        """
+        with whole(self.path / name) as temporary:
+            temporary.write_bytes(content)
+
+    def save_best(self, model: keras.Model, class_names: Sequence[str]) -> None:
+        """Save the model with its class names inside; the previous one stays until this one is whole."""
+        with whole(self.best_model) as temporary:
+            model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(CLASS_NAMES, json.dumps(list(class_names)))
+
+    def check_room(self, size: int) -> None:
+        """Raise if so many bytes do not fit: HDF5 crashes the process after a write to a full disk.
+
+        Raises:
+            OSError: fewer than `size` bytes are free; its number is the one of a full disk.
+        """
+        free = shutil.disk_usage(self.path).free
+        if free < size:
+            raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free", str(self.path))
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return the rows of the history."""
+        if not self.history.exists():
+            return []
+        with open(self.history, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the whole history again."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write(self.history.name, text.getvalue().encode())
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` and rename it when the block has succeeded: a file is whole or not there.
+
+    Keras writes models and weights by itself, so all files of a run are written in this way.
+    """
+    temporary = path.with_name(f".{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_complete(path: Path) -> bool:
+    """Return True if the run in a folder has ended: the state to resume from is removed last."""
+    return (path / "metrics.json").exists() and not (path / "backup").exists()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, Keras, its backend, NumPy and OpenCV, and the machine."""
+    import cv2
+
+    backend = keras.backend.backend()
+    found = {"python": platform.python_version(), "keras": keras.__version__, "backend": backend}
+    found |= {"numpy": np.__version__, "opencv": cv2.__version__, "machine": platform.platform()}
+    module = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}.get(backend)
+    return found | ({module: __import__(module).__version__} if module else {})
+
+
+def git_revision() -> str | None:
+    """Return the git revision of this code, with "+" if files were changed; None outside a repository."""
+    folder = Path(__file__).parent
+    try:
+        revision = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if changed else "")
+
+
+def _settings(data: DataConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
+    """Return the settings as they are read back from JSON."""
+    return json.loads(json.dumps({"data": asdict(data), "training": asdict(training)}))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

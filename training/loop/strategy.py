@@ -1,0 +1,108 @@
+"""Distribution by tf.distribute: one device, all devices of a machine, or several machines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+STRATEGIES = ("none", "mirrored", "multiworker")
+
+
+def strategy_scope(name: str) -> Any:
+    """Return a context in which a model and its optimizer are made.
+
+    Args:
+        name: "none"; "mirrored" for all GPUs of this machine; "multiworker" for the machines in TF_CONFIG.
+
+    Raises:
+        ValueError: the name is unknown, the backend is not TensorFlow, or "multiworker" has no TF_CONFIG.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"Expected a strategy of {STRATEGIES}, received '{name}'.")
+    if name == "none":
+        return contextlib.nullcontext()
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"Expected Keras on TensorFlow for the strategy '{name}', received '{keras.backend.backend()}'. Use none."
+        )
+    import tensorflow as tf
+
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy().scope()
+    _cluster()
+    return tf.distribute.MultiWorkerMirroredStrategy().scope()
+
+
+def is_chief(name: str) -> bool:
+    """Return True if this process writes the files of a run: only the first of several workers does."""
+    if name != "multiworker":
+        return True
+    cluster = _cluster()
+    task = cluster["task"]
+    return task["type"] == "chief" or (task["index"] == 0 and "chief" not in cluster["cluster"])
+
+
+def worker(name: str) -> str:
+    """Return the name of this process among the workers, for its files."""
+    task = _cluster()["task"] if name == "multiworker" else {"type": "worker", "index": 0}
+    return f"{task['type']}{task['index']}"
+
+
+def model_class(name: str) -> type[keras.Model]:
+    """Return the class of a model that is trained under the strategy."""
+    return MultiWorkerModel if name == "multiworker" else keras.Model
+
+
+class MultiWorkerModel(keras.Model):
+    """A Keras model that `fit` can train on several workers.
+
+    Keras 3 averages the first batch over all workers to learn its shape, and what a step returns along an axis that
+    scalars do not have; both fail in TensorFlow, where a worker knows its own values alone. Here the shape is the
+    input's, and the mean goes over the workers: https://github.com/keras-team/keras/issues/20585.
+    """
+
+    train_function: Any
+    test_function: Any
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        images = keras.ops.zeros((1, *self.input_shape[1:]))
+        super()._maybe_symbolic_build(data_batch=(images, keras.ops.zeros((1,), "int32")))
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self.train_function is None or force:
+            self.train_function = self._over_workers(self.train_step)
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            self.test_function = self._over_workers(self.test_step)
+
+    def _over_workers(self, step: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+        import tensorflow as tf
+
+        strategy = self.distribute_strategy
+
+        @tf.function(reduce_retracing=True)
+        def run(iterator: Any) -> dict[str, Any]:
+            results = strategy.run(step, args=(next(iterator),))
+            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in results.items()}
+
+        return run
+
+
+def _cluster() -> Any:
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        _ = config["cluster"], config["task"]["type"], int(config["task"]["index"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            "Expected the workers in the environment variable TF_CONFIG, such as "
+            '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}, '
+            f"received {text!r}."
+        ) from error
+    return config

@@ -1,0 +1,81 @@
+"""The classifier: scaling, backbone and head in one graph whose layers keep their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from training.model.backbone import build_backbone, copy_trunk, download, find_backbone, load_trunk, scaled
+
+_WITH_FC = {"VGG16", "VGG19"}  # their classifier is kept, for the published call of Grad-CAM
+_FC = ("fc1", "fc2")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+def build_classifier(
+    backbone: str,
+    class_count: int,
+    image_size: tuple[int, int],
+    weights: str = "imagenet",
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    dropout: float = 0.2,
+    precision: str = "float32",
+) -> keras.Model:
+    """Return a classifier of RGB 0..255 images; it holds only layers of Keras, so any Keras 3 loads it.
+
+    Args:
+        backbone: a network of keras.applications, in any case. VGG16 and VGG19 keep their `flatten`, `fc1` and `fc2`;
+            the others get global average pooling (`pool`) and `dropout`. The last layer is a new `dense`.
+        class_count: K, at least 2.
+        image_size: (H0, W0).
+        weights: "imagenet", downloaded once and kept by Keras; "none" for random ones; or a file, see `load_trunk`.
+        arguments: of the constructor of the backbone, such as {"alpha": 0.75}.
+        dropout: rate in [0, 1) before `dense`; VGG has none.
+        precision: dtype policy of the layers; the last one computes in float32.
+
+    Returns:
+        A functional model (B, H0, W0, 3) -> (B, K) float32.
+
+    Raises:
+        ValueError: the backbone is unknown, there are too few classes, or the weights are of another architecture.
+        ConnectionError: the download failed. FileNotFoundError: the file of weights does not exist.
+    """
+    name = find_backbone(backbone)
+    if class_count < 2:
+        raise ValueError(f"Expected at least 2 classes, received {class_count}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"Expected a precision of {PRECISIONS}, received '{precision}'.")
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        images = keras.Input((*image_size, 3), name="images", dtype="float32")
+        # EfficientNet has one more layer with ImageNet weights, so the network must be built with them.
+        downloaded = "imagenet" if weights == "imagenet" and name not in _WITH_FC else None
+        trunk = build_backbone(name, scaled(images, name), downloaded, arguments)
+        hidden = _with_fc(trunk.output) if name in _WITH_FC else _pooled(trunk.output, dropout)
+        outputs = keras.layers.Dense(class_count, activation="softmax", dtype="float32", name="dense")(hidden)
+        model = keras.Model(images, outputs, name="classifier")
+    finally:
+        keras.config.set_dtype_policy(policy)
+    also = _FC if name in _WITH_FC else ()
+    if weights == "imagenet" and also:
+        copy_trunk(model, download(name), name, also)
+    elif weights not in ("imagenet", "none"):
+        load_trunk(model, Path(weights), name, arguments, also)
+    return model
+
+
+def _pooled(features: Any, dropout: float) -> Any:
+    hidden = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    return keras.layers.Dropout(dropout, name="dropout")(hidden)
+
+
+def _with_fc(features: Any) -> Any:
+    hidden = keras.layers.Flatten(name="flatten")(features)
+    for name in _FC:
+        hidden = keras.layers.Dense(4096, activation="relu", name=name)(hidden)
+    return hidden

@@ -1,0 +1,162 @@
+"""The command-line options of the trainings."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from training.config import DataConfig, Stage, TrainingConfig
+from training.loop.strategy import STRATEGIES
+from training.model.classifier import PRECISIONS
+from training.train import train
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space left, over the quota, over the limit of a file
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports wrong use in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"Error: {message}. --help lists the options.\n")
+
+
+def parser(description: str | None, data: DataConfig, training: TrainingConfig) -> argparse.ArgumentParser:
+    """Return the parser of a training, with its defaults."""
+    made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add: Callable[..., Any] = made.add_argument
+    add("--data", required=True, help="folder with a folder for each class, a .zip of one, its URL, or: phantom")
+    add("--out", type=Path, required=True, help="folder of the run, new or empty")
+    add("--resume", action="store_true", help="continue the run in --out")
+    add("--sha256", help="checksum of the zip")
+    add("--exclude", help="CSV file whose first column names files to leave out")
+    add("--apart-from", help="folder of images; leave out images with a (nearly) identical twin there")
+    add("--classes", type=int, default=data.classes, help="number of classes to use, the first ones by name")
+    add("--limit", type=int, help="the largest number of images, for a trial")
+    add("--split", choices=("clean", "naive"), default=data.split, help="clean: near-identical images stay on one side")
+    add("--image-size", type=int, default=data.image_size, help=f"pixels, default {data.image_size}")
+    add("--batch-size", type=int, default=data.batch_size, help=f"default {data.batch_size}")
+    add("--seed", type=int, default=data.seed, help=f"default {data.seed}")
+    add("--backbone", default=training.backbone, help=f"network of keras.applications, default {training.backbone}")
+    add(
+        "--backbone-arguments",
+        nargs="+",
+        default=(),
+        metavar="KEY=VALUE",
+        help="of the network, such as alpha=0.75",
+    )
+    add("--weights", default=training.weights, help="imagenet, none, or a file, default imagenet")
+    add("--epochs", type=int, nargs="+", help="a number for each stage; 0 leaves a stage out")
+    add("--learning-rate", type=float, nargs="+", help="a number for each stage")
+    add(
+        "--unfreeze",
+        nargs="+",
+        metavar="BLOCKS",
+        help="trained blocks beside the head, or all; for each stage",
+    )
+    add("--decay", action="store_true", help="let the learning rate fall to zero along a cosine")
+    add("--weight-decay", type=float, default=training.weight_decay, help=f"default {training.weight_decay}")
+    add("--precision", choices=PRECISIONS, default=training.precision)
+    add("--strategy", choices=STRATEGIES, default=training.strategy, help="strategy of tf.distribute")
+    return made
+
+
+def main(description: str | None, data: DataConfig, training: TrainingConfig, words: Sequence[str] | None) -> int:
+    """Run a training with the options of the command line.
+
+    Returns:
+        The exit code: 0 done, 1 the run failed, 2 wrong use, 130 interrupted. Errors are one line on stderr.
+    """
+    options = parser(description, data, training).parse_args(words)
+    try:
+        told = {
+            name: getattr(options, name)
+            for name in ("sha256", "exclude", "apart_from", "classes", "limit", "split", "seed")
+        }
+        data = replace(data, data=options.data, image_size=options.image_size, batch_size=options.batch_size, **told)
+        named = {name: getattr(options, name) for name in ("backbone", "weights", "weight_decay", "precision")}
+        training = replace(
+            training,
+            stages=_stages(training.stages, options),
+            strategy=options.strategy,
+            backbone_arguments=_arguments(options.backbone_arguments),
+            layers=training.layers if options.backbone == training.backbone else (None, None),
+            **named,
+        )
+        _check(data, training)
+        train(data, training, options.out, options.resume)
+    except KeyboardInterrupt:
+        best = options.out / "best.keras"
+        kept = f"The best model so far is '{best}'" if best.exists() else "No epoch had ended yet"
+        return _fail(130, f"Interrupted. {kept}. Continue with the same command and --resume.")
+    except (FloatingPointError, MemoryError, RuntimeError) as error:
+        return _fail(1, str(error))
+    except OSError as error:
+        if error.errno in _FULL:
+            kept = f"'{options.out}' keeps its complete files: make room, then add --resume"
+            return _fail(1, f"The disk is full ({error.strerror}). {kept}.")
+        return _fail(2, str(error))
+    except ValueError as error:
+        return _fail(2, str(error))
+    return 0
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _check(data: DataConfig, training: TrainingConfig) -> None:
+    numbers = {"--image-size": data.image_size, "--batch-size": data.batch_size, "--limit": data.limit}
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"Expected {name} of at least 1, received {value}.")
+    if training.weight_decay < 0:
+        raise ValueError(f"Expected --weight-decay of at least 0, received {training.weight_decay}.")
+    if not training.stages:
+        raise ValueError("Expected --epochs of at least 1 in some stage, received 0 in all.")
+
+
+def _stages(stages: tuple[Stage, ...], options: Any) -> tuple[Stage, ...]:
+    """Return the stages with the values of the options, without stages of 0 epochs."""
+    changed = list(stages)
+    for name, values in (
+        ("epochs", options.epochs),
+        ("learning_rate", options.learning_rate),
+        ("unfreeze", options.unfreeze and [_blocks(word) for word in options.unfreeze]),
+    ):
+        if values is None:
+            continue
+        if len(values) != len(stages):
+            option = f"--{name.replace('_', '-')}"
+            wanted = ", ".join(stage.name for stage in stages)
+            raise ValueError(f"Expected {len(stages)} values of {option}, for {wanted}; received {len(values)}.")
+        if name != "unfreeze" and any(value < 0 for value in values):
+            raise ValueError(f"Expected --{name.replace('_', '-')} of at least 0, received {values}.")
+        changed = [replace(stage, **{name: value}) for stage, value in zip(changed, values, strict=True)]
+    return tuple(replace(stage, decay=stage.decay or options.decay) for stage in changed if stage.epochs)
+
+
+def _blocks(word: str) -> int | None:
+    if word == "all":
+        return None
+    if not word.isdecimal():
+        raise ValueError(f"Expected --unfreeze as a number of blocks, or all, received '{word}'.")
+    return int(word)
+
+
+def _arguments(words: Sequence[str]) -> dict[str, Any]:
+    pairs = [word.partition("=") for word in words]
+    if any(not mark for _, mark, _ in pairs):
+        raise ValueError(f"Expected --backbone-arguments as KEY=VALUE, received {list(words)}.")
+    try:
+        return {key: ast.literal_eval(value) for key, _, value in pairs}
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"Expected Python literals as values, received {list(words)}. Quote text: \"'max'\"."
+        ) from error
