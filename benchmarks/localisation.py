@@ -20,7 +20,7 @@ import numpy as np
 from tests.helpers.data import BoxedPhoto, boxed_photos, load_mobilenet
 from tf_gradcam import Explainer
 from tf_gradcam._files.class_names import class_names_inside
-from tf_gradcam._models.preprocessing import find_preprocessing
+from tf_gradcam._models.reader import ModelReader
 from tf_gradcam.image.io import load_image
 from tf_gradcam.metrics.localisation import box_share, energy_in_box, pointing_hit
 
@@ -73,7 +73,7 @@ def main() -> None:
         model, _ = load_mobilenet(arguments.data)
     else:
         model, photos = trained_breeds(arguments.model, photos)
-    preprocess = find_preprocessing(model)
+    preprocess = ModelReader(model).preprocessing
     shares = np.array([box_share(SIZE, photo.box * SIZE[0]) for photo in photos])
     small = shares < SMALL
     centre = np.array([np.all(photo.box[:2] <= 0.5) and np.all(photo.box[2:] > 0.5) for photo in photos], float)

@@ -326,7 +326,7 @@ def test_model_without_names_numbers_its_classes():
 
 def test_names_of_another_number_of_classes_are_refused():
     model = app_model()
-    with pytest.raises(ValueError, match="Expected class_names for 2 classes, received 3"):
+    with pytest.raises(ValueError, match="Expected names of 2 classes, received 3"):
         model.renamed(["a", "b", "c"])
     renamed = model.renamed(["warm", "cold"])
     assert renamed.labels == ["warm", "cold"]

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_told
-from tf_gradcam._cli.options import weights_options
-from tf_gradcam._terminal import downloads_on_stderr, in_options, say, start_tensorflow, tell
+from tf_gradcam._cli.options import method_option, weights_options
+from tf_gradcam._errors import for_command_line
+from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow, tell
 
 if TYPE_CHECKING:
     from tf_gradcam._explain.batch import BatchExplainer, Result
 
 # Images from which on constant weights pay: they make each faster, and the first one wait for seconds.
 _MANY = 64
+_MOST_DIGITS = 100  # of a class index; Python refuses to read numbers of thousands
 
 
-@click.command()
+@click.command(short_help="Write an overlay and a heatmap for each image.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option(
     "--model",
@@ -28,7 +30,7 @@ _MANY = 64
 )
 @weights_options
 @click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
-@click.option("--method", default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it.")
+@method_option
 @click.option("--target", metavar="CLASS", help="Index or name of the class; each image's top class by default.")
 @click.option(
     "--class-names",
@@ -95,36 +97,46 @@ def _batch_explainer(
     **options: Any,
 ) -> BatchExplainer:
     """Everything that does not depend on an image, checked: what is wrong here stops the run before it begins."""
-    from tf_gradcam._models.open_model import chosen_preprocessing, names_in_file
+    from tf_gradcam._files.class_names import load_class_names
+    from tf_gradcam._models.preprocessing import check_mode
 
-    names = names_in_file(class_names)
-    preprocessing = chosen_preprocessing(preprocess)
+    names = None if class_names is None else load_class_names(class_names)
+    check_mode(preprocess)
     start_tensorflow()
     from tf_gradcam._explain.batch import BatchExplainer
     from tf_gradcam._explain.explainer import Explainer
-    from tf_gradcam._models.loading import load_network
-    from tf_gradcam._models.open_model import chosen_names, chosen_target, found_preprocessing, usual_weights
-    from tf_gradcam._rules.table import find_method
+    from tf_gradcam._models.open_model import open_model
     from tf_gradcam.image.overlay import colormap_colors
 
-    find_method(method)  # both before a large model is loaded
-    colormap_colors(options["colormap"])
-    weights = weights or usual_weights(model)
-    if weights == "none":
-        tell("note: the weights are random, and so is what the heatmaps show.")
+    colormap_colors(options["colormap"])  # before a large model is loaded
     with downloads_on_stderr():
-        network = load_network(model, weights, model_args)
-        names = chosen_names(names, model, network, weights)
+        opened = open_model(model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess)
     shift = False if align == "none" else align
-    explainer = Explainer(network, layer, method, class_names=names, align=shift, freeze=freeze)
-    preprocessing = preprocessing or found_preprocessing(network)
+    explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=shift, freeze=freeze)
     side = (size, size) if size else None
-    batch = BatchExplainer(explainer, preprocessing, side, target=chosen_target(target, names), **options)
+    chosen = chosen_target(target, opened.class_names)
+    batch = BatchExplainer(explainer, opened.preprocessing, side, target=chosen, **options)
     say(
-        f"{network.name}: layer {explainer.layer_name}, {explainer.method}, "
-        f"images of {batch.size[0]} x {batch.size[1]} as {preprocessing.meaning}"
+        f"{opened.reader.name}: layer {explainer.layer_name}, {explainer.method}, "
+        f"images of {batch.size[0]} x {batch.size[1]} as {opened.preprocessing.meaning}"
     )
     return batch
+
+
+def chosen_target(text: str | None, names: list[str] | None) -> str | int | None:
+    """A class name where it is one, else an index: classes may be named by numbers.
+
+    Raises:
+        ValueError: for a name where there are no names.
+    """
+    if text is None or text in (names or ()):
+        return text
+    if text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return int(text)
+    if names is None or text.isdecimal():
+        text = text if len(text) <= 80 else f"{text[:77]}..."
+        raise ValueError(f"Expected the index of a class as --target, received '{text}'. Give names by --class-names.")
+    return text
 
 
 def _explain_all(explainer: BatchExplainer, paths: list[Path], stems: list[str], out: Path) -> int:
@@ -155,5 +167,5 @@ def _report(result: Result) -> str:
     row = result.row
     lines = [f"{row.file}: {row.label}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
-    lines += [f"  note: {in_options(result.note)}"] if result.note else []
+    lines += [f"  note: {for_command_line(result.note)}"] if result.note else []
     return "\n".join(lines)

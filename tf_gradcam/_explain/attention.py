@@ -17,8 +17,8 @@ from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.passes import Pass, scaled_gradients
 from tf_gradcam._models.graph import Call, Step
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
-from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.preprocessing import warn_of_range
+from tf_gradcam._models.reader import ModelReader, reader_of
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import all_finite, normalise, peaks
@@ -92,7 +92,7 @@ REMEDY = "Use Explainer, which needs no attention scores."
 class AttentionPass(Pass):
     """Images and class indices to maps, compiled as `run`."""
 
-    def __init__(self, borrowed: BorrowedModel, target: Target | None, method: str, token_grid: Any):
+    def __init__(self, borrowed: ModelReader, target: Target | None, method: str, token_grid: Any):
         super().__init__(target)
         assert borrowed.graph is not None
         self._graph, self._inputs = borrowed.graph, borrowed.inputs
@@ -229,9 +229,9 @@ class AttentionExplainer:
         if method not in METHODS:
             raise ValueError(unknown_name("method", str(method), METHODS))
         self.method = method
-        self._borrowed = BorrowedModel(model)
+        self._borrowed = reader_of(model)
         _check_model(self._borrowed)
-        self._preprocessing = find_preprocessing(model)
+        self._preprocessing = self._borrowed.preprocessing
         self._class_names = ClassNames(class_names)
         self._token_grid = token_grid
         self._passes: dict[Target | None, AttentionPass] = {}
@@ -285,7 +285,7 @@ class AttentionExplainer:
         return found
 
 
-def _check_model(borrowed: BorrowedModel) -> None:
+def _check_model(borrowed: ModelReader) -> None:
     graph = borrowed.graph
     if graph is None:
         raise ValueError(

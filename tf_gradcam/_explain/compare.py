@@ -21,7 +21,7 @@ from tf_gradcam._figures.sheet import CAPTION, GREY, MARGIN, RED, SCALE, Sheet, 
 from tf_gradcam._models.inputs import one_image
 from tf_gradcam._models.keras_internals import has_learned_weights
 from tf_gradcam._models.layers import find_layer, is_spatial, layer_rows
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader, reader_of
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule, needs_of
 from tf_gradcam._rules.table import METHODS, find_method
@@ -81,8 +81,9 @@ def plot_layers(
     picture = None if photo is None else shown_photo(to_photo(photo))
     images = one_image(image)
     explanations: list[Explanation] = []
-    for layer in through_the_depth(model) if layers is None else layers:
-        explanation = Explainer(model, layer, rule, class_names=class_names)(images, target)
+    reader = reader_of(model)
+    for layer in through_the_depth(reader) if layers is None else layers:
+        explanation = Explainer(reader, layer, rule, class_names=class_names)(images, target)
         if len(explanation) != 1 or explanation.heatmaps.ndim != 3:
             raise ValueError(
                 f"Expected one map (1, H, W) of a picture at '{explanation.layer_name}', received "
@@ -93,14 +94,14 @@ def plot_layers(
     return _depth_figure(explanations, name, picture)
 
 
-def through_the_depth(model: keras.Model) -> list[str]:
+def through_the_depth(model: keras.Model | ModelReader) -> list[str]:
     """Paths of a few layers from the first to the default one, see `plot_layers`."""
-    borrowed = BorrowedModel(model)
-    found = find_layer(borrowed)
+    reader = reader_of(model)
+    found = find_layer(reader)
     calls = [call for call in found.view.calls if not call.is_model]
     trunk: list[tuple[str, tuple[int | None, ...]]] = []  # path and grid
     learned: set[tuple[int | None, ...]] = {found.call.shape[1:-1]}  # no grids of padding or pooling alone
-    for row, call in zip(layer_rows(borrowed), calls, strict=True):
+    for row, call in zip(layer_rows(reader), calls, strict=True):
         shape = row.output_shape
         is_picture = row.explainable and is_spatial(shape) and len(shape) == len(found.call.shape)
         if is_picture and has_learned_weights(call.operation):
@@ -288,7 +289,8 @@ def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, C
     names = [name for name, _ in named]
     if len(set(names)) < len(names):
         raise ValueError(f"Expected methods of different names, received {names}. Name them: pass {{name: explainer}}.")
-    return {name: functools.partial(_explainer, model, layer, rule, class_names) for name, rule in named}
+    reader = reader_of(model)
+    return {name: functools.partial(_explainer, reader, layer, rule, class_names) for name, rule in named}
 
 
 def _explainer(model: Any, layer: Any, rule: Rule, class_names: Any) -> Explainer:

@@ -85,21 +85,25 @@ def _explainer(model: Any, layer: Any, classifier_layers: Any, method: Any) -> E
     return explainer
 
 
-def get_img_array(img_path: str | os.PathLike[str], size: tuple[int, int]) -> np.ndarray:
-    """A picture as a batch of one.
+def get_img_array(
+    img_path: str | os.PathLike[str], size: tuple[int, int], interpolation: str = "nearest"
+) -> np.ndarray:
+    """Read a picture as a batch of one.
 
     Args:
         img_path: JPEG, PNG, WebP, BMP or TIFF file.
         size: (height, width) in pixels.
+        interpolation: "nearest" for the pixels of `keras.utils.load_img(img_path, target_size=size)`, as keras.io's
+            example reads them; "area" for those of `explain`, the command line and the web page: averages where the
+            picture shrinks, bilinear where it grows. Defaults to "nearest".
 
     Returns:
-        (1, H0, W0, 3) float32, RGB, 0..255: the values of `keras.utils.load_img(img_path, target_size=size)`, whose
-        resizing takes the nearest pixel.
+        (1, H0, W0, 3) float32, RGB, 0..255.
 
     Raises:
-        OSError, ValueError: a file that is missing or no picture, a bad size; see `load_image`.
+        OSError, ValueError: a file that is missing or no picture, a bad size, or as `load_image`.
     """
-    return load_image(img_path, size, interpolation="nearest")[None].astype(np.float32)
+    return load_image(img_path, size, interpolation)[None].astype(np.float32)
 
 
 def save_and_display_gradcam(

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._explain.passes import Pass
 from tf_gradcam._models.keras_internals import sublayers
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader
 from tf_gradcam.targets.classes import ClassNames, check_classes, class_indices
 
 _SMOOTH = {"silu", "swish", "gelu", "hard_silu", "hard_swish", "elu", "selu", "celu", "softplus", "mish", "leaky_relu"}
@@ -59,7 +59,7 @@ class GuidedBackprop:
     """
 
     def __init__(self, model: keras.Model, class_names: Sequence[str] | Mapping[int, str] | None = None):
-        borrowed = BorrowedModel(model)
+        borrowed = ModelReader(model)
         smooth = sorted(set(_smooth_activations(model)))
         if smooth:
             raise ValueError(

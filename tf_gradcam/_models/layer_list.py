@@ -10,8 +10,7 @@ import keras
 
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.layers import LayerRow, is_spatial, layer_rows
-from tf_gradcam._models.preprocessing import find_preprocessing
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader, reader_of
 from tf_gradcam._models.split import split_model
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def list_layers(model: keras.Model, offsets: bool = False) -> list[LayerRow]:
+def list_layers(model: keras.Model | ModelReader, offsets: bool = False) -> list[LayerRow]:
     """The layers of a model in the order of execution, those of nested models by their path.
 
     Args:
@@ -65,18 +64,19 @@ def list_layers(model: keras.Model, offsets: bool = False) -> list[LayerRow]:
     Raises:
         TypeError, ValueError: as `split_model`.
     """
-    rows = layer_rows(BorrowedModel(model))
+    reader = reader_of(model)
+    rows = layer_rows(reader)
     if offsets:
-        value_range = find_preprocessing(model).value_range or (0.0, 1.0)
-        rows = [dataclasses.replace(row, offset=_offset(model, row, value_range)) for row in rows]
+        value_range = reader.preprocessing.value_range or (0.0, 1.0)
+        rows = [dataclasses.replace(row, offset=_offset(reader, row, value_range)) for row in rows]
     return LayerRows(rows)
 
 
-def _offset(model: keras.Model, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:
+def _offset(reader: ModelReader, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:
     """(down, right) pixels; None where there are no cells on a picture, or nothing leads to the pixels."""
     if not row.explainable or row.stride is None or len(row.stride) != 2 or not is_spatial(row.output_shape):
         return None
     try:
-        return measure_offset(split_model(model, row.path), value_range)
+        return measure_offset(split_model(reader, row.path), value_range)
     except ValueError:  # a layer that the pixels do not move
         return None

@@ -15,7 +15,7 @@ import numpy as np
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.keras_internals import has_learned_weights, sublayers
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import find_method
 from tf_gradcam.audit.result import SanityCheck
@@ -83,9 +83,9 @@ def learned_layers(model: Any) -> list[Stage]:
         (path, Keras variables) of each layer, no variable twice.
 
     Raises:
-        TypeError, ValueError: as `BorrowedModel`; a model without learned weights.
+        TypeError, ValueError: as `ModelReader`; a model without learned weights.
     """
-    calls = next(BorrowedModel(model).views()).calls
+    calls = next(ModelReader(model).views()).calls
     listed = {id(call.operation) for call in calls}
     taken = {id(weight) for _, layer in sublayers(model) if not has_learned_weights(layer) for weight in layer.weights}
     found: list[Stage] = []

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._models.head import Head, probabilities
 from tf_gradcam.targets.base import (
     Class,
@@ -81,10 +81,8 @@ class ClassNames:
             ValueError: no names are known, or not this one; several classes have it.
         """
         if not self.is_given:
-            raise ValueError(
-                f"Expected a class index as target, received the name '{name}': no names are known. "
-                "Pass class_names=[...] to the Explainer."
-            )
+            fact = f"Expected a class index as target, received the name '{name}': no names are known."
+            raise ValueError(Message(fact, "Pass class_names=[...].", "Give names by --class-names."))
         found = [index for index, known in self.by_index.items() if _plain(known) == _plain(name)]
         if not found:  # ImageNet's names list synonyms: "Afghan hound, Afghan"
             parts = {index: map(_plain, known.split(",")) for index, known in self.by_index.items()}
@@ -103,10 +101,8 @@ class ClassNames:
         """
         count = len(self.by_index)
         if max(self.by_index, default=0) >= class_count or (self._is_list and count != class_count):
-            raise ValueError(
-                f"Expected class_names for {class_count} classes, received {count}: is this the list of another model? "
-                "A mapping {index: name} may leave classes out."
-            )
+            fact = f"Expected names of {class_count} classes, received {count}: is this the list of another model?"
+            raise ValueError(Message(fact, "A mapping {index: name} may leave classes out."))
 
 
 def _plain(name: str) -> str:
@@ -155,11 +151,11 @@ def check_classes(indices: np.ndarray, class_count: int | None, names: ClassName
     if indices.max() >= class_count:
         remedy = ""
         if class_count == 1:
-            remedy = " One unit without a sigmoid is a value: what makes it small is target=Unit(0, positive=False)."
-        raise ValueError(
+            remedy = "One unit without a sigmoid is a value: what makes it small is target=Unit(0, positive=False)"
+        fact = (
             f"Expected a class index below {class_count}, the number of classes of the model, received {indices.max()}."
-            f"{remedy}"
         )
+        raise ValueError(Message(fact, f"{remedy}." if remedy else "", f"{remedy} in Python." if remedy else ""))
 
 
 def _one_class(item: Any, names: ClassNames) -> int:
@@ -188,10 +184,9 @@ def class_scores(head: Head, indices: Any) -> tuple[Any, Any]:
     One sigmoid unit is two classes: the logit speaks for class 1, minus the logit for class 0.
     """
     if class_count(head) is None:
-        raise ValueError(
-            f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}. "
-            "Pass target= a callable that takes the outputs and returns one score per image."
-        )
+        fact = f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}."
+        remedy = "pass target= a callable that takes the outputs and returns one score per image."
+        raise ValueError(Message(fact, remedy.capitalize(), f"In Python, {remedy}"))
     logits = head.logits
     if logits.shape[-1] == 1 and head.kind == "sigmoid":
         logits = tf.concat([-logits, logits], axis=-1)
