@@ -24,7 +24,7 @@ from tf_gradcam._files.manifest import DONE, FAILED, Row
 from tf_gradcam._models.images import ModelImages, model_failure
 from tf_gradcam._models.open_model import open_model
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import find_method
 from tf_gradcam.image.io import Photo, load_image, save_image
@@ -62,12 +62,14 @@ def explain(
             `keras.applications`, whose ImageNet weights Keras downloads once.
         target: None for each image's top class, a class index or name, one of either per image, or a callable, as
             `Explainer` takes it.
-        layer, method, align: as `Explainer`.
+        layer: as `Explainer` takes it; None for the last spatial layer.
+        method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         class_names: names in class order, {index: name}, or a file of them, one a line or JSON; None for the names that
             a .keras file carries, and ImageNet's for a network by name.
         preprocess: how the model wants photos scaled: "raw" or "none" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]),
             "torch", "caffe"; "auto" reads it from the model. Defaults to "auto".
         size: (height, width) of the images in pixels, for a model that leaves its size free.
+        align: False, or "measured" to shift maps to where the trained cells look.
         batch_size: images at a time. Defaults to 8.
 
     Returns:
@@ -97,7 +99,7 @@ def explain(
             wanted = target[len(photos) : len(photos) + len(some)] if is_per_image else target
             parts.append(explainer(np.stack([taken.of_photo(photo) for photo in some]), wanted))
             photos += some
-    return Explanation._joined(parts).with_photos(photos)
+    return joined(parts).with_photos(photos)
 
 
 def _paths(images: Any) -> list[Path]:

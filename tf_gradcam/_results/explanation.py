@@ -371,18 +371,6 @@ class Explanation:
                 vars(other)[name] = vars(self)[name][:count]
         return other
 
-    @staticmethod
-    def _joined(parts: Sequence[Explanation]) -> Explanation:
-        """The explanation of the images of several batches, of one explainer, in their order."""
-        other = copy.copy(parts[0])
-        for name in _PER_IMAGE & vars(other).keys():
-            values: list[Any] = [vars(part).get(name) for part in parts]
-            if isinstance(values[0], np.ndarray):
-                vars(other)[name] = np.concatenate(values)
-            elif values[0] is not None:
-                vars(other)[name] = [value for some in values for value in some]
-        return other
-
     def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.
 
@@ -423,6 +411,18 @@ class Explanation:
             f"Explanation(images={len(self)}, heatmaps={self.heatmaps.shape}, layer={self.layer_name!r}, "
             f"method={self.method!r})"
         )
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """Return the explanation of the images of several batches, of one explainer, in their order."""
+    other = copy.copy(parts[0])
+    for name in _PER_IMAGE & vars(other).keys():
+        values: list[Any] = [vars(part).get(name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            vars(other)[name] = np.concatenate(values)
+        elif values[0] is not None:
+            vars(other)[name] = [value for some in values for value in some]
+    return other
 
 
 def _check_no_path(photo: Any) -> None:
