@@ -441,7 +441,7 @@ COMMANDS: list[tuple[tuple[str, ...], str]] = [
     ((*EXPLAIN, KERAS, "--class-names", "no.txt"), "Cannot read the class names 'no.txt'"),
     ((*EXPLAIN, KERAS, "--class-names", "data"), "Cannot read the class names 'data'"),
     ((*EXPLAIN, KERAS, "--class-names", "photo.png"), "class names in UTF-8, but 'photo.png' is not"),
-    ((*EXPLAIN, KERAS, "--class-names", "three.txt"), "--class-names for 2 classes, received 3"),
+    ((*EXPLAIN, KERAS, "--class-names", "three.txt"), "names of 2 classes, received 3"),
     ((*EXPLAIN, KERAS, "--preprocess", "cafe"), "Unknown preprocessing mode 'cafe'. Did you mean 'caffe'"),
     ((*EXPLAIN, KERAS, "--size", "0"), "Invalid value for '--size'"),
     ((*EXPLAIN, KERAS, "--size", "7"), "the model's own size 6 x 10, received 7 x 7"),
@@ -477,7 +477,7 @@ COMMANDS: list[tuple[tuple[str, ...], str]] = [
     ((*AUDIT, KERAS, "--masks", "no"), "a folder of masks, received 'no'. Check the path"),
     ((*AUDIT, KERAS, "--masks", "masks"), "cannot be decoded"),
     ((*AUDIT, KERAS, "--boxes", "outside.csv", "--masks", "masks"), "Expected boxes or masks, received both"),
-    ((*AUDIT, KERAS, "--class-names", "three.txt"), "--class-names for 2 classes, received 3"),
+    ((*AUDIT, KERAS, "--class-names", "three.txt"), "names of 2 classes, received 3"),
 ]
 
 

@@ -102,7 +102,9 @@ class ClassNames:
         count = len(self.by_index)
         if max(self.by_index, default=0) >= class_count or (self._is_list and count != class_count):
             fact = f"Expected names of {class_count} classes, received {count}: is this the list of another model?"
-            raise ValueError(Message(fact, "A mapping {index: name} may leave classes out."))
+            raise ValueError(
+                Message(fact, "A mapping {index: name} may leave classes out.", "Name each by --class-names.")
+            )
 
 
 def _plain(name: str) -> str:
