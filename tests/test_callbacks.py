@@ -572,7 +572,7 @@ MISFITS = {
     "label": ("Expected a class index below 3", {"labels": [0, 1, 3]}),
     "shown label": ("Expected labels below 3, .* received 3", {"labels": [0, 1, 3], "target": 0}),
     "target": ("Expected a class index below 3", {"target": 5}),
-    "names": ("Expected class_names for 3 classes, received 2", {"class_names": ["ant", "bee"]}),
+    "names": ("Expected names of 3 classes, received 2", {"class_names": ["ant", "bee"]}),
     "tail": ("Did you mean|classifier", {"classifier_layers": ["nowhere"]}),
 }
 

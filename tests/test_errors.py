@@ -1,8 +1,12 @@
-"""What is said of a name that does not exist."""
+"""Messages in two spellings, and the sentences for unknown names and missing extras."""
 
 from __future__ import annotations
 
-from tf_gradcam._errors import unknown_name
+import pickle
+
+import pytest
+
+from tf_gradcam._errors import Message, for_command_line, install_command, require, unknown_name
 
 LAYERS = ["conv2d", "conv2d_1", "block5_conv3", "flatten", "predictions"]
 
@@ -47,3 +51,43 @@ def test_unknown_name_that_is_empty_is_near_to_nothing() -> None:
 
 def test_unknown_name_where_none_are_known() -> None:
     assert unknown_name("layer", "conv1", []) == "Unknown layer 'conv1'. Known: none."
+
+
+BOTH = Message("No cells in '{layer}'.", "Pass layer=.", "Pass --layer.")
+
+
+def test_message_is_the_sentence_for_python() -> None:
+    assert BOTH == "No cells in '{layer}'. Pass layer=."
+    assert str(ValueError(BOTH)) == BOTH
+
+
+@pytest.mark.parametrize("of", [BOTH, ValueError(BOTH), UserWarning(BOTH)], ids=["text", "error", "warning"])
+def test_command_line_has_its_own_remedy(of: object) -> None:
+    assert for_command_line(of) == "No cells in '{layer}'. Pass --layer."
+
+
+@pytest.mark.parametrize("of", ["plain", ValueError("plain"), OSError(2, "plain")], ids=["text", "error", "number"])
+def test_command_line_says_other_texts_as_they_are(of: object) -> None:
+    assert for_command_line(of) == str(of)
+
+
+def test_message_without_remedy_ends_in_its_fact() -> None:
+    message = Message("Expected names of 2 classes.", "A mapping may leave classes out.")
+    assert message.option == "Expected names of 2 classes."
+
+
+def test_message_is_filled_in_in_both_spellings() -> None:
+    filled = BOTH.format(layer="conv")
+    assert (filled, filled.option) == ("No cells in 'conv'. Pass layer=.", "No cells in 'conv'. Pass --layer.")
+
+
+def test_message_keeps_both_spellings_on_its_way_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(ValueError(BOTH)))
+    assert (str(error), for_command_line(error)) == (BOTH, BOTH.option)
+
+
+def test_missing_package_names_the_command_that_installs_it() -> None:
+    with pytest.raises(ImportError, match=r"package 'no_such_package', which is not installed") as caught:
+        require("no_such_package.part", "app")
+    assert str(caught.value).endswith(f"In a clone of tf-gradcam: {install_command('app')}")
+    assert install_command("app") == 'pip install ".[app]"'

@@ -2,20 +2,18 @@
 
 import io
 import os
-import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-import tf_gradcam
 from tf_gradcam._cli.group import OneLineGroup, ProgressBar, warnings_told
+from tf_gradcam._errors import Message, ModelWarning
 from tf_gradcam._models.preprocessing import ImageRangeWarning
-from tf_gradcam._terminal import OPTIONS, downloads_on_stderr, in_options, start_tensorflow, tell
+from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow, tell
 
 
 class Terminal(io.StringIO):
@@ -136,15 +134,21 @@ def test_tell_is_one_line(capsys):
     assert capsys.readouterr().err == "tf-gradcam: several lines of text\n"
 
 
-@pytest.mark.parametrize("written", OPTIONS)
-def test_what_is_spelled_as_an_option_is_still_written_somewhere(written):
-    """A message that was reworded needs another spelling."""
-    files = [path for path in Path(tf_gradcam.__file__).parent.glob("*.py") if path.name != "console.py"]
-    whole = (re.sub(r'"\s*f?"', "", path.read_text(encoding="utf-8")) for path in files)  # lines joined
-    assert any(written in text.replace("{{", "{").replace("}}", "}") for text in whole)
+REMEDY = Message("Layer 'a' has no cells.", "Pass layer='b'.", "Pass --layer b.")
+FOR_TERMINAL = "Layer 'a' has no cells. Pass --layer b.\n"
 
 
-def test_messages_for_python_name_the_options_of_the_command(capsys):
-    tell("Layer 'a' has no cells. Pass layer=, for example one of ['b'].")
-    assert capsys.readouterr().err == "tf-gradcam: Layer 'a' has no cells. Pass --layer, for example one of ['b'].\n"
-    assert in_options("nothing of Python") == "nothing of Python"
+def test_tell_gives_the_remedy_for_the_command_line(capsys):
+    tell(REMEDY)
+    assert capsys.readouterr().err == f"tf-gradcam: {FOR_TERMINAL}"
+
+
+def test_error_ends_the_program_with_the_remedy_for_the_command_line():
+    result = CliRunner().invoke(group_that(fail_with(ValueError(REMEDY))), ["act"])
+    assert (result.exit_code, result.stderr) == (2, f"tf-gradcam: {FOR_TERMINAL}")
+
+
+def test_warning_is_told_with_the_remedy_for_the_command_line(capsys):
+    with warnings_told():
+        warnings.warn(REMEDY, ModelWarning, stacklevel=1)
+    assert capsys.readouterr().err == f"tf-gradcam: note: {FOR_TERMINAL}"

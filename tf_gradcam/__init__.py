@@ -13,6 +13,7 @@ if _typing.TYPE_CHECKING:
     from tf_gradcam._explain.attention import AttentionExplainer as AttentionExplainer
     from tf_gradcam._explain.averaging import augment as augment
     from tf_gradcam._explain.averaging import smooth as smooth
+    from tf_gradcam._explain.batch import explain as explain
     from tf_gradcam._explain.compare import compare as compare
     from tf_gradcam._explain.compare import plot_layers as plot_layers
     from tf_gradcam._explain.drop_in import get_img_array as get_img_array
@@ -41,6 +42,7 @@ _HOMES = {
     "augment": "_explain.averaging",
     "compare": "_explain.compare",
     "eigen_smooth": "_rules.eigen_smooth",
+    "explain": "_explain.batch",
     "fuse": "_explain.fusion",
     "get_img_array": "_explain.drop_in",
     "guided_gradcam": "_explain.guided",

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 
 import click
 
+from tf_gradcam._errors import for_command_line
+
 PROGRAM = "tf-gradcam"
 
 
-def tell(message: str) -> None:
-    """One line on stderr, whatever breaks the message has."""
-    click.echo(f"{PROGRAM}: {one_line(in_options(message))}", err=True)
+def tell(message: object, kind: str = "") -> None:
+    """Print a text, an error or a warning on stderr, as one line and with the remedy for the command line."""
+    click.echo(f"{PROGRAM}: {kind}{one_line(for_command_line(message))}", err=True)
 
 
 def say(text: str) -> None:
@@ -35,30 +37,6 @@ def printable(text: str) -> str:
 
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
-
-
-# How the remedies of messages that were written for Python are spelled as options.
-OPTIONS = {
-    "Pass layer=,": "Pass --layer,",
-    "list_layers(model)": "`tf-gradcam layers MODEL`",
-    "Use method='gradcam'": "Use --method gradcam",
-    "leave layer, classifier_layers, align and token_grid out": "leave --layer and --align out",
-    "Pass class_names=[...] to the Explainer": "Give names by --class-names",
-    "Expected class_names for": "Expected --class-names for",
-    "Give class_names, in class order": "Give them by --class-names, in class order",
-    " A mapping {index: name} may leave classes out.": "",
-    "what makes it small is target=Unit(": "in Python, what makes it small is target=Unit(",
-    "Pass target= a callable": "In Python, pass target= a callable",
-    "Pass token_grid=(rows, columns)": "In Python, pass token_grid=(rows, columns)",
-    "look at explanation.raw": "in Python look at explanation.raw",
-}
-
-
-def in_options(message: str) -> str:
-    """A message that names options of the command in place of arguments in Python."""
-    for written, spelled in OPTIONS.items():
-        message = message.replace(written, spelled)
-    return message
 
 
 def start_tensorflow() -> None:

@@ -326,7 +326,7 @@ def test_model_without_names_numbers_its_classes():
 
 def test_names_of_another_number_of_classes_are_refused():
     model = app_model()
-    with pytest.raises(ValueError, match="Expected class_names for 2 classes, received 3"):
+    with pytest.raises(ValueError, match="Expected names of 2 classes, received 3"):
         model.renamed(["a", "b", "c"])
     renamed = model.renamed(["warm", "cold"])
     assert renamed.labels == ["warm", "cold"]
@@ -480,7 +480,7 @@ def test_explain_ends_with_map_classes_and_downloads(sessions, session):
     for text in ("photo.png, 10 x 6", "gradcam at hue, 6 x 10 cells", f"red, {RED_PROBABILITY:.1%}", "Most probable"):
         assert text in html
     assert f'href="download/{session.token}/overlay.png?alpha=0.4' in html
-    assert "Explainer(model, 'hue', 'gradcam'" in lines
+    assert "explain('photo.png', model, target=None, layer='hue', method='gradcam'" in lines
 
 
 def test_look_changes_without_the_model(sessions, session):
@@ -590,7 +590,7 @@ def test_view_is_of_one_moment_while_tabs_are_opened(sessions):
     ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
     first, second = view_of(session), view_of(session)
     assert "Overlay" in first.html
-    assert "Explainer(" in first.lines
+    assert "explain(" in first.lines
     assert "Explain these layers" in second.html
     assert second.lines == ""
     session.close()
@@ -787,6 +787,42 @@ def test_lines_make_the_downloaded_files(sessions, session, tmp_path, monkeypatc
     assert download(session, "explain.py", session.look).decode() == lines
 
 
+MODES_TO_ASK = ("unit", "tf", "torch", "caffe")
+
+
+@pytest.mark.filterwarnings("ignore::tf_gradcam._models.preprocessing.ImageRangeWarning")
+@pytest.mark.parametrize("tab", ["explore", "compare"])
+@pytest.mark.parametrize("mode", MODES_TO_ASK)
+def test_lines_scale_as_was_asked(sessions, session, tmp_path, monkeypatch, mode, tab):
+    red_blue_model().save(tmp_path / "red_blue.keras")
+    photo = encoded(red_blue_photo(scale=3), "PNG")
+    (tmp_path / "photo.png").write_bytes(photo)
+    session.show_upload(upload(sessions, photo))
+    events = new_events(sessions)
+    asked = ("hue", "gradcam", 0, -1, mode)
+    if tab == "explore":
+        lines = last(events.explain(session.token, *asked))[2]
+        heatmap = np.load(io.BytesIO(download(session, "heatmap.npy", session.look)))
+        ran(lines, tmp_path, monkeypatch)
+        np.testing.assert_array_equal(np.load(tmp_path / "photo.heatmap.npy"), heatmap)
+    else:
+        events.select(tab, session.token)
+        lines = last(events.compare(session.token, ["gradcam", "layercam"], *asked))[2]
+        figure = png(download(session, "compare.png", Look()))
+        ran(lines, tmp_path, monkeypatch)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "compare.png")), figure)
+
+
+def test_lines_import_public_names_only(sessions, session):
+    events = new_events(sessions)
+    explored = last(events.explain(session.token, *QUESTION))[2]
+    events.select("layers", session.token)
+    layers = last(events.layers(session.token, ["hue", "scale"], *QUESTION))[2]
+    for lines in (explored, layers):
+        assert "tf_gradcam" in lines
+        assert "._" not in lines
+
+
 def test_lines_of_a_slice_make_it_first(tmp_path, monkeypatch):
     sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
     session = sessions.new()
@@ -922,7 +958,7 @@ def test_model_that_does_not_exist_leaves_no_folder(tmp_path, monkeypatch):
 def test_missing_gradio_is_told_with_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ImportError, match=r'pip install "tf-gradcam\[app\]"'):
+    with pytest.raises(ImportError, match=r'pip install "\.\[app\]"'):
         create_app()
     assert list(tmp_path.iterdir()) == []
 

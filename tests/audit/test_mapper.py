@@ -320,8 +320,8 @@ def test_thumbnails_of_images_undo_the_preprocessing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_names": ["a", "b", "c"]}, "class_names for 2 classes, received 3"),
-        ({"preprocess": "tof"}, "Unknown mode of --preprocess 'tof'"),
+        ({"class_names": ["a", "b", "c"]}, "names of 2 classes, received 3"),
+        ({"preprocess": "tof"}, "Unknown preprocessing mode 'tof'"),
         ({"size": (12, 20)}, "model's own size 6 x 10, received 12 x 20"),
         ({"weights": "imagenet"}, "no weights with a Keras model"),
         ({"method": "gradcamm"}, "gradcamm"),

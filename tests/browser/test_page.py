@@ -362,7 +362,7 @@ def test_model_that_brings_code_is_refused(page, tmp_path):
 def test_lines_of_python_are_on_the_page(page):
     page.page.get_by_text("Python lines that make this picture").click()
     page.shows("load_demo_model()", "lines")
-    page.shows("Explainer(model, 'block5_conv3', 'gradcam'", "lines")
+    page.shows("layer='block5_conv3', method='gradcam'", "lines")
 
 
 FOCUSED = """() => {

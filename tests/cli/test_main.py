@@ -31,6 +31,8 @@ from tests.helpers.redblue import (
     write_photo,
 )
 from tf_gradcam._cli.main import main
+from tf_gradcam._cli.options import METHOD_NAMES
+from tf_gradcam._errors import install_command
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.manifest import COLUMNS
 from tf_gradcam._models.preprocessing import MODES
@@ -112,7 +114,7 @@ def test_explain_shows_why_a_map_is_blank(folder, model_file):
     assert result.exit_code == 0
     (note,) = (line for line in result.stdout.splitlines() if line.startswith("  note: "))
     assert "every cell speaks against 'red'" in note
-    assert note.endswith("or in Python look at explanation.raw")
+    assert note.endswith("or look at explanation.raw in Python")
 
 
 def test_options_reach_the_maps(folder, model_file):
@@ -175,7 +177,7 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
         (["--target", "2"], "class index below 2"),
         (["--method", "gradcan"], "Unknown method 'gradcan'. Did you mean 'gradcam'"),
         (["--colormap", "jett"], "Unknown colour map 'jett'. Did you mean 'jet'"),
-        (["--preprocess", "cafe"], "Unknown mode of --preprocess 'cafe'. Did you mean 'caffe'"),
+        (["--preprocess", "cafe"], "Unknown preprocessing mode 'cafe'. Did you mean 'caffe'"),
         (["--size", "7"], "the model's own size 6 x 10, received 7 x 7"),
         (["--weights", "imagenet"], "is a file, which has its own arguments and weights"),
         (["--weights", "nowhere.weights.h5"], "There is no file of weights 'nowhere.weights.h5'"),
@@ -183,8 +185,8 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
         (["--batch-size", "0"], "Invalid value for '--batch-size'"),
         (["--align", "yes"], "Invalid value for '--align'"),
         (["--class-names", "nowhere.txt"], "Cannot read the class names 'nowhere.txt'"),
-        (["--class-names", "one.txt"], "Expected --class-names for 2 classes, received 1: is this the list"),
-        (["--class-names", "three.txt"], "Expected --class-names for 2 classes, received 3"),
+        (["--class-names", "one.txt"], "Expected names of 2 classes, received 1: is this the list"),
+        (["--class-names", "three.txt"], "Expected names of 2 classes, received 3"),
         (["--model", "VGG17"], "Unknown model 'VGG17'. Did you mean"),
         (["--model", "nowhere.keras"], "There is no model file 'nowhere.keras'"),
         (["--model", "red_blue.kers"], "'red_blue.kers' looks like a model file. There is no"),
@@ -331,7 +333,7 @@ def test_network_by_name_takes_arguments_and_weights(folder):
     assert "images of 32 x 48 as RGB in [-1, 1]" in result.stdout
     result = explain("photo.png", *arguments, "--weights", "none", model="mobilenet")
     assert result.exit_code == 0
-    assert "note: the weights are random" in result.stderr
+    assert "note: The weights are random" in result.stderr
     result = explain("photo.png", "--weights", "narrow.weights.h5", model="mobilenet")
     assert result.exit_code == 2
     assert "--model-arg alpha=0.75" in result.stderr
@@ -353,7 +355,7 @@ def test_error_in_the_program_is_one_line_that_says_how_to_see_more(folder, mode
     def fail(*args, **kwargs):
         raise ZeroDivisionError("division\nby zero")
 
-    monkeypatch.setattr("tf_gradcam._models.loading.load_network", fail)
+    monkeypatch.setattr("tf_gradcam._models.open_model.load_network", fail)
     result = explain("photo.png", model=model_file)
     assert result.exit_code == 1
     assert result.stderr == (
@@ -395,6 +397,45 @@ def test_demo_writes_its_picture_and_prints_a_line_a_slice(folder):
     lines = result.stdout.splitlines()
     assert lines[-1] == f"see {Path('shown', 'demo.png')}"
     assert len(lines) == 5  # one slice of each of four classes
+
+
+def test_methods_of_the_option_are_those_of_the_table():
+    assert list(METHOD_NAMES) == list(METHODS)
+
+
+@pytest.mark.parametrize("command", ["explain", "audit"])
+def test_shell_completes_methods_without_tensorflow(command):
+    script = """
+import sys
+from tf_gradcam._cli.main import main
+try:
+    main(prog_name="tf-gradcam")
+finally:
+    print("imported", sorted({"tensorflow", "keras", "numpy"} & set(sys.modules)))
+"""
+    asked = {"_TF_GRADCAM_COMPLETE": "bash_complete", "COMP_WORDS": f"tf-gradcam {command} --method grad"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment(COMP_CWORD="3", **asked),
+        check=True,
+        timeout=60,
+    )
+    expected = [f"plain,{name}" for name in METHODS if name.startswith("grad")]
+    assert done.stdout.splitlines() == [*expected, "imported []"]
+
+
+def test_summaries_of_commands_are_whole():
+    text = run("--help").stdout.partition("Commands:")[2]
+    assert {line.split()[0] for line in text.splitlines() if line} == set(main.commands)
+    assert "..." not in text
+
+
+@pytest.mark.parametrize("extra", ["app", "audit"])
+def test_help_names_the_extra_in_one_line(extra):
+    lines = run(extra, "--help").stdout.splitlines()
+    assert any(line.endswith(install_command(extra)) for line in lines)
 
 
 def test_help_names_every_preprocessing_mode():

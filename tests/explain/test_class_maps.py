@@ -579,7 +579,7 @@ def test_rules_that_run_the_network_again_are_refused() -> None:
 
 def test_names_of_another_model_are_refused() -> None:
     maps = Maps(built(), names=[*NAMES, "owl"])
-    with pytest.raises(ValueError, match="class_names for 4 classes, received 5"):
+    with pytest.raises(ValueError, match="names of 4 classes, received 5"):
         maps()
 
 

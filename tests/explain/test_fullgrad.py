@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests.twins.fullgrad import TWINS
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.fullgrad import FullGradPass
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader
 
 SHAPE = (6, 10, 3)
 layers = keras.layers
@@ -43,7 +43,7 @@ def relu_net(nested: bool = False) -> keras.Model:
 
 def scores_and_sums(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The top classes' scores (B,), and what all inputs and biases add to them, (B,)."""
-    fullgrad = FullGradPass(BorrowedModel(model), None, METHODS["fullgrad"])
+    fullgrad = FullGradPass(ModelReader(model), None, METHODS["fullgrad"])
     contributions = tf.function(fullgrad.contributions, autograph=False)
     scored, _, of_inputs, of_biases = contributions([tf.constant(images)], tf.constant(TOP))
     return scored.scores.numpy(), sum(term.numpy().reshape(3, -1).sum(axis=1) for term in [*of_inputs, *of_biases])
@@ -53,7 +53,7 @@ def scores_and_sums(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray,
 def test_terms_of_a_relu_net_sum_to_the_score(nested: bool) -> None:
     """The paper's completeness: pixels times gradient plus every bias times its gradient is the logit."""
     model = relu_net(nested)
-    results = FullGradPass(BorrowedModel(model), None, METHODS["fullgrad"])([IMAGES], TOP)
+    results = FullGradPass(ModelReader(model), None, METHODS["fullgrad"])([IMAGES], TOP)
     logits = np.log(model(IMAGES).numpy())
     differences = np.diff(np.sort(logits, axis=1), axis=1)  # of a softmax the logits are known up to a constant
     np.testing.assert_allclose(np.diff(np.sort(results.outputs, axis=1), axis=1), differences, rtol=1e-3, atol=1e-4)
@@ -87,8 +87,8 @@ def test_contributions_are_gradient_times_value_by_hand() -> None:
     model = keras.Model(inputs, layers.Dense(1, use_bias=False, name="head")(layers.GlobalAveragePooling2D()(hidden)))
     model.get_layer("conv").set_weights([np.ones((1, 1, 3, 2), np.float32), np.array([3.0, -6.0], np.float32)])
     model.get_layer("head").set_weights([np.array([[1.0], [2.0]], np.float32)])
-    of_biases = FullGradPass(BorrowedModel(model), None, lambda terms: tf.reduce_sum(terms[1], axis=-1))
-    of_pixels = FullGradPass(BorrowedModel(model), None, lambda terms: tf.reduce_sum(terms[0], axis=-1))
+    of_biases = FullGradPass(ModelReader(model), None, lambda terms: tf.reduce_sum(terms[1], axis=-1))
+    of_pixels = FullGradPass(ModelReader(model), None, lambda terms: tf.reduce_sum(terms[0], axis=-1))
     # 60 cells: (1 * 3 + 2 * -6) / 60 in each; the pixels' gradient is (1 + 2) / 60.
     np.testing.assert_allclose(of_biases([IMAGES], TOP).raw, np.full((3, 6, 10), -9 / 60), rtol=1e-5)
     np.testing.assert_allclose(of_pixels([IMAGES], TOP).raw, IMAGES.sum(axis=-1) * 3 / 60, rtol=1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.redblue import red_blue_model, red_blue_photo
-from tf_gradcam._files.class_names import class_names_inside, imagenet_class_names, load_class_names
+from tf_gradcam._files.class_names import ClassNames, class_names_inside, imagenet_class_names, load_class_names
 
 
 def write(folder, content, name="names.txt"):
@@ -144,3 +144,23 @@ def test_damaged_names_inside_are_an_error_in_words(tmp_path):
 def test_missing_model_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Cannot read the model file '.*nowhere.keras': No such file"):
         class_names_inside(tmp_path / "nowhere.keras")
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "target"),
+    [
+        ("3", None, 3),
+        ("3", ["a", "b"], 3),
+        ("3", ["a", "b", "c", "d", "3"], 4),
+        ("b", ["a", "b"], 1),
+    ],
+)
+def test_target_is_a_name_before_it_is_a_number(text, names, target):
+    assert ClassNames(names).index_in(text) == target
+
+
+def test_target_by_name_needs_names():
+    with pytest.raises(ValueError, match=r"received the name 'beagle': no names are known\. Pass class_names="):
+        ClassNames(None).index_in("beagle")
+    with pytest.raises(ValueError, match=r"Unknown class 'unknown'"):
+        ClassNames(["a", "b"]).index_in("unknown")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import tf_gradcam
 from tf_gradcam import Explainer, compare, get_img_array, plot_layers
 from tf_gradcam._cli.main import main
+from tf_gradcam._errors import for_command_line
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._models.loading import load_network
 from tf_gradcam._models.preprocessing import Preprocessing, range_warning
-from tf_gradcam._terminal import in_options
+from tf_gradcam.audit.run import _class_names
 
 IMAGES = np.linspace(0, 1, 180, dtype=np.float32).reshape(1, 6, 10, 3)
 
@@ -203,7 +204,25 @@ def test_suggestion_of_an_option_ends_in_one_mark() -> None:
     assert "Did you mean '--out'? See `" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "python", "command"),
+    [
+        ({"layer": "layercam"}, "pass method='layercam'.", "pass --method layercam."),
+        ({"layer": "cnv"}, "list_layers(model) shows all.", "`tf-gradcam layers MODEL` shows all."),
+        ({"layer": "conv", "method": "fullgrad"}, "align and token_grid out.", "leave --layer and --align out."),
+    ],
+)
+def test_remedy_is_spelled_for_python_and_for_the_command_line(
+    model: keras.Model, options: dict[str, str], python: str, command: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        Explainer(model, **options)
+    assert str(caught.value).endswith(python)
+    assert for_command_line(caught.value).endswith(command)
+
+
 def test_audit_of_fewer_folders_than_classes_names_the_option() -> None:
-    sentence = "Give class_names, in class order"
-    assert sentence in (Path(tf_gradcam.__file__).parent / "audit" / "run.py").read_text(encoding="utf-8")
-    assert in_options(sentence) == "Give them by --class-names, in class order"
+    mapper = SimpleNamespace(has_names=False, class_names=["0", "1", "2"])
+    with pytest.raises(ValueError, match=r"Give names in class order by class_names\.$") as caught:
+        _class_names(mapper, SimpleNamespace(class_names=["cat", "dog"]))  # type: ignore[arg-type]
+    assert for_command_line(caught.value).endswith("by --class-names.")

@@ -167,7 +167,7 @@ EXPLAINERS: list[Case] = [
     (lambda w: tg.Explainer(w.model, class_names=[1, 2]), TypeError, "class_names as a list of strings"),
     (lambda w: tg.Explainer(w.model, class_names={-1: "a"}), TypeError, "class_names as a list of strings or a map"),
     (lambda w: tg.Explainer(w.model, class_names={"1": "a", 1: "b"}), ValueError, "each class once in class_names"),
-    (lambda w: tg.Explainer(w.model, class_names=["a"])(w.images), ValueError, "class_names for 2 classes, received 1"),
+    (lambda w: tg.Explainer(w.model, class_names=["a"])(w.images), ValueError, "names of 2 classes, received 1"),
     (lambda w: tg.Explainer(w.model, classifier_layers=[]), ValueError, "classifier_layers as a list of layer names"),
     (lambda w: tg.Explainer(w.model, "hue", classifier_layers=["x"]), ValueError, "Unknown classifier layer 'x'"),
     (lambda w: tg.Explainer(w.model, "hue", classifier_layers=["classes"]), ValueError, r"Missing from the list: \["),
@@ -453,8 +453,8 @@ COMMANDS: list[tuple[tuple[str, ...], str]] = [
     ((*EXPLAIN, KERAS, "--class-names", "no.txt"), "Cannot read the class names 'no.txt'"),
     ((*EXPLAIN, KERAS, "--class-names", "data"), "Cannot read the class names 'data'"),
     ((*EXPLAIN, KERAS, "--class-names", "photo.png"), "class names in UTF-8, but 'photo.png' is not"),
-    ((*EXPLAIN, KERAS, "--class-names", "three.txt"), "--class-names for 2 classes, received 3"),
-    ((*EXPLAIN, KERAS, "--preprocess", "cafe"), "Unknown mode of --preprocess 'cafe'. Did you mean 'caffe'"),
+    ((*EXPLAIN, KERAS, "--class-names", "three.txt"), "names of 2 classes, received 3"),
+    ((*EXPLAIN, KERAS, "--preprocess", "cafe"), "Unknown preprocessing mode 'cafe'. Did you mean 'caffe'"),
     ((*EXPLAIN, KERAS, "--size", "0"), "Invalid value for '--size'"),
     ((*EXPLAIN, KERAS, "--size", "7"), "the model's own size 6 x 10, received 7 x 7"),
     ((*EXPLAIN, KERAS, "--alpha", "nan"), "alpha, the weight of the heatmap, in [0, 1], received nan"),
@@ -489,7 +489,7 @@ COMMANDS: list[tuple[tuple[str, ...], str]] = [
     ((*AUDIT, KERAS, "--masks", "no"), "a folder of masks, received 'no'. Check the path"),
     ((*AUDIT, KERAS, "--masks", "masks"), "cannot be decoded"),
     ((*AUDIT, KERAS, "--boxes", "outside.csv", "--masks", "masks"), "Expected boxes or masks, received both"),
-    ((*AUDIT, KERAS, "--class-names", "three.txt"), "--class-names for 2 classes, received 3"),
+    ((*AUDIT, KERAS, "--class-names", "three.txt"), "names of 2 classes, received 3"),
 ]
 
 

@@ -16,9 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-needs_gradio = pytest.mark.skipif(
-    find_spec("gradio") is None, reason='the web page needs Gradio: pip install "tf-gradcam[app]"'
-)
+needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason='the web page needs Gradio: pip install ".[app]"')
 _PROGRAM = """
 import sys
 from tf_gradcam._terminal import start_tensorflow

@@ -46,7 +46,9 @@ def test_weights_out_of_reach_name_the_remedy(monkeypatch):
         raise Exception("URL fetch failure on https://example.org")  # as keras does
 
     monkeypatch.setattr(keras.src.utils.file_utils, "get_file", fail)
-    with pytest.raises(ConnectionError, match=r"could not be downloaded: URL fetch.*--weights FILE"):
+    with pytest.raises(
+        ConnectionError, match=r"could not be downloaded: URL fetch.*weights=None\), call its load_weights"
+    ):
         build_model("MobileNet", "imagenet")
 
 

@@ -1,79 +1,29 @@
-"""What the options of a command ask for."""
+"""The one recipe that opens a model: network, names and preprocessing."""
 
 import json
+import warnings
 import zipfile
 
 import keras
+import numpy as np
 import pytest
 
 from tests.helpers.redblue import red_blue_model
-from tf_gradcam._models.open_model import (
-    chosen_names,
-    chosen_preprocessing,
-    chosen_target,
-    found_preprocessing,
-    names_in_file,
-    usual_weights,
-)
+from tf_gradcam._errors import ModelWarning, for_command_line
+from tf_gradcam._models.open_model import open_model, usual_weights
 from tf_gradcam._models.preprocessing import MODES, Preprocessing
 
 L = keras.layers
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_mode_that_is_asked_for_is_taken(mode):
-    assert chosen_preprocessing(mode) == Preprocessing(None, mode)
-
-
-def test_none_is_raw_and_auto_is_left_to_the_model():
-    assert chosen_preprocessing("none") == Preprocessing(None, "raw")
-    assert chosen_preprocessing("auto") is None
-
-
-def test_unknown_mode_names_the_nearest():
-    with pytest.raises(ValueError, match=r"Unknown mode of --preprocess 'touch'\. Did you mean 'torch'"):
-        chosen_preprocessing("touch")
-
-
-def test_model_says_what_it_wants(capsys):
-    assert found_preprocessing(red_blue_model()) == Preprocessing(None, "raw")
-    assert capsys.readouterr().err == ""
-
-
-def test_model_that_says_nothing_gets_raw_images_and_a_note(capsys):
-    model = keras.Sequential([keras.Input((6, 10, 3)), L.Conv2D(2, 3), L.Flatten()], name="silent")
-    assert found_preprocessing(model) == Preprocessing(None, "raw")
-    assert "note: what silent was trained on cannot be read from it" in capsys.readouterr().err
-
-
-def test_names_are_read_from_a_file_or_absent(tmp_path):
-    (tmp_path / "names.txt").write_text("red\nblue\n")
-    assert names_in_file(str(tmp_path / "names.txt")) == ["red", "blue"]
-    assert names_in_file(None) is None
-
-
-def test_file_has_its_own_weights_and_a_name_those_of_imagenet():
-    assert usual_weights("model.keras") is None
-    assert usual_weights("VGG16") == "imagenet"
-
-
-def thousand_classes():
-    return keras.Sequential([keras.Input((6, 10, 3)), L.Flatten(), L.Dense(1000, kernel_initializer="zeros")])
-
-
-def test_names_that_are_given_come_before_those_of_imagenet():
-    assert chosen_names(["a"], "VGG16", thousand_classes(), "imagenet") == ["a"]
-
-
-@pytest.mark.parametrize("weights", [None, "none", "own.weights.h5"])
-def test_names_are_those_of_imagenet_for_its_weights_alone(weights):
-    assert chosen_names(None, "VGG16", thousand_classes(), weights) is None
-    assert chosen_names(None, "VGG16", red_blue_model(), "imagenet") is None
+@pytest.fixture(scope="module")
+def model():
+    return red_blue_model()
 
 
 @pytest.fixture
 def carrying(tmp_path):
-    """Writes names into the file of a model."""
+    """Writes a model, with names of its classes, into a file."""
 
     def write(model, names):
         path = tmp_path / "model.keras"
@@ -85,52 +35,139 @@ def carrying(tmp_path):
     return write
 
 
-def test_names_inside_the_models_file_are_taken_where_none_are_given(carrying):
-    model = red_blue_model()
+@pytest.mark.parametrize("mode", MODES)
+def test_mode_that_is_asked_for_is_taken(model, mode):
+    assert open_model(model, preprocess=mode).preprocessing == Preprocessing(None, mode)
+
+
+def test_none_is_raw(model):
+    assert open_model(model, preprocess="none").preprocessing == Preprocessing(None, "raw")
+
+
+def test_family_stays_known_whatever_mode_is_asked_for():
+    """It decides the size of the images where the model leaves that free."""
+    network = keras.applications.MobileNet(weights=None, alpha=0.25, input_shape=(32, 32, 3))
+    assert open_model(network, preprocess="raw").preprocessing == Preprocessing("mobilenet", "raw")
+
+
+def test_unknown_mode_names_the_nearest(model):
+    with pytest.raises(ValueError, match=r"Unknown preprocessing mode 'touch'\. Did you mean 'torch'"):
+        open_model(model, preprocess="touch")
+
+
+def test_model_says_what_it_wants(model):
+    opened = open_model(model)
+    assert (opened.model, opened.reader.name) == (model, "red_blue")
+    assert opened.preprocessing == Preprocessing(None, "raw")
+
+
+@pytest.fixture(scope="module")
+def silent():
+    return keras.Sequential([keras.Input((6, 10, 3)), L.Conv2D(2, 3), L.Flatten()], name="silent")
+
+
+def test_model_that_says_nothing_gets_raw_images_and_a_warning_for_both_doors(silent):
+    with pytest.warns(ModelWarning, match=r"What silent was trained on .* say so by preprocess=\.$") as caught:
+        assert open_model(silent).preprocessing == Preprocessing(None, "raw")
+    assert for_command_line(caught[0].message).endswith("say so by --preprocess.")
+
+
+def test_model_that_says_nothing_is_left_unknown_where_that_is_asked_for(silent):
+    assert open_model(silent, preprocess=None).preprocessing.mode == "unknown"
+
+
+def test_names_are_read_from_a_file(tmp_path, model):
+    (tmp_path / "names.txt").write_text("red\nblue\n")
+    assert open_model(model, class_names=tmp_path / "names.txt").class_names == ["red", "blue"]
+    assert open_model(model).class_names is None
+
+
+def test_names_that_are_given_are_kept_as_they_are(model):
+    assert open_model(model, class_names={1: "blue"}).class_names == {1: "blue"}
+
+
+def test_file_has_its_own_weights_and_a_name_those_of_imagenet():
+    assert usual_weights("model.keras") is None
+    assert usual_weights("VGG16") == "imagenet"
+
+
+@pytest.fixture
+def named_network(monkeypatch):
+    """Opens a network by name, which is a tiny one of 1000 or two classes; its weights are not looked at."""
+
+    def open_named(classes=1000, **options):
+        layers = [keras.Input((6, 10, 3)), L.Rescaling(1 / 255), L.Conv2D(2, 1), L.Flatten()]
+        network = keras.Sequential([*layers, L.Dense(classes, kernel_initializer="zeros")])
+        monkeypatch.setattr("tf_gradcam._models.open_model.load_network", lambda *arguments: network)
+        return open_model("VGG16", **options)
+
+    return open_named
+
+
+def decoded(ranks, top):
+    """As keras' `decode_predictions`, for classes "c0", "c1", ..."""
+    return [[(f"n{index}", f"c{index}", 0.0) for index in np.argsort(-ranks[0], kind="stable")]]
+
+
+def test_names_that_are_given_come_before_those_of_imagenet(named_network):
+    assert named_network(class_names=["a"]).class_names == ["a"]
+
+
+def test_names_are_those_of_imagenet_for_its_weights(named_network, monkeypatch):
+    monkeypatch.setattr(keras.applications.imagenet_utils, "decode_predictions", decoded)
+    assert named_network().class_names == [f"c{index}" for index in range(1000)]
+
+
+@pytest.mark.parametrize("options", [{"weights": "own.weights.h5"}, {"classes": 2}])
+def test_names_are_those_of_imagenet_for_its_weights_and_classes_alone(named_network, options):
+    assert named_network(**options).class_names is None
+
+
+def test_random_weights_are_warned_about(named_network):
+    with pytest.warns(ModelWarning, match="The weights are random, and so is what the heatmaps show"):
+        assert named_network(weights="none").class_names is None
+
+
+def test_names_inside_the_models_file_are_taken_where_none_are_given(carrying, model):
     path = carrying(model, ["red", "blue"])
-    assert chosen_names(None, path, model, None) == ["red", "blue"]
-    assert chosen_names(["r", "b"], path, model, None) == ["r", "b"]
+    assert open_model(path).class_names == ["red", "blue"]
+    assert open_model(path, class_names=["r", "b"]).class_names == ["r", "b"]
 
 
-def test_names_inside_of_another_count_are_refused(carrying):
-    model = red_blue_model()
-    with pytest.raises(ValueError, match=r"'class_names.json' in '.*' to name the 2 classes .* received 3 names"):
-        chosen_names(None, carrying(model, ["red", "green", "blue"]), model, None)
+def test_names_inside_of_another_count_are_refused_with_a_remedy_for_both_doors(carrying, model):
+    match = r"'class_names.json' in '.*' to name the 2 classes .* received 3 names.*pass them as class_names=\.$"
+    with pytest.raises(ValueError, match=match) as caught:
+        open_model(carrying(model, ["red", "green", "blue"]))
+    assert for_command_line(caught.value).endswith("give them by --class-names.")
 
 
 def test_one_unit_may_have_two_names_inside(carrying):
-    unit = keras.Sequential([keras.Input((6, 10, 3)), L.Flatten(), L.Dense(1, activation="sigmoid")])
-    assert chosen_names(None, carrying(unit, ["healthy", "ill"]), unit, None) == ["healthy", "ill"]
+    unit = keras.Sequential(
+        [keras.Input((6, 10, 3)), L.Rescaling(1 / 255), L.Conv2D(1, 1), L.Flatten(), L.Dense(1, activation="sigmoid")]
+    )
+    assert open_model(carrying(unit, ["healthy", "ill"])).class_names == ["healthy", "ill"]
 
 
-def test_names_of_imagenet_out_of_reach_leave_numbers_and_a_note(monkeypatch, capsys):
+def test_names_of_imagenet_out_of_reach_leave_numbers_and_a_warning_for_both_doors(monkeypatch, named_network):
     def fail(*args, **kwargs):
         raise Exception("URL fetch failure on https://example.org")  # as keras does
 
     monkeypatch.setattr(keras.src.applications.imagenet_utils, "CLASS_INDEX", None)
     monkeypatch.setattr(keras.src.utils.file_utils, "get_file", fail)
-    assert chosen_names(None, "VGG16", thousand_classes(), "imagenet") is None
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("tf-gradcam: note: classes are shown by their numbers. ImageNet's class names could not be")
-    assert line.endswith("Give a file of names by --class-names.")
+    with pytest.warns(ModelWarning, match=r"^Classes are shown by their numbers\. ImageNet's class names") as caught:
+        assert named_network().class_names is None
+    assert str(caught[0].message).endswith("Pass names as class_names=.")
+    assert for_command_line(caught[0].message).endswith("Give a file of names by --class-names.")
 
 
-@pytest.mark.parametrize(
-    ("text", "names", "target"),
-    [
-        (None, None, None),
-        ("3", None, 3),
-        ("3", ["a", "b"], 3),
-        ("3", ["a", "b", "c", "d", "3"], 4),
-        ("b", ["a", "b"], 1),
-    ],
-)
-def test_target_is_a_name_before_it_is_a_number(text, names, target):
-    assert chosen_target(text, names) == target
+@pytest.mark.parametrize("options", [{"weights": "imagenet"}, {"arguments": ["alpha=0.25"]}])
+def test_model_in_memory_has_its_own_weights(model, options):
+    with pytest.raises(ValueError, match="Expected no weights with a Keras model, which has its own"):
+        open_model(model, **options)
 
 
-def test_target_by_name_needs_names():
-    with pytest.raises(ValueError, match=r"received the name 'beagle': no names are known\. Pass class_names="):
-        chosen_target("beagle", None)
-    with pytest.raises(ValueError, match=r"Unknown class 'unknown'"):
-        chosen_target("unknown", ["a", "b"])
+def test_warning_points_at_the_callers_line(silent):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        open_model(silent)
+    assert [warning.filename for warning in caught] == [__file__]

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, find_preprocessing, range_warning
+from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, range_warning
+from tf_gradcam._models.reader import ModelReader
 
 L = keras.layers
 
@@ -34,6 +35,10 @@ DEEP = {
     *("DenseNet121", "EfficientNetB0", "InceptionResNetV2", "InceptionV3", "MobileNetV3Large", "NASNetMobile"),
     *("ResNet50", "VGG19", "Xception"),
 }
+
+
+def preprocessing_of(model):
+    return ModelReader(model).preprocessing
 
 
 def names(chosen) -> list:
@@ -68,22 +73,22 @@ def test_family_is_found_bare_nested_and_unfolded(name):
     architecture, _, mode, _ = FAMILIES[name]
     base = backbone(name)
     expected = Preprocessing(architecture, mode)
-    assert find_preprocessing(base) == expected
-    assert find_preprocessing(behind(base, L.RandomFlip(), L.RandomRotation(0.1))) == expected
-    assert find_preprocessing(keras.Model(base.input, classifier(base.output), name="mine")) == expected
+    assert preprocessing_of(base) == expected
+    assert preprocessing_of(behind(base, L.RandomFlip(), L.RandomRotation(0.1))) == expected
+    assert preprocessing_of(keras.Model(base.input, classifier(base.output), name="mine")) == expected
 
 
 @pytest.mark.parametrize("name", [name for name, row in FAMILIES.items() if row[3]])
 def test_family_without_its_own_preprocessing_wants_the_arithmetic_done(name):
     architecture, _, _, mode = FAMILIES[name]
-    assert find_preprocessing(backbone(name, include_preprocessing=False)) == Preprocessing(architecture, mode)
+    assert preprocessing_of(backbone(name, include_preprocessing=False)) == Preprocessing(architecture, mode)
 
 
 @pytest.mark.parametrize("name", names(["VGG16", "DenseNet121", "MobileNetV2"]))
 def test_preprocess_input_inside_the_graph_means_raw(name):
     architecture = FAMILIES[name][0]
     model = behind(backbone(name), getattr(keras.applications, architecture).preprocess_input)
-    assert find_preprocessing(model) == Preprocessing(architecture, "raw")
+    assert preprocessing_of(model) == Preprocessing(architecture, "raw")
 
 
 @pytest.mark.parametrize(
@@ -100,36 +105,36 @@ def test_preprocess_input_inside_the_graph_means_raw(name):
     ],
 )
 def test_layers_before_a_backbone_decide_its_range(layers, mode):
-    assert find_preprocessing(behind(backbone("MobileNet"), *layers)) == Preprocessing("mobilenet", mode)
+    assert preprocessing_of(behind(backbone("MobileNet"), *layers)) == Preprocessing("mobilenet", mode)
 
 
 def test_rescaling_that_undoes_the_backbones_own_is_seen_through():
     """EfficientNetV2B0 divides by 255 itself; 255 x before it takes [0, 1], and 127.5 (x + 1) takes [-1, 1]."""
     base = backbone("EfficientNetV2B0")
-    assert find_preprocessing(behind(base, L.Rescaling(255))).mode == "unit"
-    assert find_preprocessing(behind(base, L.Rescaling(127.5, offset=127.5))).mode == "tf"
+    assert preprocessing_of(behind(base, L.Rescaling(255))).mode == "unit"
+    assert preprocessing_of(behind(base, L.Rescaling(127.5, offset=127.5))).mode == "tf"
 
 
 def test_width_multiplier_changes_nothing():
-    assert find_preprocessing(backbone("MobileNet", alpha=0.25)) == Preprocessing("mobilenet", "tf")
+    assert preprocessing_of(backbone("MobileNet", alpha=0.25)) == Preprocessing("mobilenet", "tf")
 
 
 def test_truncated_backbone_is_still_its_family():
     base = backbone("VGG16")
-    assert find_preprocessing(keras.Model(base.input, base.get_layer("block3_pool").output)).mode == "caffe"
+    assert preprocessing_of(keras.Model(base.input, base.get_layer("block3_pool").output)).mode == "caffe"
 
 
 def test_two_levels_of_nesting_are_seen_through():
     inner = behind(backbone("MobileNetV2"), L.Rescaling(1 / 127.5, offset=-1))
     outer = keras.Sequential([keras.Input((32, 32, 3)), L.RandomFlip(), inner, L.Dense(3)])
-    assert find_preprocessing(outer) == Preprocessing("mobilenet_v2", "raw")
+    assert preprocessing_of(outer) == Preprocessing("mobilenet_v2", "raw")
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_reloaded_model_is_read_alike(tmp_path, suffix):
     model = keras.Sequential([keras.Input((32, 32, 3)), backbone("MobileNet", alpha=0.25), L.Flatten(), L.Dense(2)])
     model.save(tmp_path / f"model{suffix}")
-    assert find_preprocessing(keras.models.load_model(tmp_path / f"model{suffix}")) == find_preprocessing(model)
+    assert preprocessing_of(keras.models.load_model(tmp_path / f"model{suffix}")) == preprocessing_of(model)
 
 
 def look_alike(*first, widths=(8, 8, 16)) -> keras.Model:
@@ -140,15 +145,15 @@ def look_alike(*first, widths=(8, 8, 16)) -> keras.Model:
 
 
 def test_look_alike_of_vgg16_is_not_mistaken_for_it():
-    assert find_preprocessing(look_alike()) == UNKNOWN
-    assert find_preprocessing(look_alike(L.Rescaling(1 / 255))) == Preprocessing(None, "raw")
-    assert find_preprocessing(look_alike(widths=(64, 64, 128))) == Preprocessing("vgg16", "caffe")
+    assert preprocessing_of(look_alike()) == UNKNOWN
+    assert preprocessing_of(look_alike(L.Rescaling(1 / 255))) == Preprocessing(None, "raw")
+    assert preprocessing_of(look_alike(widths=(64, 64, 128))) == Preprocessing("vgg16", "caffe")
 
 
 def test_own_network_is_unknown_unless_it_scales():
-    assert find_preprocessing(own_network()) == UNKNOWN
-    assert find_preprocessing(own_network(L.RandomFlip())) == UNKNOWN
-    assert find_preprocessing(own_network(L.Rescaling(1 / 255))) == Preprocessing(None, "raw")
+    assert preprocessing_of(own_network()) == UNKNOWN
+    assert preprocessing_of(own_network(L.RandomFlip())) == UNKNOWN
+    assert preprocessing_of(own_network(L.Rescaling(1 / 255))) == Preprocessing(None, "raw")
 
 
 def test_adapted_normalization_tells_what_it_was_adapted_to():
@@ -156,7 +161,7 @@ def test_adapted_normalization_tells_what_it_was_adapted_to():
     for scale, mode in ((255, "raw"), (1, "unit")):
         layer = L.Normalization()
         layer.adapt((rng.random((8, 6, 10, 3)) * scale).astype("float32"))
-        assert find_preprocessing(own_network(layer)).mode == mode
+        assert preprocessing_of(own_network(layer)).mode == mode
 
 
 def test_layer_that_refuses_the_probe_leaves_the_model_unknown():
@@ -169,20 +174,20 @@ def test_layer_that_refuses_the_probe_leaves_the_model_unknown():
 
     model = own_network(L.Lambda(two_at_most, output_shape=(6, 10, 3)))
     assert model(np.zeros((2, 6, 10, 3))).shape == (2, 2)
-    assert find_preprocessing(model) == UNKNOWN
+    assert preprocessing_of(model) == UNKNOWN
 
 
 def test_integer_input_is_raw():
     inputs = keras.Input((6, 10, 3), dtype="uint8")
     model = keras.Model(inputs, classifier(L.Conv2D(2, 3)(keras.ops.cast(inputs, "float32"))))
-    assert find_preprocessing(model) == Preprocessing(None, "raw")
+    assert preprocessing_of(model) == Preprocessing(None, "raw")
 
 
 def test_branches_that_disagree_are_unknown():
     image = keras.Input((32, 32, 3))
     scaled = L.GlobalAveragePooling2D()(backbone("MobileNet")(image))
     plain = L.GlobalAveragePooling2D()(backbone("VGG16")(image))
-    assert find_preprocessing(keras.Model(image, L.Concatenate()([scaled, plain]))) == UNKNOWN
+    assert preprocessing_of(keras.Model(image, L.Concatenate()([scaled, plain]))) == UNKNOWN
 
 
 def test_normalised_table_beside_the_images_is_no_matter():
@@ -190,7 +195,7 @@ def test_normalised_table_beside_the_images_is_no_matter():
     features = L.GlobalAveragePooling2D()(backbone("VGG16")(image))
     numbers = L.Dense(4)(L.Normalization(mean=5.0, variance=9.0)(table))
     model = keras.Model([image, table], L.Dense(2)(L.Concatenate()([features, numbers])))
-    assert find_preprocessing(model) == Preprocessing("vgg16", "caffe")
+    assert preprocessing_of(model) == Preprocessing("vgg16", "caffe")
 
 
 def test_subclassed_model_is_unknown():
@@ -204,7 +209,7 @@ def test_subclassed_model_is_unknown():
 
     model = Subclassed()
     model(np.zeros((1, 6, 10, 3), "float32"))
-    assert find_preprocessing(model) == UNKNOWN
+    assert preprocessing_of(model) == UNKNOWN
 
 
 class WithConverter(keras.layers.Layer):
@@ -222,14 +227,14 @@ class WithConverter(keras.layers.Layer):
 def test_preprocessor_of_a_task_decides(scale, offset, mode):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
     object.__setattr__(model, "preprocessor", WithConverter(scale, offset))  # around the lock of a built model
-    assert find_preprocessing(model) == Preprocessing(None, mode)
+    assert preprocessing_of(model) == Preprocessing(None, mode)
 
 
 def test_looking_leaves_the_model_alone():
     model = behind(backbone("MobileNet", alpha=0.25), L.Rescaling(1 / 255))
     images = np.random.default_rng(1).random((1, 32, 32, 3)).astype("float32")
     before, config = model(images, training=False), model.to_json()
-    find_preprocessing(model)
+    preprocessing_of(model)
     np.testing.assert_array_equal(model(images, training=False), before)
     assert model.to_json() == config
 
@@ -311,6 +316,47 @@ def test_range_warning_is_silent_on_what_is_wanted(mode):
 def test_range_warning_speaks_where_another_mode_is_given(given, wanted):
     images = Preprocessing(None, given)(ramp(0, 255))
     assert range_warning(images, Preprocessing(None, wanted)) is not None
+
+
+def noisy_photos(low, high):
+    """(2, 6, 10, 3) uint8 levels from `low` to `high`, both of them there."""
+    photos = np.random.default_rng(0).integers(low, high + 1, (2, 6, 10, 3))
+    photos[0, 0, 0] = low, high, low
+    return photos.astype(np.uint8)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 40), (30, 200), (130, 255)])
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_range_warning_speaks_of_unit_images_where_tf_is_wanted(low, high, kind):
+    images = (noisy_photos(low, high) / 255).astype(kind)
+    assert "wants RGB in [-1, 1]" in (range_warning(images, Preprocessing(None, "tf")) or "")
+
+
+def test_range_warning_speaks_of_unit_images_that_were_resized():
+    """Averages of two neighbours lie between the levels of 8 bits."""
+    images = noisy_photos(0, 255) / np.float32(255)
+    images = (images[:, ::2] + images[:, 1::2]) / 2
+    assert range_warning(images, Preprocessing(None, "tf")) is not None
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_range_warning_is_silent_on_bright_photos_in_tf(kind):
+    """No pixel is darker than the middle, 127.5, so all values are in [0, 1]: k / 127.5 - 1 = (2 k - 255) / 255."""
+    images = Preprocessing(None, "tf")(noisy_photos(128, 255)).astype(kind)
+    assert images.min() >= 0
+    assert range_warning(images, Preprocessing(None, "tf")) is None
+
+
+def test_range_warning_is_silent_on_drawings_of_few_levels_in_tf():
+    levels = np.array([0, 0.25, 0.5, 0.75, 1], np.float32)
+    assert range_warning(np.resize(levels, (1, 6, 10, 3)), Preprocessing(None, "tf")) is None
+    assert range_warning(np.resize(levels[[0, 4]], (1, 6, 10, 3)), Preprocessing(None, "raw")) is None
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_range_warning_is_silent_on_dark_photos_in_raw(kind):
+    """Levels 0 and 1 of 255: nearly black, and whole numbers."""
+    assert range_warning(noisy_photos(0, 1).astype(kind), Preprocessing(None, "raw")) is None
 
 
 def test_range_warning_names_range_and_remedy():

@@ -12,7 +12,8 @@ import pytest
 from tests.zoo.keras_hub import CASES, CLASSES, SHAPE, TARGET, keras_hub
 from tests.zoo.styles import randomise
 from tf_gradcam import AttentionExplainer, Explainer, list_layers
-from tf_gradcam._models.preprocessing import ImageRangeWarning, find_preprocessing
+from tf_gradcam._models.preprocessing import ImageRangeWarning
+from tf_gradcam._models.reader import ModelReader
 
 # keras_hub's Swin computes a mask of its windows with keras.ops, and Keras notes that the layer does not say so.
 pytestmark = pytest.mark.filterwarnings("ignore:Layer 'attn' .of type WindowAttention.:UserWarning")
@@ -90,14 +91,14 @@ def task(**scaling: Any) -> keras.Model:
 
 @pytest.mark.parametrize("mode", SCALINGS)
 def test_preprocessing_is_read_from_the_preprocessor(mode: str) -> None:
-    assert find_preprocessing(task(**SCALINGS[mode])).mode == mode
+    assert ModelReader(task(**SCALINGS[mode])).preprocessing.mode == mode
 
 
 def test_task_is_explained_on_what_its_preprocessor_makes() -> None:
     model = task(**SCALINGS["torch"])
     photos = np.random.default_rng(2).integers(0, 256, (2, *SHAPE)).astype(np.float32)
     explainer = Explainer(model)
-    explanation = explainer(find_preprocessing(model)(photos), TARGET)
+    explanation = explainer(ModelReader(model).preprocessing(photos), TARGET)
     np.testing.assert_allclose(explanation.probabilities, model.predict(photos, verbose=0), atol=1e-5)
     with pytest.warns(ImageRangeWarning, match=r"range from 0 to 255, but this model wants"):
         explainer(photos, TARGET)
@@ -107,5 +108,5 @@ def test_names_of_keras_applications_do_not_speak_for_keras_hub() -> None:
     """A VGG16 of keras.applications wants "caffe", that of keras_hub what its preprocessor says."""
     model = task()
     model.preprocessor = None
-    assert find_preprocessing(model).mode == "unknown"
-    assert find_preprocessing(model.backbone).mode == "unknown"
+    assert ModelReader(model).preprocessing.mode == "unknown"
+    assert ModelReader(model.backbone).preprocessing.mode == "unknown"

@@ -138,7 +138,7 @@ def test_class_names_as_a_mapping_may_leave_some_out() -> None:
 
 @pytest.mark.parametrize("names", [NAMES[:3], [*NAMES, "extra"], [], {4: "extra"}, {**dict(enumerate(NAMES)), 9: "x"}])
 def test_class_names_of_another_model_are_refused(names: Any) -> None:
-    with pytest.raises(ValueError, match=rf"class_names for 4 classes, received {len(names)}: .*another model"):
+    with pytest.raises(ValueError, match=rf"names of 4 classes, received {len(names)}: .*another model"):
         Explainer(MODEL, class_names=names)(IMAGES)
 
 
@@ -207,7 +207,7 @@ def test_sigmoid_unit_has_two_classes_and_no_third() -> None:
     assert explainer(images).class_indices.tolist() == top.tolist()
     with pytest.raises(ValueError, match="class index below 2, the number of classes of the model, received 2"):
         explainer(images, 2)
-    with pytest.raises(ValueError, match="class_names for 2 classes, received 1"):
+    with pytest.raises(ValueError, match="names of 2 classes, received 1"):
         Explainer(binary_model(), class_names=["dog"])(images)
 
 

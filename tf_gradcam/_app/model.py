@@ -5,7 +5,6 @@ Axis legend: H0 x W0 pixels, K classes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -23,12 +22,11 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
-from tf_gradcam._models.loading import load_network
-from tf_gradcam._models.open_model import chosen_names, names_in_file, usual_weights
-from tf_gradcam._models.preprocessing import Preprocessing, find_preprocessing, range_warning
+from tf_gradcam._models.open_model import open_model, usual_weights
+from tf_gradcam._models.preprocessing import Preprocessing, range_warning
+from tf_gradcam._models.reader import reader_of
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import METHODS, MethodName, describe, find_method, needs_of
-from tf_gradcam._terminal import downloads_on_stderr
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import load_image
 from tf_gradcam.targets.classes import Contrast
@@ -71,7 +69,7 @@ class AppModel:
     """A model that several users ask.
 
     Args:
-        network: a built Keras model of one image input.
+        network: a built Keras model of one image input, or its reader.
         class_names: in class order, or None.
         origin: where it came from.
         worker: the thread that runs it already, under other names of its classes; None for a new one.
@@ -97,19 +95,18 @@ class AppModel:
         origin: Origin | None = None,
         worker: Worker | None = None,
     ):
-        self._network = network
+        self._reader = reader_of(network)
         self._explainers: OrderedDict[tuple[str | None, str], Explainer] = OrderedDict()
         self.class_names = None if class_names is None else list(class_names)
         self.origin = origin or Origin()
         self.title = "bundled model" if self.origin.model is None else Path(self.origin.model).name
-        self.layers: list[LayerRow] = [row for row in list_layers(network) if row.explainable]
-        self._found = find_preprocessing(network)
+        self.layers: list[LayerRow] = [row for row in list_layers(self._reader) if row.explainable]
+        self._found = self._reader.preprocessing
         self.mode = self._found.mode
-        first = Explainer(network, None, "gradcam", class_names=self.class_names)
+        first = Explainer(self._reader, None, "gradcam", class_names=self.class_names)
         self.default_layer = first.layer_name
         self._explainers[first.layer_name, "gradcam"] = first
-        self._inputs = first.split.inputs
-        usual = ModelImages(self._inputs, self.preprocessing(self.usual_mode))
+        usual = ModelImages(self._reader.inputs, self.preprocessing(self.usual_mode))
         self.size, self.channels = usual.size, usual.channels
         if self.size[0] * self.size[1] > MAX_PICTURE_PIXELS:
             raise ValueError(
@@ -125,7 +122,7 @@ class AppModel:
         Raises:
             ValueError: another number of names.
         """
-        return AppModel(self._network, class_names, self.origin, self.worker)
+        return AppModel(self._reader, class_names, self.origin, self.worker)
 
     def _try_out(self, explainer: Explainer) -> list[str]:
         """Explain a grey picture: what concerns every picture is refused now, and the first map comes compiled."""
@@ -146,7 +143,7 @@ class AppModel:
 
     def preprocessing(self, mode: str) -> Preprocessing:
         """What a mode does to the values of a photo."""
-        return self._found if mode == self.mode else Preprocessing(None, mode)
+        return self._found if mode == self.mode else Preprocessing(self._found.architecture, mode)
 
     def explain(self, picture: Path, question: Question, job: Job) -> Explanation:
         """The map of one picture; runs in the thread of `worker`.
@@ -165,15 +162,15 @@ class AppModel:
 
     def image(self, picture: Path, mode: str) -> np.ndarray:
         """(H0, W0, C) float32, the picture in a file as the model takes it."""
-        images = ModelImages(self._inputs, self.preprocessing(mode))
-        return images.of_photos(load_image(picture, self.size))
+        images = ModelImages(self._reader.inputs, self.preprocessing(mode), self.size)
+        return images.of_photo(load_image(picture))
 
     def explainer(self, layer: str, method: MethodName) -> Explainer:
         """The explainer of a layer and a method, built when it is first asked for; only `worker` may call it."""
         rule = find_method(method)[1]
         key = (None if needs_of(rule) == "network" else layer, method)
         if key not in self._explainers:
-            self._explainers[key] = Explainer(self._network, key[0], method, class_names=self.class_names)
+            self._explainers[key] = Explainer(self._reader, key[0], method, class_names=self.class_names)
             if len(self._explainers) > _KEPT:
                 self._explainers.popitem(last=False)
         self._explainers.move_to_end(key)
@@ -187,7 +184,7 @@ class AppModel:
 
     def stages(self) -> list[str]:
         """Layers through the depth of the network, those of `plot_layers`."""
-        return through_the_depth(self._network)
+        return through_the_depth(self._reader)
 
     def close(self) -> None:
         """Stop what runs and end the thread."""
@@ -252,18 +249,16 @@ def load_app_model(
         arguments: of the constructor of a named network, as KEY=VALUE.
 
     Raises:
-        OSError, TypeError, ValueError: as `load_network` and `AppModel`.
+        OSError, TypeError, ValueError: as `open_model` and `AppModel`.
     """
-    names = names_in_file(None if class_names is None else os.fspath(class_names))
     if model is None:
         if weights is not None or arguments:
             raise ValueError("Expected a model for weights and arguments: name one by --model.")
-        return AppModel(load_demo_model(), names or CLASS_NAMES)
-    weights = weights or usual_weights(model)
-    with downloads_on_stderr() if weights == "imagenet" else contextlib.nullcontext():
-        network = load_network(model, weights, arguments)
-        names = chosen_names(names, model, network, weights)
-    return AppModel(network, names, Origin(model, weights, tuple(arguments)))
+        opened = open_model(load_demo_model(), class_names=class_names or CLASS_NAMES, preprocess=None)
+        return AppModel(opened.reader, opened.class_names)
+    opened = open_model(model, weights=weights, arguments=arguments, class_names=class_names, preprocess=None)
+    origin = Origin(model, weights or usual_weights(model), tuple(arguments))
+    return AppModel(opened.reader, opened.class_names, origin)
 
 
 TOP, NOTHING = -1, -1  # in the lists of classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tf_gradcam._app.html import Look
-from tf_gradcam._app.model import AppModel, Question
+from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.session import Answer
 from tf_gradcam._models.loading import find_model_name, is_model_file, parse_arguments
 from tf_gradcam._rules.table import METHODS, needs_of
@@ -14,7 +14,7 @@ _LONGEST = 1000  # letters of the class names; more of them are no line
 
 
 def python_lines(answer: Answer, look: Look) -> str:
-    """A script that writes `<stem>.overlay.png` and `<stem>.heatmap.npy`, those that the page hands out.
+    """Return a script that writes `<stem>.overlay.png` and `<stem>.heatmap.npy`, those that the page hands out.
 
     Args:
         answer: of *Explore*.
@@ -23,110 +23,121 @@ def python_lines(answer: Answer, look: Look) -> str:
     Returns:
         Lines that run as they stand, next to the picture and the model.
     """
-    question, script = answer.question, _Script(answer)
-    script.add(f"explainer = Explainer(model, {_layer(question)!r}, {question.method!r}, class_names=class_names)")
-    script.add(f"explanation = explainer(images, target={script.target()})", "from tf_gradcam import Explainer")
+    script, name = _Script(answer), answer.picture.name
+    script.add(f"explanation = explain({name!r}, model, {', '.join(_options(script))})", "tf_gradcam", "explain")
+    script.add("photo = explanation.photos[0]")
     colormap = f", colormap={look.colormap!r}" if look.colormap else ""
     script.add(f"overlay = explanation.overlay_of(0, photo, alpha={look.alpha:g}{colormap})")
     if look.threshold > 0:
         values = "explanation.shown_at(0, photo.shape[:2])"
         values = f"np.abs({values})" if answer.first.signed else values
-        script.add(f"hot = hot_pixels({values}, {look.threshold:g})", "from tf_gradcam.image import hot_pixels")
+        script.add(f"hot = hot_pixels({values}, {look.threshold:g})", "tf_gradcam.image", "hot_pixels")
         script.add("overlay = np.where(hot[..., None], overlay, photo)")
-    stem = Path(answer.picture.name).stem
-    script.add(f"save_image({stem + '.overlay.png'!r}, overlay)", "from tf_gradcam.image import load_image, save_image")
-    script.add(f"np.save({stem + '.heatmap.npy'!r}, explanation.shown[0])", "import numpy as np")
+    stem = Path(name).stem
+    script.add(f"save_image({stem + '.overlay.png'!r}, overlay)", "tf_gradcam.image", "save_image")
+    script.add(f"np.save({stem + '.heatmap.npy'!r}, explanation.shown[0])")
     return script.text()
 
 
 def figure_lines(answer: Answer, tab: str) -> str:
-    """A script that writes the figure of *Compare* or *Layers* as PNG and PDF.
+    """Return a script that writes the figure of *Compare* or *Layers* as PNG and PDF.
 
     Args:
         answer: of that tab.
         tab: "compare" or "layers".
     """
     question, script = answer.question, _Script(answer)
+    script.add_images()
     common = f"target={script.target()}, photo=photo"
     if tab == "compare":
-        script.add(f"methods = {list(answer.explanations)}", "from tf_gradcam import compare")
+        script.add(f"methods = {list(answer.explanations)}")
         asked = f"layer={question.layer!r}, class_names=class_names, {common}"
-        script.add(f"comparison = compare(model, images, methods, {asked})")
+        script.add(f"comparison = compare(model, images, methods, {asked})", "tf_gradcam", "compare")
     else:
-        script.add(f"layers = {list(answer.explanations)}", "from tf_gradcam import Explainer, compare")
+        script.add(f"layers = {list(answer.explanations)}")
         explainer = f"Explainer(model, layer, {question.method!r}, class_names=class_names)"
-        script.add(f"explainers = {{layer: {explainer} for layer in layers}}")
-        script.add(f"comparison = compare(explainers, images, {common})")
+        script.add(f"explainers = {{layer: {explainer} for layer in layers}}", "tf_gradcam", "Explainer")
+        script.add(f"comparison = compare(explainers, images, {common})", "tf_gradcam", "compare")
     script.add(f"comparison.figure.savefig('{tab}.png', dpi=200)")
     script.add(f"comparison.figure.savefig('{tab}.pdf')")
     return script.text()
 
 
-def _layer(question: Question) -> str | None:
-    """A method of the whole network has none."""
-    return None if needs_of(METHODS[question.method]) == "network" else question.layer
+def _options(script: _Script) -> list[str]:
+    """The arguments of `explain` behind the picture and the model; those that it would choose itself are left out."""
+    question, model = script.answer.question, script.answer.model
+    options = [f"target={script.target()}"]
+    if needs_of(METHODS[question.method]) != "network":
+        options.append(f"layer={question.layer!r}")
+    options += [f"method={question.method!r}", "class_names=class_names"]
+    if question.mode != model.mode:
+        options.append(f"preprocess={question.mode!r}")
+    return options
 
 
 class _Script:
-    """Imports, model, picture and image; what is done with them is added."""
+    """The model, and the picture where it has to be made first; what is done with them is added."""
 
     def __init__(self, answer: Answer):
-        self._answer = answer
-        self._imports = {"from tf_gradcam.image import load_image"}
+        self.answer = answer
+        self._imports: dict[str, set[str]] = {}  # module -> names; none for the module itself
         self._body: list[str] = []
         self._load_model(answer.model)
-        self._load_picture(answer.model.size, answer.model.channels, answer.question.mode)
+        sample = answer.picture.sample
+        if sample is not None:
+            self.add(f"save_image({answer.picture.name!r}, {sample.expression})", "tf_gradcam.image", "save_image")
+            self._imports.setdefault("tf_gradcam.demo", set()).add("phantom_slices")
 
-    def add(self, line: str, *imports: str) -> None:
+    def add(self, line: str, module: str = "", *names: str) -> None:
+        """Add a line, and what it imports: names of a module, or a module."""
         self._body.append(line)
-        self._imports.update(imports)
+        if module:
+            self._imports.setdefault(module, set()).update(names)
 
     def target(self) -> str:
-        question = self._answer.question
+        question = self.answer.question
         if question.against is None:
             return repr(question.target)
-        self._imports.add("from tf_gradcam.targets import Contrast")
+        self._imports.setdefault("tf_gradcam.targets", set()).add("Contrast")
         return f"Contrast({question.target!r}, {question.against!r})"
 
     def text(self) -> str:
-        if "from tf_gradcam.image import load_image, save_image" in self._imports:
-            self._imports.discard("from tf_gradcam.image import load_image")
+        lines = [
+            f"from {module} import {', '.join(sorted(names, key=str.lower))}" if names else f"import {module}"
+            for module, names in sorted(self._imports.items())
+        ]
+        outside = [line for line in lines if "tf_gradcam" not in line]
         if any("np." in line for line in self._body):
-            self._imports.add("import numpy as np")
-        outside = sorted(line for line in self._imports if "tf_gradcam" not in line)
-        own = sorted(line for line in self._imports if "tf_gradcam" in line)
+            outside.append("import numpy as np")
+        own = [line for line in lines if "tf_gradcam" in line]
         return "\n".join([*outside, "", *own, "", *self._body, ""]).lstrip()
+
+    def add_images(self) -> None:
+        """The photo, and the picture as the model takes it."""
+        name, model, mode = self.answer.picture.name, self.answer.model, self.answer.question.mode
+        self.add(f"photo = load_image({name!r})", "tf_gradcam.image", "load_image")
+        call = f"get_img_array({name!r}, {model.size}, interpolation='area')"
+        self.add(f"images = {call}", "tf_gradcam", "get_img_array")
+        if model.channels == 1:
+            self.add("images = (images @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]")
+        if mode == "unit":
+            self.add("images /= 255")
+        elif mode != "raw":
+            scale = "keras.applications.imagenet_utils.preprocess_input"
+            self.add(f"images = {scale}(images, data_format='channels_last', mode={mode!r})", "keras")
 
     def _load_model(self, model: AppModel) -> None:
         origin = model.origin
         if origin.model is None:
-            self.add("model = load_demo_model()", "from tf_gradcam.demo import load_demo_model")
+            self.add("model = load_demo_model()", "tf_gradcam.demo", "load_demo_model")
         elif is_model_file(origin.model):
-            self.add(f"model = keras.saving.load_model({origin.model!r}, compile=False)", "import keras")
+            self.add(f"model = keras.saving.load_model({origin.model!r}, compile=False)", "keras")
         else:
             weights = "imagenet" if origin.weights == "imagenet" else None
             arguments = "".join(f", {key}={value!r}" for key, value in parse_arguments(origin.arguments).items())
             name = find_model_name(origin.model)
-            self.add(f"model = keras.applications.{name}(weights={weights!r}{arguments})", "import keras")
+            self.add(f"model = keras.applications.{name}(weights={weights!r}{arguments})", "keras")
         if origin.weights not in (None, "imagenet", "none"):
             self.add(f"model.load_weights({origin.weights!r})")
         names = repr(model.class_names)
         self.add(f"class_names = {names if len(names) <= _LONGEST else 'None  # labels are numbers then'}")
-
-    def _load_picture(self, size: tuple[int, int], channels: int, mode: str) -> None:
-        picture = self._answer.picture
-        if picture.sample is not None:
-            self.add(f"save_image({picture.name!r}, {picture.sample.expression})")
-            self._imports |= {
-                "from tf_gradcam.demo import phantom_slices",
-                "from tf_gradcam.image import load_image, save_image",
-            }
-        self.add(f"photo = load_image({picture.name!r})")
-        image = f"load_image({picture.name!r}, {size})"
-        if channels == 1:
-            self.add(f"grey = ({image}.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]")
-            image = "grey"
-        self.add(
-            f"images = Preprocessing(None, {mode!r})({image})[None]",
-            "from tf_gradcam._models.preprocessing import Preprocessing",
-        )

@@ -5,10 +5,14 @@ from __future__ import annotations
 import click
 
 from tf_gradcam._cli.group import warnings_told
+from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 
 
-@click.command()
+@click.command(
+    short_help="Serve a web page to look at a model with, offline.",
+    epilog=f"\b\nNeeds more packages. In a clone of tf-gradcam: {install_command('app')}",
+)
 @click.option("--model", metavar="NAME|FILE", help="VGG16, ... or a .keras or .h5 file; by default the bundled model.")
 @click.option("--weights", metavar="imagenet|none|FILE", help="Of a network by name; a model file has its own.")
 @click.option("--model-arg", "arguments", metavar="KEY=VALUE", multiple=True, help="As in `tf-gradcam explain`.")
@@ -25,7 +29,7 @@ def app(
 ) -> None:
     """Serve a web page to look at a model with: drop a picture, choose layer, method and class. Offline.
 
-    Starts with the bundled model and generated slices. Needs `pip install "tf-gradcam[app]"`. Ctrl-C ends it.
+    Starts with the bundled model and generated slices. Ctrl-C ends it.
     """
     start_tensorflow()
     from tf_gradcam._app.server import run_app

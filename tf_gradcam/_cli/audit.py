@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, warnings_told
+from tf_gradcam._cli.options import method_option
+from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow
 
 if TYPE_CHECKING:
     from tf_gradcam.audit.result import AuditResult
 
 
-@click.command()
+@click.command(
+    short_help="Find out by what a model recognises the classes of a data set.",
+    epilog=f"\b\nNeeds more packages. In a clone of tf-gradcam: {install_command('audit')}",
+)
 @click.argument("data", type=click.Path())
 @click.option("--model", required=True, metavar="NAME|FILE", help="A .keras or .h5 file, or VGG16, ... by name.")
 @click.option("--weights", metavar="imagenet|none|FILE", help="Of a network by name; a model file has its own.")
 @click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
-@click.option("--method", default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it.")
+@method_option
 @click.option(
     "--class-names",
     type=click.Path(),
@@ -62,13 +67,13 @@ def audit(
     OUT/audit.json      its numbers
     OUT/rows/           a Parquet data set, one row an image; an interrupted audit goes on from it
 
-    Needs `pip install "tf-gradcam[audit]"`. Exit status: 0 all images were explained, whatever was found; 1 some
+    Exit status: 0 all images were explained, whatever was found; 1 some
     failed, and their rows say why; 2 wrong use.
     """
+    from tf_gradcam._files.class_names import load_class_names
     from tf_gradcam._files.find import prepared_folder
-    from tf_gradcam._models.open_model import names_in_file
 
-    names = names_in_file(class_names)
+    names = None if class_names is None else load_class_names(class_names)
     start_tensorflow()
     from tf_gradcam.audit.run import audit as run
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_told
-from tf_gradcam._cli.options import weights_options
-from tf_gradcam._terminal import downloads_on_stderr, in_options, say, start_tensorflow, tell
+from tf_gradcam._cli.options import method_option, weights_options
+from tf_gradcam._errors import for_command_line
+from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow, tell
 
 if TYPE_CHECKING:
     from tf_gradcam._explain.batch import BatchExplainer, Result
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 # Images from which on constant weights pay: they make each faster, and the first one wait for seconds.
 _MANY = 64
+_MOST_DIGITS = 100  # of a class index; Python refuses to read numbers of thousands
 
 
-@click.command()
+@click.command(short_help="Write an overlay and a heatmap for each image.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option(
     "--model",
@@ -30,7 +32,7 @@ _MANY = 64
 )
 @weights_options
 @click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
-@click.option("--method", default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it.")
+@method_option
 @click.option("--target", metavar="CLASS", help="Index or name of the class; each image's top class by default.")
 @click.option(
     "--class-names",
@@ -97,34 +99,28 @@ def _batch_explainer(
     **options: Any,
 ) -> BatchExplainer:
     """Everything that does not depend on an image, checked: what is wrong here stops the run before it begins."""
-    from tf_gradcam._models.open_model import chosen_preprocessing, names_in_file
+    from tf_gradcam._files.class_names import ClassNames, load_class_names
+    from tf_gradcam._models.preprocessing import check_mode
 
-    names = names_in_file(class_names)
-    preprocessing = chosen_preprocessing(preprocess)
+    names = None if class_names is None else load_class_names(class_names)
+    check_mode(preprocess)
     start_tensorflow()
     from tf_gradcam._explain.batch import BatchExplainer
     from tf_gradcam._explain.explainer import Explainer
-    from tf_gradcam._models.loading import load_network
-    from tf_gradcam._models.open_model import chosen_names, chosen_target, found_preprocessing, usual_weights
-    from tf_gradcam._rules.table import find_method
+    from tf_gradcam._models.open_model import open_model
     from tf_gradcam.image.overlay import colormap_colors
 
-    find_method(method)  # both before a large model is loaded
-    colormap_colors(options["colormap"])
-    weights = weights or usual_weights(model)
-    if weights == "none":
-        tell("note: the weights are random, and so is what the heatmaps show.")
+    colormap_colors(options["colormap"])  # before a large model is loaded
     with downloads_on_stderr():
-        network = load_network(model, weights, model_args)
-        names = chosen_names(names, model, network, weights)
+        opened = open_model(model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess)
     shift: Align = False if align == "none" else align
-    explainer = Explainer(network, layer, method, class_names=names, align=shift, freeze=freeze)
-    preprocessing = preprocessing or found_preprocessing(network)
+    explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=shift, freeze=freeze)
     side = (size, size) if size else None
-    batch = BatchExplainer(explainer, preprocessing, side, target=chosen_target(target, names), **options)
+    chosen = None if target is None else ClassNames(opened.class_names).index_in(target)
+    batch = BatchExplainer(explainer, opened.preprocessing, side, target=chosen, **options)
     say(
-        f"{network.name}: layer {explainer.layer_name}, {explainer.method}, "
-        f"images of {batch.size[0]} x {batch.size[1]} as {preprocessing.meaning}"
+        f"{opened.reader.name}: layer {explainer.layer_name}, {explainer.method}, "
+        f"images of {batch.size[0]} x {batch.size[1]} as {opened.preprocessing.meaning}"
     )
     return batch
 
@@ -157,5 +153,5 @@ def _report(result: Result) -> str:
     row = result.row
     lines = [f"{row.file}: {row.label}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
-    lines += [f"  note: {in_options(result.note)}"] if result.note else []
+    lines += [f"  note: {for_command_line(result.note)}"] if result.note else []
     return "\n".join(lines)

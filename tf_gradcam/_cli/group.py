@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
+from tf_gradcam._errors import ModelWarning
 from tf_gradcam._terminal import PROGRAM, tell
 
 TRACEBACK = "TF_GRADCAM_TRACEBACK"  # set to anything, errors come with their traceback
@@ -46,7 +47,7 @@ class OneLineGroup(click.Group):
         except (click.Abort, KeyboardInterrupt, _InterruptedError):
             fail("Interrupted.", INTERRUPTED)
         except (ValueError, TypeError, OSError, ImportError) as error:  # what this package raises, in words
-            fail(str(error), WRONG_USE)
+            fail(error, WRONG_USE)
         except Exception as error:
             advice = f"{TRACEBACK}=1 in the environment shows where."
             fail(f"Unexpected {type(error).__name__}: {str(error).rstrip('.')}. {advice}", SOME_FAILED)
@@ -73,7 +74,7 @@ class _InterruptedError(Exception):
     """Ctrl-C."""
 
 
-def fail(message: str, status: int) -> NoReturn:
+def fail(message: object, status: int) -> NoReturn:
     """End the program with one line on stderr."""
     if os.environ.get(TRACEBACK):
         raise
@@ -84,17 +85,15 @@ def fail(message: str, status: int) -> NoReturn:
 @contextlib.contextmanager
 def warnings_told() -> Iterator[None]:
     """Show this package's warnings as one line each, once, and those of the libraries not at all."""
-    from tf_gradcam._models.preprocessing import ImageRangeWarning
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ImageRangeWarning)
+        warnings.simplefilter("always", ModelWarning)
         told: set[str] = set()
 
         def tell_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
             if str(message) not in told:
                 told.add(str(message))
-                tell(f"note: {message}")
+                tell(message, "note: ")
 
         warnings.showwarning = tell_once
         yield

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tf_gradcam._rules.table import MethodInfo
 
 
-@click.command()
+@click.command(short_help="List the layers of a model, and which can be explained.")
 @click.argument("model", metavar="MODEL")
 @weights_options
 @click.option("--offsets", is_flag=True, help="Measure where the cells look beside their tile; a second a layer.")
@@ -34,7 +34,7 @@ def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets
     say(layer_table(list_layers(network, offsets), offsets))
 
 
-@click.command()
+@click.command(short_help="List the methods, their costs and sources.")
 def methods() -> None:
     """List the methods: what each one does, what it costs, where it comes from."""
     start_tensorflow()
@@ -55,7 +55,7 @@ def _method_lines(info: MethodInfo) -> list[str]:
     return lines + [f"  {field}: {text}" for field, text in (("Cost", info.cost), ("Source", info.source)) if text]
 
 
-@click.command()
+@click.command(short_help="Explain generated brain slices with the bundled model.")
 @click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="Folder for demo.png.")
 def demo(out: Path) -> None:
     """Explain generated brain slices with the bundled model and compare the heat with the true tumour. Offline."""

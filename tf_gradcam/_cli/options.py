@@ -5,6 +5,50 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from tf_gradcam._errors import unknown_name
+
+# The keys of METHODS, in its order: importing that table imports TensorFlow, and the shell asks at each Tab.
+METHOD_NAMES = (
+    "gradcam",
+    "gradcam_pp",
+    "xgradcam",
+    "hirescam",
+    "gradcam_elementwise",
+    "layercam",
+    "shapleycam",
+    "cam",
+    "eigencam",
+    "eigengradcam",
+    "fem",
+    "scorecam",
+    "faster_scorecam",
+    "sscam",
+    "iscam",
+    "ablationcam",
+    "fullgrad",
+    "random",
+)
+
+
+class MethodName(click.ParamType):
+    """The name of a method, which the shell completes."""
+
+    name = "method"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in METHOD_NAMES:
+            self.fail(unknown_name("method", value, METHOD_NAMES), param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in METHOD_NAMES if name.startswith(incomplete)]
+
+
+method_option = click.option(
+    "--method", type=MethodName(), default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it."
+)
 
 
 def weights_options(command: Any) -> Any:

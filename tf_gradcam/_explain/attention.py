@@ -19,8 +19,8 @@ from tf_gradcam._explain.passes import Pass, Scored, all_finite, peaks, scaled_g
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.graph import Call, Step
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
-from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
-from tf_gradcam._models.reader import BorrowedModel, Images
+from tf_gradcam._models.preprocessing import warn_of_range
+from tf_gradcam._models.reader import Images, ModelReader, reader_of
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
@@ -93,12 +93,12 @@ REMEDY = "Use Explainer, which needs no attention scores."
 class AttentionPass(Pass):
     """Images to maps in one graph: the model, whose attention layers note their scores, the rule, the grid."""
 
-    def __init__(self, borrowed: BorrowedModel, target: Target | None, method: str, token_grid: Any):
+    def __init__(self, reader: ModelReader, target: Target | None, method: str, token_grid: Any):
         super().__init__(target)
-        assert borrowed.graph is not None
-        self._graph, self._inputs = borrowed.graph, borrowed.inputs
+        assert reader.graph is not None
+        self._graph, self._inputs = reader.graph, reader.inputs
         self._method, self._token_grid = method, token_grid
-        self._is_half_precision = borrowed.is_half_precision
+        self._is_half_precision = reader.is_half_precision
         self._ends: list[Call] = block_ends(self._graph) if method == "legrad" else []
         self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
@@ -243,9 +243,9 @@ class AttentionExplainer:
         if method not in METHODS:
             raise ValueError(unknown_name("method", str(method), METHODS))
         self.method = method
-        self._borrowed = BorrowedModel(model)
-        _check_model(self._borrowed)
-        self._preprocessing = find_preprocessing(model)
+        self._reader = reader_of(model)
+        _check_model(self._reader)
+        self._preprocessing = self._reader.preprocessing
         self._class_names = ClassNames(class_names)
         self._token_grid = token_grid
         self._passes: dict[Target | None, AttentionPass] = {}
@@ -265,7 +265,7 @@ class AttentionExplainer:
         Raises:
             TypeError, ValueError: as `Explainer`.
         """
-        inputs = self._borrowed.inputs
+        inputs = self._reader.inputs
         arrays = inputs.flatten(images)
         warn_of_range(arrays[inputs.image_index], self._preprocessing)
         count, called = int(arrays[0].shape[0]), callable(target)
@@ -289,17 +289,17 @@ class AttentionExplainer:
     def _pass(self, target: Target | None) -> AttentionPass:
         found = self._passes.get(target)
         if found is None:  # class targets and the last callable are kept; another thread may keep another
-            found = AttentionPass(self._borrowed, target, self.method, self._token_grid)
+            found = AttentionPass(self._reader, target, self.method, self._token_grid)
             kept: dict[Target | None, AttentionPass] = {None: self._passes[None]} if None in self._passes else {}
             self._passes = {**kept, target: found}
         return found
 
 
-def _check_model(borrowed: BorrowedModel) -> None:
-    graph = borrowed.graph
+def _check_model(reader: ModelReader) -> None:
+    graph = reader.graph
     if graph is None:
         raise ValueError(
-            f"Expected a functional or Sequential model, received '{borrowed.name}', whose graph only Python knows: "
+            f"Expected a functional or Sequential model, received '{reader.name}', whose graph only Python knows: "
             f"its attention scores cannot be asked for. {REMEDY}"
         )
     attention = keras.layers.MultiHeadAttention
@@ -318,7 +318,7 @@ def _check_model(borrowed: BorrowedModel) -> None:
     steps = attention_steps(graph)
     if not steps:
         raise ValueError(
-            f"Expected a model with keras.layers.MultiHeadAttention, received '{borrowed.name}' without. {REMEDY}"
+            f"Expected a model with keras.layers.MultiHeadAttention, received '{reader.name}' without. {REMEDY}"
         )
     for step in steps:
         arguments = step.arguments

@@ -1,4 +1,4 @@
-"""Many image files explained, a batch at a time: files written, one result an image, whatever happens to the others.
+"""Image files explained, a batch at a time: as one `Explanation`, or as files written.
 
 Axis legend: B images, H0 x W0 pixels, C channels.
 """
@@ -7,29 +7,122 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._explain.explainer import Align, Explainer
 from tf_gradcam._files.atomic import write_array
-from tf_gradcam._files.find import HEATMAP_SUFFIX, OVERLAY_SUFFIX
+from tf_gradcam._files.class_names import ClassNamesLike
+from tf_gradcam._files.find import HEATMAP_SUFFIX, OVERLAY_SUFFIX, find_images
 from tf_gradcam._files.manifest import DONE, FAILED, Row
 from tf_gradcam._models.images import ModelImages, model_failure
+from tf_gradcam._models.layers import LayerLike
+from tf_gradcam._models.open_model import open_model
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.io import load_image, save_image
+from tf_gradcam._results.explanation import Explanation, joined
+from tf_gradcam._rules.contract import Rule
+from tf_gradcam._rules.table import MethodName, find_method
+from tf_gradcam.image.io import Photo, load_image, save_image
 from tf_gradcam.image.overlay import overlay_heatmap
+from tf_gradcam.image.resize import check_size
 from tf_gradcam.targets.base import TargetLike
 
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)
 
 _TOO_LARGE = "The memory is too small for this image. Scale it down with another program."  # MemoryError says nothing
+
+
+def explain(
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    model: keras.Model | str | os.PathLike[str],
+    *,
+    target: TargetLike = None,
+    layer: LayerLike | Sequence[LayerLike] | None = None,
+    method: MethodName | Rule = "gradcam",
+    class_names: ClassNamesLike | str | os.PathLike[str] | None = None,
+    preprocess: str = "auto",
+    size: tuple[int, int] | None = None,
+    align: Align = False,
+    batch_size: int = 8,
+) -> Explanation:
+    """Explain image files, as the command line and the web page do: the same pixels, the same numbers.
+
+        explain("dog.jpg", "my_model.keras").plot()
+        explain("photos/*.jpg", model, target="beagle", class_names=names, method="layercam").save("maps")
+
+    Args:
+        images: a file, a folder (searched to any depth), a pattern such as "photos/*.jpg", or a list of these; each
+            file is taken once, in this order.
+        model: a built Keras model of one input of images, a .keras or .h5 file, or the name of a network of
+            `keras.applications`, whose ImageNet weights Keras downloads once.
+        target: None for each image's top class, a class index or name, one of either per image, or a callable, as
+            `Explainer` takes it.
+        layer: as `Explainer` takes it; None for the last spatial layer.
+        method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
+        class_names: names in class order, {index: name}, or a file of them, one a line or JSON; None for the names that
+            a .keras file carries, and ImageNet's for a network by name.
+        preprocess: how the model wants photos scaled: "raw" or "none" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]),
+            "torch", "caffe"; "auto" reads it from the model. Defaults to "auto".
+        size: (height, width) of the images in pixels, for a model that leaves its size free.
+        align: False, or "measured" to shift maps to where the trained cells look.
+        batch_size: images at a time. Defaults to 8.
+
+    Returns:
+        `Explanation` of the B images, with the photographs (H0, W0, 3) uint8 RGB at full size in `.photos`: `.plot()`
+        needs nothing more. They stay in memory; for thousands of files use `tf-gradcam explain`.
+
+    Raises:
+        OSError, ValueError: a file that is missing or no picture, by its name; a folder or pattern without images; else
+            as `Explainer`; a model file that cannot be loaded.
+        TypeError: images that are no paths; as `Explainer`.
+    """
+    paths = _paths(images)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"Expected batch_size of at least 1, received {batch_size!r}.")
+    each: Any = None if callable(target) or np.ndim(target) != 1 else target  # type: ignore[arg-type]
+    if each is not None and len(each) != len(paths):
+        raise ValueError(f"Expected one target per image, {len(paths)} in all, received {len(each)}.")
+    find_method(method)  # before a large model is loaded
+    opened = open_model(model, class_names=class_names, preprocess=preprocess)
+    explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=align)
+    taken = ModelImages(opened.reader.inputs, opened.preprocessing, None if size is None else check_size(size))
+    photos: list[Photo] = []
+    parts: list[Explanation] = []
+    with ThreadPool(_THREADS) as pool:
+        reading = pool.imap(_photo, paths)  # the next photos are read while the model runs
+        while some := list(islice(reading, batch_size)):
+            wanted = target if each is None else each[len(photos) : len(photos) + len(some)]
+            parts.append(explainer(np.stack([taken.of_photo(photo) for photo in some]), wanted))
+            photos += some
+    return joined(parts).with_photos(photos)
+
+
+def _paths(images: Any) -> list[Path]:
+    """The files that `images` stands for, at least one."""
+    named: list[Any] = [images] if isinstance(images, (str, os.PathLike)) or not np.iterable(images) else list(images)
+    if not all(isinstance(one, (str, os.PathLike)) for one in named):
+        raise TypeError(
+            f"Expected images as a file, a folder, a pattern or a list of these, received {type(images).__name__}. "
+            "Arrays are explained by Explainer(model)(images)."
+        )
+    if not named:
+        raise ValueError("Expected at least one image file, received an empty list.")
+    return find_images(map(os.fspath, named))
+
+
+def _photo(path: Path) -> Photo:
+    try:
+        return load_image(path)
+    except MemoryError as error:
+        raise MemoryError(f"'{path}': {_TOO_LARGE}") from error
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tf_gradcam._figures.side_by_side import layer_figure, method_figure
 from tf_gradcam._files.class_names import ClassNamesLike
 from tf_gradcam._models.layer_list import through_the_depth
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.reader import Images, one_image
+from tf_gradcam._models.reader import Images, one_image, reader_of
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of
@@ -76,8 +76,9 @@ def plot_layers(
     picture = None if photo is None else to_photo(photo)
     images = one_image(image)
     explanations: list[Explanation] = []
-    for layer in through_the_depth(model) if layers is None else layers:
-        explanation = Explainer(model, layer, rule, class_names=class_names)(images, target)
+    reader = reader_of(model)
+    for layer in through_the_depth(reader) if layers is None else layers:
+        explanation = Explainer(reader, layer, rule, class_names=class_names)(images, target)
         if len(explanation) != 1 or explanation.heatmaps.ndim != 3:
             raise ValueError(
                 f"Expected one map (1, H, W) of a picture at '{explanation.layer_name}', received "
@@ -213,7 +214,8 @@ def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, C
     names = [name for name, _ in named]
     if len(set(names)) < len(names):
         raise ValueError(f"Expected methods of different names, received {names}. Name them: pass {{name: explainer}}.")
-    return {name: functools.partial(_explainer, model, layer, rule, class_names) for name, rule in named}
+    reader = reader_of(model)
+    return {name: functools.partial(_explainer, reader, layer, rule, class_names) for name, rule in named}
 
 
 def _explainer(

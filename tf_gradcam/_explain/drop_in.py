@@ -18,7 +18,7 @@ from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.reader import Images
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
-from tf_gradcam.image.io import Photo, load_image, save_image
+from tf_gradcam.image.io import Interpolation, Photo, load_image, save_image
 from tf_gradcam.image.overlay import overlay_heatmap
 from tf_gradcam.targets.base import TargetLike
 
@@ -95,21 +95,25 @@ def _explainer(
     return explainer
 
 
-def get_img_array(img_path: str | os.PathLike[str], size: tuple[int, int]) -> NDArray[np.float32]:
-    """A picture as a batch of one.
+def get_img_array(
+    img_path: str | os.PathLike[str], size: tuple[int, int], interpolation: Interpolation = "nearest"
+) -> NDArray[np.float32]:
+    """Read a picture as a batch of one.
 
     Args:
         img_path: JPEG, PNG, WebP, BMP or TIFF file.
         size: (height, width) in pixels.
+        interpolation: "nearest" for the pixels of `keras.utils.load_img(img_path, target_size=size)`, as keras.io's
+            example reads them; "area" for those of `explain`, the command line and the web page: averages where the
+            picture shrinks, bilinear where it grows. Defaults to "nearest".
 
     Returns:
-        (1, H0, W0, 3) float32, RGB, 0..255: the values of `keras.utils.load_img(img_path, target_size=size)`, whose
-        resizing takes the nearest pixel.
+        (1, H0, W0, 3) float32, RGB, 0..255.
 
     Raises:
-        OSError, ValueError: a file that is missing or no picture, a bad size; see `load_image`.
+        OSError, ValueError: a file that is missing or no picture, a bad size, or as `load_image`.
     """
-    return load_image(img_path, size, interpolation="nearest")[None].astype(np.float32)
+    return load_image(img_path, size, interpolation)[None].astype(np.float32)
 
 
 def save_and_display_gradcam(

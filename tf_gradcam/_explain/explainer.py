@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 import numpy as np
 
+from tf_gradcam._errors import Message
 from tf_gradcam._explain.class_maps import ClassPass, class_maps
 from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
@@ -21,8 +22,8 @@ from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.preprocessing import find_preprocessing, warn_of_range
-from tf_gradcam._models.reader import BorrowedModel, Images, parts_of
+from tf_gradcam._models.preprocessing import warn_of_range
+from tf_gradcam._models.reader import Images, ModelReader, parts_of, reader_of
 from tf_gradcam._models.split import SplitModel, linear_tail, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
@@ -66,7 +67,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | ModelReader,
         layer: LayerLike | Sequence[LayerLike] | None = None,
         method: MethodName | Rule = "gradcam",
         *,
@@ -85,27 +86,27 @@ class Explainer:
         if is_whole:
             _check_whole(self.method, layer, classifier_layers, align, token_grid)
         self._class_names = ClassNames(class_names)
+        self._reader = reader_of(model)
         options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
-        members = _members(model, layer, method, classifier_layers, options)
+        members = _members(self._reader, layer, method, classifier_layers, options)
         self._members = members
         self._freeze = freeze
-        self.split: SplitModel = members[0].split if members else _split(model, layer, classifier_layers)
+        self.split: SplitModel = members[0].split if members else _split(self._reader, layer, classifier_layers)
         is_of_tokens = len(self.split.activation_shape) == 3  # (B, T, C)
         if not members and not is_whole and (is_of_tokens or token_grid is not None):
             self.split = on_grid(self.split, token_grid)
-        self._parts = parts_of(model)
-        self._preprocessing = find_preprocessing(model)
+        self._preprocessing = self._reader.preprocessing
         self.layer_name: str = " + ".join(member.layer_name for member in self._members) or self.split.layer_name
-        self._network: BorrowedModel | None = None
+        self._is_whole = is_whole
         if is_whole:
-            self._network = BorrowedModel(model)
             self.layer_name = "all layers"
         if required_tail(self._rule) and linear_tail(self.split) is None:
-            raise ValueError(
+            fact = (
                 f"Method '{self.method}' holds for a {required_tail(self._rule)} alone: global average pooling and "
-                f"one Dense layer behind '{self.layer_name}', which this model does not have. Use method='gradcam', of "
-                "which it is the special case."
+                f"one Dense layer behind '{self.layer_name}', which this model does not have. It is a special case of "
+                "Grad-CAM."
             )
+            raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam."))
         self.offset = (0.0, 0.0)
         if align and not self._members:
             self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
@@ -199,13 +200,12 @@ class Explainer:
 
         Changed weights are no other model: they are read at every call.
         """
-        return parts_of(model) == self._parts
+        return parts_of(model) == self._reader.parts
 
     def release_model(self) -> None:
         """Hold the model no longer: a cache that is keyed by the model must not keep it alive."""
         self.split.release_model()
-        if self._network is not None:
-            self._network.release()
+        self._reader.release()
         for member in self._members:
             member.release_model()
 
@@ -220,8 +220,8 @@ class Explainer:
             return found
 
     def _new_pass(self, target: Target | None) -> Pass:
-        if self._network is not None:
-            return FullGradPass(self._network, target, self._rule, self._freeze)
+        if self._is_whole:
+            return FullGradPass(self._reader, target, self._rule, self._freeze)
         if needs_of(self._rule) == "probing":
             return ProbingPass(self.split, target, self._rule, self._freeze)
         return GradientPass(self.split, target, self._rule, self._freeze)
@@ -241,17 +241,18 @@ class Explainer:
         return of_classes + own + sum(member.frozen_bytes for member in self._members)
 
 
-def _split(model: keras.Model, layer: LayerLike | None, classifier_layers: Sequence[LayerLike] | None) -> SplitModel:
+def _split(model: ModelReader, layer: LayerLike | None, classifier_layers: Sequence[LayerLike] | None) -> SplitModel:
     try:
         return split_model(model, layer, classifier_layers)
     except ValueError as error:  # only here are both layers and methods known
         if isinstance(layer, str) and layer in METHODS and str(error).startswith(f"Unknown layer '{layer}'"):
-            raise ValueError(f"Unknown layer '{layer}'. It is a method: pass method='{layer}'.") from error
+            fact = f"Unknown layer '{layer}'. It is a method:"
+            raise ValueError(Message(fact, f"pass method='{layer}'.", f"pass --method {layer}.")) from error
         raise
 
 
 def _members(
-    model: keras.Model,
+    model: ModelReader,
     layer: LayerLike | Sequence[LayerLike] | None,
     method: MethodName | Rule,
     classifier_layers: Sequence[LayerLike] | None,
@@ -271,7 +272,6 @@ def _members(
 def _check_whole(method: str, *arguments: object) -> None:
     """A method of all layers takes nothing that says which."""
     if any(argument is not None and argument is not False for argument in arguments):
-        raise ValueError(
-            f"Method '{method}' looks at all layers at the size of the input: leave layer, classifier_layers, "
-            "align and token_grid out."
-        )
+        fact = f"Method '{method}' looks at all layers at the size of the input:"
+        left_out = "leave layer, classifier_layers, align and token_grid out."
+        raise ValueError(Message(fact, left_out, "leave --layer and --align out."))

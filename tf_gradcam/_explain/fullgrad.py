@@ -14,7 +14,7 @@ import tensorflow as tf
 from tf_gradcam._explain.passes import Pass, Scored, all_finite, peaks
 from tf_gradcam._models.graph import Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, without_activation
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam.targets.base import Target
 
@@ -42,7 +42,7 @@ class FullGradPass(Pass):
     """Images and class indices to FullGrad maps, compiled.
 
     Args:
-        borrowed: a model that has a graph; every layer with a bias takes part.
+        reader: a model that has a graph; every layer with a bias takes part.
         target: a callable, or None for class targets.
         rule: (B, H, W, C) contributions of the pixels and of each spatial layer's bias -> (B, H0, W0) map.
         freeze: as `Pass`.
@@ -51,15 +51,15 @@ class FullGradPass(Pass):
         ValueError: a model whose graph only Python knows.
     """
 
-    def __init__(self, borrowed: BorrowedModel, target: Target | None, rule: Callable[..., Any], freeze: bool = False):
-        if borrowed.graph is None:
+    def __init__(self, reader: ModelReader, target: Target | None, rule: Callable[..., Any], freeze: bool = False):
+        if reader.graph is None:
             raise ValueError(
-                f"Expected a functional or Sequential model for FullGrad, received '{borrowed.name}', whose graph only "
+                f"Expected a functional or Sequential model for FullGrad, received '{reader.name}', whose graph only "
                 "Python knows: the biases inside its call cannot be reached. Use another method."
             )
         super().__init__(target, freeze)
-        self._graph: Graph = borrowed.graph
-        self._inputs = borrowed.inputs
+        self._graph: Graph = reader.graph
+        self._inputs = reader.inputs
         self._rule = rule
         self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
 

@@ -17,7 +17,7 @@ from tf_gradcam._explain.passes import Pass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.reader import BorrowedModel, Images
+from tf_gradcam._models.reader import Images, ModelReader
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.targets.base import Target, TargetLike
@@ -63,15 +63,15 @@ class GuidedBackprop:
     """
 
     def __init__(self, model: keras.Model, class_names: ClassNamesLike | None = None):
-        borrowed = BorrowedModel(model)
+        reader = ModelReader(model)
         smooth = sorted(set(_smooth_activations(model)))
         if smooth:
             raise ValueError(
                 f"Expected a model of ReLUs, received '{model.name}' with {smooth}: guided backpropagation lets "
                 "gradients pass where a ReLU is open, and these are never closed. Use Explainer with another method."
             )
-        self.inputs = borrowed.inputs
-        self._forward = next(borrowed.views()).forward
+        self.inputs = reader.inputs
+        self._forward = next(reader.views()).forward
         self._class_names = ClassNames(class_names)
         self._name = model.name
         self._passes: dict[Target | None, _GuidedPass] = {}

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_gradcam._errors import Message
 from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._files.class_names import TOP_CLASS
 from tf_gradcam._models.frozen import FrozenWeights
@@ -192,10 +193,11 @@ class SplitPass(Pass):
                 scored = self.explained(self.split.finish(cut), indices)
             (gradients,) = scaled_gradients(first, scored.scores, cut[:1])
             if gradients is None:
-                raise ValueError(
+                fact = (
                     f"The score does not depend on layer '{self.split.layer_name}': no gradient leads there. Choose a "
-                    "layer on the way to the explained output, see list_layers(model)."
+                    "layer on the way to the explained output, see"
                 )
+                raise ValueError(Message(fact, "list_layers(model).", "`tf-gradcam layers MODEL`."))
             slope = tf.reduce_sum(gradients * tf.stop_gradient(tf.cast(cut[0], tf.float32)))
         curvature = None
         if self.needs == "curvature":  # none at all where the tail is piecewise linear

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import nearest_files, unknown_name
+from tf_gradcam._errors import Message, nearest_files, unknown_name
 
 TOP_CLASS = -1  # in an array of class indices: each image's own best class
 
@@ -243,10 +243,8 @@ class ClassNames:
         """
         if not self.is_given:
             name = name if len(name) <= 80 else f"{name[:77]}..."
-            raise ValueError(
-                f"Expected a class index, received the name '{name}': no names are known. Pass class_names=[...] to "
-                "the Explainer."
-            )
+            fact = f"Expected a class index, received the name '{name}': no names are known."
+            raise ValueError(Message(fact, "Pass class_names=[...].", "Give names by --class-names."))
         found = self.find(name)
         if not found:
             raise ValueError(unknown_name("class", name, self.by_index.values()))
@@ -267,10 +265,9 @@ class ClassNames:
         """
         count = len(self.by_index)
         if max(self.by_index, default=0) >= class_count or (self._is_list and count != class_count):
-            raise ValueError(
-                f"Expected class_names for {class_count} classes, received {count}: is this the list of another model? "
-                "A mapping {index: name} may leave classes out."
-            )
+            fact = f"Expected names of {class_count} classes, received {count}: is this the list of another model?"
+            remedy = "A mapping {index: name} may leave classes out."
+            raise ValueError(Message(fact, remedy, "Name each by --class-names."))
 
 
 def _numbers(name: str) -> list[str]:
@@ -359,10 +356,11 @@ def check_classes(indices: np.ndarray, class_count: int | None, names: ClassName
         return
     names.check_count(class_count)
     if indices.max() >= class_count:
-        remedy = ""
-        if class_count == 1:
-            remedy = " One unit without a sigmoid is a value: what makes it small is target=Unit(0, positive=False)."
-        raise ValueError(
+        fact = (
             f"Expected a class index below {class_count}, the number of classes of the model, received {indices.max()}."
-            f"{remedy}"
         )
+        if class_count > 1:
+            raise ValueError(fact)
+        fact += " One unit without a sigmoid is a value:"
+        what = "what makes it small is target=Unit(0, positive=False)."
+        raise ValueError(Message(fact, what, f"in Python, {what}"))

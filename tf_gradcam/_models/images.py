@@ -87,6 +87,10 @@ class ModelImages:
             photos = (np.asarray(photos, np.float32) @ _GREY)[..., None]
         return self.preprocessing(photos)
 
+    def of_photo(self, photo: np.ndarray) -> np.ndarray:
+        """(H0, W0, C) float32, what the model takes in place of a photo (H, W, 3) uint8 RGB of any size."""
+        return self.of_photos(resize_by_area(photo, self.size))
+
     def load_photos(self, files: Sequence[str]) -> np.ndarray:
         """(B, H0, W0, 3) uint8 RGB; raises what `load_image` raises."""
         return np.stack([load_image(path, self.size) for path in files])
@@ -100,7 +104,7 @@ class ModelImages:
         """Decoded once: for the model and for the thumbnail."""
         try:
             photo = load_image(path)
-            into.images[number] = self.of_photos(resize_by_area(photo, self.size))
+            into.images[number] = self.of_photo(photo)
             into.thumbnails[number] = thumbnail(photo, self._side)
         except (OSError, ValueError, MemoryError) as error:
             into.errors[number] = " ".join(str(error).split()) or type(error).__name__
@@ -146,7 +150,7 @@ class Reading:
 def model_failure(error: Exception) -> str:
     """What an error of the model says, without the trace and the list of nodes that TensorFlow puts around it."""
     if type(error).__name__ == "ResourceExhaustedError":
-        return "The memory is too small for a batch of this size. Lower --batch-size, or use a smaller model."
+        return "The memory is too small for a batch of this size. Use smaller batches, or a smaller model."
     lines = [line for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith("[[")]
     return f"The model fails: {type(error).__name__}: {lines[-1][:300] if lines else ''}"
 

@@ -11,8 +11,7 @@ import numpy as np
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.keras_internals import has_learned_weights
 from tf_gradcam._models.layers import LayerRow, find_layer, is_spatial, layer_rows
-from tf_gradcam._models.preprocessing import find_preprocessing
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader, reader_of
 from tf_gradcam._models.split import split_model
 
 
@@ -49,7 +48,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def list_layers(model: keras.Model, offsets: bool = False) -> list[LayerRow]:
+def list_layers(model: keras.Model | ModelReader, offsets: bool = False) -> list[LayerRow]:
     """The layers of a model in the order of execution, those of nested models by their path.
 
     Args:
@@ -63,19 +62,20 @@ def list_layers(model: keras.Model, offsets: bool = False) -> list[LayerRow]:
     Raises:
         TypeError, ValueError: as `split_model`.
     """
-    rows = layer_rows(BorrowedModel(model))
+    reader = reader_of(model)
+    rows = layer_rows(reader)
     if offsets:
-        value_range = find_preprocessing(model).value_range or (0.0, 1.0)
-        rows = [dataclasses.replace(row, offset=_offset(model, row, value_range)) for row in rows]
+        value_range = reader.preprocessing.value_range or (0.0, 1.0)
+        rows = [dataclasses.replace(row, offset=_offset(reader, row, value_range)) for row in rows]
     return LayerRows(rows)
 
 
-def _offset(model: keras.Model, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:
+def _offset(reader: ModelReader, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:
     """(down, right) pixels; None where there are no cells on a picture, or nothing leads to the pixels."""
     if not row.explainable or row.stride is None or len(row.stride) != 2 or not is_spatial(row.output_shape):
         return None
     try:
-        return measure_offset(split_model(model, row.path), value_range)
+        return measure_offset(split_model(reader, row.path), value_range)
     except ValueError:  # a layer that the pixels do not move
         return None
 
@@ -83,18 +83,18 @@ def _offset(model: keras.Model, row: LayerRow, value_range: tuple[float, float])
 _FEW, _SPREAD = 3, 6  # grids that say enough; else so many layers, evenly through the depth
 
 
-def through_the_depth(model: keras.Model) -> list[str]:
+def through_the_depth(model: keras.Model | ModelReader) -> list[str]:
     """Paths of a few layers from the first to the default one.
 
     The last learned layer of each size of grid that every path to the output passes; where all have one size, as the
     blocks of a transformer, six of them from the first to the last.
     """
-    borrowed = BorrowedModel(model)
-    found = find_layer(borrowed)
+    reader = reader_of(model)
+    found = find_layer(reader)
     calls = [call for call in found.view.calls if not call.is_model]
     trunk: list[tuple[str, tuple[int | None, ...]]] = []  # path and grid
     learned: set[tuple[int | None, ...]] = {found.call.shape[1:-1]}  # no grids of padding or pooling alone
-    for row, call in zip(layer_rows(borrowed), calls, strict=True):
+    for row, call in zip(layer_rows(reader), calls, strict=True):
         shape = row.output_shape
         is_picture = row.explainable and is_spatial(shape) and len(shape) == len(found.call.shape)
         if is_picture and has_learned_weights(call.operation):

@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 import keras
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._models.graph import Call, Graph
 from tf_gradcam._models.keras_internals import sublayers
-from tf_gradcam._models.reader import BorrowedModel, is_input_layer, shown
+from tf_gradcam._models.reader import ModelReader, is_input_layer, shown
 from tf_gradcam._models.watched import WatchedModel
 
 View = Graph | WatchedModel
@@ -57,11 +57,11 @@ class LayerRow:
     offset: tuple[float, float] | None = None
 
 
-def find_layer(borrowed: BorrowedModel, layer: LayerLike | None = None) -> FoundLayer:
+def find_layer(reader: ModelReader, layer: LayerLike | None = None) -> FoundLayer:
     """The call that `layer` names.
 
     Args:
-        borrowed: the model.
+        reader: the model.
         layer: a name or "outer/inner" path (`name[0]` for the first of several calls, the last otherwise), an index
             into `model.layers`, a layer object, or None for the default: walking back from the first output, the first
             tensor that every path passes, with a spatial size above 1x1, that is no pooling, dropout, identity, padding
@@ -73,25 +73,25 @@ def find_layer(borrowed: BorrowedModel, layer: LayerLike | None = None) -> Found
         ValueError: an unknown or ambiguous name, or a layer that cannot be explained.
     """
     if layer is None:
-        return _default(borrowed)
+        return _default(reader)
     if isinstance(layer, str):
-        found = _by_name(borrowed, layer)
+        found = _by_name(reader, layer)
     elif isinstance(layer, bool) or not isinstance(layer, (Integral, keras.layers.Layer, keras.Operation)):
         remedy = " For the tensor give its layer: model.get_layer(name)." if keras.KerasTensor is type(layer) else ""
         raise TypeError(
             f"Expected `layer` as a name, path, index, layer object or None, received {type(layer).__name__}.{remedy}"
         )
     else:
-        found = _by_object(borrowed, borrowed.top_level(int(layer)) if isinstance(layer, Integral) else layer)
+        found = _by_object(reader, reader.top_level(int(layer)) if isinstance(layer, Integral) else layer)
     reason = why_not(found)
     if reason:
-        raise ValueError(f"Layer '{found.call.path}' cannot be explained: {reason}. {_remedy(borrowed)}")
+        raise ValueError(_with_remedy(f"Layer '{found.call.path}' cannot be explained: {reason}.", reader))
     return found
 
 
-def _by_name(borrowed: BorrowedModel, name: str) -> FoundLayer:
+def _by_name(reader: ModelReader, name: str) -> FoundLayer:
     paths: list[str] = []
-    for view in borrowed.views():
+    for view in reader.views():
         calls, numbered = _calls_named(view, name), re.fullmatch(r"(.+)\[(\d+)\]", name)
         if not calls and numbered:
             calls = _calls_named(view, numbered[1])
@@ -105,7 +105,8 @@ def _by_name(borrowed: BorrowedModel, name: str) -> FoundLayer:
             reaching = [call for call in calls if view.reaches_output(call)]
             return FoundLayer(view, (reaching or calls)[-1])
         paths += [call.path for call in view.calls]
-    raise ValueError(f"{unknown_name('layer', name, paths)} list_layers(model) shows all.")
+    fact = unknown_name("layer", name, paths)
+    raise ValueError(Message(fact, "list_layers(model) shows all.", "`tf-gradcam layers MODEL` shows all."))
 
 
 def _calls_named(view: View, name: str) -> list[Call]:
@@ -114,8 +115,8 @@ def _calls_named(view: View, name: str) -> list[Call]:
     return calls or [call for call in view.calls if call.path.endswith(f"/{name}")]
 
 
-def _by_object(borrowed: BorrowedModel, layer: keras.layers.Layer) -> FoundLayer:
-    for view in borrowed.views():
+def _by_object(reader: ModelReader, layer: keras.layers.Layer) -> FoundLayer:
+    for view in reader.views():
         calls = [call for call in view.calls if call.operation is layer]
         reaching = [call for call in calls if view.reaches_output(call)]
         if calls:
@@ -123,24 +124,22 @@ def _by_object(borrowed: BorrowedModel, layer: keras.layers.Layer) -> FoundLayer
     if is_input_layer(layer):
         raise ValueError(f"Layer '{layer.name}' is an input: it holds the picture itself, explain a layer behind it.")
     raise ValueError(
-        f"Layer object '{layer.name}' is not called by model '{borrowed.name}': pass one of this very model's layers, "
+        f"Layer object '{layer.name}' is not called by model '{reader.name}': pass one of this very model's layers, "
         "or a name from list_layers(model)."
     )
 
 
-def _default(borrowed: BorrowedModel) -> FoundLayer:
-    rank = len(borrowed.inputs.image_shape)
+def _default(reader: ModelReader) -> FoundLayer:
+    rank = len(reader.inputs.image_shape)
     best: FoundLayer | None = None
-    for view in borrowed.views():
+    for view in reader.views():
         best = _default_in(view, rank) or best
         if best and not _hides_tokens(best):
             return best
     if best:
         return best
-    raise ValueError(
-        f"Model '{borrowed.name}' has no layer with a spatial extent that every path to the output passes. "
-        f"{_remedy(borrowed)}"
-    )
+    fact = f"Model '{reader.name}' has no layer with a spatial extent that every path to the output passes."
+    raise ValueError(_with_remedy(fact, reader))
 
 
 def _default_in(view: View, rank: int) -> FoundLayer | None:
@@ -240,27 +239,30 @@ def why_not(found: FoundLayer) -> str:
     return ""
 
 
-def _remedy(borrowed: BorrowedModel) -> str:
+def _with_remedy(fact: str, reader: ModelReader) -> Message:
+    """The message of a layer that cannot be explained, with the layers that can."""
     paths = []
-    for view in borrowed.views():
+    for view in reader.views():
         for call in view.calls:
             if not call.is_model and is_spatial(call.shape) and not why_not(FoundLayer(view, call)):
                 paths.append(call.path)
     if not paths:
-        return "No layer of this model can be explained: that takes cells, channels last, on the way to the output."
-    return f"Pass layer=, for example one of {list(dict.fromkeys(paths))[-4:]}."
+        rule = "No layer of this model can be explained: that takes cells, channels last, on the way to the output."
+        return Message(f"{fact} {rule}")
+    examples = f"for example one of {list(dict.fromkeys(paths))[-4:]}."
+    return Message(fact, f"Pass layer=, {examples}", f"Pass --layer, {examples}")
 
 
-def layer_rows(borrowed: BorrowedModel) -> list[LayerRow]:
+def layer_rows(reader: ModelReader) -> list[LayerRow]:
     """All calls of a model in the order of execution, see `list_layers`."""
     try:
-        default: FoundLayer | None = find_layer(borrowed)
+        default: FoundLayer | None = find_layer(reader)
     except ValueError:
         default = None
-    image = borrowed.inputs.image_shape
+    image = reader.inputs.image_shape
     rows: list[LayerRow] = []
-    view = default.view if default else next(borrowed.views())
-    shapes = view.known_shapes(borrowed.inputs.specs)
+    view = default.view if default else next(reader.views())
+    shapes = view.known_shapes(reader.inputs.specs)
     times = [call.path for call in view.calls]
     for number, call in enumerate(view.calls):
         if call.is_model:

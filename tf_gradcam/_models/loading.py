@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._models.safety import FROM_PYTHON, LAMBDA, check_config, config_of, no_more_weights_than_in
 
 
@@ -64,10 +64,9 @@ def build_model(name: str, weights: str | None = None, arguments: Mapping[str, A
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name} cannot be built with {_written(arguments, weights)}: {reason}") from error
     except Exception as error:  # keras raises a plain Exception where a download fails
-        raise ConnectionError(
-            f"The ImageNet weights of {name} could not be downloaded: {error}. Where there is no network, give a file: "
-            "--weights FILE."
-        ) from error
+        fact = f"The ImageNet weights of {name} could not be downloaded: {error}. Where there is no network,"
+        build = f"build keras.applications.{name}(weights=None), call its load_weights(file), and pass the model."
+        raise ConnectionError(Message(fact, build, "give a file: --weights FILE.")) from error
 
 
 def _check_argument(name: str, construct: Callable[..., Any], argument: str) -> None:
@@ -121,10 +120,10 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
     has_file = weights not in (None, "imagenet", "none")
     if is_model_file(model):
         if (weights and not has_file) or list(arguments):
-            raise ValueError(
-                f"'{model}' is a file, which has its own arguments and weights. Give the name of a network instead, or "
-                "--weights FILE."
+            fact = (
+                f"'{model}' is a file, which has its own arguments and weights. Give the name of a network instead, or"
             )
+            raise ValueError(Message(fact, "a file as weights=.", "--weights FILE."))
         network = load_model_file(model)
     else:
         _check_name(model)
@@ -230,10 +229,10 @@ def load_weights_file(model: Any, path: str | os.PathLike[str]) -> None:
     try:
         model.load_weights(path)
     except Exception as error:  # from zip, HDF5, and from the comparison with the model
-        raise ValueError(
-            f"The weights in '{path}' do not fit {model.name}: {_misfit(error)}. Was the network built with other "
-            "arguments? Name them: --model-arg alpha=0.75, --model-arg classes=10."
-        ) from error
+        fact = f"The weights in '{path}' do not fit {model.name}: {_misfit(error)}. Was it built with other arguments?"
+        build = "Build it with them, load the weights into it, and pass the model."
+        options = "Name them: --model-arg alpha=0.75, --model-arg classes=10."
+        raise ValueError(Message(fact, build, options)) from error
 
 
 def _misfit(error: Exception) -> str:

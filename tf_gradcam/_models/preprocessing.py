@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import ModelWarning, unknown_name, warn
 
 if TYPE_CHECKING:
     from tf_gradcam._models.graph import Graph, Step
@@ -93,7 +91,7 @@ def _is_layer(layer: Any, pattern: str, filters: int | None) -> bool:
     return same_name and filters in (ANY, getattr(layer, "filters", None))
 
 
-class ImageRangeWarning(UserWarning):
+class ImageRangeWarning(ModelWarning):
     """The values of the images cannot be what the model wants."""
 
 
@@ -192,8 +190,18 @@ class Preprocessing:
 UNKNOWN = Preprocessing(None, "unknown")
 
 
-def find_preprocessing(model: Any) -> Preprocessing:
-    """What `model` wants as input, measured between its image input and the first kernel.
+def check_mode(mode: str) -> None:
+    """Refuse what is neither "auto", "none" nor a key of `MODES`.
+
+    Raises:
+        ValueError: an unknown mode; the nearest ones are listed.
+    """
+    if mode not in ("auto", "none", *MODES):
+        raise ValueError(unknown_name("preprocessing mode", str(mode), ["auto", "none", *MODES]))
+
+
+def find_preprocessing(model: Any, graph: Graph | None) -> Preprocessing:
+    """Find what `model` wants as input, measured between its image input and the first kernel.
 
     Constant images of -1, 0, 1 and 255 are sent down that short way, whatever is on it (Rescaling,
     Normalization, Lambda, `preprocess_input`, augmentation, padding). Where they arrive unchanged, the
@@ -204,19 +212,17 @@ def find_preprocessing(model: Any) -> Preprocessing:
 
     Args:
         model: a built Keras model, nested to any depth, reloaded or not; left as it is.
+        graph: of the model; None where only Python knows it.
 
     Returns:
         `Preprocessing`. Its mode is "unknown" for networks that are no family's and do no scaling, for models
         without a graph (subclassed), and where several image inputs or branches want different things.
     """
-    from tf_gradcam._models.graph import Graph, graph_of
-
-    if graph_of(model) is None:
+    if graph is None:
         return UNKNOWN
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     if converter is not None:
         return Preprocessing(None, _converted_mode(converter))
-    graph = Graph(model)
     takes_integers = any("int" in tensor.dtype for tensor in model.inputs if _is_image(tensor.shape))
     found = {_judge(graph, step, slot, takes_integers, model) for step, slot in _first_kernels(graph)}
     return found.pop() if len(found) == 1 else UNKNOWN
@@ -313,10 +319,11 @@ def _nearest_mode(arrived: Mapping[float, float], wanted: tuple[float, float]) -
 def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
     """A sentence where the values cannot be what the model wants, else None.
 
-    Told apart are small numbers ([0, 1], [-1, 1], normalised), 0..255, and mean-subtracted images, and
-    negative values where [0, 1] is wanted. No single batch betrays [0, 1] where [-1, 1] is wanted, so
-    that passes, unless the values hardly differ, as where they were scaled twice; so do constant images of
-    small numbers (a black one is constant in every convention), and everything given to unknown models.
+    Small numbers ([0, 1], [-1, 1], normalised), 0..255 and mean-subtracted images are told apart, as are negative
+    values where [0, 1] is wanted, and [0, 1] where [-1, 1] is wanted. A dark photo in 0..255 passes: its few levels
+    are whole numbers. So does a bright one in [-1, 1]: its levels are odd multiples of 1/255, every second level of
+    the same photo in [0, 1]. Values that hardly differ, as where they were scaled twice, are warned about. Constant
+    images pass (a black one is constant in every convention), and so does everything for unknown models.
 
     Args:
         images: (B, H0, W0, C) float, as the model is about to be given them.
@@ -328,7 +335,7 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
     mode = MODES[preprocessing.mode]
     start, end = mode.value_range
     is_flat = preprocessing.mode in ("unit", "tf", "torch") and 0 < high - low < (end - start) / 50
-    if not is_flat and not _cannot_be(preprocessing.mode, low, high):
+    if not is_flat and not _cannot_be(preprocessing.mode, np.asarray(images), low, high):
         return None
     owner = f" (keras.applications.{preprocessing.architecture})" if preprocessing.architecture else ""
     return (
@@ -345,23 +352,37 @@ def warn_of_range(images: Any, preprocessing: Preprocessing) -> None:
     """
     sentence = range_warning(np.asarray(images), preprocessing)
     if sentence:
-        warnings.warn(sentence, ImageRangeWarning, stacklevel=_frames_inside())
+        warn(sentence, ImageRangeWarning)
 
 
-def _frames_inside() -> int:
-    """How far up the caller's own line is, so that a warning points there and shows once for each."""
-    depth, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tf_gradcam":
-        depth, frame = depth + 1, frame.f_back
-    return depth
-
-
-def _cannot_be(mode: str, low: float, high: float) -> bool:
-    """Whether images of that mode never have this minimum and maximum."""
+def _cannot_be(mode: str, images: np.ndarray, low: float, high: float) -> bool:
+    """Whether images of that mode never have these values, from `low` to `high`."""
     is_small = low < high and low >= -3 and high <= (1 if low >= 0 else 3)  # unit, tf or torch
     if mode == "raw":
-        return is_small or low < -30  # a sharp resize overshoots by less
+        return (is_small and (low < 0 or _fraction_count(images) > 0)) or low < -30  # a sharp resize overshoots by less
     if mode == "caffe":
         # The mean's fractions (103.939, 116.779, 123.68) leave no exact zero: it is an unshifted black pixel.
         return is_small or high > 160 or (low == 0 and high > 1)
+    if mode == "tf" and low >= 0 and high <= 1:
+        return _fraction_count(images) > _FEW_LEVELS and not _is_bright(images)
     return max(-low, high) > 8 or (mode == "unit" and low < -0.1)
+
+
+_FEW_LEVELS = 4  # a drawing in a few colours has no more
+
+
+def _fraction_count(images: np.ndarray) -> int:
+    """How many different values are not whole numbers."""
+    values = _some(images)
+    return len(np.unique(values[values % 1 != 0]))
+
+
+def _is_bright(images: np.ndarray) -> bool:
+    """Whether the values are those of 8-bit photos scaled to [-1, 1]: (2 k - 255) / 255, up to half precision."""
+    return bool((np.abs(_some(images) * 255 % 2 - 1) < 0.25).all())
+
+
+def _some(images: np.ndarray) -> np.ndarray:
+    """At most some ten thousand values, spread over all images."""
+    values = np.ravel(images)
+    return values[:: len(values) // 10_000 + 1].astype(np.float64)

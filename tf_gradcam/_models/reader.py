@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import keras
@@ -15,17 +17,26 @@ from numpy.typing import NDArray
 
 from tf_gradcam._models.graph import Graph, graph_of
 from tf_gradcam._models.keras_internals import built_input_shapes, declared_inputs, sublayers
+from tf_gradcam._models.preprocessing import Preprocessing, find_preprocessing
 from tf_gradcam._models.watched import WatchedModel
 
 # A batch as the model expects it, (B, H0, W0, C); a list or dict of them for a model of several inputs.
 Images: TypeAlias = NDArray[Any] | tf.Tensor | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 
 
-class BorrowedModel:
-    """What is known of a model without changing it: its inputs, and the calls it makes.
+class ModelReader:
+    """Everything that is known of a model without changing it, read once and shared: whatever takes a model inside this
+    package takes its reader too.
 
     Args:
         model: a built `keras.Model`: functional, Sequential or subclassed.
+
+    Attributes:
+        name: of the model.
+        graph: its steps; None where only Python knows them.
+        inputs: what it takes.
+        parts: identity of its layers and variables, see `parts_of`.
+        is_half_precision: whether a layer computes in 16 bits.
 
     Raises:
         TypeError: no Keras 3 model.
@@ -35,8 +46,10 @@ class BorrowedModel:
     def __init__(self, model: Any):
         check_model(model)
         self.name = model.name
-        self._layers = list(model.layers)
+        self.parts = parts_of(model)
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
+        self._layers = list(model.layers)
+        self._alive = weakref.ref(model)
         self._watched: WatchedModel | None = None
         if graph_of(model) is not None:
             self.graph: Graph | None = Graph(model)
@@ -49,6 +62,11 @@ class BorrowedModel:
             self.graph = None
             self.inputs = _inputs_as_built(model)
             self._model = model
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """The scaling that the model wants, see `find_preprocessing`; to be asked first while the model lives."""
+        return find_preprocessing(self._alive(), self.graph)
 
     def top_level(self, index: int) -> Any:
         """`model.layers[index]`."""
@@ -72,6 +90,11 @@ class BorrowedModel:
                 structure = keras.tree.pack_sequence_as(self.inputs.structure, self.inputs.specs)
                 self._watched = WatchedModel(self._model, structure)
             yield self._watched
+
+
+def reader_of(model: Any) -> ModelReader:
+    """Return the reader of a model; a reader is returned as it is."""
+    return model if isinstance(model, ModelReader) else ModelReader(model)
 
 
 def parts_of(model: Any) -> tuple[int, ...]:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tf_gradcam._errors import Message
+
 FROM_PYTHON = "Load it in Python and explain it there: `Explainer(model)`"
 _MOST_CONFIG_BYTES = 64 * 2**20  # the largest networks take 2 MiB; JSON takes ten times its size in memory
 _SPARE_NUMBERS = 2**26  # of weights beyond those that a file has room for: some files are packed
@@ -59,9 +61,10 @@ def _config_in_hdf5(path: Path) -> Any:
     except OSError as error:
         raise ValueError(f"'{path}' is no HDF5 file, or damaged: {error}. Copy or save it again.") from error
     if config is None:
-        raise ValueError(
-            f"'{path}' holds weights and no model. Give it as weights of a model: --model NAME --weights {path}."
-        )
+        fact = f"'{path}' holds weights and no model."
+        build = "Build the model, call its load_weights(path), and pass the model."
+        option = f"Give it as weights of a model: --model NAME --weights {path}."
+        raise ValueError(Message(fact, build, option))
     return config
 
 
@@ -132,6 +135,8 @@ def no_more_weights_than_in(path: Path) -> Iterator[None]:
 
     builder, left = threading.get_ident(), _unpacked_bytes(path) + _SPARE_NUMBERS
     with _building:
+        # Replaced for the whole process, and restored: Keras has no hook for it. Its layers inherit this method, so
+        # custom objects cannot replace it, and how many numbers a layer makes is known only when it is built.
         usual = keras.layers.Layer.add_weight
 
         def add_weight(layer: Any, shape: Any = None, *arguments: Any, **options: Any) -> Any:

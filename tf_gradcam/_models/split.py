@@ -15,11 +15,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._models.graph import Call, Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, reading_scope
 from tf_gradcam._models.layers import FoundLayer, LayerLike, find_layer, is_head
-from tf_gradcam._models.reader import BorrowedModel, Images, ModelInputs, shown
+from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, reader_of, shown
 
 
 class SplitModel:
@@ -93,7 +93,9 @@ class SplitModel:
 
 
 def split_model(
-    model: keras.Model, layer: LayerLike | None = None, classifier_layers: Sequence[LayerLike] | None = None
+    model: keras.Model | ModelReader,
+    layer: LayerLike | None = None,
+    classifier_layers: Sequence[LayerLike] | None = None,
 ) -> SplitModel:
     """Cut a model in two at a layer.
 
@@ -113,20 +115,20 @@ def split_model(
             classifier layers do not compute what the model computes, or stop before its output (a final
             activation may be left out).
     """
-    borrowed = BorrowedModel(model)
-    found = find_layer(borrowed, layer)
+    reader = reader_of(model)
+    found = find_layer(reader, layer)
     extract, finish = found.view.halves(found.call)
     if classifier_layers is not None:
-        extract, finish = _named_halves(borrowed, found, classifier_layers)
-    return SplitModel(borrowed.inputs, found, extract, finish)
+        extract, finish = _named_halves(reader, found, classifier_layers)
+    return SplitModel(reader.inputs, found, extract, finish)
 
 
-def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[LayerLike]) -> tuple[Callable, Callable]:
+def _named_halves(reader: ModelReader, found: FoundLayer, names: Sequence[LayerLike]) -> tuple[Callable, Callable]:
     """The published construction: the named layers, called one after the other, checked against the model."""
     graph = found.view
     if not isinstance(graph, Graph):
         raise ValueError(
-            f"Expected classifier_layers=None for '{borrowed.name}', whose graph only Python knows, received a list. "
+            f"Expected classifier_layers=None for '{reader.name}', whose graph only Python knows, received a list. "
             "Leave the list out: the tail is then what the model itself runs."
         )
     names = names.tolist() if isinstance(names, np.ndarray) else names
@@ -145,17 +147,17 @@ def _named_halves(borrowed: BorrowedModel, found: FoundLayer, names: Sequence[La
                 result = call_in_inference(call.operation, result)
         return result
 
-    _check_chain(borrowed, found, calls, extract, finish)
-    _check_end(borrowed, graph, calls)
+    _check_chain(reader, found, calls, extract, finish)
+    _check_end(reader, graph, calls)
     return extract, finish
 
 
-def _check_end(borrowed: BorrowedModel, graph: Graph, calls: list[Call]) -> None:
+def _check_end(reader: ModelReader, graph: Graph, calls: list[Call]) -> None:
     """A list may stop at the logits, but not at hidden units."""
     rest = graph.path_between(calls[-1], graph.outputs[0])
     if missing := [step.path for step in rest if step.function is None and not is_head(step.operation)]:
         raise ValueError(
-            f"The layers {[call.path for call in calls]} stop before the output of '{borrowed.name}': their scores are "
+            f"The layers {[call.path for call in calls]} stop before the output of '{reader.name}': their scores are "
             f"hidden units, not classes. Missing from the list: {missing}. Name every layer from the cut to the output "
             "in order, or leave classifier_layers out."
         )
@@ -171,7 +173,7 @@ def _named_call(graph: Graph, name: LayerLike) -> Call:
 
 
 def _check_chain(
-    borrowed: BorrowedModel, found: FoundLayer, calls: list[Call], extract: Callable, finish: Callable
+    reader: ModelReader, found: FoundLayer, calls: list[Call], extract: Callable, finish: Callable
 ) -> None:
     """Compare the chain with the model's own value at its end, on seeded noise."""
     graph = found.view
@@ -179,7 +181,7 @@ def _check_chain(
     end = calls[-1].slot
     names = [call.path for call in calls]
     missed = [s.path for s in graph.path_between(found.call, end) if s.function is None and not _covered(s.path, names)]
-    probe = _probe(borrowed.inputs)
+    probe = _probe(reader.inputs)
     expected = np.asarray(graph.run(graph.ancestors([end]), graph.enter(probe))[end], np.float64)
     remedy = "Name every layer from the cut to the output in order, or leave classifier_layers out."
     missing = f"Missing from the list: {missed}. " if missed else ""
@@ -197,7 +199,7 @@ def _check_chain(
             f"{expected.shape}. {missing}{remedy}"
         )
     difference = float(np.max(np.abs(received - expected), initial=0.0))
-    tolerance = 1e-5 if not borrowed.is_half_precision else 2e-2  # sums of halves: three digits
+    tolerance = 1e-5 if not reader.is_half_precision else 2e-2  # sums of halves: three digits
     if not difference <= tolerance * max(1.0, float(np.max(np.abs(expected), initial=0.0))):
         raise ValueError(
             f"The layers {names} on '{found.call.path}' do not compute what the model computes: the largest difference "
@@ -301,10 +303,9 @@ def of_all_classes(values: Any, class_count: int | None) -> Any:
 def class_scores(head: Head, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Scores (B,) of the classes `indices` (B,), and those indices with each top class filled in."""
     if class_count(head) is None:
-        raise ValueError(
-            f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}. "
-            "Pass target= a callable that takes the outputs and returns one score per image."
-        )
+        fact = f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}."
+        remedy = "ass target= a callable that takes the outputs and returns one score per image."
+        raise ValueError(Message(fact, f"P{remedy}", f"In Python, p{remedy}"))
     logits = of_all_classes(head.logits, class_count(head))
     top = tf.argmax(logits, axis=-1, output_type=tf.int32)
     chosen = tf.where(indices < 0, top, indices)

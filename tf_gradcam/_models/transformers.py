@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_gradcam._errors import Message
 from tf_gradcam._models.graph import Call, Graph, Step
 from tf_gradcam._models.keras_internals import mask_of
 from tf_gradcam._models.reader import shown
@@ -143,7 +144,10 @@ def find_layout(
     """
     height, width = image_shape[1:3]
     picture = f"images {shown(image_shape)}"
-    remedy = "Pass token_grid=(rows, columns), or explain a layer (B, H, W, C)."
+    remedies = (
+        "Pass token_grid=(rows, columns), or explain a layer (B, H, W, C).",
+        "Explain a layer (B, H, W, C), or pass token_grid=(rows, columns) in Python.",
+    )
     if token_count is None:
         raise ValueError(
             f"Expected a layer with a fixed number of tokens for {picture}, received (B, None, C): build the model for "
@@ -158,19 +162,19 @@ def find_layout(
             )
         return TokenLayout(token_count - rows * columns, (rows, columns))
     if height is None or width is None:
-        raise ValueError(
-            f"Expected images of a known size to find the grid of {token_count} tokens, received {picture}. {remedy}"
-        )
+        fact = f"Expected images of a known size to find the grid of {token_count} tokens, received {picture}."
+        raise ValueError(Message(fact, *remedies))
     sides = [side for side in range(1, max(height, width)) if height % side == 0 and width % side == 0]
     grids = {height // side * (width // side): (height // side, width // side) for side in sides}
     for prefix in range(MOST_PREFIX_TOKENS + 1):
         grid = grids.get(token_count - prefix)
         if grid is not None:
             return TokenLayout(prefix, grid)
-    raise ValueError(
+    fact = (
         f"Expected tokens of square patches that tile {picture}, behind at most {MOST_PREFIX_TOKENS} prefix tokens, "
-        f"received {token_count} tokens, which fit no such grid. {remedy}"
+        f"received {token_count} tokens, which fit no such grid."
     )
+    raise ValueError(Message(fact, *remedies))
 
 
 def _checked_grid(token_grid: Any) -> tuple[int, int]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from tf_gradcam._errors import Message
+
 NON_FINITE_IMAGE = "the image holds NaN or infinite values: check how it was loaded and scaled"
 NON_FINITE_MAP = (
     "the map holds NaN or infinite values though the image does not: the model overflows in its precision or has "
     "non-finite weights; check model.predict, or load the model in float32"
 )
-ONE_CELL = (
-    "layer '{layer}' has a single cell per image, so its map cannot show where: choose an earlier layer, see "
-    "list_layers(model)"
+_LAYERS = ("list_layers(model)", "`tf-gradcam layers MODEL`")
+_RAW = ("explanation.raw", "explanation.raw in Python")
+ONE_CELL = Message(
+    "layer '{layer}' has a single cell per image, so its map cannot show where: choose an earlier layer, see", *_LAYERS
 )
 SATURATED = (
     "the score is saturated: it is a probability of {probability:.6f} whose gradient has vanished, because what the "
@@ -29,22 +32,24 @@ NO_ACTIVATIONS = (
 NO_WEIGHTS = (
     "no channel of layer '{layer}' changes the score when the model is asked again: choose another layer or target"
 )
-ALL_NEGATIVE = (
+ALL_NEGATIVE = Message(
     "every cell speaks against '{label}': all contributions in layer '{layer}' are negative or zero (the score is "
-    "{score:.4g}); explain the predicted class, choose an earlier layer, or look at explanation.raw"
+    "{score:.4g}); explain the predicted class, choose an earlier layer, or look at",
+    *_RAW,
 )
 NONE_FOR = (
     "every cell speaks against '{label}' and none for it, so the heatmap is blank; the signed picture shows how much, "
     "see explanation.signed_heatmaps"
 )
-NONE_POSITIVE = (
+NONE_POSITIVE = Message(
     "no cell of layer '{layer}' is above zero; this method looks at the activations alone, not at '{label}': choose "
-    "another method or layer, or look at explanation.raw"
+    "another method or layer, or look at",
+    *_RAW,
 )
-FLAT = (
+FLAT = Message(
     "the map is the same everywhere: all cells of layer '{layer}' count alike for '{label}', so it cannot show where "
-    "(is the picture of one colour, or the layer's value pooled before?); choose an earlier layer, see "
-    "list_layers(model)"
+    "(is the picture of one colour, or the layer's value pooled before?); choose an earlier layer, see",
+    *_LAYERS,
 )
 FLAT_TOGETHER = (
     "the map is the same everywhere: put together, the maps tell no place from another; look at each by itself"

@@ -445,6 +445,18 @@ class Explanation:
         )
 
 
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """Return the explanation of the images of several batches, of one explainer, in their order."""
+    other = copy.copy(parts[0])
+    for name in _PER_IMAGE & vars(other).keys():
+        values: list[Any] = [vars(part).get(name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            vars(other)[name] = np.concatenate(values)
+        elif values[0] is not None:
+            vars(other)[name] = [value for some in values for value in some]
+    return other
+
+
 def _check_no_path(photo: object) -> None:
     if isinstance(photo, (str, bytes, os.PathLike)):
         name = os.fsdecode(photo)

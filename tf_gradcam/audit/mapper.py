@@ -21,8 +21,11 @@ from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.loading import is_model_file, load_network
-from tf_gradcam._models.open_model import chosen_names, chosen_preprocessing, found_preprocessing, usual_weights
+from tf_gradcam._models.loading import is_model_file
+from tf_gradcam._models.open_model import (
+    open_model,
+    usual_weights,
+)
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
@@ -84,29 +87,22 @@ class AuditMapper:
         thumbnail: int = 96,
         digest: str | None = None,
     ):
-        preprocessing = chosen_preprocessing(preprocess)
-        names = None if class_names is None else list(class_names)
-        self._given, self._weights = model, weights
-        before: str | None = None
         if isinstance(model, (str, os.PathLike)):
-            self._given = model = os.fspath(model)
-            self._weights = weights = weights or usual_weights(model)
-            before = self._digest_of_files()
-            self.model = load_network(model, weights)
-            if before != self._digest_of_files() or digest not in (None, before):
-                raise ValueError(
-                    f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "
-                    "a copy of it."
-                )
-            names = chosen_names(names, model, self.model, weights)
-        else:
-            if weights is not None:
-                raise ValueError("Expected no weights with a Keras model, which has its own. Load them into it.")
-            self.model = model
-        self._digest = before  # of the very files that were read: they may be replaced while the audit runs
-        self.explainer = Explainer(self.model, layer, method, class_names=names, freeze=freeze)
-        self.preprocessing: Preprocessing = preprocessing or found_preprocessing(self.model)
-        self.images = ModelImages(self.explainer.split.inputs, self.preprocessing, size, thumbnail)
+            model = os.fspath(model)
+            weights = weights or usual_weights(model)
+        self._given, self._weights = model, weights
+        self._digest = self._digest_of_files()  # of the very files that are read: they may be replaced during the audit
+        names = None if class_names is None else list(class_names)
+        opened = open_model(model, weights=weights, class_names=names, preprocess=preprocess)
+        if self._digest != self._digest_of_files() or digest not in (None, self._digest):
+            raise ValueError(
+                f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "
+                "a copy of it."
+            )
+        self.model, names = opened.model, opened.class_names
+        self.explainer = Explainer(opened.reader, layer, method, class_names=names, freeze=freeze)
+        self.preprocessing: Preprocessing = opened.preprocessing
+        self.images = ModelImages(opened.reader.inputs, self.preprocessing, size, thumbnail)
         self.size = self.photo_size = self.images.size
         self.layer_name = self.explainer.layer_name
         self.has_names = names is not None

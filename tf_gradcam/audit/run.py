@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import require, unknown_name
+from tf_gradcam._errors import Message, require, unknown_name
 from tf_gradcam.audit.annotations import BoxTable, KnownRegions, MaskFolder
 from tf_gradcam.audit.engines import run_local, run_ray
 from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
@@ -153,16 +153,17 @@ def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[s
     if mapper.has_names or not source.class_names:
         return mapper.class_names
     if len(source.class_names) > len(mapper.class_names):
-        raise ValueError(
+        fact = (
             f"Expected a data set of at most the {len(mapper.class_names)} classes of the model, received "
-            f"{len(source.class_names)} ({', '.join(source.class_names[:5])}, ...). Name the model's classes by "
-            "class_names."
+            f"{len(source.class_names)} ({', '.join(source.class_names[:5])}, ...). Name the model's classes by"
         )
+        raise ValueError(Message(fact, "class_names.", "--class-names."))
     if len(source.class_names) < len(mapper.class_names):
-        raise ValueError(
+        fact = (
             f"Expected names for the {len(mapper.class_names)} classes of the model: the data set has "
-            f"{len(source.class_names)}, and their indices are not known. Give class_names, in class order."
+            f"{len(source.class_names)}, and which they are is not known. Give names in class order by"
         )
+        raise ValueError(Message(fact, "class_names.", "--class-names."))
     return list(source.class_names)
 
 

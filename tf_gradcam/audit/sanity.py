@@ -15,7 +15,7 @@ import numpy as np
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.keras_internals import has_learned_weights, sublayers
-from tf_gradcam._models.reader import BorrowedModel
+from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.audit.result import SanityCheck
@@ -90,9 +90,10 @@ def learned_layers(model: Any) -> list[Stage]:
         (path, Keras variables) of each layer; each variable occurs once.
 
     Raises:
-        TypeError, ValueError: as `BorrowedModel`; the model has no learned weights.
+        TypeError, ValueError: as `Explainer`; the model has no learned weights.
+        TypeError, ValueError: as `ModelReader`; a model without learned weights.
     """
-    calls = next(BorrowedModel(model).views()).calls
+    calls = next(ModelReader(model).views()).calls
     listed = {id(call.operation) for call in calls}
     taken = {id(weight) for _, layer in sublayers(model) if not has_learned_weights(layer) for weight in layer.weights}
     found: list[Stage] = []

@@ -234,7 +234,7 @@ def _known(values: tf.Tensor, index: Class, target: object) -> int:
     if isinstance(index, str):
         raise ValueError(
             f"Expected class indices in {target!r}, received the name '{index}': no names are known here. "
-            "Pass class_names=[...] to the Explainer, or an index."
+            "Pass class_names=[...], or an index."
         )
     assert index is not None
     count = values.shape[-1]
