@@ -1,4 +1,7 @@
-"""The callback: pictures that follow the weights, a training that does not notice, trouble told early or survived."""
+"""The callback: pictures that follow the weights, a training that does not notice, trouble told early or survived.
+
+Also tests _figures/epochs.py.
+"""
 
 from __future__ import annotations
 

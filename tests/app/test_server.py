@@ -1,4 +1,8 @@
-"""The web page without a browser: jobs, limits, pictures, sessions, handlers, the lines of Python, the server."""
+"""The web page without a browser: jobs, limits, pictures, sessions, handlers, the lines of Python, the server.
+
+Also tests _app/batch.py, _app/events.py, _app/guard.py, _app/html.py, _app/model.py, _app/page.py, _app/script.py,
+_app/session.py, _app/style.py, _app/uploads.py, _app/view.py, _app/worker.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rows of images with predictions and maps that can be done in one's head; whatever fails, fails alone."""
+"""Rows of images with predictions and maps that can be done in one's head; whatever fails, fails alone.
+
+Also tests _models/images.py, image/thumbnails.py.
+"""
 
 import keras
 import numpy as np

@@ -1,4 +1,7 @@
-"""The audit from end to end, on slices with a planted mark: files in, findings and a page out."""
+"""The audit from end to end, on slices with a planted mark: files in, findings and a page out.
+
+Also tests audit/result.py.
+"""
 
 from __future__ import annotations
 

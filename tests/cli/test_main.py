@@ -1,4 +1,7 @@
-"""The command line, as a user meets it: exit status, files, and one line on stderr for each thing that is wrong."""
+"""The command line, as a user meets it: exit status, files, and one line on stderr for each thing that is wrong.
+
+Also tests _cli/app.py, _cli/audit.py, _cli/explain.py, _cli/group.py, _cli/info.py, _cli/options.py.
+"""
 
 from __future__ import annotations
 

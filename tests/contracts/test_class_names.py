@@ -13,7 +13,7 @@ from keras import layers
 
 from tests.helpers.explanations import explained
 from tf_gradcam import Explainer
-from tf_gradcam._models.open_model import chosen_target
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam.audit.sources import DatasetSource, find_samples
 from tf_gradcam.callbacks import FixedImages
 from tf_gradcam.targets import ClassScore
@@ -70,7 +70,7 @@ def by_data_set(name: str, folder: Path, explainer: Explainer) -> int:
 
 
 def by_option(name: str, folder: Path, explainer: Explainer) -> int:
-    index = chosen_target(name, NAMES)
+    index = ClassNames(NAMES).index_in(name)
     assert index is not None
     return index
 

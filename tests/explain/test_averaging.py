@@ -1,4 +1,7 @@
-"""Mirrored, zoomed and noisy copies, with explainers that see what is written here; and eigen smoothing."""
+"""Mirrored, zoomed and noisy copies, with explainers that see what is written here; and eigen smoothing.
+
+Also tests _rules/eigen_smooth.py.
+"""
 
 from __future__ import annotations
 

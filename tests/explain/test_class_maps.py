@@ -1,4 +1,7 @@
-"""Maps of many classes: the matrix product, the loop over the tail and the explainer must give the same ones."""
+"""Maps of many classes: the matrix product, the loop over the tail and the explainer must give the same ones.
+
+Also tests _results/class_maps.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Several methods on one picture."""
+"""Several methods on one picture.
+
+Also tests _figures/side_by_side.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """The recipe from image to heatmap: its arithmetic by hand, its batches, its compiled passes, what it holds on to.
 
 Axis legend: B images, H x W cells, C channels.
+
+Also tests _explain/passes.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The figure of an explanation: how many panels, what they show, what is written over them, and that it is saved."""
+"""The figure of an explanation: how many panels, what they show, what is written over them, and that it is saved.
+
+Also tests _figures/captions.py, _figures/canvas.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Whatever the bytes are, `load_image` gives a photo or one error in words, in bounded memory and time. `pytest -m soak`
 runs 100 000 mutations in place of some hundreds.
+
+Also tests image/headers.py.
 """
 
 from __future__ import annotations

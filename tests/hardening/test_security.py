@@ -1,4 +1,7 @@
-"""Hostile files and requests are refused. SECURITY.md names these tests, and others elsewhere."""
+"""Hostile files and requests are refused. SECURITY.md names these tests, and others elsewhere.
+
+Also tests _models/safety.py.
+"""
 
 from __future__ import annotations
 

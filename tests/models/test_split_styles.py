@@ -1,6 +1,8 @@
 """Every style of model, explained through the split, against gradients that were derived by hand.
 
 Each style is built, looked at, explained and looked at again once; the tests then ask for one property each.
+
+Also tests _models/graph.py, _models/keras_internals.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Maps of signals, volumes and frames: other sizes, figures, and what only pictures can do."""
+"""Maps of signals, volumes and frames: other sizes, figures, and what only pictures can do.
+
+Also tests _figures/signals.py, _figures/volumes.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every rule equals its twin, and obeys the laws that hold for all."""
+"""Every rule equals its twin, and obeys the laws that hold for all.
+
+Also tests _rules/contract.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What each rule gives in worlds small enough to work out by hand."""
+"""What each rule gives in worlds small enough to work out by hand.
+
+Also tests _rules/eigen.py.
+"""
 
 from __future__ import annotations
 

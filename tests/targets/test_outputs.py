@@ -1,4 +1,7 @@
-"""The targets as values and as arithmetic, each against the same number worked out in NumPy or by hand."""
+"""The targets as values and as arithmetic, each against the same number worked out in NumPy or by hand.
+
+Also tests targets/base.py.
+"""
 
 from __future__ import annotations
 

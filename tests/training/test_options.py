@@ -242,6 +242,8 @@ def test_a_run_killed_again_and_again_ends_whole(words, tmp_path):
         pytest.param(False, "No epoch had ended yet", marks=pytest.mark.slow),
     ],
 )
+# An interrupt between opening a file and its `with` leaves the file to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_run_says_what_it_keeps_and_how_to_continue(has_best, told, tmp_path, capsys):
     """Interrupted while it draws 4000 slices, which takes minutes."""
     run = tmp_path / "run"

@@ -6,7 +6,7 @@ Axis legend: B images, N cells of a layer (any number of spatial axes).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Runs:
         self._finished = 0
         self._told = 0
 
-    def __call__(self, explainer: ExplainerLike, images: Any, target: Any = None) -> Explanation:
+    def __call__(self, explainer: ExplainerLike, images: Images, target: TargetLike = None) -> Explanation:
         """Do one of the runs; it counts as finished when the explainer returns, whatever that reported."""
         told: dict[str, Any] = {} if self._progress is None else {"progress": self._tell}
         explanation = explainer(images, target, **told)
@@ -69,7 +69,7 @@ _CANCELLED = (
 )
 
 
-def fuse(explainers: Sequence[ExplainerLike], how: str = "mean") -> ExplainerLike:
+def fuse(explainers: Sequence[ExplainerLike], how: Literal["mean", "max", "product"] = "mean") -> ExplainerLike:
     """One map of several layers: coarse ones say what, fine ones where.
 
         fuse([Explainer(model, layer) for layer in ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")])

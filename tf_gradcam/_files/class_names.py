@@ -182,7 +182,7 @@ class ClassNames:
         ValueError: a mapping with one class twice, as "1" and 1.
     """
 
-    def __init__(self, names: Sequence[str] | Mapping[int, str] | None):
+    def __init__(self, names: ClassNamesLike | None):
         if names is not None and (isinstance(names, str) or not isinstance(names, (Sequence, Mapping, np.ndarray))):
             remedy = ""
             if isinstance(names, str):

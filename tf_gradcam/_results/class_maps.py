@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_gradcam._results.explanation import Explanation, MapArrays
+from tf_gradcam.image.io import Photos
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ class ClassMaps:
         """`of_class` of all K positions."""
         return [self.of_class(position) for position in range(self.heatmaps.shape[1])]
 
-    def plot(self, photos: Any = None, colormap: str | None = None) -> Figure:
+    def plot(self, photos: Photos | None = None, colormap: str | None = None) -> Figure:
         """A figure with a row for each image: its maps, one a class, over them the class and its probability.
 
         Args:
@@ -94,7 +95,7 @@ class ClassMaps:
 
         return class_figure(self.of_each_class(), photos, colormap)
 
-    def save(self, directory: str | os.PathLike[str], photos: Any = None) -> list[Path]:
+    def save(self, directory: str | os.PathLike[str], photos: Photos | None = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.
 
         Args:

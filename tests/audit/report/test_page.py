@@ -1,4 +1,7 @@
-"""The page of an audit as a browser reads it, and its numbers; nothing of a data set can run in it."""
+"""The page of an audit as a browser reads it, and its numbers; nothing of a data set can run in it.
+
+Also tests audit/report/cards.py, audit/report/pictures.py, audit/report/text.py, audit/report/view.py.
+"""
 
 from __future__ import annotations
 

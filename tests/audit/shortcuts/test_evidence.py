@@ -1,4 +1,7 @@
-"""Interventions on models that can be read: what they look at is known."""
+"""Interventions on models that can be read: what they look at is known.
+
+Also tests audit/shortcuts/findings.py.
+"""
 
 from __future__ import annotations
 
