@@ -205,7 +205,7 @@ def test_sigmoid_unit_has_two_classes_and_no_third() -> None:
     images = IMAGES[:, :6, :10]
     top = (explainer(images, 1).outputs[:, 0] > 0).astype(int)
     assert explainer(images).class_indices.tolist() == top.tolist()
-    with pytest.raises(ValueError, match="class index below 2, the number of classes of the model, received 2"):
+    with pytest.raises(ValueError, match="class index below 2, the number of classes, received 2"):
         explainer(images, 2)
     with pytest.raises(ValueError, match="names of 2 classes, received 1"):
         Explainer(binary_model(), class_names=["dog"])(images)
