@@ -121,7 +121,7 @@ def test_file_of_class_names_is_told_how_to_read_it(model: keras.Model) -> None:
 
 def test_interpreter_of_tensorflow_lite_is_told_why(model: keras.Model) -> None:
     interpreter = type("Interpreter", (), {})()
-    with pytest.raises(TypeError, match=r"TensorFlow Lite holds operations, no layers .* load the \.keras"):
+    with pytest.raises(TypeError, match=r"TensorFlow Lite holds operations, not layers.* load the \.keras"):
         Explainer(interpreter)
 
 

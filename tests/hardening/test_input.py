@@ -162,7 +162,7 @@ EXPLAINERS: list[Case] = [
     (lambda w: tg.Explainer(w.model, method="cam", layer="scale"), ValueError, "Use method='gradcam'"),
     (lambda w: tg.Explainer(w.model, align="yes"), ValueError, "align=False or align='measured', received 'yes'"),
     (lambda w: tg.Explainer(w.model, freeze="no"), TypeError, "freeze=True or freeze=False, received 'no'"),
-    (lambda w: tg.Explainer(w.model, token_grid=(2, 3)), ValueError, "token_grid for a layer .* leave it out"),
+    (lambda w: tg.Explainer(w.model, token_grid=(2, 3)), ValueError, "token_grid only for a layer .* Leave it out"),
     (lambda w: tg.Explainer(w.model, class_names="red"), TypeError, "class_names as a list of names, received str"),
     (lambda w: tg.Explainer(w.model, class_names=[1, 2]), TypeError, "class_names as a list of strings"),
     (lambda w: tg.Explainer(w.model, class_names={-1: "a"}), TypeError, "class_names as a list of strings or a map"),

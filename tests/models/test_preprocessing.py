@@ -329,7 +329,7 @@ def noisy_photos(low, high):
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_range_warning_speaks_of_unit_images_where_tf_is_wanted(low, high, kind):
     images = (noisy_photos(low, high) / 255).astype(kind)
-    assert "wants RGB in [-1, 1]" in (range_warning(images, Preprocessing(None, "tf")) or "")
+    assert "expects RGB in [-1, 1]" in (range_warning(images, Preprocessing(None, "tf")) or "")
 
 
 def test_range_warning_speaks_of_unit_images_that_were_resized():

@@ -83,7 +83,7 @@ def test_index_that_no_class_can_have_is_refused(target: Any) -> None:
 
 @pytest.mark.parametrize("target", [4, [0, 4, 1], 2**31 - 1])
 def test_index_beyond_the_classes_names_their_number(target: Any) -> None:
-    with pytest.raises(ValueError, match=rf"class index below 4, the number of classes .*, received {np.max(target)}"):
+    with pytest.raises(ValueError, match=rf"class index below 4, the number of classes, received {np.max(target)}"):
         classes(target)
 
 
