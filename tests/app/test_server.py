@@ -360,7 +360,7 @@ def test_grey_photo_of_a_model_of_one_channel_is_weighed():
 def test_model_of_several_inputs_is_refused_in_words():
     first, second = keras.Input((6, 10, 3), name="photo"), keras.Input((4,), name="age")
     features = L.GlobalAveragePooling2D()(L.Conv2D(4, 1)(first))
-    with pytest.raises(ValueError, match=r"Expected a model of one input, received one of 2 \(photo, age\)"):
+    with pytest.raises(ValueError, match=r"Expected a model of one input, received 2 inputs \(photo, age\)"):
         AppModel(keras.Model([first, second], L.Dense(2)(L.Add()([features, second]))))
 
 
@@ -667,7 +667,7 @@ def test_model_that_cannot_be_loaded_is_told_and_the_one_before_stays(sessions, 
     headline = events.load_model(session.token, upload(sessions, b"no model", "bad.keras"))[1]
     assert "red_blue.keras" in headline
     status, html, _ = last(events.again(session.token, *QUESTION))
-    assert "'bad.keras' is no .keras file, or damaged" in unescape(status)
+    assert "'bad.keras' is not a .keras file, or is damaged" in unescape(status)
     assert "photo.png" in html
 
 

@@ -182,7 +182,7 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
         (["--colormap", "jett"], "Unknown colour map 'jett'. Did you mean 'jet'"),
         (["--preprocess", "cafe"], "Unknown preprocessing mode 'cafe'. Did you mean 'caffe'"),
         (["--size", "7"], "the model's own size 6 x 10, received 7 x 7"),
-        (["--weights", "imagenet"], "is a file, which has its own arguments and weights"),
+        (["--weights", "imagenet"], "is a file with its own arguments and weights"),
         (["--weights", "nowhere.weights.h5"], "There is no file of weights 'nowhere.weights.h5'"),
         (["--alpha", "2"], "Invalid value for '--alpha': 2.0 is not in the range"),
         (["--batch-size", "0"], "Invalid value for '--batch-size'"),
@@ -268,7 +268,7 @@ def test_names_inside_the_models_file_are_shown(folder):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["rouge"], "to name the 2 classes of the model, received 1 names"), ({"0": 1}, 'received {"0": 1}')],
+    [(["rouge"], "one per class, received 1."), ({"0": 1}, 'received {"0": 1}')],
 )
 def test_wrong_names_inside_the_models_file_are_one_line(folder, names, message):
     result = run("explain", "photo.png", "--model", with_names(folder, names), "--out", "maps")
@@ -297,7 +297,7 @@ def test_models_for_python_alone_say_so(folder):
     keras.Model(pair, L.GlobalAveragePooling2D()(features)).save("pair.keras")
     for path, message in {
         "own.keras": "it needs 'Net', a class of your own. Load it in Python and explain it there: `Explainer(model)`",
-        "pair.keras": "a model of one input, received one of 2 (left, right). Explain it in Python: Explainer(model)([",
+        "pair.keras": "a model of one input, received 2 inputs (left, right). Explain it in Python: Explainer(model)([",
     }.items():
         result = run("explain", "photo.png", "--model", path, "--preprocess", "raw", "--out", "maps")
         assert result.exit_code == 2
@@ -351,7 +351,7 @@ def test_weights_that_cannot_be_downloaded_name_the_remedy(folder, monkeypatch):
     result = explain("photo.png", model="MobileNet")
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert line.endswith("Where there is no network, give a file: --weights FILE.")
+    assert line.endswith("Without a network, give a file: --weights FILE.")
 
 
 def test_error_in_the_program_is_one_line_that_says_how_to_see_more(folder, model_file, monkeypatch):

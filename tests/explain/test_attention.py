@@ -210,7 +210,7 @@ def test_images_of_a_wrong_range_warn_at_the_callers_line(method: str) -> None:
     explain = AttentionExplainer(scaling_vit(), method)
     photos = np.random.default_rng(0).uniform(0, 255, (2, 8, 12, 3)).astype(np.float32)
     explain(photos)  # right, and warnings are errors
-    with pytest.warns(ImageRangeWarning, match=r"wants RGB in 0\.\.255") as caught:
+    with pytest.warns(ImageRangeWarning, match=r"expects RGB in 0\.\.255") as caught:
         explain(photos / 255)
     assert [warning.filename for warning in caught] == [__file__]
 

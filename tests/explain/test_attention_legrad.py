@@ -277,7 +277,7 @@ def narrowing() -> keras.Model:
     [
         (unlike, "Expected encoder blocks that are alike"),
         (skipping, "Expected encoder blocks that are alike"),
-        (supervised, "received one that reads tokens before it"),
+        (supervised, "received an output that reads tokens before it"),
         (narrowing, "on a trunk of tokens"),
     ],
 )

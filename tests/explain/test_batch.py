@@ -178,8 +178,8 @@ def five_channels():
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (two_inputs, {}, r"Expected a model of one input, received one of 2 \(photo, table\)"),
-        (five_channels, {}, r"height, width, 1 or 3\), received one that takes \(None, 6, 10, 5\)"),
+        (two_inputs, {}, r"Expected a model of one input, received 2 inputs \(photo, table\)"),
+        (five_channels, {}, r"height, width, 1 or 3\), received an input of shape \(None, 6, 10, 5\)"),
         (red_blue_model, {"target": "reed"}, "Unknown class 'reed'. Did you mean 'red'"),
         (red_blue_model, {"target": 2}, "class index below 2"),
         (red_blue_model, {"colormap": "jett"}, "Unknown colour map 'jett'. Did you mean 'jet'"),

@@ -567,7 +567,7 @@ def named() -> Maps:
         ({"top": True}, ValueError, "top as a number of classes of at least 1, received True"),
         ({"top": 1.0}, ValueError, "top as a number of classes of at least 1, received 1.0"),
         ({"images": IMAGES[0]}, ValueError, "batch axis"),
-        ({"images": IMAGES[..., :2]}, ValueError, "wants 3 channels"),
+        ({"images": IMAGES[..., :2]}, ValueError, "expects 3 channels"),
     ],
 )
 def test_wrong_requests_are_refused(named: Maps, options: Any, kind: type[Exception], message: str) -> None:

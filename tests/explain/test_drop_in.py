@@ -178,7 +178,7 @@ def test_range_warning_points_at_the_callers_line() -> None:
             layers.Dense(2),
         ]
     )
-    with pytest.warns(UserWarning, match=r"wants RGB in 0\.\.255") as caught:
+    with pytest.warns(UserWarning, match=r"expects RGB in 0\.\.255") as caught:
         make_gradcam_heatmap(IMAGE[:, :6, :10], model)
     assert [warning.filename for warning in caught] == [__file__]
 

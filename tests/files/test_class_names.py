@@ -37,13 +37,13 @@ def test_every_form_gives_the_names_in_class_order(tmp_path, name, content):
         ("names.txt", "", "is empty. Write one name a line"),
         ("names.txt", "cat\n\ndog", r"Class 1 \(line 2\) of .* has no name"),
         ("names.txt", b"caf\xe9", "Expected class names in UTF-8"),
-        ("names.json", "{cat", r"to be JSON such as \[\"cat\", \"dog\"\], .* but it is none: Expecting"),
+        ("names.json", "{cat", r"to be JSON such as \[\"cat\", \"dog\"\], .* but it is not: Expecting"),
         ("names.json", '{"0": "cat", "2": "dog"}', "keys .*: class 1 is missing"),
         ("names.json", "[1, 2]", r"names as \[.*\], \{.*\} or, .* received \[1, 2\]"),
         ("names.json", '"cat"', 'received "cat"'),
         ("names.json", "[]", r"class names as .* received \[\]"),
         ("names.json", '["cat", " "]', r"received \[\"cat\", \" \"\]"),
-        ("names.json", "[" * 100_000, "but it is none"),
+        ("names.json", "[" * 100_000, "but it is not: "),
     ],
 )
 def test_bad_file_is_an_error_that_says_what_is_wrong(tmp_path, name, content, message):

@@ -100,7 +100,7 @@ def test_scores_as_target_are_told_their_classes(explainer: Explainer, target: n
 
 
 def test_tensor_as_layer_is_told_its_layer(model: keras.Model) -> None:
-    with pytest.raises(TypeError, match=r"received KerasTensor\. For the tensor give its layer: model\.get_layer"):
+    with pytest.raises(TypeError, match=r"received KerasTensor\. Pass the layer of a tensor: model\.get_layer"):
         Explainer(model, model.get_layer("conv").output)
 
 
@@ -115,13 +115,13 @@ def test_class_names_turned_around_are_told_so(model: keras.Model) -> None:
 
 
 def test_file_of_class_names_is_told_how_to_read_it(model: keras.Model) -> None:
-    with pytest.raises(TypeError, match=r"received str\. Of a file: open\(path\)\.read\(\)\.splitlines\(\)"):
+    with pytest.raises(TypeError, match=r"received str\. From a file: open\(path\)\.read\(\)\.splitlines\(\)"):
         Explainer(model, class_names="names.txt")
 
 
 def test_interpreter_of_tensorflow_lite_is_told_why(model: keras.Model) -> None:
     interpreter = type("Interpreter", (), {})()
-    with pytest.raises(TypeError, match=r"TensorFlow Lite holds operations, no layers .* load the \.keras"):
+    with pytest.raises(TypeError, match=r"TensorFlow Lite holds operations, not layers.* load the \.keras"):
         Explainer(interpreter)
 
 

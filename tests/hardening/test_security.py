@@ -125,7 +125,7 @@ def function(module: str, name: str) -> dict:
 def test_function_that_no_layer_is_made_of_is_refused(tmp_path: Path, suffix: str, called: dict, argument: Any) -> None:
     """`safe_mode` lets most of these pass: Keras 3.15 sets the float type of the whole process, or downloads."""
     path = edited(tmp_path / f"model{suffix}", calling(called, argument))
-    with pytest.raises(ValueError, match=r"it wants 'keras\..*' of Keras to be called, which is no part of a layer"):
+    with pytest.raises(ValueError, match=r"it calls 'keras\..*' of Keras, which is not part of a layer"):
         load_model_file(path)
     assert keras.config.floatx() == "float32"
 
@@ -180,7 +180,7 @@ def test_layer_larger_than_its_file_is_not_built(tmp_path: Path, suffix: str) ->
         config["config"]["layers"][-1]["config"]["units"] = 4 * 10**9
 
     path = edited(tmp_path / f"model{suffix}", widen)
-    with pytest.raises(ValueError, match="its layers, at 'classes', want more weights than it has room for"):
+    with pytest.raises(ValueError, match="its layers, at 'classes', need more weights than it can hold"):
         load_model_file(path)
     assert load_model_file(edited(tmp_path / f"usual{suffix}", lambda config: None)).count_params() > 0
 
@@ -202,7 +202,7 @@ def test_layers_that_are_no_json_are_told(tmp_path: Path, suffix: str, text: str
             file.attrs["model_config"] = text
     else:
         write_members(path, {**members_of(path), "config.json": text.encode()})
-    with pytest.raises(ValueError, match="is damaged: its layers are no JSON"):
+    with pytest.raises(ValueError, match="is damaged: its layers are not JSON"):
         load_model_file(path)
 
 

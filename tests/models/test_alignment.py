@@ -202,7 +202,7 @@ def refused(model: keras.Model, message: str, layer: Any = None) -> None:
 def test_signal_has_no_offset() -> None:
     conv1d = layers.Conv1D(2, 3, name="conv")
     model = keras.Sequential([keras.Input((12, 2)), conv1d, layers.GlobalAveragePooling1D(), layers.Dense(2)])
-    refused(model, r"Expected pictures \(B, H0, W0, 3\) and a layer \(B, H, W, C\) .* \(None, 12, 2\)")
+    refused(model, r"Expected images \(B, H0, W0, 3\) and a layer \(B, H, W, C\) .* \(None, 12, 2\)")
 
 
 def test_bytes_have_no_gradient() -> None:

@@ -67,13 +67,13 @@ def other_zip(path):
     ("make", "message"),
     [
         (lambda folder: folder / "nowhere.keras", r"There is no model file .*nowhere\.keras"),
-        (lambda folder: save_text(folder / "text.keras"), "no .keras file, or damaged"),
-        (lambda folder: save_text(folder / "text.h5"), "no HDF5 file, or damaged"),
+        (lambda folder: save_text(folder / "text.keras"), "not a .keras file, or is damaged"),
+        (lambda folder: save_text(folder / "text.h5"), "not an HDF5 file, or is damaged"),
         (lambda folder: save_text(folder / "model.pt"), r"ending in \.keras, \.h5, \.hdf5, received"),
-        (lambda folder: cut_short(save(red_blue_model(), folder / "model.keras")), "no .keras file, or damaged"),
-        (lambda folder: cut_short(save(red_blue_model(), folder / "model.h5")), "no HDF5 file, or damaged"),
+        (lambda folder: cut_short(save(red_blue_model(), folder / "model.keras")), "not a .keras file, or is damaged"),
+        (lambda folder: cut_short(save(red_blue_model(), folder / "model.h5")), "not an HDF5 file, or is damaged"),
         (lambda folder: other_zip(folder / "other.keras"), r"Cannot load .*other\.keras'"),
-        (lambda folder: weights_of(folder), r"holds weights and no model\. Build the model, call its load_weights"),
+        (lambda folder: weights_of(folder), r"holds weights, not a model\. Build the model, call its load_weights"),
         (lambda folder: folder, r"but .* is a folder\. Save it by model\.save"),
         (lambda folder: exported(folder / "saved"), r"is a SavedModel, whose operations hide the layers"),
     ],
@@ -189,5 +189,5 @@ def test_network_of_a_name_takes_arguments_and_a_file_of_weights(tmp_path):
 @pytest.mark.parametrize("options", [("imagenet", []), ("none", []), (None, ["alpha=1"])])
 def test_network_of_a_file_refuses_what_only_a_name_takes(tmp_path, options):
     path = save(red_blue_model(), tmp_path / "model.keras")
-    with pytest.raises(ValueError, match=r"is a file, which has its own arguments and weights"):
+    with pytest.raises(ValueError, match=r"is a file with its own arguments and weights"):
         load_network(str(path), *options)

@@ -67,9 +67,11 @@ def silent():
 
 
 def test_model_that_says_nothing_gets_raw_images_and_a_warning_for_both_doors(silent):
-    with pytest.warns(ModelWarning, match=r"What silent was trained on .* say so by preprocess=\.$") as caught:
+    with pytest.warns(
+        ModelWarning, match=r"The input scaling of silent is unknown: .* Choose another scaling by preprocess=\.$"
+    ) as caught:
         assert open_model(silent).preprocessing == Preprocessing(None, "raw")
-    assert for_command_line(caught[0].message).endswith("say so by --preprocess.")
+    assert for_command_line(caught[0].message).endswith("Choose another scaling by --preprocess.")
 
 
 def test_model_that_says_nothing_is_left_unknown_where_that_is_asked_for(silent):
@@ -124,7 +126,7 @@ def test_names_are_those_of_imagenet_for_its_weights_and_classes_alone(named_net
 
 
 def test_random_weights_are_warned_about(named_network):
-    with pytest.warns(ModelWarning, match="The weights are random, and so is what the heatmaps show"):
+    with pytest.warns(ModelWarning, match="The weights are random, and so are the heatmaps"):
         assert named_network(weights="none").class_names is None
 
 
@@ -135,7 +137,7 @@ def test_names_inside_the_models_file_are_taken_where_none_are_given(carrying, m
 
 
 def test_names_inside_of_another_count_are_refused_with_a_remedy_for_both_doors(carrying, model):
-    match = r"'class_names.json' in '.*' to name the 2 classes .* received 3 names.*pass them as class_names=\.$"
+    match = r"Expected 2 names in 'class_names.json' of '.*', one per class, received 3\..*pass them as class_names=\.$"
     with pytest.raises(ValueError, match=match) as caught:
         open_model(carrying(model, ["red", "green", "blue"]))
     assert for_command_line(caught.value).endswith("give them by --class-names.")

@@ -265,7 +265,7 @@ def test_range_of_a_mode_is_what_black_and_white_become(mode):
 
 
 def test_unknown_mode_refuses_to_guess():
-    with pytest.raises(ValueError, match=r"cannot be read from its layers.*raw, unit, tf, torch, caffe"):
+    with pytest.raises(ValueError, match=r"input scaling of this model is unknown.*raw, unit, tf, torch, caffe"):
         UNKNOWN(np.zeros((1, 6, 10, 3)))
 
 
@@ -329,7 +329,7 @@ def noisy_photos(low, high):
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_range_warning_speaks_of_unit_images_where_tf_is_wanted(low, high, kind):
     images = (noisy_photos(low, high) / 255).astype(kind)
-    assert "wants RGB in [-1, 1]" in (range_warning(images, Preprocessing(None, "tf")) or "")
+    assert "expects RGB in [-1, 1]" in (range_warning(images, Preprocessing(None, "tf")) or "")
 
 
 def test_range_warning_speaks_of_unit_images_that_were_resized():
@@ -362,15 +362,15 @@ def test_range_warning_is_silent_on_dark_photos_in_raw(kind):
 def test_range_warning_names_range_and_remedy():
     warning = range_warning(ramp(0, 255), Preprocessing("mobilenet", "tf"))
     assert warning == (
-        "The images range from 0 to 255, but this model (keras.applications.mobilenet) wants RGB in [-1, 1], -1 to 1. "
-        "Pass RGB images in 0..255 through `keras.applications.mobilenet.preprocess_input`."
+        "The images range from 0 to 255, but this model (keras.applications.mobilenet) expects RGB in [-1, 1], -1 to "
+        "1. Pass RGB images in 0..255 through `keras.applications.mobilenet.preprocess_input`."
     )
 
 
 def test_range_warning_for_a_model_that_scales_itself():
     warning = range_warning(ramp(0, 1), Preprocessing(None, "raw"))
     assert "range from 0 to 1" in warning
-    assert "Give RGB images in 0..255 as they are, the model scales them itself." in warning
+    assert "Pass RGB images in 0..255 unchanged, the model scales them itself." in warning
 
 
 def test_range_warning_catches_dark_photos_given_unshifted():

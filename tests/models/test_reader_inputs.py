@@ -77,7 +77,7 @@ def test_images_of_another_size_are_told_to_be_resized() -> None:
         (np.moveaxis(IMAGES, -1, 1), r"np\.moveaxis\(images, 1, -1\)"),
         (IMAGES[..., :1], r"np\.repeat\(images, 3, axis=-1\)"),
         (np.concatenate([IMAGES, IMAGES[..., :1]], axis=-1), r"images\[\.\.\., :3\]"),
-        (IMAGES[..., :2], r"the model wants 3 channels"),
+        (IMAGES[..., :2], r"the model expects 3 channels"),
     ],
     ids=["channels_first", "grey", "alpha", "two"],
 )

@@ -202,7 +202,9 @@ def test_named_tail_up_to_where_a_second_input_joins_is_refused() -> None:
 
 def test_named_tail_of_a_subclassed_model_is_refused() -> None:
     model, layer, _ = small_net()
-    with pytest.raises(ValueError, match=r"classifier_layers=None for 'small_net', whose graph only Python knows"):
+    with pytest.raises(
+        ValueError, match=r"classifier_layers=None for 'small_net', which does not have a graph of layers"
+    ):
         named(["conv3", "pool", "head"], layer, model)
 
 

@@ -100,7 +100,7 @@ def test_task_is_explained_on_what_its_preprocessor_makes() -> None:
     explainer = Explainer(model)
     explanation = explainer(ModelReader(model).preprocessing(photos), TARGET)
     np.testing.assert_allclose(explanation.probabilities, model.predict(photos, verbose=0), atol=1e-5)
-    with pytest.warns(ImageRangeWarning, match=r"range from 0 to 255, but this model wants"):
+    with pytest.warns(ImageRangeWarning, match=r"range from 0 to 255, but this model expects"):
         explainer(photos, TARGET)
 
 

@@ -238,7 +238,7 @@ def test_default_layer_of_a_convolutional_model_with_an_attention_head_stays_a_p
 def test_windows_on_a_grid_need_no_layout() -> None:
     explanation = Explainer(windowed(), method="hirescam")(pictures())
     assert explanation.raw.shape == (2, 4, 6)
-    with pytest.raises(ValueError, match="leave it out"):
+    with pytest.raises(ValueError, match="Leave it out"):
         Explainer(windowed(), token_grid=(4, 6))
 
 
@@ -288,5 +288,5 @@ def test_signals_stay_signals() -> None:
     steps = layers.Conv1D(WIDTH, 3, name="conv")(inputs)
     model = seeded(keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(steps))))
     assert Explainer(model)(np.ones((2, 12, 3), np.float32)).raw.shape == (2, 10)
-    with pytest.raises(ValueError, match="leave it out"):
+    with pytest.raises(ValueError, match="Leave it out"):
         Explainer(model, token_grid=(2, 5))

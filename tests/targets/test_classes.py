@@ -83,7 +83,7 @@ def test_index_that_no_class_can_have_is_refused(target: Any) -> None:
 
 @pytest.mark.parametrize("target", [4, [0, 4, 1], 2**31 - 1])
 def test_index_beyond_the_classes_names_their_number(target: Any) -> None:
-    with pytest.raises(ValueError, match=rf"class index below 4, the number of classes .*, received {np.max(target)}"):
+    with pytest.raises(ValueError, match=rf"class index below 4, the number of classes, received {np.max(target)}"):
         classes(target)
 
 
@@ -205,7 +205,7 @@ def test_sigmoid_unit_has_two_classes_and_no_third() -> None:
     images = IMAGES[:, :6, :10]
     top = (explainer(images, 1).outputs[:, 0] > 0).astype(int)
     assert explainer(images).class_indices.tolist() == top.tolist()
-    with pytest.raises(ValueError, match="class index below 2, the number of classes of the model, received 2"):
+    with pytest.raises(ValueError, match="class index below 2, the number of classes, received 2"):
         explainer(images, 2)
     with pytest.raises(ValueError, match="names of 2 classes, received 1"):
         Explainer(binary_model(), class_names=["dog"])(images)

@@ -325,14 +325,14 @@ def test_outputs_of_another_kind_are_refused_while_tracing(target: Any, outputs:
 def test_output_of_refuses_unknown_outputs() -> None:
     with pytest.raises(ValueError, match=r"Unknown output 'bred'\. Did you mean 'breed'"):
         OutputOf("bred")({"age": LOGITS, "breed": LOGITS})
-    with pytest.raises(ValueError, match="position below 2, the outputs are a list, received 2"):
+    with pytest.raises(ValueError, match="position below 2 in the outputs, received 2"):
         OutputOf(2)([LOGITS, LOGITS])
-    with pytest.raises(ValueError, match="position below 2, the outputs are a list, received 'breed'"):
+    with pytest.raises(ValueError, match="position below 2 in the outputs, received 'breed'"):
         OutputOf("breed")([LOGITS, LOGITS])
 
 
 def test_several_outputs_ask_for_output_of() -> None:
-    with pytest.raises(ValueError, match=r"received \['age', 'breed'\]: pass OutputOf"):
+    with pytest.raises(ValueError, match=r"received \['age', 'breed'\]\. Pass OutputOf"):
         ClassScore(0)({"age": LOGITS, "breed": LOGITS})
 
 

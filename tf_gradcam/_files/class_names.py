@@ -1,9 +1,9 @@
-"""Names of the classes: read from files, and matched by one rule wherever a class is named.
+"""Class names: read from files, and matched by one rule throughout the package.
 
 Axis legend: B images.
 
-A .keras file is a zip archive, and Keras leaves members alone that it does not know. So a script that trains a model
-can put the names beside the weights, where the command line finds them, and from Python:
+A .keras file is a zip archive, and Keras ignores unknown members. So a training script can put the names beside the
+weights, where the command line finds them, and from Python:
 
     with zipfile.ZipFile("best.keras", "a") as archive:
         archive.writestr("class_names.json", json.dumps(names))
@@ -27,30 +27,30 @@ from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, nearest_files, unknown_name
 
-TOP_CLASS = -1  # in an array of class indices: each image's own best class
+TOP_CLASS = -1  # in an array of class indices: the image's top class
 
 ClassNamesLike: TypeAlias = Sequence[str] | Mapping[int, str]  # in class order, or {index: name}
 Labels: TypeAlias = Sequence[int | str] | NDArray[Any]  # (B,) indices or names
 
 MEMBER = "class_names.json"
-_MOST_BYTES = 2**22  # of the member, unpacked: ImageNet's 21 841 classes take a quarter of that
+_MAX_MEMBER_BYTES = 2**22  # unpacked; ImageNet's 21 841 classes take a quarter of that
 _FORMS = '["cat", "dog"], {"0": "cat", "1": "dog"} or, as keras\' imagenet_class_index.json, {"0": ["n02", "cat"], ...}'
 
 
 def load_class_names(path: str | os.PathLike[str]) -> list[str]:
-    """Class names in class order.
+    """Read class names from a file.
 
     Args:
         path: a text file with one name a line, line i + 1 for class i; or, if its name ends in .json, a list of names,
-            an object {"0": name, ...}, or one of the form of keras' `imagenet_class_index.json`,
+            an object {"0": name, ...}, or the form of keras' `imagenet_class_index.json`,
             {"0": ["n01440764", "tench"], ...}.
 
     Returns:
-        One name per class.
+        One name per class, in class order.
 
     Raises:
-        OSError: if the file cannot be read.
-        ValueError: if it is not UTF-8, no JSON or of another form, holds no names, an empty one, or skips a class.
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, not JSON or of another form, holds no names or an empty name, or skips a class.
     """
     path = Path(path)
     try:
@@ -71,17 +71,14 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
-    """The class names that a .keras file carries in its member `class_names.json`; no code of the file is run.
-
-    Args:
-        path: a .keras file.
+    """Read the class names in the member `class_names.json` of a .keras file, without running code from it.
 
     Returns:
-        One name per class; None where there is no such member, or the file is no zip archive, such as an .h5 file.
+        One name per class; None without such a member, or for a file that is not a zip archive, such as .h5.
 
     Raises:
-        OSError: if the file cannot be read.
-        ValueError: if the member is damaged, of more than 4 MiB, not UTF-8, no JSON, or holds no names.
+        OSError: the file cannot be read.
+        ValueError: the member is damaged, larger than 4 MiB, not UTF-8, not JSON, or holds no names.
     """
     source = f"'{MEMBER}' in '{path}'"
     try:
@@ -89,17 +86,17 @@ def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
             if MEMBER not in archive.namelist():
                 return None
             with archive.open(MEMBER) as member:
-                data = member.read(_MOST_BYTES + 1)
+                data = member.read(_MAX_MEMBER_BYTES + 1)
     except OSError as error:
         raise type(error)(f"Cannot read the model file '{path}': {error.strerror}.") from error
     except zipfile.BadZipFile as error:
         if not zipfile.is_zipfile(path):
             return None
         raise ValueError(f"The class names {source} are damaged: {error}. Write them again.") from error
-    except (zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown way of packing
+    except (zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or unknown compression
         raise ValueError(f"The class names {source} cannot be unpacked: {error}. Write them again.") from error
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"Expected class names of at most {_MOST_BYTES} bytes, but {source} has more.")
+    if len(data) > _MAX_MEMBER_BYTES:
+        raise ValueError(f"Expected class names of at most {_MAX_MEMBER_BYTES} bytes, but {source} has more.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -108,14 +105,14 @@ def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
 
 
 def _from_json(text: str, source: str) -> list[str]:
-    """Names out of JSON; `source` is what messages call it."""
+    """Parse names from JSON; `source` names it in messages."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected {source} to be JSON such as {_FORMS}, but it is none: {error}.") from error
+        raise ValueError(f"Expected {source} to be JSON such as {_FORMS}, but it is not: {error}.") from error
     values = _by_index(content, source) if isinstance(content, dict) else content
     if isinstance(values, list):
-        # keras' own file pairs the WordNet number with the name.
+        # keras' own file pairs a WordNet number with each name.
         names = [value[1] if isinstance(value, list) and len(value) == 2 else value for value in values]
         if names and all(isinstance(name, str) and name.strip() for name in names):
             return [name.strip() for name in names]
@@ -139,23 +136,23 @@ def _shortened(value: Any) -> str:
 
 
 def imagenet_class_names() -> list[str]:
-    """ImageNet's 1000 classes, from the list that Keras downloads once and keeps.
+    """Return the names of ImageNet's 1000 classes, from the list that Keras downloads once and caches.
 
     Raises:
-        ConnectionError: if it was not downloaded before and cannot be now.
+        ConnectionError: the download fails.
     """
     import keras
 
     try:
-        ranks = np.arange(1000, 0, -1, dtype=np.float32)[None]  # class 0 first, so the order is that of the classes
+        ranks = np.arange(1000, 0, -1, dtype=np.float32)[None]  # class 0 ranks first, so the names come in class order
         decoded = keras.applications.imagenet_utils.decode_predictions(ranks, top=1000)[0]
-    except Exception as error:  # keras raises a plain Exception where a download fails
+    except Exception as error:  # keras raises a plain Exception when a download fails
         raise ConnectionError(f"ImageNet's class names could not be downloaded: {error}") from error
     return [name for _, name, _ in decoded]
 
 
-_WORDNET = re.compile(r"^n\d{8} ")  # the WordNet number before a plain name, as folders of ImageNet have it
-_MOST_DIGITS = 100  # of a class index in a text; Python refuses to read numbers of thousands
+_WORDNET = re.compile(r"^n\d{8} ")  # the WordNet number before a plain name, as in folders of ImageNet
+_MAX_DIGITS = 100  # of a class index in a text; Python refuses to read numbers of thousands
 
 
 def _plain(name: str) -> str:
@@ -163,19 +160,19 @@ def _plain(name: str) -> str:
 
 
 def _synonyms(name: str) -> Iterable[str]:
-    """The plain name and its parts between commas ("Afghan hound, Afghan" is either), without a WordNet number."""
+    """Return the plain name and its parts between commas (as of "Afghan hound, Afghan"), without WordNet numbers."""
     return filter(None, {_WORDNET.sub("", _plain(part)) for part in (name, *name.split(","))})
 
 
-# Two names mean the same class where one of their forms is the same; the first rule that finds a class decides.
+# Two names mean the same class if they share a form; the first rule that finds a class decides.
 _FORMS_OF = (lambda name: [name], lambda name: filter(None, [_plain(name)]), _synonyms)
 
 
 class ClassNames:
-    """Names of the classes, by index and back.
+    """The names of the classes, found by index, and indices found by name.
 
     Args:
-        names: sequence of names in class order, or a mapping from index to name; None where there are none.
+        names: sequence of names in class order, or a mapping from index to name; None if unknown.
 
     Raises:
         TypeError: neither, or a name that is not a string.
@@ -184,13 +181,11 @@ class ClassNames:
 
     def __init__(self, names: ClassNamesLike | None):
         if names is not None and (isinstance(names, str) or not isinstance(names, (Sequence, Mapping, np.ndarray))):
-            remedy = ""
-            if isinstance(names, str):
-                remedy = " Of a file: open(path).read().splitlines()."
+            remedy = " From a file: open(path).read().splitlines()." if isinstance(names, str) else ""
             raise TypeError(f"Expected class_names as a list of names, received {type(names).__name__}.{remedy}")
         items = list(names.items() if isinstance(names, Mapping) else enumerate([] if names is None else names))
         for index, name in items:
-            if not (str(index).isdecimal() and isinstance(name, str)):  # "3" as well: so JSON spells the keys
+            if not (str(index).isdecimal() and isinstance(name, str)):  # "3" as well: JSON keys are strings
                 is_turned = isinstance(index, str) and isinstance(name, (int, np.integer))
                 remedy = " Turn it around: {index: name for name, index in class_names.items()}." if is_turned else ""
                 raise TypeError(
@@ -204,7 +199,7 @@ class ClassNames:
         self._is_list = self.is_given and not isinstance(names, Mapping)
 
     def label(self, index: int) -> str:
-        """Return the name of a class, "class 243" where it does not have one."""
+        """Return the name of a class, or "class 243" without one."""
         return self.by_index.get(int(index), f"class {int(index)}")
 
     def labels(self, indices: Iterable[int]) -> list[str]:
@@ -213,7 +208,7 @@ class ClassNames:
 
     @cached_property
     def _classes_of(self) -> list[dict[str, set[int]]]:
-        """For each rule, the classes of every form of a name."""
+        """The classes of every form of a name, a table for each rule."""
         tables: list[dict[str, set[int]]] = []
         for forms in _FORMS_OF:
             tables.append({})
@@ -223,45 +218,45 @@ class ClassNames:
         return tables
 
     def find(self, name: str) -> list[int]:
-        """Return the classes that a name may mean, by the first of these rules that finds any.
+        """Return the classes that a name may mean, by the first of these rules that finds one.
 
-        The name letter for letter; without regard to case, and with underscores and hyphens as spaces; as one of the
-        synonyms between commas, with or without a WordNet number in front. Two such numbers are two classes.
+        The exact name; the name with any case, and underscores and hyphens as spaces; one of the synonyms between
+        commas, with or without a leading WordNet number. Different WordNet numbers mean different classes.
         """
         for forms, classes_of in zip(_FORMS_OF, self._classes_of, strict=True):
-            found = sorted(set().union(*(classes_of.get(form, ()) for form in forms(name))))
-            found = [index for index in found if len({*_numbers(name), *_numbers(self.by_index[index])}) < 2]
-            if found:
-                return found
+            indices = sorted(set().union(*(classes_of.get(form, ()) for form in forms(name))))
+            indices = [index for index in indices if len({*_numbers(name), *_numbers(self.by_index[index])}) < 2]
+            if indices:
+                return indices
         return []
 
     def index(self, name: str) -> int:
         """Return the class that a name means, by the rules of `find`.
 
         Raises:
-            ValueError: no names are known, or not this one; several classes have it.
+            ValueError: no names are known, the name is unknown, or several classes have it.
         """
         if not self.is_given:
             name = name if len(name) <= 80 else f"{name[:77]}..."
             fact = f"Expected a class index, received the name '{name}': no names are known."
             raise ValueError(Message(fact, "Pass class_names=[...].", "Give names by --class-names."))
-        found = self.find(name)
-        if not found:
+        indices = self.find(name)
+        if not indices:
             raise ValueError(unknown_name("class", name, self.by_index.values()))
-        if len(found) > 1:  # ImageNet has two cranes
-            raise ValueError(f"Class name '{name}' is not unique: pass one of the indices {found}.")
-        return found[0]
+        if len(indices) > 1:  # ImageNet has two cranes
+            raise ValueError(f"Class name '{name}' is not unique: pass one of the indices {indices}.")
+        return indices[0]
 
     def index_in(self, text: str) -> int:
-        """Return the class that a text means: by its name where it is one, else by its number; errors as `index`."""
-        is_number = text.isdecimal() and len(text) <= _MOST_DIGITS
+        """Return the class that a text means: by name, or else by number; errors as `index`."""
+        is_number = text.isdecimal() and len(text) <= _MAX_DIGITS
         return int(text) if is_number and not self.find(text) else self.index(text)
 
     def check_count(self, class_count: int) -> None:
-        """Check that there are as many names as classes, where the names come as a list.
+        """Check that a list of names has one name per class, and a mapping no others.
 
         Raises:
-            ValueError: another number of names.
+            ValueError: another number of names, or a name of a class that does not exist.
         """
         count = len(self.by_index)
         if max(self.by_index, default=0) >= class_count or (self._is_list and count != class_count):
@@ -275,11 +270,11 @@ def _numbers(name: str) -> list[str]:
 
 
 def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarray:
-    """Return class indices (B,) int32 for None, an index, a name, or one of either per image.
+    """Return class indices (B,) int32 for None, an index, a name, or one of these per image.
 
     Raises:
-        TypeError: neither.
-        ValueError: unknown name, or another number of targets than of images.
+        TypeError: another type.
+        ValueError: an unknown name, or a number of targets that differs from the number of images.
     """
     if target is None:
         return np.full(image_count, TOP_CLASS, np.int32)
@@ -308,14 +303,14 @@ def label_indices(labels: Labels, count: int, names: ClassNames, unknown: Contai
     """Return the class (B,) int32 of each image's label.
 
     Args:
-        labels: B indices or names, (B,) or a column (B, 1) as data sets have it; whole floats and booleans, as a
-            sigmoid is trained with, count as indices.
+        labels: B indices or names, (B,) or a column (B, 1) as in data sets; whole floats and booleans, as for the
+            training of a sigmoid, count as indices.
         count: B.
         names: of the classes.
-        unknown: numbers that stand for an unknown class, and stay as they are.
+        unknown: numbers that mean an unknown class; kept unchanged.
 
     Raises:
-        TypeError: a label that is neither index nor name.
+        TypeError: a label that is neither an index nor a name.
         ValueError: another number of labels, one-hot rows, an unknown name, a negative index.
     """
     array = np.asarray(labels) if hasattr(labels, "__array__") else np.array(labels, object)
@@ -329,7 +324,7 @@ def label_indices(labels: Labels, count: int, names: ClassNames, unknown: Contai
 
 
 def _from_data(label: Any) -> Any:
-    """A label as data sets have it, as the index or name that it stands for."""
+    """Return the index or name that a label of a data set means."""
     if isinstance(label, bytes):
         return label.decode("utf-8", "replace")
     is_whole = isinstance(label, (bool, np.bool_)) or (isinstance(label, (float, np.floating)) and label == label // 1)
@@ -347,20 +342,18 @@ def _one_class(item: Any, names: ClassNames) -> int:
 
 
 def check_classes(indices: np.ndarray, class_count: int | None, names: ClassNames) -> None:
-    """Check that indices and names are within the classes of the model, where its outputs are classes.
+    """Check that indices and names are within the classes of the model, if its outputs are classes.
 
     Raises:
-        ValueError: an index that is not a class, or names of another number of classes.
+        ValueError: an index outside the classes, or names of another number of classes.
     """
     if class_count is None:
         return
     names.check_count(class_count)
     if indices.max() >= class_count:
-        fact = (
-            f"Expected a class index below {class_count}, the number of classes of the model, received {indices.max()}."
-        )
+        fact = f"Expected a class index below {class_count}, the number of classes, received {indices.max()}."
         if class_count > 1:
             raise ValueError(fact)
-        fact += " One unit without a sigmoid is a value:"
-        what = "what makes it small is target=Unit(0, positive=False)."
-        raise ValueError(Message(fact, what, f"in Python, {what}"))
+        fact += " One unit without a sigmoid is a value. For the evidence against it"
+        remedy = "pass target=Unit(0, positive=False)."
+        raise ValueError(Message(fact, remedy, f"in Python, {remedy}"))

@@ -1,1 +1,1 @@
-"""The user's model, read and never written. What is private to Keras is used in two modules here alone."""
+"""The user's model, read and never written. Only two modules here use Keras internals: graph and keras_internals."""

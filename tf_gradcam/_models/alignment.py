@@ -1,7 +1,7 @@
-"""Where the cells of a layer look: the offset between a cell's tile and the centre of what moves it.
+"""The offset of a layer's cells: from the centre of a cell's tile to the centre of its receptive field.
 
-Upsampling centres each cell in its tile of the picture. Asymmetric `same` padding makes a network look beside it, and
-training compensates for a part, so the offset is measured on the model at hand.
+Upsampling centres each cell in its tile of the image. Asymmetric `same` padding shifts the receptive field away from
+the tile, and training makes up for a part of the shift, so the offset is measured on the given model.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._models.split import SplitModel
+from tf_gradcam._models.split import SplitModel, noise_images
 
-_SIDE_OF_FREE_SIZE = 224  # pixels, where the model takes any size
-_PICTURES = 4
-_CELLS = 3  # by _CELLS innermost cells: those whose view the border cuts least, and on both sides alike
+_DEFAULT_SIDE = 224  # pixels, where the model takes any size
+_IMAGE_COUNT = 4
+_CELLS = 3  # by _CELLS innermost cells: the border cuts their receptive fields least, and alike on both sides
 
 
 def measure_offset(
     split: SplitModel, value_range: tuple[float, float] = (0.0, 1.0), seed: int = 0
 ) -> tuple[float, float]:
-    """Offset of a layer's cells, as the centroid of the input gradient's energy.
+    """Return the offset of a layer's cells, as the centroid of the input gradient's energy.
 
-    Noise pictures are shown; for each of the innermost cells the gradient of its activations (all channels, signs drawn
-    at random) with respect to the pixels is squared, and the centroid of that energy is compared with the centre of
-    the cell's tile. The mean over cells and pictures is the offset.
+    On noise images, for each of the innermost cells, the gradient of its activations (all channels, signs drawn at
+    random) with respect to the pixels is squared, and the centroid of that energy is compared with the centre of the
+    cell's tile. The mean over cells and images is the offset.
 
     Args:
         split: a model cut at a layer (B, H, W, C).
-        value_range: lowest and highest value of the noise, those that the model's images have. Defaults to (0, 1).
+        value_range: lowest and highest value of the noise, as in the model's images. Defaults to (0, 1).
         seed: of the noise and the signs. Defaults to 0.
 
     Returns:
         (down, right) in pixels of the model's input.
 
     Raises:
-        ValueError: a layer or input that is no picture, or no gradient from the layer to the pixels.
+        ValueError: a layer or input without two spatial axes, or no gradient from the layer to the pixels.
 
     Source: measured effective receptive field, after Luo et al. 2016, https://arxiv.org/abs/1701.04128. Deviation: the
     energy of the gradient, not its mean.
@@ -42,10 +42,10 @@ def measure_offset(
     shape = split.inputs.image_shape
     if len(shape) != 4 or len(split.activation_shape) != 4:
         raise ValueError(
-            f"Expected pictures (B, H0, W0, 3) and a layer (B, H, W, C) to measure an offset, received {shape} and "
+            f"Expected images (B, H0, W0, 3) and a layer (B, H, W, C) to measure an offset, received {shape} and "
             f"{split.activation_shape}. Leave align=False."
         )
-    inputs = _noise(split, value_range, np.random.default_rng(seed))
+    inputs = noise_images(split.inputs, _IMAGE_COUNT, _DEFAULT_SIDE, value_range, seed)
     cells = split.extract(inputs)[0].shape[1:3]
     signs = tf.cast(np.random.default_rng(seed).choice([-1.0, 1.0], split.activation_shape[-1]), tf.float32)
     energy = tf.function(
@@ -63,18 +63,10 @@ def measure_offset(
     return float(mean[0]), float(mean[1])
 
 
-def _noise(split: SplitModel, value_range: tuple[float, float], generator: np.random.Generator) -> list[tf.Tensor]:
-    shapes = [[_PICTURES, *(s or _SIDE_OF_FREE_SIZE for s in spec.shape[1:])] for spec in split.inputs.specs]
-    return [
-        tf.cast(generator.uniform(*value_range, shape), spec.dtype)
-        for shape, spec in zip(shapes, split.inputs.specs, strict=True)
-    ]
-
-
 def _energy(
     split: SplitModel, inputs: list[tf.Tensor], row: tf.Tensor, column: tf.Tensor, signs: tf.Tensor
 ) -> tf.Tensor:
-    """(H0, W0) energy of the gradient of one cell with respect to the pixels, summed over pictures and channels."""
+    """Return the energy (H0, W0) of the gradient of one cell by the pixels, summed over images and channels."""
     pixels = inputs[split.inputs.image_index]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(pixels)
@@ -87,21 +79,17 @@ def _energy(
 
 
 def _innermost(count: int) -> range:
-    """The middle cells, as many on both sides of the centre."""
+    """Return the middle cells, as many on both sides of the centre."""
     kept = min(count, _CELLS if count % 2 else _CELLS + 1)
     return range((count - kept) // 2, (count + kept) // 2)
 
 
 def _centroid(energy: np.ndarray) -> np.ndarray:
-    """Centre of mass (vertical, horizontal) in parts of the picture."""
+    """Return the centre of mass (vertical, horizontal) as fractions of the image."""
     total = energy.sum(dtype=np.float64)
     if not total > 0:
         return np.array([np.nan, np.nan])
     height, width = energy.shape
     rows, columns = energy.sum(axis=1, dtype=np.float64), energy.sum(axis=0, dtype=np.float64)
-    return np.array(
-        [
-            np.dot(rows, (np.arange(height) + 0.5) / height) / total,
-            np.dot(columns, (np.arange(width) + 0.5) / width) / total,
-        ]
-    )
+    down, right = np.dot(rows, np.arange(height) + 0.5) / height, np.dot(columns, np.arange(width) + 0.5) / width
+    return np.array([down, right]) / total

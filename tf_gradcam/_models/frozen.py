@@ -1,6 +1,7 @@
-"""Weights as constants of a compiled function, so that TensorFlow folds them, and the watch over the weights they were.
+"""Weights as constants of a compiled function, which TensorFlow folds, and the detection of later changes to them.
 
-Folding computes ahead what depends on weights alone: a batch normalisation becomes part of the convolution before it.
+Folding computes ahead everything that depends on weights alone: a batch normalisation merges into the convolution
+before it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import tensorflow as tf
 
 from tf_gradcam._models.keras_internals import variables_read_as
 
-# A larger variable, such as the 411 MB of VGG16's fc1, is read at every call: there is nothing to fold it with, and
-# TensorFlow takes minutes to look at such a constant.
+# A larger variable, such as the 411 MB of VGG16's fc1, is read at every call: nothing folds with it, and TensorFlow
+# takes minutes to examine such a constant.
 LARGEST_CONSTANT = 32 * 2**20  # bytes
-# NumPy has no name for the first: its bytes are read as the second, in place.
-_BY_BYTES = {tf.bfloat16: tf.uint16}
+# NumPy does not have the first type: its bytes are read as the second, in place.
+_READ_AS = {tf.bfloat16: tf.uint16}
 
 
 class FrozenWeights:
-    """Variables that one compiled function reads as constants of the values that they had when it was traced.
+    """The variables that one compiled function reads as constants, with their values at the time of tracing.
 
-    Those above `LARGEST_CONSTANT`, and those that are no Keras variables, stay variables and are never out of date.
+    Variables above `LARGEST_CONSTANT`, and variables that do not belong to Keras, stay variables, always up to date.
     """
 
     def __init__(self) -> None:
@@ -35,14 +36,14 @@ class FrozenWeights:
 
     @contextlib.contextmanager
     def read_as_constants(self) -> Iterator[None]:
-        """To be entered while the function is traced."""
+        """Read Keras variables as constants while the function is traced within."""
         self._graph = tf.compat.v1.get_default_graph()
         with variables_read_as(self._constant):
             yield
         self._graph = None
         with tf.init_scope():
             self._watch = WeightWatch(self._variables)
-        self._constants.clear()  # they are the graph's
+        self._constants.clear()  # the graph holds them
 
     def _constant(self, variable: Any) -> Any:
         if id(variable) in self._constants:
@@ -58,21 +59,21 @@ class FrozenWeights:
         return constant
 
     def changed(self) -> str | None:
-        """The name of a frozen variable that is no longer what it was, None if all are."""
+        """Return the name of a frozen variable that has changed, or None."""
         return self._watch.changed()
 
     @property
     def byte_count(self) -> int:
-        """Memory of the constants."""
+        """Memory that the constants take."""
         return self._watch.byte_count
 
 
 class WeightWatch:
-    """Tells whether weights are still what they were.
+    """Detects whether variables have changed.
 
-    No copy is made of them: the buffers are held. TensorFlow writes into a buffer that somebody else holds by copying
-    it first, so a changed variable has another one, and comparing addresses is enough: 1 ms for 262 variables.
-    Only where an address differs are the values compared.
+    The buffers are held, not copied. TensorFlow copies a buffer that somebody else holds before it writes, so a changed
+    variable has another buffer, and comparing addresses is enough: 1 ms for 262 variables. Values are compared only
+    where an address differs.
 
     Args:
         variables: tf.Variables.
@@ -89,7 +90,7 @@ class WeightWatch:
         self._addresses = [_address(tensor) for tensor in self._held]
 
     def changed(self) -> str | None:
-        """The name of a variable that changed, None if all are as they were."""
+        """Return the name of a variable that has changed, or None."""
         current = self._read()
         for index, tensor in enumerate(current):
             address = _address(tensor)
@@ -102,17 +103,17 @@ class WeightWatch:
 
 
 def _reader(variables: Sequence[Any]) -> Callable[[], list[Any]]:
-    """All values by one call; each is the variable's own buffer."""
+    """Return a function that reads all values by one call; each is the variable's own buffer."""
 
     def read() -> list[Any]:
-        values = [tf.raw_ops.ReadVariableOp(resource=one.handle, dtype=one.dtype) for one in variables]
-        return [tf.bitcast(value, _BY_BYTES[value.dtype]) if value.dtype in _BY_BYTES else value for value in values]
+        values = [tf.raw_ops.ReadVariableOp(resource=item.handle, dtype=item.dtype) for item in variables]
+        return [tf.bitcast(value, _READ_AS[value.dtype]) if value.dtype in _READ_AS else value for value in values]
 
     return tf.function(read, autograph=False).get_concrete_function()
 
 
 def _address(tensor: Any) -> int:
-    """Of the first byte, where the memory is the host's; that of a copy elsewhere, which is new at each call."""
+    """Return the address of the first byte in host memory; of a new copy at each call where the memory is elsewhere."""
     return int(np.asarray(memoryview(tensor)).__array_interface__["data"][0])
 
 

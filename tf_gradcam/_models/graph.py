@@ -1,10 +1,9 @@
-"""A Keras model as a flat list of steps, nested models inlined. With keraslayer.py the only file that knows
-Keras' internals.
+"""A Keras model as a flat list of steps, with nested models inlined.
 
-The steps are read from the nodes that produce `model.outputs` and executed by calling the model's own layers: nothing
-is cloned and no node is added to a layer, so the model stays as it was. A *slot* is the place of one tensor in the
-list. Cutting at a slot gives two lists of steps: those that produce the cut tensor and its *frontier* (the tensors that
-the outputs need and that do not depend on the cut), and those from there to the outputs.
+The steps are read from the nodes that produce `model.outputs` and run by calling the model's own layers: nothing is
+cloned and no node is added to a layer, so the model stays unchanged. A *slot* is the place of one tensor in the list. A
+cut at a slot gives two lists of steps: the first produces the cut tensor and its *frontier* (the tensors that the
+outputs need and that do not depend on the cut), the second leads from there to the outputs.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tf_gradcam._models.keras_internals import call_in_inference, declared_input
 
 @dataclass(frozen=True)
 class Step:
-    """One call of one operation: which slots it reads, which it writes."""
+    """One call of one operation, with the slots that it reads and writes."""
 
     operation: Any
     path: str
@@ -41,24 +40,24 @@ class Step:
 
 @dataclass(frozen=True)
 class Call:
-    """A named tensor of the model: what one call of a layer (or of a nested model) returned."""
+    """A named tensor of the model: the output of one call of a layer or of a nested model."""
 
     operation: Any
     path: str
-    slot: int  # in a graph; in a watched model, the how-manieth call of its layer this is, from 0
+    slot: int  # in a graph; in a watched model the call number of its layer, from 0
     shape: tuple[int | None, ...]
-    is_model: bool = False  # a nested model: its steps are in the list themselves
+    is_model: bool = False  # a nested model, whose own steps are in the list
 
 
+Substitute = Callable[[Step], Callable[..., Any] | None]  # a function to call in place of a step's operation, or None
 # `extract(inputs) -> [activations, *frontier]` and `finish([activations, *frontier]) -> outputs`.
 Halves = tuple[Callable[[Sequence[Any]], list[Any]], Callable[[Sequence[Any]], Any]]
 
 
 def graph_of(model: Any) -> Any | None:
-    """The Functional whose nodes are what `model(images)` computes, or None where only Python knows.
+    """Return the Functional whose nodes compute `model(images)`, or None if the model does not have one.
 
-    A subclass of `keras.Model` built from inputs and outputs that overrides `call` computes something else than its
-    graph says, so it has none.
+    A subclass of `keras.Model` that overrides `call` may compute something else than its graph, which is then ignored.
     """
     if isinstance(model, keras.Sequential):
         overridden = type(model).call is not keras.Sequential.call
@@ -69,7 +68,7 @@ def graph_of(model: Any) -> Any | None:
 
 
 class Graph:
-    """The steps from `model.inputs` to `model.outputs`. Holds the model's layers, not the model."""
+    """The steps from `model.inputs` to `model.outputs`; it holds the model's layers, not the model."""
 
     def __init__(self, model: keras.Model):
         functional = graph_of(model)
@@ -91,10 +90,10 @@ class Graph:
         return len(self.shapes) - 1
 
     def _inline(self, functional: Any, inputs: Sequence[int], prefix: str) -> list[int]:
-        """Append the steps of one model, those of the models inside it in their place; return its output slots."""
+        """Append the steps of a model, nested models inlined; return its output slots."""
         scope = {id(t): slot for t, slot in zip(functional.inputs, inputs, strict=True)}
         for depth in sorted(functional._nodes_by_depth, reverse=True):
-            # Keras keeps no order within a depth: calls of one layer come in the order in which they were made.
+            # Keras does not order the nodes of one depth: the calls of a layer come in the order of creation.
             nodes = functional._nodes_by_depth[depth]
             for node in sorted(nodes, key=lambda node: node.operation._inbound_nodes.index(node)):
                 if node.is_input or any(id(t) not in scope for t in node.input_tensors):
@@ -117,9 +116,10 @@ class Graph:
         self.calls += [Call(node.operation, path, slot, self.shapes[slot], inner is not None) for slot in slots]
         return slots
 
-    def ancestors(self, slots: Iterable[int], given: Iterable[int] = ()) -> list[Step]:
-        """The steps that `slots` need when the slots `given` are known, in the order of execution."""
-        missing, known, steps = set(slots).difference(given), set(given), []
+    def ancestors(self, slots: Iterable[int], known: Iterable[int] = ()) -> list[Step]:
+        """Return the steps that compute `slots` from the inputs and the slots `known`, in the order of execution."""
+        known = set(known)
+        missing, steps = set(slots) - known, []
         for step in reversed(self.steps):
             if not missing.isdisjoint(step.outputs):
                 missing.update(source for source in step.sources.values() if source not in known)
@@ -127,18 +127,18 @@ class Graph:
         return steps[::-1]
 
     def dependents(self, slot: int) -> set[int]:
-        """The slots whose value changes with that of `slot`, itself included."""
-        found = {slot}
+        """Return the slots that depend on `slot`, itself included."""
+        dependents = {slot}
         for step in self.steps:
-            if not found.isdisjoint(step.sources.values()):
-                found.update(step.outputs)
-        return found
+            if not dependents.isdisjoint(step.sources.values()):
+                dependents.update(step.outputs)
+        return dependents
 
     def frontier(self, slot: int, outputs: Sequence[int]) -> tuple[int, ...]:
-        """The tensors that `outputs` need beside `slot` and that do not depend on it.
+        """Return the slots that `outputs` need beside `slot` and that do not depend on it.
 
-        With the frontier held fixed, the gradient with respect to the cut tensor is the partial derivative that
-        Grad-CAM asks for, also inside a residual branch.
+        With the frontier held fixed, the gradient by the cut tensor is the partial derivative of Grad-CAM, also inside
+        a residual branch.
         """
         dependents = self.dependents(slot)
         after = [s for s in self.ancestors(outputs, [slot]) if not dependents.isdisjoint(s.outputs)]
@@ -146,7 +146,7 @@ class Graph:
         return tuple(sorted(read - dependents))
 
     def halves(self, call: Call) -> Halves:
-        """The graph cut at what `call` returned."""
+        """Cut the graph at the output of `call`."""
         slots = [call.slot, *self.frontier(call.slot, self.outputs)]
         before, after = self.ancestors(slots), self.ancestors(self.outputs, slots)
 
@@ -159,32 +159,30 @@ class Graph:
 
         return extract, finish
 
-    def forward(
-        self, inputs: Sequence[Any], instead: Callable[[Step], Callable[..., Any] | None] = lambda step: None
-    ) -> Any:
-        """The model's outputs."""
+    def forward(self, inputs: Sequence[Any], instead: Substitute = lambda step: None) -> Any:
+        """Compute the model's outputs."""
         needed = self.ancestors(self.outputs)
         return self.pack_outputs(self.run(needed, self.enter(inputs), instead))
 
     def path_between(self, call: Call, end: int) -> list[Step]:
-        """The steps that lead from what `call` returned to the slot `end`."""
+        """Return the steps that lead from the output of `call` to the slot `end`."""
         dependents = self.dependents(call.slot)
         return [s for s in self.ancestors([end], [call.slot]) if not dependents.isdisjoint(s.outputs)]
 
     def operations_after(self, call: Call) -> list[Any]:
-        """What is done to the tensor on its way to the outputs."""
+        """Return the operations between the output of `call` and the outputs of the model."""
         return [step.operation for end in self.outputs for step in self.path_between(call, end)]
 
     def has_learned(self, call: Call) -> bool:
-        """Whether a layer with trained weights comes before the tensor; input statistics do not count."""
+        """Return whether a layer with trained weights comes before the tensor; input statistics do not count."""
         return any(has_learned_weights(step.operation) for step in self.ancestors([call.slot]))
 
     def is_end(self, call: Call) -> bool:
-        """Whether the tensor is an output that nothing else is made of."""
+        """Return whether the tensor is an output that no other layer reads."""
         return call.slot in self.outputs and not self.operations_after(call)
 
     def known_shapes(self, specs: Sequence[Any]) -> list[tuple[int | None, ...]]:
-        """The shape of every call when the inputs have those of `specs`: an inner model alone may know less."""
+        """Return the shape of every call for inputs of the shapes in `specs`; a nested model may not know all axes."""
         if not any(None in shape[1:] for shape in self.shapes) or any(None in spec.shape[1:] for spec in specs):
             return [call.shape for call in self.calls]
         values: dict[int, Any] = {}
@@ -197,7 +195,7 @@ class Graph:
         return not self.dependents(call.slot).isdisjoint(self.outputs)
 
     def is_cut_point(self, call: Call) -> bool:
-        """Whether every path to the first output from the inputs that the tensor depends on passes it."""
+        """Return whether every path from the inputs of the tensor to the first output passes it."""
         origins = self._origins(call.slot)
         frontier = self.frontier(call.slot, self.outputs[:1])
         return all(origins.isdisjoint(self._origins(other)) for other in frontier)
@@ -207,7 +205,7 @@ class Graph:
         return (sources | {slot}).intersection(self.inputs)
 
     def enter(self, inputs: Sequence[Any]) -> dict[int, Any]:
-        """The slots' values as the model begins: its inputs, cast as the model casts them."""
+        """Return the values of the input slots, cast as the model casts its inputs."""
         values = {}
         for slot, tensor, dtypes in zip(self.inputs, inputs, self._input_dtypes, strict=True):
             for dtype in dtypes:
@@ -216,15 +214,11 @@ class Graph:
         return values
 
     def run(
-        self,
-        steps: Iterable[Step],
-        values: dict[int, Any],
-        instead: Callable[[Step], Callable[..., Any] | None] = lambda step: None,
+        self, steps: Iterable[Step], values: dict[int, Any], instead: Substitute = lambda step: None
     ) -> dict[int, Any]:
-        """Execute `steps` on the tensors in `values` (slot -> tensor), which is filled up and returned.
+        """Run `steps` on the tensors in `values` (slot -> tensor), which is filled and returned.
 
-        Variables are read, never written: the states of stateful layers and added losses stay in the scope.
-        `instead(step)` may give a function to be called in place of a step's operation.
+        Variables are read, never written: states of layers and added losses stay in the scope.
         """
         with reading_scope():
             for step in steps:
@@ -232,7 +226,7 @@ class Graph:
         return values
 
     def pack_outputs(self, values: dict[int, Any]) -> Any:
-        """The outputs in the structure that the model returns; a list of one is the one."""
+        """Return the outputs in the structure that the model returns; a list of one tensor as the tensor."""
         flat = [values[slot] for slot in self.outputs]
         if len(flat) == 1 and not isinstance(self.output_struct, dict):
             return flat[0]
@@ -240,7 +234,7 @@ class Graph:
 
 
 def _is_plain_call(node: Any) -> bool:
-    """Whether a nested model was called with nothing but inputs (and training, which inference decides)."""
+    """Return whether a nested model was called with inputs alone (and `training`, which inference sets)."""
     return len(node.arguments.args) == 1 and all(
         # A dict or list of inputs has a dict or list of masks.
         name == "training" or all(item is None for item in keras.tree.flatten(value))
@@ -249,13 +243,13 @@ def _is_plain_call(node: Any) -> bool:
 
 
 def _input_dtypes(model: Any, tensor: Any) -> list[str]:
-    """The casts of a model's input: a Sequential casts floats to its compute dtype, then both to that of the Input."""
+    """Return the dtypes to cast an input to: a Sequential casts floats to its compute dtype, then to the Input's."""
     first = [model.input_dtype] if isinstance(model, keras.Sequential) and "float" in tensor.dtype else []
     return [*first, tensor.dtype]
 
 
 def _entrance(model: Any, functional: Any) -> Callable[..., Any]:
-    """What a nested model does to its inputs before its first layer: cast them, add or drop an axis of one."""
+    """Return the function that a nested model applies before its first layer: casts, added or dropped axes of one."""
 
     def enter(inputs: Any, **_unset: Any) -> Any:  # training, and arguments of None (see _is_plain_call)
         if isinstance(model, keras.Sequential):

@@ -1,4 +1,4 @@
-"""Image files as a model takes them: its channels, its size, its range; many at a time, by threads.
+"""Image files as a model takes them: its channels, size and range; many files at a time, by threads.
 
 Axis legend: B images, H0 x W0 pixels, C channels (1 or 3).
 """
@@ -26,12 +26,12 @@ _SIDES = {"inception_v3": 299, "inception_resnet_v2": 299, "xception": 299}
 
 @dataclass
 class ImageBatch:
-    """A batch that was read, or is being read.
+    """A batch of images, read or being read.
 
     Attributes:
-        images: (B, H0, W0, C), as the model takes them; what failed holds anything.
-        errors: per image "", or why there is none.
-        thumbnails: per image a JPEG, b"" where it failed.
+        images: (B, H0, W0, C), as the model takes them; undefined for a failed image.
+        errors: per image "", or why it failed.
+        thumbnails: per image a JPEG, b"" for a failed image.
     """
 
     images: np.ndarray
@@ -43,19 +43,18 @@ class ImageBatch:
 
 
 class ModelImages:
-    """Turns photos and files into images of one model.
+    """A converter of photos and files into the images of one model.
 
     Args:
-        inputs: of the model: one, of images.
-        preprocessing: what it wants, of a known mode.
-        size: (height, width) in pixels for a model that leaves its size free; None for the model's own, or for the side
-            that its family was trained at.
+        inputs: the model's; a single input of images.
+        preprocessing: of the model, with a known mode.
+        size: (height, width) in pixels for a model with a free size; None for the model's own size, or the training
+            size of its family.
         side: longer side of thumbnails, pixels.
 
     Attributes:
         size: (H0, W0).
         channels: C.
-        preprocessing: as given.
 
     Raises:
         ValueError: a model of several inputs or of other channels, or a `size` that it does not take.
@@ -75,7 +74,7 @@ class ModelImages:
         return (*self.size, self.channels)
 
     def of_photos(self, photos: np.ndarray) -> np.ndarray:
-        """What the model takes in place of photos.
+        """Convert photos to images of the model.
 
         Args:
             photos: (..., H0, W0, 3) RGB 0..255, of the model's size.
@@ -88,20 +87,20 @@ class ModelImages:
         return self.preprocessing(photos)
 
     def of_photo(self, photo: np.ndarray) -> np.ndarray:
-        """(H0, W0, C) float32, what the model takes in place of a photo (H, W, 3) uint8 RGB of any size."""
+        """Convert a photo (H, W, 3) uint8 RGB of any size to an image (H0, W0, C) float32 of the model."""
         return self.of_photos(resize_by_area(photo, self.size))
 
     def load_photos(self, files: Sequence[str]) -> np.ndarray:
-        """(B, H0, W0, 3) uint8 RGB; raises what `load_image` raises."""
+        """Read photos (B, H0, W0, 3) uint8 RGB; errors as `load_image`."""
         return np.stack([load_image(path, self.size) for path in files])
 
     def reading(self, files: Sequence[str], pool: ThreadPool) -> Reading:
-        """Have files read by threads; `get` of what is returned waits for them."""
+        """Start reading files in threads; `get` of the result waits for them."""
         pictures = ImageBatch(np.empty((len(files), *self.shape), np.float32), [""] * len(files), [b""] * len(files))
         return Reading(pictures, [pool.apply_async(self._read, (path, pictures, n)) for n, path in enumerate(files)])
 
     def _read(self, path: str, into: ImageBatch, number: int) -> None:
-        """Decoded once: for the model and for the thumbnail."""
+        """Decode a file once, for the model and the thumbnail."""
         try:
             photo = load_image(path)
             into.images[number] = self.of_photo(photo)
@@ -110,10 +109,10 @@ class ModelImages:
             into.errors[number] = " ".join(str(error).split()) or type(error).__name__
 
     def given(self, images: np.ndarray, pool: ThreadPool) -> Reading:
-        """Look through a batch that comes as images of the model: what is not finite counts as failed.
+        """Start checking a batch of the model's images; an image that is not finite counts as failed.
 
         Raises:
-            ValueError: images of another shape than the model takes.
+            ValueError: the shape of the images is not the model's.
         """
         if images.ndim != 4 or images.shape[1:] != self.shape:
             raise ValueError(
@@ -124,7 +123,7 @@ class ModelImages:
         return Reading(pictures, [pool.apply_async(self._look, (pictures, n)) for n in range(len(images))])
 
     def _look(self, pictures: ImageBatch, number: int) -> None:
-        """Shrunk before its colours are found, which takes a tenth of the time."""
+        """Check an image and make its thumbnail, shrunk before its colours are restored: a tenth of the time."""
         image = np.asarray(pictures.images[number], np.float32)
         if np.isfinite(image).all():
             (photo,) = photos_of(shrunk(image, self._side)[None], self.preprocessing.mode)
@@ -134,21 +133,21 @@ class ModelImages:
 
 
 class Reading:
-    """A batch on its way."""
+    """A batch that threads are reading."""
 
     def __init__(self, pictures: ImageBatch, tasks: list):
         self._pictures = pictures
         self._tasks = tasks
 
     def get(self) -> ImageBatch:
-        """The batch, when it is read."""
+        """Wait for the batch and return it."""
         for task in self._tasks:
             task.get()
         return self._pictures
 
 
 def model_failure(error: Exception) -> str:
-    """What an error of the model says, without the trace and the list of nodes that TensorFlow puts around it."""
+    """Return the message of an error raised by the model, without TensorFlow's trace and list of nodes."""
     if type(error).__name__ == "ResourceExhaustedError":
         return "The memory is too small for a batch of this size. Use smaller batches, or a smaller model."
     lines = [line for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith("[[")]
@@ -156,23 +155,22 @@ def model_failure(error: Exception) -> str:
 
 
 def _channels(inputs: ModelInputs) -> int:
-    """The number of channels that the model takes."""
     if len(inputs.names) != 1:
         raise ValueError(
-            f"Expected a model of one input, received one of {len(inputs.names)} ({', '.join(inputs.names)}). Explain "
+            f"Expected a model of one input, received {len(inputs.names)} inputs ({', '.join(inputs.names)}). Explain "
             "it in Python: Explainer(model)([images, ...])."
         )
     shape = inputs.image_shape
     if len(shape) != 4 or shape[-1] not in (1, 3, None):
         raise ValueError(
-            f"Expected a model of images (B, height, width, 1 or 3), received one that takes {shape}. Explain it in "
+            f"Expected a model of images (B, height, width, 1 or 3), received an input of shape {shape}. Explain it in "
             "Python: Explainer(model)(images)."
         )
     return shape[-1] or 3
 
 
 def _size(inputs: ModelInputs, preprocessing: Preprocessing, size: tuple[int, int] | None) -> tuple[int, int]:
-    """(height, width) of the images: what the model fixes, else what was asked for, else what suits its family."""
+    """Return (height, width): the model's own, else the requested size, else the training size of its family."""
     height, width = inputs.image_shape[1:3]
     side = _SIDES.get(preprocessing.architecture or "", 224)
     wanted = size or (height or side, width or side)
@@ -190,7 +188,7 @@ _CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)  # BGR
 
 
 def photos_of(images: np.ndarray, mode: str) -> np.ndarray:
-    """Photos that preprocessing turned into these images, rounded.
+    """Restore photos from preprocessed images, rounded.
 
     Args:
         images: (B, H0, W0, 1 or 3), as the model takes them; finite.

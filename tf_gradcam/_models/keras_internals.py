@@ -1,4 +1,4 @@
-"""One Keras layer: called in inference, looked into, copied without its activation."""
+"""Access to Keras internals: a layer called in inference, its sublayers, a copy without its activation, masks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import keras
 
-# What a variable is read as, while a pass with frozen weights is traced: a constant, or None for the variable itself.
+# Set while a pass with frozen weights is traced: returns a constant for a variable, or None to read the variable.
 _AS_CONSTANT: ContextVar[Callable[[Any], Any] | None] = ContextVar("as_constant", default=None)
 
 
 @contextlib.contextmanager
 def variables_read_as(as_constant: Callable[[Any], Any]) -> Iterator[None]:
-    """Within, `reading_scope` reads variables through `as_constant(tf.Variable)`."""
+    """Let `reading_scope` read variables through `as_constant(tf.Variable)` within."""
     token = _AS_CONSTANT.set(as_constant)
     try:
         yield
@@ -25,7 +25,7 @@ def variables_read_as(as_constant: Callable[[Any], Any]) -> Iterator[None]:
 
 
 def reading_scope() -> keras.StatelessScope:
-    """A scope in which variables of Keras are read, never written."""
+    """Return a scope in which Keras variables are read, never written."""
     as_constant = _AS_CONSTANT.get()
     return keras.StatelessScope() if as_constant is None else _ConstantScope(as_constant)
 
@@ -42,7 +42,7 @@ class _ConstantScope(keras.StatelessScope):
 
 
 def call_in_inference(operation: Any, *args: Any, **kwargs: Any) -> Any:
-    """The operation's result with dropout off and stored batch statistics."""
+    """Call an operation with dropout off and stored batch statistics."""
     if _takes_training(operation):
         kwargs["training"] = False
     return operation(*args, **kwargs)
@@ -55,13 +55,13 @@ def _takes_training(operation: Any) -> bool:
 
 
 def sublayers(layer: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """(path, layer) of every layer inside `layer`, each once, in the order in which they were attached."""
-    found: dict[int, tuple[str, Any]] = {}
+    """Return (path, layer) of every layer inside `layer`, each once, in the order in which they were attached."""
+    by_id: dict[int, tuple[str, Any]] = {}
     for inner in layer._flatten_layers(include_self=False, recursive=False):
-        found.setdefault(id(inner), (prefix + inner.name, inner))
+        by_id.setdefault(id(inner), (prefix + inner.name, inner))
         for path, deeper in sublayers(inner, f"{prefix}{inner.name}/"):
-            found.setdefault(id(deeper), (path, deeper))
-    return list(found.values())
+            by_id.setdefault(id(deeper), (path, deeper))
+    return list(by_id.values())
 
 
 def has_learned_weights(operation: Any) -> bool:
@@ -69,15 +69,15 @@ def has_learned_weights(operation: Any) -> bool:
 
 
 def built_input_shapes(model: Any) -> Any:
-    """What a model without a graph was built with: a structure of shapes, or None before its first call."""
+    """Return the structure of shapes that a model without a graph was built with, or None before its first call."""
     shapes = getattr(model, "_build_shapes_dict", None)
     return next(iter(shapes.values())) if shapes and len(shapes) == 1 else None
 
 
 def without_activation(layer: Any) -> Any:
-    """A layer that shares the variables of `layer` and does the same up to its activation.
+    """Return a layer that shares the variables of `layer` and computes the same without the activation.
 
-    A shallow copy: setting `layer.activation` would change the model.
+    It is a shallow copy: setting `layer.activation` would change the model.
     """
     plain = object.__new__(type(layer))
     vars(plain).update(vars(layer))
@@ -87,17 +87,17 @@ def without_activation(layer: Any) -> Any:
 
 
 def declared_inputs(model: Any) -> tuple[list[Any], Any] | None:
-    """The `keras.Input` tensors of a model and the structure of their names; None where it declares none."""
+    """Return the `keras.Input` tensors of a model and the structure of their names; None if it declares none."""
     if getattr(model, "_inputs_struct", None) is None:
         return None
     return list(model.inputs), keras.tree.map_structure(lambda tensor: tensor.name, model._inputs_struct)
 
 
 def mask_of(tensor: Any) -> Any:
-    """The mask that Keras hands on with a tensor, or None."""
+    """Return the mask that Keras attaches to a tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
 
 
 def set_mask(tensor: Any, mask: Any) -> None:
-    """Hand a mask on with a tensor, as a layer would have done."""
+    """Attach a mask to a tensor, as a layer would."""
     tensor._keras_mask = mask

@@ -16,7 +16,7 @@ from tf_gradcam._models.split import split_model
 
 
 class LayerRows(list[LayerRow]):
-    """What `list_layers` finds: a list whose picture, in a console or notebook, is the table of `tf-gradcam layers`."""
+    """The result of `list_layers`: a list that consoles and notebooks show as the table of `tf-gradcam layers`."""
 
     def __repr__(self) -> str:
         return layer_table(self, any(row.offset is not None for row in self))
@@ -26,7 +26,7 @@ _LAYER_COLUMNS = ("layer", "type", "output", "stride", "can be explained")
 
 
 def layer_table(rows: Iterable[LayerRow], offsets: bool = False) -> str:
-    """The rows of `list_layers` in aligned columns: shapes without the batch axis, strides and offsets in pixels."""
+    """Format the rows of `list_layers` in aligned columns: shapes without batch axis, strides and offsets in pixels."""
     lines = [(_LAYER_COLUMNS, "offset down, right"), *((_layer_cells(row), _offset_cell(row)) for row in rows)]
     return _aligned([(*cells[:-1], offset, cells[-1]) if offsets else cells for cells, offset in lines])
 
@@ -49,12 +49,12 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def list_layers(model: keras.Model | ModelReader, offsets: bool = False) -> list[LayerRow]:
-    """The layers of a model in the order of execution, those of nested models by their path.
+    """List the layers of a model in the order of execution, the layers of nested models by their path.
 
     Args:
         model: any built Keras 3 model.
-        offsets: whether to measure, for each layer that can be explained, where its cells look beside their tile: what
-            `Explainer(align="measured")` shifts by. About a second a layer. Defaults to False.
+        offsets: whether to measure the offset of each layer that can be explained, by which `Explainer(
+            align="measured")` shifts its maps. About a second a layer. Defaults to False.
 
     Returns:
         A `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default, offset; shown as a table.
@@ -71,41 +71,41 @@ def list_layers(model: keras.Model | ModelReader, offsets: bool = False) -> list
 
 
 def _offset(reader: ModelReader, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:
-    """(down, right) pixels; None where there are no cells on a picture, or nothing leads to the pixels."""
+    """Measure (down, right) pixels; None without two spatial axes, or without a gradient to the pixels."""
     if not row.explainable or row.stride is None or len(row.stride) != 2 or not is_spatial(row.output_shape):
         return None
     try:
         return measure_offset(split_model(reader, row.path), value_range)
-    except ValueError:  # a layer that the pixels do not move
+    except ValueError:  # the layer does not depend on the pixels
         return None
 
 
-_FEW, _SPREAD = 3, 6  # grids that say enough; else so many layers, evenly through the depth
+_MIN_GRIDS = 3  # fewer grids: _LAYER_COUNT layers instead, evenly through the depth
+_LAYER_COUNT = 6
 
 
 def through_the_depth(model: keras.Model | ModelReader) -> list[str]:
-    """Paths of a few layers from the first to the default one.
+    """Return the paths of a few layers from the first to the default one.
 
-    The last learned layer of each size of grid that every path to the output passes; where all have one size, as the
-    blocks of a transformer, six of them from the first to the last.
+    They are the last learned layer of each grid size that every path to the output passes; where all layers have one
+    size, as the blocks of a transformer, six of them from the first to the last.
     """
     reader = reader_of(model)
-    found = find_layer(reader)
-    calls = [call for call in found.view.calls if not call.is_model]
+    default = find_layer(reader)
+    calls = [call for call in default.view.calls if not call.is_model]
     trunk: list[tuple[str, tuple[int | None, ...]]] = []  # path and grid
-    learned: set[tuple[int | None, ...]] = {found.call.shape[1:-1]}  # no grids of padding or pooling alone
+    learned: set[tuple[int | None, ...]] = {default.call.shape[1:-1]}  # grids of padding or pooling alone are left out
     for row, call in zip(layer_rows(reader), calls, strict=True):
         shape = row.output_shape
-        is_picture = row.explainable and is_spatial(shape) and len(shape) == len(found.call.shape)
-        if is_picture and has_learned_weights(call.operation):
+        has_grid = row.explainable and is_spatial(shape) and len(shape) == len(default.call.shape)
+        if has_grid and has_learned_weights(call.operation):
             learned.add(shape[1:-1])
-        is_on_way = is_picture and found.view.has_learned(call) and found.view.is_cut_point(call)
-        if is_on_way or row.default:
+        if row.default or (has_grid and default.view.has_learned(call) and default.view.is_cut_point(call)):
             trunk.append((row.path, shape[1:-1]))
         if row.default:
             break
-    last = {grid: path for path, grid in trunk if grid in learned}
-    if len(last) >= min(_FEW, len(trunk)):
-        return list(last.values())
-    chosen = np.unique(np.linspace(0, len(trunk) - 1, _SPREAD).round().astype(int))
+    last_of_grid = {grid: path for path, grid in trunk if grid in learned}
+    if len(last_of_grid) >= min(_MIN_GRIDS, len(trunk)):
+        return list(last_of_grid.values())
+    chosen = np.unique(np.linspace(0, len(trunk) - 1, _LAYER_COUNT).round().astype(int))
     return [trunk[index][0] for index in chosen]

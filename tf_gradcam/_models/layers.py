@@ -1,4 +1,4 @@
-"""Which layer is explained: found by name, path, index or object, or chosen by rule; and the list of them."""
+"""The layer to explain: found by name, path, index or object, or chosen by rule; and the rows of all layers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tf_gradcam._models.watched import WatchedModel
 View = Graph | WatchedModel
 LayerLike: TypeAlias = str | int | keras.layers.Layer  # name or "outer/inner" path, index into `model.layers`, object
 
-# Operations that move, drop or scale values and learn nothing about the picture.
+# Operations that move, drop or scale values, without learned weights.
 _PASSIVE = re.compile(r"Pool|Drop|Identity|Pad|Reshape|Permute|Flatten|Crop|Random|Resc|Resiz|Transpose|UpSampling")
 _HEAD = re.compile(r"Activation|Softmax|Sigmoid|Reshape|Identity|Drop|Flatten")
 
 
 @dataclass(frozen=True)
 class FoundLayer:
-    """A layer call and the view of the model that it was found in."""
+    """A call of a layer, and the view of the model that contains it."""
 
     view: View
     call: Call
@@ -37,14 +37,14 @@ class LayerRow:
     """One row of `list_layers`.
 
     Attributes:
-        path: what `layer=` takes.
+        path: the value for `layer=`.
         type: class of the layer.
-        output_shape: (B, H, W, C) with None for what is free.
+        output_shape: (B, H, W, C), None for a free axis.
         stride: input pixels per cell, (vertical, horizontal), or None.
         explainable: whether a heatmap can be made here.
-        reason: why not, or "".
+        reason: why it cannot be explained, or "".
         default: whether `layer=None` chooses it.
-        offset: (down, right) pixels by which its cells look beside their tile; None unless measured.
+        offset: (down, right) pixels from the tile of a cell to its receptive field; None unless measured.
     """
 
     path: str
@@ -58,18 +58,18 @@ class LayerRow:
 
 
 def find_layer(reader: ModelReader, layer: LayerLike | None = None) -> FoundLayer:
-    """The call that `layer` names.
+    """Find the call that `layer` names.
 
     Args:
         reader: the model.
         layer: a name or "outer/inner" path (`name[0]` for the first of several calls, the last otherwise), an index
             into `model.layers`, a layer object, or None for the default: walking back from the first output, the first
-            tensor that every path passes, with a spatial size above 1x1, that is no pooling, dropout, identity, padding
-            or reshaping; of the tokens of a transformer, those that the last attention reads, inside a layer that holds
+            tensor that every path passes, larger than 1x1, that does not come from pooling, dropout, identity, padding
+            or reshaping; in a transformer the tokens that the last attention reads, also inside a layer that holds
             several attentions.
 
     Raises:
-        TypeError: no such kind of layer argument.
+        TypeError: `layer` is of another type.
         ValueError: an unknown or ambiguous name, or a layer that cannot be explained.
     """
     if layer is None:
@@ -77,7 +77,7 @@ def find_layer(reader: ModelReader, layer: LayerLike | None = None) -> FoundLaye
     if isinstance(layer, str):
         found = _by_name(reader, layer)
     elif isinstance(layer, bool) or not isinstance(layer, (Integral, keras.layers.Layer, keras.Operation)):
-        remedy = " For the tensor give its layer: model.get_layer(name)." if keras.KerasTensor is type(layer) else ""
+        remedy = " Pass the layer of a tensor: model.get_layer(name)." if keras.KerasTensor is type(layer) else ""
         raise TypeError(
             f"Expected `layer` as a name, path, index, layer object or None, received {type(layer).__name__}.{remedy}"
         )
@@ -92,9 +92,9 @@ def find_layer(reader: ModelReader, layer: LayerLike | None = None) -> FoundLaye
 def _by_name(reader: ModelReader, name: str) -> FoundLayer:
     paths: list[str] = []
     for view in reader.views():
-        calls, numbered = _calls_named(view, name), re.fullmatch(r"(.+)\[(\d+)\]", name)
+        calls, numbered = calls_named(view, name), re.fullmatch(r"(.+)\[(\d+)\]", name)
         if not calls and numbered:
-            calls = _calls_named(view, numbered[1])
+            calls = calls_named(view, numbered[1])
         else:
             numbered = None
         if len(different := dict.fromkeys(call.path for call in calls)) > 1:
@@ -102,15 +102,18 @@ def _by_name(reader: ModelReader, name: str) -> FoundLayer:
         if numbered:
             calls = calls[int(numbered[2]) :][:1]
         if calls:
-            reaching = [call for call in calls if view.reaches_output(call)]
-            return FoundLayer(view, (reaching or calls)[-1])
+            return FoundLayer(view, _last_to_output(view, calls))
         paths += [call.path for call in view.calls]
     fact = unknown_name("layer", name, paths)
     raise ValueError(Message(fact, "list_layers(model) shows all.", "`tf-gradcam layers MODEL` shows all."))
 
 
-def _calls_named(view: View, name: str) -> list[Call]:
-    """The calls at the path `name`, else those whose path ends in it."""
+def _last_to_output(view: View, calls: list[Call]) -> Call:
+    return ([call for call in calls if view.reaches_output(call)] or calls)[-1]
+
+
+def calls_named(view: View, name: str) -> list[Call]:
+    """Return the calls at the path `name`, or else the calls whose path ends in it."""
     calls = [call for call in view.calls if call.path == name]
     return calls or [call for call in view.calls if call.path.endswith(f"/{name}")]
 
@@ -118,14 +121,13 @@ def _calls_named(view: View, name: str) -> list[Call]:
 def _by_object(reader: ModelReader, layer: keras.layers.Layer) -> FoundLayer:
     for view in reader.views():
         calls = [call for call in view.calls if call.operation is layer]
-        reaching = [call for call in calls if view.reaches_output(call)]
         if calls:
-            return FoundLayer(view, (reaching or calls)[-1])
+            return FoundLayer(view, _last_to_output(view, calls))
     if is_input_layer(layer):
-        raise ValueError(f"Layer '{layer.name}' is an input: it holds the picture itself, explain a layer behind it.")
+        raise ValueError(f"Layer '{layer.name}' is an input, which holds the image itself. Pass a layer after it.")
     raise ValueError(
-        f"Layer object '{layer.name}' is not called by model '{reader.name}': pass one of this very model's layers, "
-        "or a name from list_layers(model)."
+        f"Layer object '{layer.name}' is not called by model '{reader.name}'. Pass a layer of this model, or a name "
+        "from list_layers(model)."
     )
 
 
@@ -143,19 +145,19 @@ def _default(reader: ModelReader) -> FoundLayer:
 
 
 def _default_in(view: View, rank: int) -> FoundLayer | None:
-    heads = tuple(f"{c.path}/" for c in view.calls if _is_attention(c.operation))  # what is inside has no cells
+    heads = tuple(f"{c.path}/" for c in view.calls if _is_attention(c.operation))  # layers inside do not have cells
     calls = [call for call in reversed(view.calls) if not call.path.startswith(heads)]
-    found = [FoundLayer(view, call) for call in calls if _can_be_default(view, call)]
-    # A map over the picture before a map over tokens: the rank of the images first.
+    candidates = [FoundLayer(view, call) for call in calls if _can_be_default(view, call)]
+    # Layers of the images' rank come before tokens.
     for same_rank in (True, False):
-        for candidate in found:
+        for candidate in candidates:
             if (len(candidate.call.shape) == rank) == same_rank and view.is_cut_point(candidate.call):
-                return _before_last_attention(candidate, found) if rank == 4 else candidate
+                return _before_last_attention(candidate, candidates) if rank == 4 else candidate
     return None
 
 
 def _hides_tokens(found: FoundLayer) -> bool:
-    """Whether a layer of the graph holds a whole encoder: the tokens between its attentions are no call there."""
+    """Return whether a layer of the graph holds a whole encoder, whose tokens are not calls of the graph."""
     if not isinstance(found.view, Graph):
         return False
     after = found.view.operations_after(found.call)
@@ -165,27 +167,27 @@ def _hides_tokens(found: FoundLayer) -> bool:
 
 
 def _attention_count(operation: keras.Operation) -> int:
-    """How many attentions a layer calls that is none itself."""
+    """Return the number of attentions inside a layer that is not an attention itself."""
     if _is_attention(operation) or not isinstance(operation, keras.layers.Layer):
         return 0
     paths = [path for path, layer in sublayers(operation) if _is_attention(layer)]
     return sum(not any(path.startswith(f"{outer}/") for outer in paths) for path in paths)
 
 
-def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> FoundLayer:
-    """The last tokens (B, T, C) made of `chosen` that attention still mixes, else `chosen`; `found` from the last on.
+def _before_last_attention(chosen: FoundLayer, candidates: Sequence[FoundLayer]) -> FoundLayer:
+    """Return the last tokens (B, T, C) made of `chosen` that attention mixes, else `chosen`; the last candidate first.
 
-    Behind the last attention a class token alone may be read: no gradient leads to the patches there. Before it, where
-    a normalisation stands between, the normalised tokens are taken, though a residual branch goes round them: a
+    After the last attention the head may read the class token alone, and no gradient reaches the patches. If a
+    normalisation stands before that attention, its output is taken, although a residual branch bypasses it: a
     normalisation undoes any scaling, so before it gradient times activation sums to zero in every patch that a class
     token sees through it alone, and `hirescam` would draw rounding errors.
     """
     if len(chosen.call.shape) == 3:
-        followers = found
+        followers = candidates
     else:
-        # A map over the picture is kept unless tokens made of it are attended to again.
-        made = chosen.view.operations_after(chosen.call)
-        followers = [one for one in found if any(one.call.operation is operation for operation in made)]
+        # A layer with a grid is kept unless attention reads tokens made of it.
+        later = chosen.view.operations_after(chosen.call)
+        followers = [item for item in candidates if any(item.call.operation is operation for operation in later)]
     for candidate in followers:
         after = candidate.view.operations_after(candidate.call)
         if len(candidate.call.shape) != 3 or not any(map(_attends, after)):
@@ -197,7 +199,7 @@ def _before_last_attention(chosen: FoundLayer, found: Sequence[FoundLayer]) -> F
 
 
 def _attends(operation: keras.Operation) -> bool:
-    """Whether it is attention between tokens, or a layer that holds such."""
+    """Return whether an operation is attention between tokens, or a layer that holds one."""
     inner = [layer for _, layer in sublayers(operation)] if isinstance(operation, keras.layers.Layer) else []
     return any(map(_is_attention, [operation, *inner]))
 
@@ -216,17 +218,17 @@ def _can_be_default(view: View, call: Call) -> bool:
 
 
 def is_head(operation: keras.Operation) -> bool:
-    """Whether an operation only squashes or reshapes: behind it come the same scores."""
+    """Return whether an operation only squashes or reshapes the scores."""
     return bool(_HEAD.search(type(operation).__name__))
 
 
 def is_spatial(shape: Sequence[int | None]) -> bool:
-    """Whether there is more than one cell."""
+    """Return whether a shape has more than one cell."""
     return len(shape) >= 3 and any(side != 1 for side in shape[1:-1])
 
 
 def why_not(found: FoundLayer) -> str:
-    """Why a layer cannot be explained, or ""."""
+    """Return the reason why a layer cannot be explained, or ""."""
     shape, operation = found.call.shape, found.call.operation
     if len(shape) < 3:
         return f"its output {shown(shape)} has no spatial extent"
@@ -240,21 +242,21 @@ def why_not(found: FoundLayer) -> str:
 
 
 def _with_remedy(fact: str, reader: ModelReader) -> Message:
-    """The message of a layer that cannot be explained, with the layers that can."""
+    """Return the message of a layer that cannot be explained, with the layers that can."""
     paths = []
     for view in reader.views():
         for call in view.calls:
             if not call.is_model and is_spatial(call.shape) and not why_not(FoundLayer(view, call)):
                 paths.append(call.path)
     if not paths:
-        rule = "No layer of this model can be explained: that takes cells, channels last, on the way to the output."
+        rule = "No layer of this model can be explained: a layer needs cells, channels last and a path to the output."
         return Message(f"{fact} {rule}")
     examples = f"for example one of {list(dict.fromkeys(paths))[-4:]}."
     return Message(fact, f"Pass layer=, {examples}", f"Pass --layer, {examples}")
 
 
 def layer_rows(reader: ModelReader) -> list[LayerRow]:
-    """All calls of a model in the order of execution, see `list_layers`."""
+    """Return a row for each call of a model in the order of execution, see `list_layers`."""
     try:
         default: FoundLayer | None = find_layer(reader)
     except ValueError:
@@ -263,26 +265,16 @@ def layer_rows(reader: ModelReader) -> list[LayerRow]:
     rows: list[LayerRow] = []
     view = default.view if default else next(reader.views())
     shapes = view.known_shapes(reader.inputs.specs)
-    times = [call.path for call in view.calls]
+    paths = [call.path for call in view.calls]
     for number, call in enumerate(view.calls):
         if call.is_model:
             continue
         path = call.path
-        if times.count(path) > 1:
-            path += f"[{times[:number].count(path)}]"
-        shape = shapes[number]
-        reason = why_not(FoundLayer(view, call))
-        rows.append(
-            LayerRow(
-                path,
-                type(call.operation).__name__,
-                shape,
-                _stride(image, shape),
-                not reason,
-                reason,
-                default is not None and call == default.call,
-            )
-        )
+        if paths.count(path) > 1:
+            path += f"[{paths[:number].count(path)}]"
+        kind, shape, reason = type(call.operation).__name__, shapes[number], why_not(FoundLayer(view, call))
+        is_default = default is not None and call == default.call
+        rows.append(LayerRow(path, kind, shape, _stride(image, shape), not reason, reason, is_default))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Models by file or by their name in keras.applications."""
+"""Models from files, or from keras.applications by name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,18 @@ from tf_gradcam._models.safety import FROM_PYTHON, LAMBDA, check_config, config_
 
 
 def model_names() -> list[str]:
-    """All names that `build_model` knows, sorted."""
+    """Return all names that `build_model` knows, sorted."""
     import keras
 
-    found = vars(keras.applications).items()
-    return sorted(name for name, item in found if inspect.isfunction(item) and name[:1].isupper())
+    items = vars(keras.applications).items()
+    return sorted(name for name, item in items if inspect.isfunction(item) and name[:1].isupper())
 
 
 def find_model_name(name: str) -> str:
-    """The name as keras.applications spells it.
-
-    Args:
-        name: the same in any case.
+    """Return the name of a model, given in any case, as keras.applications spells it.
 
     Raises:
-        ValueError: if there is no such model; the nearest names are listed.
+        ValueError: an unknown name; the message lists the nearest ones.
     """
     spelled = {known.lower(): known for known in model_names()}
     if name.lower() not in spelled:
@@ -40,16 +37,16 @@ def find_model_name(name: str) -> str:
 
 
 def build_model(name: str, weights: str | None = None, arguments: Mapping[str, Any] | None = None) -> Any:
-    """A model of keras.applications.
+    """Build a model of keras.applications.
 
     Args:
-        name: as `find_model_name` takes it.
-        weights: "imagenet", downloaded once and kept by Keras, or None for random ones.
+        name: in any case.
+        weights: "imagenet", downloaded once and cached by Keras, or None for random weights.
         arguments: further arguments of its constructor, such as {"alpha": 0.75}.
 
     Raises:
-        ValueError: for an unknown name or argument, or a value that the constructor refuses.
-        ConnectionError: if the weights cannot be downloaded.
+        ValueError: an unknown name or argument, or a value that the constructor refuses.
+        ConnectionError: the weights cannot be downloaded.
     """
     import keras
 
@@ -63,8 +60,8 @@ def build_model(name: str, weights: str | None = None, arguments: Mapping[str, A
     except (TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{name} cannot be built with {_written(arguments, weights)}: {reason}") from error
-    except Exception as error:  # keras raises a plain Exception where a download fails
-        fact = f"The ImageNet weights of {name} could not be downloaded: {error}. Where there is no network,"
+    except Exception as error:  # keras raises a plain Exception when a download fails
+        fact = f"The ImageNet weights of {name} could not be downloaded: {error}. Without a network,"
         build = f"build keras.applications.{name}(weights=None), call its load_weights(file), and pass the model."
         raise ConnectionError(Message(fact, build, "give a file: --weights FILE.")) from error
 
@@ -81,13 +78,13 @@ def _written(arguments: Mapping[str, Any], weights: str | None) -> str:
 
 
 def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
-    """{"alpha": 0.75} from ["alpha=0.75"].
+    """Parse constructor arguments: ["alpha=0.75"] becomes {"alpha": 0.75}.
 
     Args:
-        pairs: KEY=VALUE; the value is a Python literal (0.75, 10, None, (96, 96, 3)), other text is a string.
+        pairs: KEY=VALUE; the value is a Python literal (0.75, 10, None, (96, 96, 3)) or else a string.
 
     Raises:
-        ValueError: if there is no "=" or no key.
+        ValueError: "=" or the key is missing.
     """
     arguments = {}
     for pair in pairs:
@@ -96,7 +93,7 @@ def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"Expected a constructor argument as KEY=VALUE, such as alpha=0.75, received '{pair}'.")
         try:
             arguments[key.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: of deep nesting
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: deep nesting
             arguments[key.strip()] = value.strip()
     return arguments
 
@@ -105,24 +102,22 @@ MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 def load_network(model: str, weights: str | None = None, arguments: Iterable[str] = ()) -> Any:
-    """The model in a file, or one of keras.applications.
+    """Load a model from a file, or build one of keras.applications.
 
     Args:
         model: a .keras or .h5 file, or a name in any case.
-        weights: a file of weights; "imagenet" or "none" (random) for a name; None leaves what a file holds, and is
-            "none" for a name.
-        arguments: of the constructor of a named network, as KEY=VALUE.
+        weights: a file of weights; "imagenet" or "none" (random) for a name; None keeps the weights of a file, and
+            means "none" for a name.
+        arguments: for the constructor of a named network, as KEY=VALUE.
 
     Raises:
-        OSError, ValueError: as `load_model_file`, `build_model` and `load_weights_file`, and where a file is given what
-            only a named network takes.
+        OSError, ValueError: as `load_model_file`, `build_model` and `load_weights_file`; arguments, "imagenet" or
+            "none" with a file.
     """
     has_file = weights not in (None, "imagenet", "none")
     if is_model_file(model):
         if (weights and not has_file) or list(arguments):
-            fact = (
-                f"'{model}' is a file, which has its own arguments and weights. Give the name of a network instead, or"
-            )
+            fact = f"'{model}' is a file with its own arguments and weights. Give the name of a network instead, or"
             raise ValueError(Message(fact, "a file as weights=.", "--weights FILE."))
         network = load_model_file(model)
     else:
@@ -134,12 +129,12 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
 
 
 def is_model_file(name: str) -> bool:
-    """Whether `name` means a file: it exists, ends like one, or has a folder in it; else it is a network's name."""
+    """Return whether `name` means a file (it exists, ends like one, or has a folder in it), not a network."""
     return os.path.exists(name) or name.lower().endswith(MODEL_SUFFIXES) or os.path.dirname(name) != ""
 
 
 def _check_name(name: str) -> None:
-    """Refuse a misspelt file, which would else be taken for the name of a network."""
+    """Refuse a misspelt file, before it is taken for the name of a network."""
     if any(os.path.isfile(name + suffix) for suffix in MODEL_SUFFIXES):
         raise FileNotFoundError(_missing(Path(name)))
     if difflib.get_close_matches(Path(name).suffix.lower(), MODEL_SUFFIXES):
@@ -147,23 +142,21 @@ def _check_name(name: str) -> None:
 
 
 def _missing(path: Path) -> str:
-    """The sentence for a file that does not exist, with the nearest model files of that folder."""
+    """Return the message for a missing file, with the nearest model files in its folder."""
     folder = path.parent
-    known = [one.name for one in folder.iterdir() if one.suffix.lower() in MODEL_SUFFIXES] if folder.is_dir() else []
+    files = folder.iterdir() if folder.is_dir() else ()
+    known = [file.name for file in files if file.suffix.lower() in MODEL_SUFFIXES]
     close = [name for name in known if Path(name).stem == path.name]  # the suffix was left out
     near = ", ".join(f"'{folder / name}'" for name in close or difflib.get_close_matches(path.name, known))
     return f"There is no model file '{path}'. {f'Did you mean {near}?' if near else 'Check the path.'}"
 
 
 def load_model_file(path: str | os.PathLike[str]) -> Any:
-    """The model in a .keras or .h5 file, never running code out of it.
-
-    Args:
-        path: the file.
+    """Load a model from a .keras or .h5 file, without running code from it.
 
     Raises:
-        FileNotFoundError, PermissionError: if it cannot be read.
-        ValueError: if it is no model, is damaged, needs classes of the user's own, or holds a lambda, whose code Keras
+        FileNotFoundError, PermissionError: the file cannot be read.
+        ValueError: it is not a model, is damaged, needs classes of the user's own, or holds a lambda, whose code Keras
             would run.
     """
     import keras
@@ -190,10 +183,10 @@ def _check_path(path: Path) -> None:
         is_renamed = zipfile.is_zipfile(path)
         remedy = "Rename it to end in .keras" if is_renamed else "Save the model by model.save('name.keras')"
         raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received '{path}'. {remedy}.")
-    with open(path, "rb") as file:  # a lack of permission has its own words
+    with open(path, "rb") as file:  # a lack of permission raises its own error
         file.read(1)
     if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
-        raise ValueError(f"'{path}' is no .keras file, or damaged: not a zip archive. Copy or save it again.")
+        raise ValueError(f"'{path}' is not a .keras file, or is damaged: not a zip archive. Copy or save it again.")
 
 
 def _explained(error: Exception) -> str:
@@ -218,8 +211,8 @@ def load_weights_file(model: Any, path: str | os.PathLike[str]) -> None:
         path: .weights.h5, .keras or .h5.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no file of weights, or they do not fit the model.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not a file of weights, or they do not fit the model.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""A model ready to be explained: network, class names and preprocessing, settled in one place for all who open one."""
+"""A model ready to be explained, with its class names and preprocessing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tf_gradcam._models.reader import ModelReader
 
 
 class OpenModel(NamedTuple):
-    """A model with what is known of it.
+    """A model with its class names and preprocessing.
 
     Attributes:
         model: the Keras model.
         reader: of the model; `Explainer` takes it in place of the model.
-        class_names: in class order, or {index: name}; None where none are known.
-        preprocessing: turns photos into its images.
+        class_names: in class order, or {index: name}; None if unknown.
+        preprocessing: converts photos to its images.
     """
 
     model: Any
@@ -37,21 +37,21 @@ def open_model(
     class_names: Sequence[str] | Mapping[int, str] | str | os.PathLike[str] | None = None,
     preprocess: str | None = "auto",
 ) -> OpenModel:
-    """Open a model, and settle what was not asked for; what had to be assumed is a `ModelWarning`.
+    """Open a model, choose what the arguments leave open, and warn (`ModelWarning`) of each assumption.
 
     Args:
         model: a built Keras model, a .keras or .h5 file, or the name of a network of keras.applications.
-        weights: a file of weights; "imagenet" or "none" (random) for a name. None for ImageNet's of a name, and for a
-            file's own.
-        arguments: of the constructor of a named network, as KEY=VALUE.
-        class_names: in class order, {index: name}, or a file of them; None for the names that the model's file carries,
-            and for ImageNet's where the network has its weights.
-        preprocess: "auto" for what the model says that it wants, RGB in 0..255 where it says nothing; "none" for RGB in
-            0..255; a key of `MODES`; None for "auto" that leaves unknown what the model does not say.
+        weights: a file of weights; "imagenet" or "none" (random) for a name. None for ImageNet's weights of a name, and
+            a file's own weights.
+        arguments: for the constructor of a named network, as KEY=VALUE.
+        class_names: in class order, {index: name}, or a file of them; None for the names inside the model's file, or
+            ImageNet's for a network with ImageNet's weights.
+        preprocess: "auto" for the scaling found in the model, RGB in 0..255 if unknown; "none" for RGB in 0..255; a key
+            of `MODES`; None for the scaling found in the model, which may be unknown.
 
     Raises:
-        OSError, TypeError, ValueError: as `load_network`, `load_class_names` and `ModelReader`; an unknown mode; names
-            inside the file of another number than of classes; weights or arguments with a model that has its own.
+        OSError, TypeError, ValueError: as `load_network`, `load_class_names` and `ModelReader`; an unknown mode; a
+            number of names inside the file that differs from the number of classes; weights or arguments with a model.
     """
     if preprocess is not None:
         check_mode(preprocess)
@@ -63,7 +63,7 @@ def open_model(
         weights = weights or usual_weights(model)
         network = load_network(model, weights, arguments)
         if weights == "none":
-            warn("The weights are random, and so is what the heatmaps show.")
+            warn("The weights are random, and so are the heatmaps.")
         if class_names is None:
             class_names = _usual_names(model, network, weights)
     elif weights is not None or list(arguments):
@@ -78,7 +78,7 @@ def usual_weights(model: str) -> str | None:
 
 
 def _usual_names(model: str, network: Any, weights: str | None) -> list[str] | None:
-    """Return the names that the model's file carries, or ImageNet's for a network with its weights."""
+    """Return the names inside the model's file, or ImageNet's for a network with ImageNet's weights."""
     if is_model_file(model):
         names = class_names_inside(model)
         if names is not None:
@@ -95,26 +95,22 @@ def _usual_names(model: str, network: Any, weights: str | None) -> list[str] | N
 
 
 def _check_count(names: list[str], model: str, network: Any) -> None:
-    """As many names as classes; one unit may be two classes or a value, which the explainer tells apart."""
+    """Check that there are as many names as classes; one unit may mean two classes or a value."""
     count = network.outputs[0].shape[-1]
     if len(names) not in ((1, 2) if count == 1 else (count,)):
         fact = (
-            f"Expected the '{MEMBER}' in '{model}' to name the {count} classes of the model, received {len(names)} "
-            "names. Write the right ones into the file, or"
+            f"Expected {count} names in '{MEMBER}' of '{model}', one per class, received {len(names)}. Correct them, or"
         )
         raise ValueError(Message(fact, "pass them as class_names=.", "give them by --class-names."))
 
 
 def _settled(reader: ModelReader, preprocess: str | None) -> Preprocessing:
-    found = reader.preprocessing
-    if preprocess == "auto" and found.mode == "unknown":
-        fact = (
-            f"What {reader.name} was trained on cannot be read from it, so it is given RGB in 0..255. If it was "
-            "trained on other values, say so by"
-        )
+    detected = reader.preprocessing
+    if preprocess == "auto" and detected.mode == "unknown":
+        fact = f"The input scaling of {reader.name} is unknown: it receives RGB in 0..255. Choose another scaling by"
         warn(Message(fact, "preprocess=.", "--preprocess."))
         preprocess = "raw"
     if preprocess in (None, "auto"):
-        return found
-    # The family stays known: where the size is free, it decides the size.
-    return Preprocessing(found.architecture, "raw" if preprocess == "none" else str(preprocess))
+        return detected
+    # The architecture is kept: it decides a free image size.
+    return Preprocessing(detected.architecture, "raw" if preprocess == "none" else str(preprocess))

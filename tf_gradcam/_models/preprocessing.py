@@ -1,4 +1,4 @@
-"""Input scaling: what a model expects, how it is found, and the table of keras.applications families."""
+"""Input scaling: its detection in a model, the conversion of photos, and the families of keras.applications."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from tf_gradcam._models.graph import Graph, Step
 
 
-ANY = None  # a layer that is there, whatever its width
+ANY = None  # any number of filters
 
 
 @dataclass(frozen=True)
 class Family:
-    """One module of keras.applications and the layers that betray it.
+    """A module of keras.applications and the layers that identify it.
 
     Attributes:
         name: the module ("vgg16", "resnet_v2", ...).
-        mode: the scaling that the first convolution was trained on, also where keras.applications builds that
-            arithmetic into the model.
+        mode: the scaling that the first convolution was trained on, also if it is a layer of the model.
         kernel, stride: of the first convolution, pixels.
         layers: pattern of a layer's name -> number of filters; the first entry is the first convolution.
     """
@@ -38,8 +37,7 @@ class Family:
     layers: dict[str, int | None]
 
 
-# The first that fits is taken. EfficientNetV2-S, -M and -L divide by 128 where the mode "tf" divides by
-# 127.5: the images are at most 0.008 apart.
+# The first match counts. EfficientNetV2-S, -M and -L divide by 128, the mode "tf" by 127.5: at most 0.008 apart.
 FAMILIES = (
     Family("vgg19", "caffe", 3, 1, {"block1_conv1": 64, "block1_conv2": 64, "block3_conv4": 256}),
     Family("vgg16", "caffe", 3, 1, {"block1_conv1": 64, "block1_conv2": 64, "block2_conv1": 128}),
@@ -60,16 +58,16 @@ FAMILIES = (
     Family("convnext", "torch", 4, 4, {r".+_stem_conv": ANY, r".+_stem_layernorm": ANY}),
 )
 
-# Their `preprocess_input` returns its argument: the arithmetic is a layer of the model, or was left out of it.
+# Their `preprocess_input` returns its argument: the scaling is a layer of the model, or was left out of it.
 PASS_THROUGH = {"mobilenet_v3", "efficientnet", "efficientnet_v2", "convnext"}
 
 
 def find_family(first: Any, layers: Mapping[str, Any]) -> Family | None:
-    """The family whose first convolution this is, or None.
+    """Return the family with this first convolution, or None.
 
     Args:
-        first: the layer with a kernel that an image meets first.
-        layers: name -> layer, those of the model that holds `first`, itself included.
+        first: the first layer with a kernel.
+        layers: name -> layer of the model that holds `first`, itself included.
     """
     if not getattr(first, "kernel_size", None):
         return None
@@ -92,11 +90,11 @@ def _is_layer(layer: Any, pattern: str, filters: int | None) -> bool:
 
 
 class ImageRangeWarning(ModelWarning):
-    """The values of the images cannot be what the model wants."""
+    """Warning that the values of the images do not match the model's input scaling."""
 
 
 class Mode(NamedTuple):
-    """A convention of scaling photos: the values that it gives, and the words for them."""
+    """A convention of scaling photos: its range of values, and its description."""
 
     value_range: tuple[float, float]
     meaning: str
@@ -113,15 +111,14 @@ MODES = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Turns photos into the images that a model wants.
+    """The input scaling of a model; called on photos, it returns images for the model.
 
     Attributes:
-        architecture: the module of keras.applications that the network comes from ("vgg16", "resnet_v2", ...)
-            or None.
-        mode: a key of `MODES` ("raw" where the model does its own scaling), or "unknown".
+        architecture: the module of keras.applications that the network comes from ("vgg16", "resnet_v2", ...) or None.
+        mode: a key of `MODES` ("raw" for a model that scales its input itself), or "unknown".
 
     Raises:
-        ValueError: for another mode.
+        ValueError: another mode.
     """
 
     architecture: str | None
@@ -133,30 +130,29 @@ class Preprocessing:
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """(lowest, highest) value that an image can have, None where unknown."""
+        """(lowest, highest) value that an image can have, None if unknown."""
         return MODES[self.mode].value_range if self.mode in MODES else None
 
     @property
     def meaning(self) -> str:
-        """What the images are, in words."""
+        """Description of the images."""
         return MODES[self.mode].meaning if self.mode in MODES else "unknown values"
 
     def __call__(self, photos: Any) -> NDArray[np.float32]:
-        """The images that a model of this mode was trained on.
+        """Convert photos to images of this mode.
 
         Args:
-            photos: (..., H0, W0, 3) RGB 0..255, any real dtype; left as they are.
+            photos: (..., H0, W0, 3) RGB 0..255, any real dtype; left unchanged.
 
         Returns:
             The same shape, float32, in `value_range`; BGR for "caffe".
 
         Raises:
-            ValueError: if the mode is "unknown", or has a mean colour and the photos have none.
+            ValueError: the mode is "unknown", or subtracts a mean colour and the photos are grey.
         """
         if self.mode == "unknown":
             raise ValueError(
-                "What this model wants as input cannot be read from its layers. Choose the mode that it was "
-                f"trained with: {', '.join(MODES)}."
+                f"The input scaling of this model is unknown. Choose the mode of its training: {', '.join(MODES)}."
             )
         images = np.array(photos, dtype=np.float32)  # a copy: keras' functions write into their argument
         if self.mode == "raw":
@@ -175,9 +171,9 @@ class Preprocessing:
 
     @property
     def remedy(self) -> str:
-        """How RGB images in 0..255 become what the model wants."""
+        """Instruction that turns RGB images in 0..255 into images for the model."""
         if self.mode in ("raw", "unknown"):
-            return "Give RGB images in 0..255 as they are, the model scales them itself"
+            return "Pass RGB images in 0..255 unchanged, the model scales them itself"
         if self.mode == "unit":
             return "Divide RGB images in 0..255 by 255"
         if self.architecture is None or self.architecture in PASS_THROUGH:
@@ -191,32 +187,32 @@ UNKNOWN = Preprocessing(None, "unknown")
 
 
 def check_mode(mode: str) -> None:
-    """Refuse what is neither "auto", "none" nor a key of `MODES`.
+    """Check that a mode is "auto", "none" or a key of `MODES`.
 
     Raises:
-        ValueError: an unknown mode; the nearest ones are listed.
+        ValueError: an unknown mode; the message lists the nearest ones.
     """
     if mode not in ("auto", "none", *MODES):
         raise ValueError(unknown_name("preprocessing mode", str(mode), ["auto", "none", *MODES]))
 
 
 def find_preprocessing(model: Any, graph: Graph | None) -> Preprocessing:
-    """Find what `model` wants as input, measured between its image input and the first kernel.
+    """Find the input scaling that `model` expects, measured between its image input and the first kernel.
 
-    Constant images of -1, 0, 1 and 255 are sent down that short way, whatever is on it (Rescaling,
-    Normalization, Lambda, `preprocess_input`, augmentation, padding). Where they arrive unchanged, the
-    caller preprocesses: as the family of keras.applications demands, "unknown" for other networks. Where
-    they arrive changed, the model scales by itself, and wants the one of 0..255, [0, 1] and [-1, 1] that
-    arrives nearest to what a first convolution is trained on. A task of keras_hub is asked instead: its
-    preprocessor scales photos for `predict` and `fit`, not for a call.
+    Constant images of -1, 0, 1 and 255 pass the layers between them, whatever these are (Rescaling, Normalization,
+    Lambda, `preprocess_input`, augmentation, padding). If they arrive unchanged, the caller preprocesses: as the family
+    of keras.applications demands, "unknown" for other networks. If they arrive changed, the model scales its input
+    itself, and expects the range, of 0..255, [0, 1] and [-1, 1], that arrives nearest to the values that a first
+    convolution is trained on. For a task of keras_hub the mode is read from its preprocessor, which scales photos for
+    `predict` and `fit`, not for a call.
 
     Args:
-        model: a built Keras model, nested to any depth, reloaded or not; left as it is.
-        graph: of the model; None where only Python knows it.
+        model: a built Keras model, nested to any depth, reloaded or not; left unchanged.
+        graph: of the model; None for a subclassed one.
 
     Returns:
-        `Preprocessing`. Its mode is "unknown" for networks that are no family's and do no scaling, for models
-        without a graph (subclassed), and where several image inputs or branches want different things.
+        `Preprocessing`. Its mode is "unknown" for networks outside the families that do not scale, for subclassed
+        models, and for several image inputs or branches that expect different scaling.
     """
     if graph is None:
         return UNKNOWN
@@ -224,12 +220,12 @@ def find_preprocessing(model: Any, graph: Graph | None) -> Preprocessing:
     if converter is not None:
         return Preprocessing(None, _converted_mode(converter))
     takes_integers = any("int" in tensor.dtype for tensor in model.inputs if _is_image(tensor.shape))
-    found = {_judge(graph, step, slot, takes_integers, model) for step, slot in _first_kernels(graph)}
-    return found.pop() if len(found) == 1 else UNKNOWN
+    judged = {_judge(graph, step, slot, takes_integers, model) for step, slot in _first_kernels(graph)}
+    return judged.pop() if len(judged) == 1 else UNKNOWN
 
 
 def _converted_mode(converter: Any) -> str:
-    """The mode that a `keras_hub.layers.ImageConverter` puts black and white photos into."""
+    """Return the mode of a `keras_hub.layers.ImageConverter`, found from black and white photos."""
     photos = np.broadcast_to(np.array([0, 255], np.float32).reshape(2, 1, 1, 1), (2, 32, 32, 3))
     images = np.asarray(converter(photos), np.float32)
     middle = images[:, images.shape[1] // 2, images.shape[2] // 2]  # away from padding
@@ -248,31 +244,31 @@ def _is_image(shape: tuple[int | None, ...]) -> bool:
 
 
 def _first_kernels(graph: Graph) -> list[tuple[Step, int]]:
-    """The steps in which an image first meets a kernel, each with the slot that it reads."""
+    """Return the first steps with a kernel behind an image input, each with the slot that it reads."""
     reached = {slot for slot in graph.inputs if _is_image(graph.shapes[slot])}
-    found = []
+    kernels = []
     for step in graph.steps:
         read = reached.intersection(step.sources.values())
         if read and _has_kernel(step):
-            found.append((step, min(read)))
+            kernels.append((step, min(read)))
         elif read:
             reached.update(step.outputs)
-    return found
+    return kernels
 
 
 def _has_kernel(step: Step) -> bool:
-    """A kernel has several axes. Statistics are no kernel, and a nested model's own step only enters it."""
+    """Return whether a step has weights of several axes; statistics and entrances of nested models do not count."""
     if step.function is not None or "Normalization" in type(step.operation).__name__:
         return False
     return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", ()))
 
 
 def _judge(graph: Graph, step: Step, slot: int, takes_integers: bool, model: Any) -> Preprocessing:
-    """What the way to `slot`, which `step` reads, says about the images."""
+    """Return the preprocessing that the steps up to `slot`, which `step` reads, suggest."""
     folder = step.path.rpartition("/")[0]
     siblings = [other for other in graph.steps if other.path.rpartition("/")[0] == folder]
     owner = next((call.operation for call in graph.calls if call.is_model and call.path == folder), model)
-    # Layers of keras_hub bear names of keras.applications, not its weights: its VGG16 was trained on "torch".
+    # keras_hub has the layer names of keras.applications but other weights: its VGG16 was trained on "torch".
     family = None
     if not _is_of_hub(owner):
         family = find_family(step.operation, {other.operation.name: other.operation for other in siblings})
@@ -287,7 +283,7 @@ def _judge(graph: Graph, step: Step, slot: int, takes_integers: bool, model: Any
 
 
 def _send(graph: Graph, slot: int) -> Mapping[float, float]:
-    """Level of a constant image -> mean at the middle of `slot`, away from padding; NaN where that fails."""
+    """Map each level of a constant image to the mean at the middle of `slot`, away from padding; NaN on failure."""
     levels = np.array([-1, 0, 1, 255], np.float32)
     values = {}
     for source in graph.inputs:
@@ -296,7 +292,7 @@ def _send(graph: Graph, slot: int) -> Mapping[float, float]:
         values[source] = np.broadcast_to(column.reshape(-1, *[1] * len(sides)), (len(levels), *sides))
     try:
         result = np.asarray(graph.run(graph.ancestors([slot]), values)[slot], np.float32)
-    except Exception:  # a layer of the user's own may refuse a made-up image in any way it likes
+    except Exception:  # a layer of the user's own may raise anything on a constant image
         return dict.fromkeys(levels.tolist(), float("nan"))
     if result.ndim == 4:
         result = result[:, result.shape[1] // 2, result.shape[2] // 2]
@@ -305,7 +301,7 @@ def _send(graph: Graph, slot: int) -> Mapping[float, float]:
 
 
 def _nearest_mode(arrived: Mapping[float, float], wanted: tuple[float, float]) -> str:
-    """The input range whose ends arrive as the interval that is nearest to `wanted` in width and place."""
+    """Return the mode whose range arrives as the interval nearest to `wanted` in width and place."""
     misses = {}
     for mode in ("raw", "unit", "tf"):
         start, end = (arrived[level] for level in MODES[mode].value_range)
@@ -317,17 +313,17 @@ def _nearest_mode(arrived: Mapping[float, float], wanted: tuple[float, float]) -
 
 
 def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
-    """A sentence where the values cannot be what the model wants, else None.
+    """Return a warning if the values of the images do not match the model's input scaling, else None.
 
-    Small numbers ([0, 1], [-1, 1], normalised), 0..255 and mean-subtracted images are told apart, as are negative
-    values where [0, 1] is wanted, and [0, 1] where [-1, 1] is wanted. A dark photo in 0..255 passes: its few levels
-    are whole numbers. So does a bright one in [-1, 1]: its levels are odd multiples of 1/255, every second level of
-    the same photo in [0, 1]. Values that hardly differ, as where they were scaled twice, are warned about. Constant
-    images pass (a black one is constant in every convention), and so does everything for unknown models.
+    It separates small numbers ([0, 1], [-1, 1], normalised), 0..255 and mean-subtracted images, and reports negative
+    values in place of [0, 1], and [0, 1] in place of [-1, 1]. A dark photo in 0..255 passes: its few levels are whole
+    numbers. So does a bright one in [-1, 1]: its levels are odd multiples of 1/255, every second level of the same
+    photo in [0, 1]. Values that hardly differ, as if scaled twice, are reported. Constant images pass (a black one is
+    constant in every convention), and so do all images of unknown models.
 
     Args:
-        images: (B, H0, W0, C) float, as the model is about to be given them.
-        preprocessing: what the model wants, from `find_preprocessing`.
+        images: (B, H0, W0, C) float, as they go into the model.
+        preprocessing: of the model, from `find_preprocessing`.
     """
     if preprocessing.mode not in MODES:
         return None
@@ -339,50 +335,46 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
         return None
     owner = f" (keras.applications.{preprocessing.architecture})" if preprocessing.architecture else ""
     return (
-        f"The images range from {low:.4g} to {high:.4g}, but this model{owner} wants {mode.meaning}, "
+        f"The images range from {low:.4g} to {high:.4g}, but this model{owner} expects {mode.meaning}, "
         f"{start:.4g} to {end:.4g}. {preprocessing.remedy}{', once: were they scaled twice?' if is_flat else '.'}"
     )
 
 
 def warn_of_range(images: Any, preprocessing: Preprocessing) -> None:
-    """Warn of what `range_warning` says, at the line of the caller's own that led here.
-
-    Args:
-        images, preprocessing: as `range_warning`.
-    """
+    """Issue the `range_warning` of images, if any, at the user's line that led here."""
     sentence = range_warning(np.asarray(images), preprocessing)
     if sentence:
         warn(sentence, ImageRangeWarning)
 
 
 def _cannot_be(mode: str, images: np.ndarray, low: float, high: float) -> bool:
-    """Whether images of that mode never have these values, from `low` to `high`."""
+    """Return whether images of a mode never have these values, from `low` to `high`."""
     is_small = low < high and low >= -3 and high <= (1 if low >= 0 else 3)  # unit, tf or torch
     if mode == "raw":
         return (is_small and (low < 0 or _fraction_count(images) > 0)) or low < -30  # a sharp resize overshoots by less
     if mode == "caffe":
-        # The mean's fractions (103.939, 116.779, 123.68) leave no exact zero: it is an unshifted black pixel.
+        # The mean's fractions (103.939, 116.779, 123.68) allow no exact zero: it is an unshifted black pixel.
         return is_small or high > 160 or (low == 0 and high > 1)
     if mode == "tf" and low >= 0 and high <= 1:
-        return _fraction_count(images) > _FEW_LEVELS and not _is_bright(images)
+        return _fraction_count(images) > _MAX_DRAWING_LEVELS and not _is_bright(images)
     return max(-low, high) > 8 or (mode == "unit" and low < -0.1)
 
 
-_FEW_LEVELS = 4  # a drawing in a few colours has no more
+_MAX_DRAWING_LEVELS = 4  # of a drawing in a few colours
 
 
 def _fraction_count(images: np.ndarray) -> int:
-    """How many different values are not whole numbers."""
-    values = _some(images)
+    """Return the number of different values that are not whole numbers."""
+    values = _sample(images)
     return len(np.unique(values[values % 1 != 0]))
 
 
 def _is_bright(images: np.ndarray) -> bool:
-    """Whether the values are those of 8-bit photos scaled to [-1, 1]: (2 k - 255) / 255, up to half precision."""
-    return bool((np.abs(_some(images) * 255 % 2 - 1) < 0.25).all())
+    """Return whether all values are (2 k - 255) / 255, as of 8-bit photos scaled to [-1, 1], up to half precision."""
+    return bool((np.abs(_sample(images) * 255 % 2 - 1) < 0.25).all())
 
 
-def _some(images: np.ndarray) -> np.ndarray:
-    """At most some ten thousand values, spread over all images."""
+def _sample(images: np.ndarray) -> np.ndarray:
+    """Return at most about ten thousand values, spread over all images."""
     values = np.ravel(images)
     return values[:: len(values) // 10_000 + 1].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The user's model, read and never written: the calls it makes, what it takes, and the check at that door."""
+"""The user's model, read and never written: its calls, its inputs, and the checks of what is passed to it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ Images: TypeAlias = NDArray[Any] | tf.Tensor | list[Any] | tuple[Any, ...] | Map
 
 
 class ModelReader:
-    """Everything that is known of a model without changing it, read once and shared: whatever takes a model inside this
-    package takes its reader too.
+    """The facts of a model, read once and shared; every function of this package that takes a model takes its reader.
 
     Args:
         model: a built `keras.Model`: functional, Sequential or subclassed.
 
     Attributes:
         name: of the model.
-        graph: its steps; None where only Python knows them.
-        inputs: what it takes.
+        graph: its steps; None for a subclassed model.
+        inputs: its `ModelInputs`.
         parts: identity of its layers and variables, see `parts_of`.
         is_half_precision: whether a layer computes in 16 bits.
 
     Raises:
-        TypeError: no Keras 3 model.
-        ValueError: a model that was not built yet, or another backend than TensorFlow.
+        TypeError: not a Keras 3 model.
+        ValueError: a model that is not built yet, or another backend than TensorFlow.
     """
 
     def __init__(self, model: Any):
@@ -54,7 +53,7 @@ class ModelReader:
         if graph_of(model) is not None:
             self.graph: Graph | None = Graph(model)
             self.inputs = inputs_of_tensors(self.graph.input_tensors, self.graph.input_struct)
-            # Only a model with layers that hide other layers is kept: to look into those it must run as a whole.
+            # Only a model whose layers hide other layers is kept: it must run as a whole to expose them.
             listed = {id(call.operation) for call in self.graph.calls}
             hides = any(id(layer) not in listed for _, layer in sublayers(model) if not is_input_layer(layer))
             self._model = model if hides else None
@@ -65,11 +64,11 @@ class ModelReader:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """The scaling that the model wants, see `find_preprocessing`; to be asked first while the model lives."""
+        """The scaling of the model's input, see `find_preprocessing`; read first while the model lives."""
         return find_preprocessing(self._alive(), self.graph)
 
     def top_level(self, index: int) -> Any:
-        """`model.layers[index]`."""
+        """Return `model.layers[index]`."""
         if not -len(self._layers) <= index < len(self._layers):
             raise ValueError(
                 f"Expected a layer index from {-len(self._layers)} to {len(self._layers) - 1} for '{self.name}', "
@@ -78,11 +77,11 @@ class ModelReader:
         return self._layers[index]
 
     def release(self) -> None:
-        """Hold the model no longer, only what its graph is made of."""
+        """Release the model, and keep the layers of its graph alone."""
         self._model = self._watched = None
 
     def views(self) -> Iterator[Graph | WatchedModel]:
-        """Where layers are looked for: the graph, then what Python calls when the model runs."""
+        """Yield the views that list layers: the graph, then the calls observed while the model runs."""
         if self.graph is not None:
             yield self.graph
         if self._model is not None:
@@ -93,15 +92,12 @@ class ModelReader:
 
 
 def reader_of(model: Any) -> ModelReader:
-    """Return the reader of a model; a reader is returned as it is."""
+    """Return the reader of a model, or a reader unchanged."""
     return model if isinstance(model, ModelReader) else ModelReader(model)
 
 
 def parts_of(model: Any) -> tuple[int, ...]:
-    """Identity of what a model is made of: other layers, or other variables (LoRA, quantisation), make another model.
-
-    The values of the variables do not count: they are read at every call.
-    """
+    """Return the identity of a model: it changes with layers and variables (LoRA, quantisation), not with values."""
     return (*map(id, model.layers), *map(id, model.variables))
 
 
@@ -110,7 +106,7 @@ def is_input_layer(layer: Any) -> bool:
 
 
 def check_model(model: Any) -> None:
-    """Refuse what is no Keras 3 model on TensorFlow, in words."""
+    """Check that an object is a Keras 3 model on TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"Expected Keras on TensorFlow, received the backend '{keras.backend.backend()}'. "
@@ -118,8 +114,8 @@ def check_model(model: Any) -> None:
         )
     if isinstance(model, keras.layers.TFSMLayer) or _has_tfsm_layer(model):
         raise TypeError(
-            "Expected a Keras model with layers, received a TFSMLayer: a SavedModel holds operations, no layers to cut "
-            "at. Load the .keras or .h5 file that it was exported from."
+            "Expected a Keras model with layers, received a TFSMLayer: a SavedModel holds operations, not layers. Load "
+            "the .keras or .h5 file that it was exported from."
         )
     if isinstance(model, keras.Model):
         return
@@ -127,20 +123,19 @@ def check_model(model: Any) -> None:
     if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
         remedy = f"Load it first: keras.models.load_model({str(model)!r})."
     elif hasattr(model, "signatures"):
-        remedy = "A SavedModel holds operations, no layers to cut at: load the .keras or .h5 file instead."
+        remedy = "A SavedModel holds operations, not layers: load the .keras or .h5 file instead."
     elif type(model).__module__.startswith("tf_keras"):
         remedy = "This is Keras 2: save it as .h5 and load that with Keras 3."
     elif type(model).__name__ == "Interpreter":
-        remedy = "TensorFlow Lite holds operations, no layers to cut at: load the .keras or .h5 file instead."
+        remedy = "TensorFlow Lite holds operations, not layers: load the .keras or .h5 file instead."
     else:
         remedy = "Pass the keras.Model itself."
     raise TypeError(f"Expected a Keras 3 model, received {received}. {remedy}")
 
 
 def _has_tfsm_layer(model: Any) -> bool:
-    return isinstance(model, keras.Model) and any(
-        isinstance(layer, keras.layers.TFSMLayer) for layer in getattr(model, "layers", [])
-    )
+    inner = getattr(model, "layers", []) if isinstance(model, keras.Model) else []
+    return any(isinstance(layer, keras.layers.TFSMLayer) for layer in inner)
 
 
 def _inputs_as_built(model: Any) -> ModelInputs:
@@ -156,7 +151,7 @@ def _inputs_as_built(model: Any) -> ModelInputs:
     return inputs_of_shapes(shapes)
 
 
-# What Keras calls an input that its owner gave no name.
+# Names that Keras gives to inputs without a name.
 _UNNAMED = re.compile(r"(keras_tensor|input_layer|input|images)(_\d+)?")
 
 
@@ -167,7 +162,7 @@ class ModelInputs:
     Attributes:
         names: one per input.
         specs: `tf.TensorSpec` per input, batch free.
-        structure: the names in the structure that the model is called with (a name, list, tuple or dict).
+        structure: the names, structured as the model's argument (a name, list, tuple or dict).
     """
 
     names: list[str]
@@ -176,7 +171,7 @@ class ModelInputs:
 
     @property
     def image_index(self) -> int:
-        """The position of the images: the first input of rank 4 or more, else the one of highest rank."""
+        """The position of the images: the first input of rank 4 or more, else the input of highest rank."""
         ranks = [min(spec.shape.rank or 0, 4) for spec in self.specs]
         return ranks.index(max(ranks))
 
@@ -185,11 +180,11 @@ class ModelInputs:
         return tuple(self.specs[self.image_index].shape)
 
     def flatten(self, images: Images) -> list[Any]:
-        """The given batch as arrays in the model's order, checked against what the model takes.
+        """Return a batch as arrays in the model's order, checked against the model's inputs.
 
         Raises:
             TypeError: not numbers, or not the structure of the model's inputs.
-            ValueError: wrong rank, size, channels, or batches of different length; an empty batch.
+            ValueError: wrong rank, size or channels, batches of different length, or an empty batch.
         """
         arrays = [
             _checked(_as_array(array, title), spec, title, self.names)
@@ -204,7 +199,7 @@ class ModelInputs:
 
     @property
     def _titles(self) -> list[str]:
-        """What messages call the inputs: by name, or by what they are where the only one has none of its owner's."""
+        """Names of the inputs in messages; "the images" for a single input without a name of its own."""
         if len(self.names) == 1 and _UNNAMED.fullmatch(self.names[0]):
             return ["the images"]
         return [f"input '{name}'" for name in self.names]
@@ -229,22 +224,20 @@ class ModelInputs:
         )
 
     def _order_deep(self, images: Any) -> list[Any]:
-        """The parts of nested lists and dicts, in the order of the names."""
+        """Flatten nested lists and dicts in the order of the names."""
         parts: list[Any] = []
         try:
-            keras.tree.map_structure_up_to(
-                self.structure, lambda name, part: parts.append(part), self.structure, images
-            )
+            keras.tree.map_structure_up_to(self.structure, lambda _, part: parts.append(part), self.structure, images)
         except (TypeError, ValueError) as error:
             raise TypeError(f"Expected inputs like {self.structure}, received {_described(images)}.") from error
         return parts
 
 
 def _as_array(array: Any, title: str) -> Any:
-    """Numbers; a tensor stays a tensor."""
+    """Return an array of numbers; a tensor stays a tensor."""
     if isinstance(array, (tf.SparseTensor, tf.RaggedTensor, keras.KerasTensor)):
-        raise TypeError(f"Expected a dense array for {title}, received {type(array).__name__}: fill it first.")
-    refuse_no_array(array, title)
+        raise TypeError(f"Expected a dense array for {title}, received {type(array).__name__}. Make it dense first.")
+    _refuse_non_array(array, title)
     if tf.is_tensor(array):
         is_number = array.dtype.is_floating or array.dtype.is_integer or array.dtype.is_bool
     else:
@@ -253,9 +246,8 @@ def _as_array(array: Any, title: str) -> Any:
         except ValueError as error:
             is_labelled = isinstance(array, tuple) and len(array) == 2 and np.ndim(array[0]) > np.ndim(array[1])
             remedy = "of (images, labels) pass the images alone, batch[0]" if is_labelled else _ONE_SIZE
-            raise ValueError(
-                f"Expected {title} as one array, received arrays of different shapes: {remedy}."
-            ) from error
+            message = f"Expected {title} as one array, received arrays of different shapes: {remedy}."
+            raise ValueError(message) from error
         if array.dtype == object and array.ndim == 0:
             raise TypeError(f"Expected numbers for {title}, received dtype object, of {type(array.item()).__name__}.")
         is_number = array.dtype.kind in "biuf"
@@ -267,18 +259,14 @@ def _as_array(array: Any, title: str) -> Any:
 _ONE_SIZE = "resize the images to one size"
 
 
-def refuse_no_array(images: Any, title: str) -> None:
-    """Refuse what is often given in place of an array: a path, an open picture, a data set.
-
-    Raises:
-        TypeError: with the way to an array.
-    """
+def _refuse_non_array(images: Any, title: str) -> None:
+    """Raise TypeError for a path, an open picture or a data set, and name the way to an array."""
     if remedy := _remedy(images):
         raise TypeError(f"Expected {title} as an array of numbers, received {remedy}.")
 
 
 def _remedy(images: Any) -> str:
-    """What was given in place of an array, and the way to one; "" for what may be one."""
+    """Describe a value that is not an array, and the way to an array; "" for a possible array."""
     first = images[0] if isinstance(images, (list, tuple)) and images else images
     if isinstance(first, (str, bytes, os.PathLike)):
         name = os.fsdecode(first)
@@ -302,7 +290,7 @@ def _remedy(images: Any) -> str:
 
 
 def _checked(array: Any, spec: tf.TensorSpec, title: str, names: list[str]) -> Any:
-    """Of the spec's shape, and cast to its dtype."""
+    """Check the shape of an array against a spec, and cast it to the spec's dtype."""
     expected = tuple(spec.shape)
     received = tuple(array.shape)
     if len(received) != len(expected):
@@ -311,7 +299,7 @@ def _checked(array: Any, spec: tf.TensorSpec, title: str, names: list[str]) -> A
         raise ValueError(_wrong_size(title, expected, received))
     if tf.is_tensor(array):
         return tf.cast(array, spec.dtype)
-    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is told of as such
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is reported later
         return array.astype(spec.dtype.as_numpy_dtype, copy=False)
 
 
@@ -338,15 +326,17 @@ def _wrong_size(title: str, expected: tuple[Any, ...], received: tuple[int, ...]
         elif received[-1] == 4 and expected[-1] == 3:
             remedy = "drop the alpha channel: images[..., :3]"
         else:
-            remedy = f"the model wants {expected[-1]} channels"
+            remedy = f"the model expects {expected[-1]} channels"
     else:
         size = "x".join(str(side) for side in expected[1:-1])
         remedy = f"resize to {size} (get_img_array(path, size={tuple(expected[1:-1])}))"
     return f"Expected {title} of shape {shown(expected)}, received {received}: {remedy}."
 
 
-def shown(shape: Sequence[int | None]) -> str:
-    """A shape as the docstrings write it: the batch axis is B, free axes are None."""
+def shown(shape: Sequence[int | None] | tf.TensorShape) -> str:
+    """Write a shape with B for the batch axis and None for free axes."""
+    if isinstance(shape, tf.TensorShape) and shape.rank is None:
+        return "(unknown)"
     return "(" + ", ".join(["B", *(str(side) for side in shape[1:])]) + ")"
 
 
@@ -357,16 +347,16 @@ def _described(value: Any) -> str:
 
 
 def _is_deep(structure: Any) -> bool:
-    """Whether the inputs are a list or dict of lists or dicts."""
+    """Return whether the inputs are a list or dict of lists or dicts."""
     items = structure.values() if isinstance(structure, dict) else structure
     return not isinstance(structure, str) and not all(isinstance(item, str) for item in items)
 
 
 def inputs_of_tensors(tensors: Sequence[Any], structure: Any) -> ModelInputs:
-    """Inputs of a model that declares them: names, shapes and dtypes of its `keras.Input`s."""
+    """Return the inputs of a model that declares them: names, shapes and dtypes of its `keras.Input`s."""
     specs = []
     for tensor in tensors:
-        # Floats come in as float32 whatever the policy: the model casts them itself, as it does for its owner.
+        # Floats enter as float32 whatever the policy: the model casts them itself.
         dtype = "float32" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype
         specs.append(tf.TensorSpec((None, *tensor.shape[1:]), dtype))
     is_flat_dict = isinstance(structure, dict) and not _is_deep(structure)
@@ -375,7 +365,7 @@ def inputs_of_tensors(tensors: Sequence[Any], structure: Any) -> ModelInputs:
 
 
 def inputs_of_shapes(shapes: Any) -> ModelInputs:
-    """Inputs of a model without a graph, from the shapes that it was built with."""
+    """Return the inputs of a model without a graph, from the shapes that it was built with."""
     is_shape = isinstance(shapes, (list, tuple)) and all(side is None or isinstance(side, int) for side in shapes)
     if is_shape:
         return ModelInputs(["images"], [tf.TensorSpec((None, *shapes[1:]), "float32")], "images")
@@ -387,15 +377,15 @@ def inputs_of_shapes(shapes: Any) -> ModelInputs:
 
 
 def one_image(image: Images) -> Any:
-    """A batch (1, H0, W0, C) of an image (H0, W0, C) or of such a batch; the inputs of a model of several as they are.
+    """Return a batch (1, H0, W0, C) of one image, given with or without the batch axis; several inputs unchanged.
 
     Raises:
-        TypeError: paths or a picture of Pillow's.
+        TypeError: a path, a data set or a Pillow picture.
         ValueError: another shape.
     """
     if isinstance(image, (list, tuple, Mapping)):
         return image
-    refuse_no_array(image, "the image")
+    _refuse_non_array(image, "the image")
     array = np.asarray(image)
     images = array[None] if array.ndim == 3 else array
     if images.ndim != 4 or len(images) != 1:

@@ -1,4 +1,4 @@
-"""What a model file says of its layers, looked at before Keras builds them: no code, no more than the file can hold."""
+"""Checks of a model file before Keras builds its layers: no code, no more weights than the file can hold."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any
 from tf_gradcam._errors import Message
 
 FROM_PYTHON = "Load it in Python and explain it there: `Explainer(model)`"
-_MOST_CONFIG_BYTES = 64 * 2**20  # the largest networks take 2 MiB; JSON takes ten times its size in memory
-_SPARE_NUMBERS = 2**26  # of weights beyond those that a file has room for: some files are packed
-# Keras looks a function up by its name and calls it where a Lambda says so, `set_floatx` or a download among them.
+_MAX_CONFIG_BYTES = 64 * 2**20  # the largest networks take 2 MiB; JSON takes ten times its size in memory
+_SPARE_NUMBERS = 2**26  # weights allowed beyond the size of a file: some files are packed
+# For a Lambda layer Keras calls any function of its own by name, `set_floatx` or a download among them.
 _FUNCTIONS = re.compile(
     r"keras\.(layers|ops|activations|losses|metrics|random|initializers|regularizers|constraints|quantizers)"
     r"\.([a-z_]\w*\.)*(?!(de)?serialize$)[a-z_]\w*|keras\.applications\.(\w+\.)?preprocess_input"
 )
 _CLASSES = re.compile(r"keras\.(?!applications\b)([a-z_]\w*\.)*[A-Z]\w*")
-_building = threading.Lock()
+_build_lock = threading.Lock()
 LAMBDA = (
     "it holds a Lambda layer, and Keras would run the code in it. If you trust the file, load it in Python by "
     "keras.saving.load_model(path, safe_mode=False), then explain it there: `Explainer(model)`."
@@ -32,23 +32,23 @@ LAMBDA = (
 
 
 def config_of(path: Path) -> Any:
-    """What a file says of its layers, read as Keras reads it.
+    """Read the layers' configuration from a file, as Keras reads it.
 
     Args:
         path: a .keras file that is a zip archive, or an HDF5 file.
 
     Raises:
-        ValueError: it is damaged, says nothing of layers, or says too much.
+        ValueError: the file is damaged, or its configuration is missing or too large.
     """
     if path.suffix.lower() != ".keras":
         return _parsed(_config_in_hdf5(path), path)
     try:
         with zipfile.ZipFile(path) as archive, archive.open("config.json") as member:
-            text = member.read(_MOST_CONFIG_BYTES + 1)
+            text = member.read(_MAX_CONFIG_BYTES + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
-        raise ValueError(f"'{path}' is no .keras file, or damaged: {error}. Copy or save it again.") from error
-    if len(text) > _MOST_CONFIG_BYTES:
-        raise ValueError(f"Expected layers in at most {_MOST_CONFIG_BYTES} bytes, but those of '{path}' take more.")
+        raise ValueError(f"'{path}' is not a .keras file, or is damaged: {error}. Copy or save it again.") from error
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise ValueError(f"Expected layers in at most {_MAX_CONFIG_BYTES} bytes, but the layers of '{path}' take more.")
     return _parsed(text, path)
 
 
@@ -59,9 +59,9 @@ def _config_in_hdf5(path: Path) -> Any:
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
     except OSError as error:
-        raise ValueError(f"'{path}' is no HDF5 file, or damaged: {error}. Copy or save it again.") from error
+        raise ValueError(f"'{path}' is not an HDF5 file, or is damaged: {error}. Copy or save it again.") from error
     if config is None:
-        fact = f"'{path}' holds weights and no model."
+        fact = f"'{path}' holds weights, not a model."
         build = "Build the model, call its load_weights(path), and pass the model."
         option = f"Give it as weights of a model: --model NAME --weights {path}."
         raise ValueError(Message(fact, build, option))
@@ -72,11 +72,11 @@ def _parsed(text: Any, path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"'{path}' is damaged: its layers are no JSON: {error}. Copy or save it again.") from error
+        raise ValueError(f"'{path}' is damaged: its layers are not JSON: {error}. Copy or save it again.") from error
 
 
 def check_config(config: Any, path: Path) -> None:
-    """Refuse code, and functions of Keras that no layer is made of, for which `safe_mode` has no eyes.
+    """Refuse code, and functions of Keras that are not part of a layer, which `safe_mode` does not check.
 
     Keras before 3.11 ran the lambdas of .h5 files, whatever `safe_mode` said.
 
@@ -85,31 +85,31 @@ def check_config(config: Any, path: Path) -> None:
         path: of the file, for the message.
 
     Raises:
-        ValueError: there is such a thing.
+        ValueError: the configuration holds code or such a function.
     """
-    left = [config]
-    while left:
-        item = left.pop()
+    items = [config]
+    while items:
+        item = items.pop()
         if isinstance(item, dict):
             if _is_lambda(item.get("function")):
                 raise ValueError(f"Cannot load '{path}': {LAMBDA}")
             if name := _foreign_name(item):
                 raise ValueError(
-                    f"Cannot load '{path}': it wants '{name}' of Keras to be called, which is no part of a layer. "
-                    f"{FROM_PYTHON} if you trust it."
+                    f"Cannot load '{path}': it calls '{name}' of Keras, which is not part of a layer. {FROM_PYTHON} if "
+                    "you trust it."
                 )
-            left += item.values()
+            items += item.values()
         elif isinstance(item, list):
-            left += item
+            items += item
 
 
 def _is_lambda(function: Any) -> bool:
-    """Whether a layer's function is code of its own, not one that is called by its registered name."""
+    """Return whether a layer's function is code inside the file, not a registered name."""
     return isinstance(function, list) or (isinstance(function, dict) and function.get("class_name") == "__lambda__")
 
 
 def _foreign_name(item: dict[str, Any]) -> str | None:
-    """The name under which Keras would look for an object, where it is none that layers are made of."""
+    """Return the name of an object of Keras that is not part of a layer, or None."""
     module, kind = str(item.get("module")), item.get("class_name")
     if kind is None or module.startswith("keras.src.") or module.split(".")[0] != "keras":
         return None
@@ -126,25 +126,25 @@ def _unpacked_bytes(path: Path) -> int:
 
 @contextlib.contextmanager
 def no_more_weights_than_in(path: Path) -> Iterator[None]:
-    """Refuse to build more numbers in this thread than a file has room for: a few bytes may declare layers of any size.
+    """Limit the weights built in this thread to the size of a file: a few bytes may declare layers of any size.
 
     Raises:
         ValueError: inside, from the layer that is too large.
     """
     import keras
 
-    builder, left = threading.get_ident(), _unpacked_bytes(path) + _SPARE_NUMBERS
-    with _building:
+    builder, remaining = threading.get_ident(), _unpacked_bytes(path) + _SPARE_NUMBERS
+    with _build_lock:
         # Replaced for the whole process, and restored: Keras has no hook for it. Its layers inherit this method, so
         # custom objects cannot replace it, and how many numbers a layer makes is known only when it is built.
         usual = keras.layers.Layer.add_weight
 
         def add_weight(layer: Any, shape: Any = None, *arguments: Any, **options: Any) -> Any:
-            nonlocal left
+            nonlocal remaining
             if threading.get_ident() == builder:
-                left -= math.prod(side for side in shape or () if isinstance(side, int))
-                if left < 0:
-                    raise ValueError(f"its layers, at '{layer.name}', want more weights than it has room for")
+                remaining -= math.prod(side for side in shape or () if isinstance(side, int))
+                if remaining < 0:
+                    raise ValueError(f"its layers, at '{layer.name}', need more weights than it can hold")
             return usual(layer, shape, *arguments, **options)
 
         keras.layers.Layer.add_weight = add_weight

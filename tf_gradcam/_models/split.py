@@ -1,4 +1,4 @@
-"""A model cut at a layer, an extractor and a tail, and what the tail ends in: scores of classes, a pooled linear layer.
+"""A model cut at a layer into an extractor and a tail, and the end of the tail: class scores, a pooled linear layer.
 
 Axis legend: B batch, H x W cells of the layer (any number of spatial axes), C channels, K outputs.
 """
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._models.graph import Call, Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, reading_scope
-from tf_gradcam._models.layers import FoundLayer, LayerLike, find_layer, is_head
+from tf_gradcam._models.layers import FoundLayer, LayerLike, calls_named, find_layer, is_head
 from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, reader_of, shown
 
 
 class SplitModel:
-    """Two halves that together are the model: `tail(extractor(images))` equals `model(images)`.
+    """The two halves of a model: `tail(extractor(images))` equals `model(images)`.
 
     Attributes:
         layer_name: path of the layer that the model is cut at.
-        activation_shape: (B, H, W, C) of the activations, None for what is free.
-        inputs: what the extractor takes.
+        activation_shape: (B, H, W, C) of the activations, None for a free axis.
+        inputs: of the extractor.
     """
 
     def __init__(
@@ -46,34 +46,34 @@ class SplitModel:
         self.finish = finish  # [activations, *frontier] -> the model's outputs, likewise
 
     def release_model(self) -> None:
-        """Hold the model no longer: a graph keeps its layers alone, a model without one must be kept by the caller."""
+        """Release the model: a graph keeps its layers, a model without a graph must be kept by the caller."""
         if not isinstance(self.found.view, Graph):
             self.found.view.release()
 
     def extractor(self, images: Images) -> tf.Tensor:
-        """Activations of the layer.
+        """Compute the activations of the layer.
 
         Args:
             images: (B, H0, W0, 3) as the model expects it; a list or dict for a model of several inputs.
 
         Returns:
-            (B, H, W, C) tensor of activations; where the cut leaves other ways to the output open (a residual branch,
-            further inputs), a list of the activations and the frontier: the tensors beside them that the tail needs.
+            (B, H, W, C) tensor of activations; if other paths lead to the output (a residual branch, further inputs), a
+            list of the activations and the frontier: the other tensors that the tail needs.
 
         Raises:
-            TypeError, ValueError: `images` are not what the model takes.
+            TypeError, ValueError: `images` do not match the model's inputs.
         """
         tensors = self.extract([tf.convert_to_tensor(array) for array in self.inputs.flatten(images)])
         return tensors[0] if len(tensors) == 1 else tensors
 
     def tail(self, activations: NDArray[Any] | tf.Tensor) -> Any:
-        """What the model makes of activations.
+        """Compute the model's outputs from activations.
 
         Args:
-            activations: what `extractor` returned, or the like.
+            activations: a result of `extractor`, or tensors of the same shapes.
 
         Returns:
-            The model's outputs, in the structure in which it returns them.
+            The outputs in the model's own structure.
 
         Raises:
             ValueError: activations of another shape.
@@ -103,17 +103,16 @@ def split_model(
         model: any built Keras 3 model: functional, Sequential, nested, subclassed.
         layer: name ("block5_conv3"), path into nested models ("efficientnetv2-s/top_activation"), index into
             `model.layers`, layer object, or None for the last spatial layer that every path to the output passes.
-        classifier_layers: names of the layers behind it, called in this order; None cuts the tail out of the graph,
-            which also holds where it branches.
+        classifier_layers: names of the layers after it, called in this order; None cuts the tail out of the graph,
+            which also works if it branches.
 
     Returns:
-        `SplitModel`. The model's own layers are used; the model is not changed and no node is added to it.
+        `SplitModel`. It uses the model's own layers; the model is not changed and no node is added to it.
 
     Raises:
-        TypeError: `model` is no Keras 3 model, `layer` no kind of layer argument.
+        TypeError: `model` is not a Keras 3 model, or `layer` is of another type.
         ValueError: the layer is unknown, ambiguous, without spatial extent or not on the way to the output; the
-            classifier layers do not compute what the model computes, or stop before its output (a final
-            activation may be left out).
+            classifier layers do not compute the model's output, or stop before it (a final activation may be left out).
     """
     reader = reader_of(model)
     found = find_layer(reader, layer)
@@ -124,12 +123,12 @@ def split_model(
 
 
 def _named_halves(reader: ModelReader, found: FoundLayer, names: Sequence[LayerLike]) -> tuple[Callable, Callable]:
-    """The published construction: the named layers, called one after the other, checked against the model."""
+    """Build the published construction: the named layers called in order, checked against the model."""
     graph = found.view
     if not isinstance(graph, Graph):
         raise ValueError(
-            f"Expected classifier_layers=None for '{reader.name}', whose graph only Python knows, received a list. "
-            "Leave the list out: the tail is then what the model itself runs."
+            f"Expected classifier_layers=None for '{reader.name}', which does not have a graph of layers, received a "
+            "list. Leave it out: the tail then runs the model itself."
         )
     names = names.tolist() if isinstance(names, np.ndarray) else names
     if not isinstance(names, (list, tuple)) or not names:
@@ -153,7 +152,7 @@ def _named_halves(reader: ModelReader, found: FoundLayer, names: Sequence[LayerL
 
 
 def _check_end(reader: ModelReader, graph: Graph, calls: list[Call]) -> None:
-    """A list may stop at the logits, but not at hidden units."""
+    """Check that a list ends at the output or its logits, not at hidden units."""
     rest = graph.path_between(calls[-1], graph.outputs[0])
     if missing := [step.path for step in rest if step.function is None and not is_head(step.operation)]:
         raise ValueError(
@@ -165,8 +164,7 @@ def _check_end(reader: ModelReader, graph: Graph, calls: list[Call]) -> None:
 
 def _named_call(graph: Graph, name: LayerLike) -> Call:
     wanted = getattr(name, "name", name)
-    calls = [call for call in graph.calls if call.path == wanted]
-    calls = calls or [call for call in graph.calls if call.path.endswith(f"/{wanted}")]
+    calls = calls_named(graph, str(wanted))
     if not calls:
         raise ValueError(unknown_name("classifier layer", str(wanted), [call.path for call in graph.calls]))
     return calls[-1]
@@ -181,7 +179,7 @@ def _check_chain(
     end = calls[-1].slot
     names = [call.path for call in calls]
     missed = [s.path for s in graph.path_between(found.call, end) if s.function is None and not _covered(s.path, names)]
-    probe = _probe(reader.inputs)
+    probe = noise_images(reader.inputs, 1, 64)
     expected = np.asarray(graph.run(graph.ancestors([end]), graph.enter(probe))[end], np.float64)
     remedy = "Name every layer from the cut to the output in order, or leave classifier_layers out."
     missing = f"Missing from the list: {missed}. " if missed else ""
@@ -211,14 +209,14 @@ def _covered(path: str, names: list[str]) -> bool:
     return any(path == name or path.startswith(f"{name}/") for name in names)
 
 
-def _probe(inputs: ModelInputs) -> list[tf.Tensor]:
-    """One seeded picture of noise; 64 pixels where the size is free."""
-    generator = np.random.default_rng(0)
-    shapes = [[1, *(64 if side is None else side for side in spec.shape[1:])] for spec in inputs.specs]
-    return [
-        tf.cast(generator.uniform(0.0, 1.0, shape), spec.dtype)
-        for shape, spec in zip(shapes, inputs.specs, strict=True)
-    ]
+def noise_images(
+    inputs: ModelInputs, count: int, default_side: int, value_range: tuple[float, float] = (0.0, 1.0), seed: int = 0
+) -> list[tf.Tensor]:
+    """Return a batch of `count` uniform noise images, a tensor per input; free axes have `default_side` pixels."""
+    generator = np.random.default_rng(seed)
+    shapes = [[count, *(side or default_side for side in spec.shape[1:])] for spec in inputs.specs]
+    noise = (generator.uniform(*value_range, shape) for shape in shapes)
+    return [tf.cast(values, spec.dtype) for values, spec in zip(noise, inputs.specs, strict=True)]
 
 
 _SQUASHING = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
@@ -227,28 +225,27 @@ _KEEPS_ORDER = {"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims"}
 
 @dataclass(frozen=True)
 class Head:
-    """One output of a model, opened."""
+    """An output of a model, with the scores before its final activation."""
 
-    logits: tf.Tensor  # float32, the shape of `output`; `output` itself where there is nothing to open
+    logits: tf.Tensor  # float32, the shape of `output`; `output` itself without a final softmax or sigmoid
     output: tf.Tensor  # float32, as the model returns it
-    kind: str  # "softmax", "sigmoid" or "linear": what makes `output` of `logits`
+    kind: str  # "softmax", "sigmoid" or "linear": the function from `logits` to `output`
 
     @property
     def is_one_of_two(self) -> bool:
-        """Whether the output is one sigmoid unit, which tells two classes apart."""
+        """True for an output of one sigmoid unit, which has two classes."""
         return self.kind == "sigmoid" and self.output.shape.rank == 2 and self.output.shape[-1] == 1
 
 
 def open_head(output: tf.Tensor) -> Head:
-    """The scores behind a symbolic output.
+    """Return the scores before the final softmax or sigmoid of a symbolic output.
 
     Args:
-        output: (B, ...) a tensor of the graph being traced, what a model returned.
+        output: (B, ...) output of a model, a tensor of the graph being traced.
 
     Returns:
-        `Head` with the tensor that went into the final softmax or sigmoid, cast to float32. Reshapes, casts and
-        identities behind it (1x1-convolution heads, mixed precision, inference dropout) keep the order of the values
-        and are stepped over.
+        `Head` with the input of the final softmax or sigmoid, cast to float32. Reshapes, casts and identities after it
+        (1x1-convolution heads, mixed precision, inference dropout) keep the order of the values and are skipped.
     """
     tensor = output
     while tensor.op.type in _KEEPS_ORDER and tensor.op.inputs:
@@ -264,12 +261,12 @@ def open_head(output: tf.Tensor) -> Head:
 
 
 def probabilities(head: Head) -> tf.Tensor | None:
-    """Probabilities of the classes, or None where the outputs are values (regression).
+    """Return the probabilities of the classes, or None for values (regression).
 
     Returns:
         (B, K) float32: the model's own softmax or sigmoid; (B, 2) for one sigmoid unit, the second column its value;
-        the softmax of a model that ends in logits. Outputs that already sum to one (squashed where it cannot be seen,
-        in a tf.function of the model's own) are taken as they are.
+        the softmax of a model that ends in logits. Outputs that already sum to one (after a softmax inside a
+        tf.function of the model's own) are returned unchanged.
     """
     output = head.output
     if head.is_one_of_two:
@@ -282,13 +279,13 @@ def probabilities(head: Head) -> tf.Tensor | None:
 
 
 def are_probabilities(output: tf.Tensor) -> tf.Tensor:
-    """(B,) bool: rows (B, K) without a negative value whose sum is one, to three digits for half precision."""
+    """Return (B,) bool: rows (B, K) without a negative value whose sum is one, to three digits for half precision."""
     sums_to_one = tf.abs(tf.reduce_sum(output, axis=-1) - 1.0) < 1e-3
     return tf.logical_and(tf.reduce_all(output >= 0.0, axis=-1), sums_to_one)
 
 
 def class_count(head: Head) -> int | None:
-    """How many classes an output tells apart: a single sigmoid unit two; None where its values are no classes."""
+    """Return the number of classes of an output: two for a single sigmoid unit, None if its values are not classes."""
     shape = head.logits.shape
     if shape.rank != 2 or shape[-1] is None:
         return None
@@ -296,12 +293,12 @@ def class_count(head: Head) -> int | None:
 
 
 def of_all_classes(values: Any, class_count: int | None) -> Any:
-    """Return values (..., K) of every class: one unit of two classes has minus its value for class 0."""
+    """Return values (..., K) of every class; for one unit of two classes, class 0 has minus its value."""
     return tf.concat([-values, values], axis=-1) if class_count == 2 and values.shape[-1] == 1 else values
 
 
 def class_scores(head: Head, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores (B,) of the classes `indices` (B,), and those indices with each top class filled in."""
+    """Return the scores (B,) of the classes `indices` (B,), and these indices with each top class filled in."""
     if class_count(head) is None:
         fact = f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}."
         remedy = "ass target= a callable that takes the outputs and returns one score per image."
@@ -313,19 +310,19 @@ def class_scores(head: Head, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def class_probabilities(head: Head, indices: tf.Tensor) -> tf.Tensor:
-    """Probabilities (B,) of the classes `indices` (B,); their outputs where those are no probabilities."""
+    """Return the probabilities (B,) of the classes `indices` (B,), or their outputs if these are not probabilities."""
     values = probabilities(head)
     return tf.gather(head.output if values is None else values, indices, axis=1, batch_dims=1)
 
 
-# A tail as a word, one letter a step: k keeps the values, r their order, p pools, d is linear, s squashes, ? the rest.
+# A tail as a word of one letter a step: k keeps the values, r their order, p pools, d is linear, s squashes.
 _POOLED_LINEAR = re.compile("k*p[kr]*d[kr]*(s[kr]*)?")
 _LINEAR = {"Dense", "Conv1D", "Conv2D", "Conv3D"}
 _SQUASHING_ACTIVATIONS = {"softmax", "log_softmax", "sigmoid"}
 
 
 class LinearTail:
-    """Logits that are `mean(activations over the cells) @ kernel + bias`.
+    """A tail whose logits are `mean(activations over the cells) @ kernel + bias`.
 
     The gradient of logit k is then kernel[:, k] / (H * W) in every cell.
     """
@@ -334,32 +331,31 @@ class LinearTail:
         self._layer = layer
 
     def kernel(self) -> Any:
-        """(C, K) float32, read from the layer's variables now."""
+        """Read the kernel (C, K) float32 from the layer's variables."""
         with reading_scope():
             kernel = keras.ops.cast(keras.ops.convert_to_tensor(self._layer.kernel), "float32")
-        return tf.reshape(kernel, kernel.shape[-2:])  # a 1x1 convolution's has further axes of one
+        return tf.reshape(kernel, kernel.shape[-2:])  # a 1x1 convolution has further axes of one
 
     def bias(self) -> Any:
-        """(K,) float32, or 0."""
+        """Read the bias (K,) float32, or 0."""
         with reading_scope():
             return keras.ops.cast(self._layer.bias, "float32") if self._layer.use_bias else 0.0
 
 
 def linear_tail(split: SplitModel) -> LinearTail | None:
-    """The linear layer behind global average pooling, where the tail is no more than these two.
+    """Return the tail as global average pooling and one linear layer, or None if it is not of this kind.
 
-    Read off the graph, then tried: on seeded noise the formula must give the tail's own logits, or it is not used.
+    The graph shows it, and a test confirms it: on seeded noise the formula must give the tail's own logits.
 
     Args:
         split: the model, cut at a layer.
 
     Returns:
-        `LinearTail` of the model's first output, None where the tail is any other, or of other outputs too that do not
-        depend on the layer alone.
+        `LinearTail` of the model's first output; None also if some output does not depend on the layer alone.
     """
     graph, call = split.found.view, split.found.call
     if not isinstance(graph, Graph) or graph.frontier(call.slot, graph.outputs):
-        return None  # a branch around the layer, or an output that does not look at it
+        return None  # a branch around the layer, or an output that does not depend on it
     steps = graph.path_between(call, graph.outputs[0])
     word = "".join(_letter(step) for step in steps)
     if not _POOLED_LINEAR.fullmatch(word):
@@ -372,7 +368,7 @@ def _letter(step: Step) -> str:
     operation, kind = step.operation, type(step.operation).__name__
     activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
     if step.function is not None or kind in ("Dropout", "Identity") or (kind, activation) == ("Activation", "linear"):
-        return "k"  # a function stands for the entrance of a nested model
+        return "k"  # a step with a function is the entrance of a nested model
     if kind in ("Flatten", "Reshape"):
         return "r"
     if kind.startswith("GlobalAveragePooling") and operation.data_format == "channels_last":
@@ -385,17 +381,17 @@ def _letter(step: Step) -> str:
 
 
 def _is_plain(layer: Any) -> bool:
-    """A layer of Keras' own, its kernel not packed by quantisation; a convolution must look at one cell."""
+    """Return whether a layer is Keras' own, not quantised, and, as a convolution, reads one cell."""
     if type(layer) is not getattr(keras.layers, type(layer).__name__) or getattr(layer, "quantization_mode", None):
         return False
     return set(getattr(layer, "kernel_size", (1,))) == {1} and getattr(layer, "groups", 1) == 1
 
 
 def _agrees(tail: LinearTail, split: SplitModel) -> bool:
-    """Whether the formula gives the logits of the tail itself."""
+    """Return whether the formula gives the tail's own logits."""
     shape = [2, *(3 + axis if side is None else side for axis, side in enumerate(split.activation_shape[1:]))]
     generator = np.random.default_rng(0)
-    # A mean of its own for each channel, or pooling would leave next to nothing to compare.
+    # Each channel has a mean of its own: pooled noise without one is nearly zero.
     noise: np.ndarray = generator.normal(size=shape) + generator.normal(size=[2, *[1] * (len(shape) - 2), shape[-1]])
 
     def compared(activations: Any) -> tuple[Any, Any]:

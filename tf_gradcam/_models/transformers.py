@@ -1,4 +1,4 @@
-"""Transformers: tokens as a grid of patches, and where encoder blocks end.
+"""Transformers: tokens as a grid of patches, and the ends of encoder blocks.
 
 Axis legend: B images, T tokens, P prefix tokens (class token, registers), H x W patches, C channels, H0 x W0 pixels.
 """
@@ -24,27 +24,26 @@ _REMEDY = "Use method='gradient_rollout', which needs no blocks."
 
 
 def attention_steps(graph: Graph) -> list[Step]:
-    """The calls of attention layers on the way to the outputs, in the order of execution."""
+    """Return the calls of attention layers that lead to the outputs, in the order of execution."""
     steps = graph.ancestors(graph.outputs)
     return [step for step in steps if isinstance(step.operation, keras.layers.MultiHeadAttention)]
 
 
 def block_ends(graph: Graph) -> list[Call]:
-    """What each block of the encoder hands out, from the first block to the last.
+    """Return the output of each encoder block, from the first block to the last.
 
-    The trunk are the tokens of the attention layers' shape that every path to the output passes. A block begins where
-    its attention layers leave the trunk (several side by side are one block) and ends where the next one begins. The
-    last one ends as far along the trunk as the others, by the same operations: so a final normalisation is no part
-    of it.
+    The trunk consists of the tensors of the attention layers' shape that every path to the output passes. A block
+    begins where its attention layers leave the trunk (parallel ones are one block) and ends where the next block
+    begins. The last block ends after the same operations as the others, before a final normalisation.
 
     Args:
         graph: of a model with attention layers.
 
     Returns:
-        One `Call` per block; none where there is a single block, whose end is then not told from what follows.
+        One `Call` per block; an empty list for a single block, whose end cannot be found.
 
     Raises:
-        ValueError: no such trunk, blocks that are not alike, or outputs that do not pass the last one.
+        ValueError: no such trunk, blocks that are not alike, or outputs that bypass the last block.
     """
     attention = attention_steps(graph)
     if len(attention) == 1:
@@ -63,7 +62,7 @@ def block_ends(graph: Graph) -> list[Call]:
     if any(block != blocks[0] for block in [*blocks, rest[: len(blocks[0])]]):
         raise ValueError(
             "Expected encoder blocks that are alike, as in ViT, to find where the last one ends, received blocks whose "
-            f"tokens pass {blocks}, and behind them {rest}. {_REMEDY}"
+            f"tokens pass {blocks}, and after them {rest}. {_REMEDY}"
         )
     last = entries[-1] + len(blocks[0])
     _check_outputs(graph, trunk[last])
@@ -72,12 +71,14 @@ def block_ends(graph: Graph) -> list[Call]:
 
 def _trunk(graph: Graph, attention: Sequence[Step]) -> list[Call]:
     shape = graph.shapes[attention[-1].outputs[0]]
-    calls = {call.slot: call for call in reversed(graph.calls)}  # of a layer and the models that hand it on, the layer
+    calls = {
+        call.slot: call for call in reversed(graph.calls)
+    }  # where nested models return a layer's output, the layer
     return [calls[slot] for slot in sorted(calls) if graph.shapes[slot] == shape and graph.is_cut_point(calls[slot])]
 
 
 def _entry(graph: Graph, step: Step, trunk: Sequence[Call]) -> int:
-    """Index of the last tensor of the trunk that a step is made from; -1 where there is none."""
+    """Return the index of the last tensor of the trunk before a step, or -1."""
     read = set(step.sources.values())
     read.update(slot for before in graph.ancestors(read) for slot in before.outputs)
     return max((index for index, call in enumerate(trunk) if call.slot in read), default=-1)
@@ -88,24 +89,24 @@ def _kinds(calls: Sequence[Call]) -> list[str]:
 
 
 def _check_outputs(graph: Graph, end: Call) -> None:
-    """What the outputs need beside the last block's tokens has seen no attention: else they read a block inside."""
+    """Check that the outputs read no tokens of attention beside the output of the last block."""
     beside = graph.ancestors(graph.frontier(end.slot, graph.outputs))
     if any(isinstance(step.operation, keras.layers.MultiHeadAttention) for step in beside):
         raise ValueError(
-            f"Expected outputs that read the tokens of the last block alone, '{end.path}', received one that reads "
-            f"tokens before it. {_REMEDY}"
+            f"Expected outputs that read the tokens of the last block alone, '{end.path}', received an output that "
+            f"reads tokens before it. {_REMEDY}"
         )
 
 
-MOST_PREFIX_TOKENS = 8  # a class token, a distillation token and some registers
+_MAX_PREFIX_TOKENS = 8  # a class token, a distillation token and some registers
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Where the patches of a picture lie among its tokens.
+    """The positions of an image's patches among its tokens.
 
     Attributes:
-        prefix: how many leading tokens are no patch.
+        prefix: number of prefix tokens.
         grid: (rows, columns) of the patches, which follow row by row.
     """
 
@@ -113,11 +114,11 @@ class TokenLayout:
     grid: tuple[int, int]
 
     def to_grid(self, tokens: Any) -> Any:
-        """The patches (B, H, W, C) of tokens (B, T, C)."""
+        """Return the patches (B, H, W, C) of tokens (B, T, C)."""
         return tf.reshape(tokens[:, self.prefix :], [-1, *self.grid, tokens.shape[-1]])
 
     def to_tokens(self, prefix: Any, patches: Any) -> Any:
-        """Tokens (B, T, C) of the prefix (B, P, C) and patches (B, H, W, C)."""
+        """Join the prefix (B, P, C) and patches (B, H, W, C) to tokens (B, T, C)."""
         flat = tf.reshape(patches, [-1, self.grid[0] * self.grid[1], patches.shape[-1]])
         return flat if self.prefix == 0 else tf.concat([prefix, flat], axis=1)
 
@@ -125,32 +126,29 @@ class TokenLayout:
 def find_layout(
     token_count: int | None, image_shape: Sequence[int | None], token_grid: Sequence[int] | None = None
 ) -> TokenLayout:
-    """The patches' grid, from the number of tokens and the size of the picture.
+    """Find the grid of patches from the number of tokens and the size of the image.
 
-    Patches are square and tile the picture: their side divides H0 and W0. Of the prefixes of 0 to 8 tokens that leave
-    such a grid of at least two patches, it is the smallest.
+    Patches are square and tile the image: their side divides H0 and W0. Of the prefixes of 0 to 8 tokens that leave
+    such a grid of at least two patches, the smallest counts.
 
     Args:
         token_count: T.
         image_shape: (B, H0, W0, 3) of the model's images.
-        token_grid: (rows, columns) where they are known; the tokens before them are the prefix, however many.
-
-    Returns:
-        `TokenLayout`.
+        token_grid: (rows, columns) if known; all tokens before the patches are the prefix.
 
     Raises:
-        TypeError: `token_grid` is no pair of whole numbers.
-        ValueError: no such grid; more patches in `token_grid` than tokens; T is not known.
+        TypeError: `token_grid` is not a pair of whole numbers.
+        ValueError: no such grid; more patches in `token_grid` than tokens; T is unknown.
     """
     height, width = image_shape[1:3]
-    picture = f"images {shown(image_shape)}"
+    images = f"images {shown(image_shape)}"
     remedies = (
         "Pass token_grid=(rows, columns), or explain a layer (B, H, W, C).",
         "Explain a layer (B, H, W, C), or pass token_grid=(rows, columns) in Python.",
     )
     if token_count is None:
         raise ValueError(
-            f"Expected a layer with a fixed number of tokens for {picture}, received (B, None, C): build the model for "
+            f"Expected a layer with a fixed number of tokens for {images}, received (B, None, C). Build the model for "
             "images of one size, or explain a layer (B, H, W, C)."
         )
     if token_grid is not None:
@@ -162,16 +160,16 @@ def find_layout(
             )
         return TokenLayout(token_count - rows * columns, (rows, columns))
     if height is None or width is None:
-        fact = f"Expected images of a known size to find the grid of {token_count} tokens, received {picture}."
+        fact = f"Expected images of a known size to find the grid of {token_count} tokens, received {images}."
         raise ValueError(Message(fact, *remedies))
     sides = [side for side in range(1, max(height, width)) if height % side == 0 and width % side == 0]
     grids = {height // side * (width // side): (height // side, width // side) for side in sides}
-    for prefix in range(MOST_PREFIX_TOKENS + 1):
+    for prefix in range(_MAX_PREFIX_TOKENS + 1):
         grid = grids.get(token_count - prefix)
         if grid is not None:
             return TokenLayout(prefix, grid)
     fact = (
-        f"Expected tokens of square patches that tile {picture}, behind at most {MOST_PREFIX_TOKENS} prefix tokens, "
+        f"Expected tokens of square patches that tile {images}, after at most {_MAX_PREFIX_TOKENS} prefix tokens, "
         f"received {token_count} tokens, which fit no such grid."
     )
     raise ValueError(Message(fact, *remedies))
@@ -188,17 +186,17 @@ def _checked_grid(token_grid: Any) -> tuple[int, int]:
 
 
 def are_tokens(shape: Sequence[int | None], image_shape: Sequence[int | None]) -> bool:
-    """Whether a layer (B, T, C) holds tokens of pictures; a signal's images have rank 3 themselves."""
+    """Return whether a layer (B, T, C) holds tokens of images; signals have inputs of rank 3."""
     return len(shape) == 3 and len(image_shape) == 4
 
 
 def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> SplitModel:
-    """The split with the layer's patches as activations (B, H, W, C); the prefix tokens join the frontier.
+    """Return the split with the layer's patches as activations (B, H, W, C); the prefix tokens join the frontier.
 
-    So every rule sees pictures, and a probed channel is changed in the patches alone: the class token stays.
+    Every rule then sees a grid, and probing changes a channel in the patches alone, not in the class token.
 
     Args:
-        split: cut at any layer; one that holds no tokens of pictures is returned as it is.
+        split: cut at any layer; returned unchanged if the layer does not hold tokens of images.
         token_grid: (rows, columns), or None to find them, see `find_layout`.
 
     Raises:
@@ -207,8 +205,8 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
     if not are_tokens(split.activation_shape, split.inputs.image_shape):
         if token_grid is not None:
             raise ValueError(
-                f"Expected token_grid for a layer (B, T, C) of a model of pictures alone, received {token_grid!r} for "
-                f"layer '{split.layer_name}' {shown(split.activation_shape)}: leave it out."
+                f"Expected token_grid only for a layer (B, T, C) of a model of images, received {token_grid!r} for "
+                f"layer '{split.layer_name}' {shown(split.activation_shape)}. Leave it out."
             )
         return split
     layout = find_layout(_token_count(split), split.inputs.image_shape, token_grid)
@@ -217,7 +215,7 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
     def extract(inputs: Sequence[Any]) -> list[Any]:
         tokens, *frontier = split.extract(inputs)
         if mask_of(tokens) is not None:
-            raise ValueError(f"Expected tokens of a picture at layer '{name}', received tokens with a mask: words?")
+            raise ValueError(f"Expected tokens of an image at layer '{name}', received tokens with a mask, as of text.")
         prefix = [tokens[:, : layout.prefix]] if layout.prefix else []
         return [layout.to_grid(tokens), *prefix, *frontier]
 
@@ -227,7 +225,7 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
         if layout.prefix and others:
             prefix = others.pop(0)
         elif layout.prefix:
-            # Patches alone: `linear_tail` asks whether the tail looks at nothing else. Zeros show that it does.
+            # Patches alone, from the test of `linear_tail`: zeros show whether the tail reads the prefix.
             prefix = tf.zeros((tf.shape(patches)[0], layout.prefix, patches.shape[-1]), patches.dtype)
         return split.finish([layout.to_tokens(prefix, patches), *others])
 
@@ -237,6 +235,6 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
 
 
 def _token_count(split: SplitModel) -> int | None:
-    """T; asked of the whole model where an inner one leaves it open."""
+    """Return T, from the whole model if a nested one leaves it open."""
     view, call = split.found.view, split.found.call
     return call.shape[1] or view.known_shapes(split.inputs.specs)[view.calls.index(call)][1]

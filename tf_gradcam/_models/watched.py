@@ -1,7 +1,7 @@
-"""Models whose graph only Python knows: the output of a layer is read, or replaced, while the model runs.
+"""Models without a graph of layers: the output of a layer is read, or replaced, while the model runs.
 
-For the length of one forward pass the layer's `call` is wrapped. Inside a `tf.function` that happens once, while it is
-traced, and what the replaced output no longer needs is pruned from the traced graph: the price is that of a split.
+The layer's `call` is wrapped during one forward pass. Inside a `tf.function` that happens once, during tracing, and
+TensorFlow prunes the operations before a replaced output: the cost is the same as of a split graph.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ import tensorflow as tf
 from tf_gradcam._models.graph import Call, Halves
 from tf_gradcam._models.keras_internals import call_in_inference, has_learned_weights, reading_scope, sublayers
 
-_ONE_AT_A_TIME = threading.RLock()  # a wrapped `call` belongs to the layer, which threads share
+_WRAPPING = threading.RLock()  # threads share the layer, and with it a wrapped `call`
 
 
 class WatchedModel:
-    """The calls that `model(images)` makes, found by tracing it once.
+    """A model with the layer calls that `model(images)` makes, found by tracing it once.
 
     Args:
         model: called as `model(inputs, training=False)`.
-        inputs: structure of `tf.TensorSpec`, what the model is called with.
+        inputs: of the model, a structure of `tf.TensorSpec`.
 
     Raises:
-        ValueError: a model that runs in a tf.function of its own, inside which no layer can be watched.
+        ValueError: the model runs inside a tf.function of its own, where layers cannot be watched.
     """
 
     def __init__(self, model: Any, inputs: Any):
         if isinstance(model.call, tf.types.experimental.PolymorphicFunction):
             raise ValueError(
-                f"The whole `call` of model '{model.name}' is one tf.function, inside which no layer can be watched. "
+                f"The whole `call` of model '{model.name}' is one tf.function, inside which layers cannot be watched. "
                 "Remove that decorator, or undo it for this object: model.call = model.call.python_function."
             )
         self.model = model
         self._structure = inputs
         self.calls: list[Call] = []  # in the order in which they end
-        self._begins: list[int] = []  # how many had ended when each began
+        self._begins: list[int] = []  # number of ended calls when each began
         with contextlib.ExitStack() as stack:
             for path, layer in sublayers(model):
                 stack.enter_context(_wrapped(layer, self._recorder(layer, path)))
@@ -67,17 +67,17 @@ class WatchedModel:
         return record
 
     def release(self) -> None:
-        """Hold the model no longer: from now on somebody else must keep it alive."""
+        """Release the model; the caller must keep it alive."""
         self.model = weakref.proxy(self.model)
 
     def forward(self, flat: Sequence[Any]) -> Any:
-        """The model's outputs, of its inputs in flat order."""
+        """Compute the model's outputs from its inputs in flat order."""
         inputs = keras.tree.pack_sequence_as(self._structure, list(flat))
         with reading_scope():
             return call_in_inference(self.model, inputs)
 
     def halves(self, call: Call) -> Halves:
-        """The model read at `call`, and run again from there: its frontier is the inputs."""
+        """Return the model up to `call`, and the model run again from there; its frontier is the inputs."""
 
         def extract(inputs: Sequence[Any]) -> list[Any]:
             seen: list[Any] = []
@@ -95,9 +95,9 @@ class WatchedModel:
         return extract, finish
 
     def operations_after(self, call: Call) -> list[Any]:
-        """The layers whose calls begin later, in that order; which of them read this very tensor only Python knows.
+        """Return the layers whose calls begin later, in that order, whether or not they read this tensor.
 
-        The layers that the call is a part of began before it, so they do not count.
+        The layers that contain the call began before it and do not count.
         """
         ended = self.calls.index(call)
         later = [number for number, begin in enumerate(self._begins) if begin > ended]
@@ -109,7 +109,7 @@ class WatchedModel:
         return any(has_learned_weights(known.operation) for known in earlier)
 
     def reaches_output(self, call: Call) -> bool:
-        return True  # shown by the gradient, which is an error where there is none
+        return True  # unknown here; a missing gradient raises an error later
 
     def is_cut_point(self, call: Call) -> bool:
         return True
@@ -121,7 +121,7 @@ class WatchedModel:
         return [call.shape for call in self.calls]
 
     def _intercept(self, call: Call, inputs: Sequence[Any], change: Callable[[Any], Any]) -> Any:
-        """Run the model with `change(result)` in place of the result of this very call."""
+        """Run the model with `change(result)` in place of the result of `call`."""
         count = 0
 
         def wrapper(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -134,20 +134,20 @@ class WatchedModel:
             outputs = self.forward(inputs)
         if count <= call.slot:
             raise ValueError(
-                f"Layer '{call.path}' was expected to be called while the model runs, but its call number "
-                f"{call.slot + 1} did not come: the model's `call` takes another way now, or runs it inside a "
-                "tf.function of its own. Remove that decorator, or explain another layer."
+                f"Expected call number {call.slot + 1} of layer '{call.path}' while the model runs, received {count} "
+                "calls: the model's `call` has taken another path, or runs the layer inside a tf.function of its own. "
+                "Remove that decorator, or explain another layer."
             )
         return outputs
 
 
 @contextlib.contextmanager
 def _wrapped(layer: Any, wrapper: Callable[..., Any]) -> Iterator[None]:
-    """`layer.call(...)` becomes `wrapper(layer.call, ...)`, and itself again afterwards.
+    """Replace `layer.call(...)` by `wrapper(layer.call, ...)` within.
 
-    In this thread alone: another one may be training the model.
+    It applies to this thread alone: another thread may be training the model.
     """
-    with _ONE_AT_A_TIME:
+    with _WRAPPING:
         own = vars(layer).get("call")
         original = layer.call
         owner = threading.get_ident()
@@ -157,7 +157,7 @@ def _wrapped(layer: Any, wrapper: Callable[..., Any]) -> Iterator[None]:
                 return original(*args, **kwargs)
             return wrapper(original, *args, **kwargs)
 
-        # Around keras' attribute tracking, which would note a change of the layer.
+        # Bypasses Keras' attribute tracking, which would record a change of the layer.
         object.__setattr__(layer, "call", call)
         try:
             yield

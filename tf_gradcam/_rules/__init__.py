@@ -1,1 +1,1 @@
-"""The CAM family: what a rule is, the rules, and the table METHODS."""
+"""The CAM family: the contract of a rule, the rules, and the table METHODS."""

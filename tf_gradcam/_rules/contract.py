@@ -1,4 +1,4 @@
-"""The contract of a rule: what it is, what it needs, and where alone it holds.
+"""The contract of a rule: its type, its needs, and the kind of tail that it requires.
 
 Axis legend: B batch, H x W cells of the layer (any number of spatial axes), C channels.
 """
@@ -17,13 +17,13 @@ Needs = Literal["activations", "gradients", "curvature", "probing", "network"]
 
 
 class Probe(Protocol):
-    """One batch as a probing rule sees it: what the model made of it, and the model to ask again.
+    """A batch for a probing rule: its activations and scores, and the model to run on changed copies.
 
     Attributes:
         activations: (B, H, W, C) float32 of the layer.
         images: (B, H0, W0, 3) float32, the model's input.
-        scores: (B,) float32, the target's, before the softmax.
-        confidences: (B,) float32, the probability of the explained class; the score where the target is a callable.
+        scores: (B,) float32, of the target, before the softmax.
+        confidences: (B,) float32, the probability of the explained class; the score if the target is a callable.
     """
 
     activations: np.ndarray
@@ -32,21 +32,21 @@ class Probe(Protocol):
     confidences: np.ndarray
 
     def score_images(self, owners: np.ndarray, images_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return (N,) confidences of the whole model in changed images, copies of the images `owners` (N,)."""
+        """Return confidences (N,) of the whole model on changed copies of the images `owners` (N,)."""
 
     def score_activations(self, owners: np.ndarray, activations_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return (N,) scores of the tail alone on changed activations, copies of those of the images `owners` (N,)."""
+        """Return scores (N,) of the tail alone on changed copies of the activations of the images `owners` (N,)."""
 
 
 def declares(*, needs: Needs = "gradients", requires: str | None = None) -> Callable[[AnyRule], AnyRule]:
-    """Write onto a rule what it needs and where alone it holds.
+    """Declare the needs of a rule and the tail that it requires.
 
     Args:
-        needs: "activations" for a rule that never looks at the gradients, which may then be None; "gradients", what a
-            rule without this decorator needs; "curvature" for one whose third argument is the product of the score's
-            Hessian with the activations, (B, H, W, C) float32; "probing" for one that runs the model again and is
-            called with a probe instead; "network" for one of the contributions of every layer.
-        requires: the only kind of tail that the rule holds for, None for any.
+        needs: "gradients", as without this decorator; "activations" for a rule that ignores the gradients, which may
+            then be None; "curvature" for a third argument, the product of the score's Hessian with the activations,
+            (B, H, W, C) float32; "probing" for a rule that runs the model again, called with a probe; "network" for a
+            rule called with the contributions of every layer.
+        requires: the only kind of tail that the rule is valid for, None for any.
     """
 
     def mark(rule: AnyRule) -> AnyRule:

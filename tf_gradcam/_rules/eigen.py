@@ -1,6 +1,7 @@
-"""Rules that follow the direction in which the activations vary most: Eigen-CAM and its kin.
+"""Eigen-CAM and related rules, which follow the direction in which the activations are largest.
 
-Axis legend: B batch, H x W cells of the layer (any number of spatial axes), Z = H * W cells in all, C channels.
+Axis legend: B batch, H x W cells of the layer (any number of spatial axes), Z = H * W cells in all, C channels. For a
+rule's arguments see `_rules.gradients`.
 """
 
 from __future__ import annotations
@@ -9,23 +10,19 @@ import tensorflow as tf
 
 from tf_gradcam._rules.contract import declares
 
-# Squared singular values this close, relative to the first, are one: float32 features do not tell them apart.
+# Squared singular values this close to the first, relative to it, count as equal: float32 cannot separate them.
 _DEGENERATE = 1e-6
 
 
 @declares(needs="activations")
 def eigencam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Channels count by their part in the strongest common pattern, whatever the class.
-
-    Args:
-        activations: (B, H, W, C) float32.
-        gradients: unused, may be None: every target has the same map.
+    """Weigh each channel by its part in the strongest common pattern, independent of the class.
 
     Returns:
         (B, 1, 1, C) float32, the first right singular vector of the activations as a Z x C matrix: `first_component`.
 
     Source: Muhammad & Yeasin 2020, https://arxiv.org/abs/2008.00299. Deviation: the sign, which a singular vector
-    leaves open, is the one that gives the map a positive sum.
+    leaves open, gives the map a positive sum.
     Cost: 1 forward pass and the eigenvectors of the smaller of Z x Z and C x C.
     """
     del gradients
@@ -33,11 +30,7 @@ def eigencam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def eigengradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Products of activation and gradient, reduced to their strongest common pattern.
-
-    Args:
-        activations: (B, H, W, C) float32.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    """Reduce the products of activation and gradient to their strongest common pattern.
 
     Returns:
         (B, H, W, C) float32: the gradients times the first right singular vector of G * A as a Z x C matrix.
@@ -50,20 +43,19 @@ def eigengradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def first_component(features: tf.Tensor) -> tf.Tensor:
-    """The unit vector over channels along which an image's features are largest: their first right singular vector.
+    """Return the first right singular vector of each image's features: the channel direction in which they are largest.
 
     Args:
         features: (B, H, W, C) float32, not centred; any number of spatial axes.
 
     Returns:
-        (B, 1, 1, C) float32, per image. Its sign is the one with which sum_k vector_k * features_k has a positive sum
-        over the cells; where several directions are equally large, it is the one in their span for which that sum is
-        largest. Zero for zero features and where that sum is exactly zero, which leaves the sign open; NaN for features
-        that are not finite.
+        (B, 1, 1, C) float32 unit vectors. The sign gives sum_k vector_k * features_k a positive sum over the cells; of
+        several equally large directions, the vector in their span with the largest such sum is returned. Zero for zero
+        features and for a sum of exactly zero, which leaves the sign open; NaN for features that are not finite.
     """
     shape = tf.shape(features)
     # The smaller Gram matrix costs a twentieth of a singular value decomposition at 49 x 2048. It squares the
-    # features: in float64, 1e-45 and 1e38 have squares too, and no digit of the float32 features is lost.
+    # features: float64 holds the squares of 1e-45 and 1e38, and no digit of the float32 features is lost.
     matrix = tf.reshape(tf.cast(features, tf.float64), [shape[0], -1, shape[-1]])
     is_finite = tf.reduce_all(tf.math.is_finite(matrix), axis=[1, 2], keepdims=True)
     matrix = tf.where(is_finite, matrix, 0.0)
@@ -85,7 +77,7 @@ def first_component(features: tf.Tensor) -> tf.Tensor:
 
 
 def _projected_on_leading(gram: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-    """`vector` (B, n, 1) projected on the space of the largest eigenvalue of `gram` (B, n, n).
+    """Project `vector` (B, n, 1) on the space of the largest eigenvalue of `gram` (B, n, n).
 
     With A the features, the map along v has the sum (A^T 1) . v. So A^T 1, projected on the first singular space, is
     the vector there with the largest sum, and no sign is left to choose; A^T times the projection of 1 is the same.

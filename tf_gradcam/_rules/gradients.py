@@ -1,9 +1,10 @@
-"""Weight rules of the CAM family: what each activation counts for the score.
+"""Weight rules of the CAM family: the weight of each activation for the score.
 
 Axis legend: B batch, H x W cells of the layer (any number of spatial axes), C channels. A rule is one pure function
-`(activations, gradients) -> weights` of float32 tensors (B, H, W, C). Its weights broadcast to the activations, and the
-map before relu is sum_k weights_k * activations_k; a rule that is no weighted sum returns that map itself, (B, H, W).
-What a rule needs or requires beyond that, it declares.
+`(activations, gradients) -> weights` of float32 tensors (B, H, W, C); the gradients are those of the score before the
+softmax. Its weights broadcast to the activations, and the map before relu is sum_k weights_k * activations_k; a rule
+that is not a weighted sum returns that map itself, (B, H, W). A rule declares what it needs or requires beyond that;
+one that needs activations alone receives None for the gradients, and gives every target the same map.
 """
 
 from __future__ import annotations
@@ -13,26 +14,22 @@ import tensorflow as tf
 from tf_gradcam._rules.contract import Rule as Rule
 from tf_gradcam._rules.contract import declares
 
-# Below this share of its terms a sum of activations says nothing: see xgradcam.
+# A sum of activations below this fraction of the sum of their absolute values is unreliable: see xgradcam.
 _CANCELLED = 0.1
 _SEED_BITS = 31
 
 
 @declares(requires="pooled linear tail")
 def cam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Each channel counts by its kernel entry in the Dense layer behind global average pooling.
+    """Weigh each channel by its kernel entry in the Dense layer after global average pooling.
 
-    There the gradient is the kernel entry over the number of cells, everywhere: its sum is the entry.
-
-    Args:
-        activations: (B, H, W, C) float32, unused.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    The gradient there is the kernel entry divided by the number of cells, in every cell: its sum is the entry.
 
     Returns:
         (B, 1, 1, C) float32.
 
     Source: Zhou et al. 2016, eq. 2, https://arxiv.org/abs/1512.04150. Deviation: the kernel is read from the gradient,
-    and the map passes a relu like every other.
+    and the map passes a relu like all maps.
     Cost: 1 forward pass and the tail's backward pass.
     """
     del activations
@@ -40,11 +37,7 @@ def cam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Each channel counts by its mean gradient over the cells.
-
-    Args:
-        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    """Weigh each channel by its mean gradient over the cells.
 
     Returns:
         (B, 1, 1, C) float32.
@@ -58,21 +51,17 @@ def gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def gradcam_pp(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Each channel counts by its positive gradients, those of cells that share it weighted down.
+    """Weigh each channel by its positive gradients, scaled down if many cells share the channel.
 
     The paper's a * relu(G) with a = G^2 / (2 G^2 + S G^3), S the channel's sum of activations, is relu(G) / (2 + S G):
-    no power that could overflow, nothing to add to the denominator. The map depends on the scale of the score.
-
-    Args:
-        activations: (B, H, W, C) float32.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    no power can overflow, and the denominator needs no epsilon. The map depends on the scale of the score.
 
     Returns:
         (B, 1, 1, C) float32.
 
     Source: Chattopadhay et al. 2018, eq. 19, https://arxiv.org/abs/1710.11063. Deviation: none; the factor exp(score)
-    is left out, it cancels when the map is normalised. Negative sums, which the paper's ReLU excludes, enter the same
-    formula: it has a pole where S G = -2, and is 0 on the pole itself.
+    is left out, as it cancels when the map is normalised. Negative sums, which the paper's ReLU excludes, enter the
+    same formula: it has a pole at S G = -2, and is 0 on the pole itself.
     Cost: 1 forward pass and the tail's backward pass.
     """
     axes = spatial_axes(gradients)
@@ -82,19 +71,15 @@ def gradcam_pp(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def xgradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Each channel counts by the mean of its gradients, weighted by its activations.
-
-    Args:
-        activations: (B, H, W, C) float32.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    """Weigh each channel by the mean of its gradients, weighted by its activations.
 
     Returns:
         (B, 1, 1, C) float32.
 
-    Source: Fu et al. 2020, https://arxiv.org/abs/2008.02312. Deviation: where a channel's activations nearly cancel,
-    abs(sum A) at most a tenth of sum abs(A), Grad-CAM's plain mean stands in. A ReLU's activations cannot cancel; those
-    of SiLU and GELU do, and one channel divided by almost nothing would outweigh all others. So no weight exceeds ten
-    times its channel's largest gradient, and gradients that are equal in all cells still come out as they are.
+    Source: Fu et al. 2020, https://arxiv.org/abs/2008.02312. Deviation: if a channel's activations nearly cancel,
+    abs(sum A) at most a tenth of sum abs(A), Grad-CAM's plain mean is used. Activations of ReLU cannot cancel, those of
+    SiLU and GELU do, and one channel divided by almost nothing would outweigh all others. So no weight exceeds ten
+    times its channel's largest gradient, and gradients that are equal in all cells stay unchanged.
     Cost: 1 forward pass and the tail's backward pass.
     """
     axes = spatial_axes(gradients)
@@ -106,11 +91,7 @@ def xgradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def hirescam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Each activation counts by its own gradient: the map shows only cells that raise the score.
-
-    Args:
-        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    """Weigh each activation by its own gradient: the map shows only cells that raise the score.
 
     Returns:
         (B, H, W, C) float32.
@@ -123,11 +104,7 @@ def hirescam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def gradcam_elementwise(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Only the positive products of activation and gradient count: nothing is held against a cell.
-
-    Args:
-        activations: (B, H, W, C) float32.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    """Sum the positive products of activation and gradient: negative products do not lower a cell.
 
     Returns:
         (B, H, W) float32, the map itself.
@@ -139,11 +116,7 @@ def gradcam_elementwise(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tens
 
 
 def layercam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Each activation counts by its own gradient where that is positive: sharp on shallow layers too.
-
-    Args:
-        activations: (B, H, W, C) float32, unused: the rule looks at gradients alone.
-        gradients: (B, H, W, C) float32, of the score before the softmax.
+    """Weigh each activation by its own gradient if positive: sharp on shallow layers too.
 
     Returns:
         (B, H, W, C) float32.
@@ -158,7 +131,7 @@ def layercam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 @declares(needs="curvature")
 def shapleycam(activations: tf.Tensor, gradients: tf.Tensor, curvature: tf.Tensor) -> tf.Tensor:
-    """Each channel counts by its mean gradient, less half of what curvature takes back as the activations go.
+    """Weigh each channel by its mean gradient less half of the curvature term of the activations.
 
     Args:
         activations: (B, H, W, C) float32, unused.
@@ -166,10 +139,10 @@ def shapleycam(activations: tf.Tensor, gradients: tf.Tensor, curvature: tf.Tenso
         curvature: (B, H, W, C) float32, the Hessian of the score times the activations.
 
     Returns:
-        (B, 1, 1, C) float32; Grad-CAM's where the tail is piecewise linear, as with ReLU and logits.
+        (B, 1, 1, C) float32; Grad-CAM's for a piecewise linear tail, as with ReLU and logits.
 
     Source: Cai 2025, https://arxiv.org/abs/2501.06261. Deviation: the score is the logit; the paper's ReST utility is
-    not built in, a callable target can be it.
+    not built in, but can be a callable target.
     Cost: 1 forward pass and two backward passes of the tail.
     """
     del activations
@@ -178,17 +151,13 @@ def shapleycam(activations: tf.Tensor, gradients: tf.Tensor, curvature: tf.Tenso
 
 @declares(needs="activations")
 def fem(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Cells where a channel is unusually strong count by that channel's mean, whatever the class.
-
-    Args:
-        activations: (B, H, W, C) float32.
-        gradients: unused, may be None: every target has the same map.
+    """Sum the means of the channels that are unusually strong in a cell, independent of the class.
 
     Returns:
         (B, H, W) float32, the map itself: sum_k mean_k where A_k > mean_k + 2 std_k (over all cells, not n - 1).
 
     Source: Fuad et al. 2020, https://doi.org/10.1109/IPTA50016.2020.9286629. Deviation: strictly above the threshold,
-    so that a channel that is equal everywhere says nothing.
+    so that a constant channel adds nothing.
     Cost: 1 forward pass.
     """
     del gradients
@@ -200,15 +169,12 @@ def fem(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 @declares(needs="activations")
 def random(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Each channel counts by chance: the floor that every method must beat.
+    """Weigh each channel at random: the baseline that every method must beat.
 
-    The seed of an image is read off its own activations, so it has the same weights in any batch and every time, and
-    another image has others, so that luck evens out: over 220 photographs with boxes the energy in the box scatters by
-    0.01 from draw to draw, and by 0.04 where all images share one draw.
-
-    Args:
-        activations: (B, H, W, C) float32; which of the first 31 channels is stronger than the one before is the seed.
-        gradients: unused, may be None: every target has the same map.
+    The seed of an image comes from its own activations (which of the first 31 channels is stronger than the channel
+    before it), so it has the same weights in every batch and run. Other images have other weights, so that luck evens
+    out: over 220 photographs with boxes the energy in the box varies by 0.01 from draw to draw, and by 0.04 if all
+    images share one draw.
 
     Returns:
         (B, 1, 1, C) float32 in [-1, 1), uniform.
@@ -218,7 +184,7 @@ def random(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """
     del gradients
     sums = tf.reduce_sum(activations, axis=spatial_axes(activations))
-    # Comparisons, because the last digits of activations differ between batch sizes.
+    # Comparisons, as the last digits of activations differ between batch sizes.
     stronger = tf.cast(sums > tf.roll(sums, 1, axis=-1), tf.int32)[:, :_SEED_BITS]
     powers = tf.constant([1 << bit for bit in range(_SEED_BITS)])[: tf.shape(stronger)[1]]
     channels = activations.shape[-1]
@@ -232,18 +198,18 @@ def random(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 @declares(needs="network")
 def fullgrad(contributions: tf.Tensor) -> tf.Tensor:
-    """The score split up among the pixels and the biases of every layer, added up where they lie.
+    """Sum the contributions of the pixels and of the biases of every layer to the score, at their positions.
 
     Args:
         contributions: list of (B, H, W, C) float32: the pixels times their gradient first, then each spatial layer's
             bias times its gradient.
 
     Returns:
-        (B, H0, W0) float32, the map itself, at the size of the first of them.
+        (B, H0, W0) float32, the map itself, at the size of the pixels.
 
     Source: Srinivas & Fleuret 2019, https://arxiv.org/abs/1905.00780. Deviation: the absolute values of each layer are
-    scaled to [0, 1] per image, as in the authors' code, without its epsilon; biases of layers without an extent (Dense
-    behind the pooling) have no place in the map.
+    scaled to [0, 1] per image, as in the authors' code, without its epsilon; biases of layers without spatial
+    axes (Dense after the pooling) have no position in the map.
     Cost: 1 forward pass and 1 backward pass of the whole model.
     """
     size = tf.shape(contributions[0])[1:-1]
@@ -259,5 +225,5 @@ def fullgrad(contributions: tf.Tensor) -> tf.Tensor:
 
 
 def spatial_axes(tensor: tf.Tensor) -> list[int]:
-    """All axes but the first (images) and the last (channels)."""
+    """Return all axes but the first (images) and the last (channels)."""
     return list(range(1, len(tensor.shape) - 1))

@@ -1,8 +1,9 @@
-"""Probing rules of the CAM family: what a channel counts, found by changing the picture or the layer and asking again.
+"""Probing rules of the CAM family: the weight of a channel, measured on changed images or activations.
 
-Axis legend: B images, H x W cells of the layer, C channels, k of them looked at, H0 x W0 pixels. A rule is one function
-`probe -> weights`, NumPy in and out; what it may look at and ask is `Probe`. A parameter is set with functools.partial:
-`Explainer(model, method=partial(faster_scorecam, channels=16))`.
+Axis legend: B images, H x W cells of the layer, C channels, k selected channels, H0 x W0 pixels. A rule is one function
+`probe -> weights`, NumPy in and out, see `Probe`. Set a parameter with functools.partial:
+`Explainer(model, method=partial(faster_scorecam, channels=16))`. All rules but ablationcam raise ValueError unless the
+layer is (B, H, W, C) and the input (B, H0, W0, 3).
 """
 
 from __future__ import annotations
@@ -14,25 +15,19 @@ import numpy as np
 from tf_gradcam._rules.contract import Probe, declares
 from tf_gradcam.image.resize import resize_heatmaps
 
-# A score this near to zero is zero: dividing by it would leave the range of float32.
+# Smaller scores count as zero: a division by them would leave the range of float32.
 _ZERO_SCORE = 1e-30
 
 
 @declares(needs="probing")
 def scorecam(probe: Probe) -> np.ndarray:
-    """Each channel counts by how sure the model stays of the class when the image shows where the channel is active.
+    """Weigh each channel by the model's confidence in the class when the channel masks the image.
 
-    The channel, upsampled and stretched to [0, 1], multiplies the image: what it hides becomes 0 in the model's own
-    units, grey where it takes -1 to 1, black where it takes 0 to 255. A channel without contrast hides all.
-
-    Args:
-        probe: pictures: activations (B, H, W, C), images (B, H0, W0, 3).
+    The channel, upsampled and stretched to [0, 1], multiplies the image. Hidden pixels become 0 in the model's own
+    units: grey for a range of -1 to 1, black for 0 to 255. A channel without contrast hides all pixels.
 
     Returns:
-        (B, 1, 1, C) float32, positive; those of an image sum to 1.
-
-    Raises:
-        ValueError: the layer or the input is no picture.
+        (B, 1, 1, C) float32, positive, sum 1 over the channels.
 
     Source: Wang et al. 2020, https://arxiv.org/abs/1910.01279. Deviation: the baseline's score is not subtracted, as it
     cancels in the softmax over channels. The score is the probability of the class, as in the authors' code; that code
@@ -45,20 +40,20 @@ def scorecam(probe: Probe) -> np.ndarray:
 
 @declares(needs="probing")
 def faster_scorecam(probe: Probe, *, channels: int = 32) -> np.ndarray:
-    """Score-CAM of the channels that vary most from cell to cell; the others count nothing.
+    """Apply Score-CAM to the channels that vary most from cell to cell; the others have weight 0.
 
     Args:
-        probe: as `scorecam`.
-        channels: how many, at least 1; all where the layer has fewer. Defaults to 32.
+        probe: the batch.
+        channels: number of channels, at least 1; all channels if the layer has fewer. Defaults to 32.
 
     Returns:
-        (B, 1, 1, C) float32: the softmax over the channels looked at, 0 for the others.
+        (B, 1, 1, C) float32: the softmax over these channels, 0 for the others.
 
     Raises:
-        ValueError: as `scorecam`; `channels` below 1.
+        ValueError: `channels` below 1.
 
-    Source: practice, https://github.com/tabayashi0117/Score-CAM. Deviation: each image has its own channels, those of
-    largest standard deviation, where others take the union over the batch.
+    Source: practice, https://github.com/tabayashi0117/Score-CAM. Deviation: each image has its own channels, of
+    largest standard deviation; others take the union over the batch.
     Cost: 1 forward pass and `channels` more.
     """
     _check_count("channels", channels)
@@ -70,26 +65,26 @@ def faster_scorecam(probe: Probe, *, channels: int = 32) -> np.ndarray:
 
 @declares(needs="probing")
 def sscam(probe: Probe, *, samples: int = 10, noise: float = 0.2, seed: int = 0) -> np.ndarray:
-    """Score-CAM whose scores are means over noisy masks.
+    """Apply Score-CAM with scores averaged over noisy masks.
 
     Args:
-        probe: as `scorecam`.
+        probe: the batch.
         samples: noisy copies of each mask, at least 1. Defaults to 10.
-        noise: standard deviation of the Gaussian noise, in units of the mask, which reaches from 0 to 1; 0 gives
-            `scorecam`. Defaults to 0.2.
+        noise: standard deviation of the Gaussian noise added to the mask of 0 to 1; 0 gives `scorecam`. Defaults to
+            0.2.
         seed: of the noise. Defaults to 0.
 
     Returns:
-        (B, 1, 1, C) float32, positive; those of an image sum to 1.
+        (B, 1, 1, C) float32, positive, sum 1 over the channels.
 
     Raises:
-        ValueError: as `scorecam`; `samples` below 1, `noise` below 0.
+        ValueError: `samples` below 1, `noise` below 0.
 
     Source: Wang et al. 2020, https://arxiv.org/abs/2006.14255, the first of two variants: noise on the feature map (the
-    second adds it to the masked image). Deviation: the noise is added when the map is stretched to [0, 1] already, so
-    that its size means the same for every layer. It is smaller than the paper's 2, at which nothing is recognised (one
-    dog, 48 channels, MobileNet: mean confidence 0.71 without noise, 0.42 at 0.2, 0.04 at 0.5, 0.000 at 2). The same
-    noises serve all channels and images, so that these differ by their masks alone.
+    second adds it to the masked image). Deviation: the noise is added after the map is stretched to [0, 1], so that its
+    size means the same for every layer. It is smaller than the paper's 2, at which nothing is recognised (one dog, 48
+    channels, MobileNet: mean confidence 0.71 without noise, 0.42 at 0.2, 0.04 at 0.5, 0.000 at 2). All channels and
+    images share the same noise, so that they differ by their masks alone.
     Cost: 1 forward pass and `samples` * C more.
     """
     _check_count("samples", samples)
@@ -103,20 +98,20 @@ def sscam(probe: Probe, *, samples: int = 10, noise: float = 0.2, seed: int = 0)
 
 @declares(needs="probing")
 def iscam(probe: Probe, *, steps: int = 10) -> np.ndarray:
-    """Score-CAM whose scores are means over the way from a dark mask to the full one.
+    """Apply Score-CAM with scores averaged over masks from dark to full.
 
     Args:
-        probe: as `scorecam`.
-        steps: masks a channel, at least 1: the full one times 1/n, 2/n, ... 1. 1 gives `scorecam`. Defaults to 10.
+        probe: the batch.
+        steps: masks per channel, at least 1: the full mask times 1/n, 2/n, ... 1. 1 gives `scorecam`. Defaults to 10.
 
     Returns:
-        (B, 1, 1, C) float32, positive; those of an image sum to 1.
+        (B, 1, 1, C) float32, positive, sum 1 over the channels.
 
     Raises:
-        ValueError: as `scorecam`; `steps` below 1.
+        ValueError: `steps` below 1.
 
-    Source: Naidu et al. 2020, https://arxiv.org/abs/2010.03023. Deviation: the factors are i/n, at most 1, where others
-    add them up to (n + 1) / 2 and show the model images brighter than its own.
+    Source: Naidu et al. 2020, https://arxiv.org/abs/2010.03023. Deviation: the factors are i/n, at most 1; others sum
+    them up to (n + 1) / 2, which makes the images brighter than the model's own.
     Cost: 1 forward pass and `steps` * C more.
     """
     _check_count("steps", steps)
@@ -129,17 +124,14 @@ def iscam(probe: Probe, *, steps: int = 10) -> np.ndarray:
 
 @declares(needs="probing")
 def ablationcam(probe: Probe) -> np.ndarray:
-    """Each channel counts by the part of the score that is lost without it.
-
-    Args:
-        probe: activations (B, H, W, C), any number of spatial axes.
+    """Weigh each channel by the fraction of the score that is lost without it; any number of spatial axes.
 
     Returns:
-        (B, 1, 1, C) float32: (y - y_k) / |y| of the score y and of y_k, what it is when channel k is set to 0. Where y
-        is 0, the drops y - y_k themselves: a heatmap is divided by its maximum, so |y| makes no difference to it.
+        (B, 1, 1, C) float32: (y - y_k) / |y| of the score y and of the score y_k with channel k set to 0. If y is 0,
+        the drops y - y_k themselves: a heatmap is divided by its maximum, so |y| does not change it.
 
     Source: Desai & Ramaswamy 2020, WACV, https://doi.org/10.1109/WACV45572.2020.9093360. Deviation: |y| in place of y,
-    which for a negative score would turn the map into its opposite; y is the score before the softmax.
+    which would invert the map of a negative score; y is the score before the softmax.
     Cost: 1 forward pass and C tail passes.
     """
     activations = probe.activations
@@ -159,7 +151,7 @@ def ablationcam(probe: Probe) -> np.ndarray:
 
 
 def _all_channels(probe: Probe) -> np.ndarray:
-    """(B, C) int."""
+    """Return (B, C) int, after a check of the shapes."""
     _check_pictures(probe)
     count, channel_count = probe.activations.shape[0], probe.activations.shape[-1]
     return np.tile(np.arange(channel_count), (count, 1))
@@ -171,12 +163,12 @@ def _confidences(
     variants: int = 1,
     vary: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda masks, variant: masks,
 ) -> np.ndarray:
-    """(B, k) float64: mean confidence in the image times the mask of each of `channels` (B, k), over its variants."""
+    """Return (B, k) float64: confidences in the images masked by `channels` (B, k), averaged over the variants."""
     shape = (*channels.shape, variants)
     size = probe.images.shape[1:3]
 
     def masked(rows: np.ndarray) -> np.ndarray:
-        # The variants of a mask come one after the other, so it is upsampled once.
+        # The variants of a mask are adjacent, so it is upsampled once.
         pairs, inverse = np.unique(rows // variants, return_inverse=True)
         images, places = np.unravel_index(pairs, channels.shape)
         masks = _masks(probe.activations[images, :, :, channels[images, places]], size)[inverse]
@@ -187,7 +179,7 @@ def _confidences(
 
 
 def _masks(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(n, H0, W0) float32: maps (n, H, W) upsampled and stretched to [0, 1]; zero where flat or not finite."""
+    """Upsample maps (n, H, W) and stretch them to [0, 1], (n, H0, W0) float32; zero for flat or non-finite maps."""
     is_finite = np.isfinite(maps).all(axis=(1, 2), keepdims=True)
     pixels = resize_heatmaps(np.where(is_finite, maps, 0.0), size)
     pixels -= pixels.min(axis=(1, 2), keepdims=True)
@@ -196,7 +188,7 @@ def _masks(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _softmax(probe: Probe, channels: np.ndarray, confidences: np.ndarray) -> np.ndarray:
-    """(B, 1, 1, C) float32: softmax over `channels` (B, k), 0 for the others."""
+    """Return (B, 1, 1, C) float32: the softmax over `channels` (B, k), 0 for the others."""
     powers = np.exp(confidences - confidences.max(axis=1, keepdims=True))
     weights = np.zeros((len(channels), probe.activations.shape[-1]))
     np.put_along_axis(weights, channels, powers / powers.sum(axis=1, keepdims=True), axis=1)

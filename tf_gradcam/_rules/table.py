@@ -1,50 +1,16 @@
-"""The CAM family as one table: a method is one rule and one word. Command line, manual and tests read it."""
+"""The table of the CAM family: rules by name, for the command line, the manual and the tests."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, get_args
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._rules import eigen, gradients, probing
 from tf_gradcam._rules.contract import Rule as Rule
-from tf_gradcam._rules.eigen import eigencam, eigengradcam
-from tf_gradcam._rules.gradients import (
-    cam,
-    fem,
-    fullgrad,
-    gradcam,
-    gradcam_elementwise,
-    gradcam_pp,
-    hirescam,
-    layercam,
-    random,
-    shapleycam,
-    xgradcam,
-)
-from tf_gradcam._rules.probing import ablationcam, faster_scorecam, iscam, scorecam, sscam
 
-_FAMILY: tuple[Rule, ...] = (
-    gradcam,
-    gradcam_pp,
-    xgradcam,
-    hirescam,
-    gradcam_elementwise,
-    layercam,
-    shapleycam,
-    cam,
-    eigencam,
-    eigengradcam,
-    fem,
-    scorecam,
-    faster_scorecam,
-    sscam,
-    iscam,
-    ablationcam,
-    fullgrad,
-    random,
-)
 MethodName = Literal[
     "gradcam",
     "gradcam_pp",
@@ -65,16 +31,17 @@ MethodName = Literal[
     "fullgrad",
     "random",
 ]
-METHODS: dict[MethodName, Rule] = {cast(MethodName, rule.__name__): rule for rule in _FAMILY}
+_RULES = {**vars(eigen), **vars(gradients), **vars(probing)}
+METHODS: dict[MethodName, Rule] = {name: _RULES[name] for name in get_args(MethodName)}
 
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What the docstring of a rule says about it; "" for what it does not say.
+    """The description of a rule, from its docstring; "" for a missing part.
 
     Attributes:
         name: key of `METHODS`, or the name of the callable.
-        summary: what the rule does, one line.
+        summary: first line of the docstring.
         cost: in forward and backward passes.
         source: author, year, equation and address.
     """
@@ -86,10 +53,10 @@ class MethodInfo:
 
 
 def find_method(method: str | Rule) -> tuple[str, Rule]:
-    """Name and rule for a key of `METHODS` or a callable of the same contract.
+    """Return name and rule for a key of `METHODS` or a callable of the same contract.
 
     Raises:
-        ValueError: no such name.
+        ValueError: an unknown name.
         TypeError: neither a name nor a callable.
     """
     if callable(method):
@@ -103,18 +70,18 @@ def find_method(method: str | Rule) -> tuple[str, Rule]:
 
 
 def needs_of(rule: Rule) -> str:
-    """What a rule needs; "gradients" where it says nothing. A `functools.partial` needs what its function needs."""
+    """Return the declared needs of a rule, "gradients" by default; a `functools.partial` has its function's needs."""
     needs: str | None = getattr(rule, "needs", None) or getattr(getattr(rule, "func", None), "needs", None)
     return needs or "gradients"
 
 
 def required_tail(rule: Rule) -> str | None:
-    """The only kind of tail that a rule holds for, None for any."""
+    """Return the only kind of tail that a rule is valid for, None for any."""
     return getattr(rule, "requires", None) or getattr(getattr(rule, "func", None), "requires", None)
 
 
 def describe(method: str | Rule) -> MethodInfo:
-    """Read what a method does, costs and comes from off its docstring.
+    """Read the summary, cost and source of a method from its docstring.
 
     Args:
         method: a key of `METHODS`, or a callable.
@@ -124,10 +91,10 @@ def describe(method: str | Rule) -> MethodInfo:
     """
     name, rule = find_method(method)
     text = inspect.getdoc(getattr(rule, "func", rule)) or ""
-    return MethodInfo(name, text.partition("\n")[0], _said(text, "Cost"), _said(text, "Source"))
+    return MethodInfo(name, text.partition("\n")[0], _field(text, "Cost"), _field(text, "Source"))
 
 
-def _said(text: str, heading: str) -> str:
-    """What follows "heading:" up to the next heading or blank line, as one line without its full stop."""
-    found = re.search(rf"^{heading}: (.+?)(?=\s+Deviation: |\n[A-Z][a-z]+: |\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
-    return " ".join(found[1].split()).removesuffix(".") if found else ""
+def _field(text: str, heading: str) -> str:
+    """Return the text after "heading:", up to the next heading or blank line, on one line without its full stop."""
+    match = re.search(rf"^{heading}: (.+?)(?=\s+Deviation: |\n[A-Z][a-z]+: |\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    return " ".join(match[1].split()).removesuffix(".") if match else ""

@@ -1,4 +1,4 @@
-"""Targets that are more than a class; every one can be called on outputs and gives scores (B,)."""
+"""Targets beyond a class; each is a callable from outputs to scores (B,)."""
 
 from tf_gradcam.targets.classes import ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
 from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Region, Similarity, Value

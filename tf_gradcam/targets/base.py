@@ -1,4 +1,4 @@
-"""What the targets are made of: values that compare equal, and outputs read with a check.
+"""The parts of targets: values that compare equal, and checked access to outputs.
 
 Axis legend: B images, K classes.
 """
@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam._models.reader import shown
 from tf_gradcam._models.split import of_all_classes
 
 Target = Callable[[Any], tf.Tensor]
@@ -29,7 +30,7 @@ class NamedTarget:
     """A target that is a frozen dataclass: equal arguments make equal targets, which share one compiled pass.
 
     Attributes:
-        signed: whether the score is a balance of two sides, so that its map before relu says something below zero too.
+        signed: whether the score balances two sides, so that negative values of its map before relu have a meaning.
     """
 
     signed: ClassVar[bool] = False
@@ -39,11 +40,11 @@ class NamedTarget:
         raise NotImplementedError
 
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
-        """Return what pictures call the score.
+        """Return the name of the score in figures.
 
         Args:
             names: of the classes.
-            unit_count: outputs of the model, 1 for a single unit, of which class 1 is the positive side.
+            unit_count: outputs of the model, 1 for a single unit, whose positive side is class 1.
         """
         raise NotImplementedError
 
@@ -52,21 +53,21 @@ class NamedTarget:
         return self.label(ClassNames(None))
 
     def resolved(self, **changes: Any) -> NamedTarget:
-        """The same target with indices in place of the names of classes."""
+        """Return the target with indices in place of the names of classes."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def _set(self, **values: Any) -> None:
-        """Put arguments into the one form in which they are compared; only while the target is made."""
+        """Normalise arguments for comparison; only during `__post_init__`."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
 
 def with_indices(target: Any, index_of: Callable[[str], int]) -> Target:
-    """The same target, with the names of its classes replaced by their indices.
+    """Return a target with indices in place of the names of its classes.
 
     Args:
-        target: any; what is not made of `NamedTarget` comes back as it is.
-        index_of: class name -> class index; what it raises is passed on.
+        target: any; returned unchanged unless a `NamedTarget`.
+        index_of: class name -> class index; its errors pass through.
     """
     if not isinstance(target, NamedTarget):
         return target
@@ -103,19 +104,19 @@ class FrozenArray:
 
 
 def name_of(target: object, names: ClassNames | None = None, unit_count: int | None = None) -> str:
-    """Return what a label calls a target, with the names of its classes where they are known."""
+    """Return the label of a target, with the names of its classes if known."""
     if isinstance(target, NamedTarget) and names is not None:
         return target.label(names, unit_count)
     return getattr(target, "__name__", type(target).__name__)
 
 
 def labels_of(target: object, outputs: np.ndarray, names: ClassNames) -> list[str]:
-    """Return what was explained in each image of outputs (B, ..., K)."""
+    """Return the label of a target for each image of outputs (B, ..., K)."""
     return [name_of(target, names, outputs.shape[-1])] * len(outputs)
 
 
 def label_of(index: Class, names: ClassNames) -> str:
-    """Return what a label calls a class: its name in the list, else as it was given."""
+    """Return the label of a class: its name in the list, else the class as passed."""
     if index is None:
         return "top class"
     if isinstance(index, str):
@@ -128,7 +129,7 @@ def is_integer(value: object) -> bool:
 
 
 def as_position(value: Any) -> int:
-    """A position in the outputs, checked."""
+    """Check a position in the outputs."""
     if not is_integer(value):
         raise TypeError(f"Expected a position in the outputs as an integer, received {value!r}.")
     if value < 0:
@@ -137,7 +138,7 @@ def as_position(value: Any) -> int:
 
 
 def as_class(value: Any, *, or_top: bool = False) -> Class:
-    """A class index or name, checked; None for the top class where that has a meaning."""
+    """Check a class index or name, or None for the top class if allowed."""
     if isinstance(value, str) or (value is None and or_top):
         return value
     if not is_integer(value):
@@ -148,25 +149,25 @@ def as_class(value: Any, *, or_top: bool = False) -> Class:
 
 
 def one_output(outputs: Any, target: object) -> tf.Tensor:
-    """The outputs of a model that has one, as a tensor."""
+    """Return the output of a model with one output, as a tensor."""
     if isinstance(outputs, (list, tuple, dict)):
         names = list(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
-        raise ValueError(f"Expected one output for {target!r}, received {names}: pass OutputOf(one of them, target).")
+        raise ValueError(f"Expected one output for {target!r}, received {names}. Pass OutputOf(one of them, target).")
     return tf.convert_to_tensor(outputs)
 
 
 def of_rank(outputs: Any, rank: int, target: object) -> tf.Tensor:
     values = one_output(outputs, target)
     if values.shape.rank != rank:
-        raise ValueError(f"Expected outputs of {rank} axes for {target!r}, received shape {shown(values)}.")
+        raise ValueError(f"Expected outputs of {rank} axes for {target!r}, received shape {shown(values.shape)}.")
     return values
 
 
 def called(target: Any, outputs: Any) -> tf.Tensor:
-    """What a target makes of outputs.
+    """Call a target on outputs.
 
     Raises:
-        ValueError: a function of the user's own that TensorFlow refuses, such as one that indexes beyond the outputs.
+        ValueError: a callable of the user's own fails on them, for example with an index beyond the outputs.
     """
     if isinstance(target, NamedTarget):
         return target(outputs)
@@ -181,52 +182,52 @@ def called(target: Any, outputs: Any) -> tf.Tensor:
 
 
 def described(outputs: Any) -> str:
-    """The shape of one output, or those of several in their structure."""
+    """Return the shape of an output, or the shapes of several in their structure."""
     if isinstance(outputs, dict):
         return "{" + ", ".join(f"'{name}': {described(part)}" for name, part in outputs.items()) + "}"
     if isinstance(outputs, (list, tuple)):
         return "[" + ", ".join(map(described, outputs)) + "]"
-    return shown(outputs)
+    return shown(outputs.shape)
 
 
 def as_two_sides(logit: tf.Tensor) -> tf.Tensor:
-    """The logit (B, 1) of one sigmoid unit, marked: unlike a value (B, 1) it has two classes, no and yes."""
+    """Mark the logit (B, 1) of one sigmoid unit: unlike a value (B, 1) it has two classes, no and yes."""
     setattr(logit, _TWO_SIDES, True)
     return logit
 
 
 def class_logits(outputs: Any, target: object) -> tf.Tensor:
-    """Outputs (B, K) that tell at least two classes apart; of one sigmoid unit, minus its logit and its logit."""
+    """Return the logits (B, K) of at least two classes; for one sigmoid unit, minus its logit and its logit."""
     logits = of_rank(outputs, 2, target)
     if logits.shape[-1] != 1:
         return logits
     if not hasattr(logits, _TWO_SIDES):
         raise ValueError(
-            f"Expected outputs of at least two classes for {target!r}, received {shown(logits)} without a final "
-            "sigmoid. One unit is Unit(0), or Unit(0, positive=False) for the other side; one value is Value(0)."
+            f"Expected outputs of at least two classes for {target!r}, received {shown(logits.shape)} without a "
+            "final sigmoid. One unit is Unit(0), or Unit(0, positive=False) for the other side; one value is Value(0)."
         )
     return of_all_classes(logits, 2)
 
 
 def column(values: tf.Tensor, index: Class, target: object) -> tf.Tensor:
-    """What the outputs (B, ..., K) hold at one place of the last axis, (B, ...)."""
+    """Return the outputs (B, ..., K) at one position of the last axis, (B, ...)."""
     return values[..., _known(values, index, target)]
 
 
 def chosen_classes(logits: tf.Tensor, index: Class, target: object) -> tf.Tensor:
-    """(B,) int32: `index` for every image, or the top class of each."""
+    """Return (B,) int32: `index` for every image, or the top class of each."""
     if index is None:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
     return tf.fill(tf.shape(logits)[:1], _known(logits, index, target))
 
 
 def without(logits: tf.Tensor, chosen: tf.Tensor, value: float) -> tf.Tensor:
-    """(B, K) with `value` in place of the logits of the classes `chosen` (B,)."""
+    """Return logits (B, K) with `value` at the classes `chosen` (B,)."""
     return tf.where(tf.one_hot(chosen, tf.shape(logits)[-1], True, False), value, logits)
 
 
 def pick(logits: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """(B,) logits of the classes `chosen` (B,); (B, R) of R classes (B, R) each."""
+    """Return the logits (B,) of the classes `chosen` (B,), or (B, R) of (B, R)."""
     return tf.gather(logits, chosen, axis=1, batch_dims=1)
 
 
@@ -239,11 +240,5 @@ def _known(values: tf.Tensor, index: Class, target: object) -> int:
     assert index is not None
     count = values.shape[-1]
     if count is not None and index >= count:
-        raise ValueError(f"Expected an index below {count} in {target!r}, for outputs {shown(values)}.")
+        raise ValueError(f"Expected an index below {count} in {target!r}, for outputs {shown(values.shape)}.")
     return index
-
-
-def shown(values: tf.Tensor) -> str:
-    if values.shape.rank is None:
-        return "(unknown)"
-    return "(" + ", ".join(["B", *(str(side) for side in values.shape[1:])]) + ")"

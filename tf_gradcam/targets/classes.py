@@ -1,7 +1,7 @@
 """Class targets.
 
-Axis legend: B images, K classes. A class is an index, its name (see `with_indices`), or, where it says so, None for
-each image's top class. One sigmoid unit is two classes, as everywhere: class 1 has its logit, class 0 minus its logit.
+Axis legend: B images, K classes. A class is an index, a name (see `with_indices`), or, where documented, None for each
+image's top class. One sigmoid unit is two classes: class 1 has its logit, class 0 minus its logit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam._models.reader import shown
 from tf_gradcam.targets.base import (
     Class,
     NamedTarget,
@@ -27,7 +28,6 @@ from tf_gradcam.targets.base import (
     name_of,
     of_rank,
     pick,
-    shown,
     without,
 )
 
@@ -36,7 +36,7 @@ _REFERENCES = 3  # nearest classes that Finer-CAM compares with
 
 @dataclass(frozen=True)
 class ClassScore(NamedTarget):
-    """The score of one class; as a part of other targets, a plain class index or name does the same.
+    """The score of one class; inside other targets a class index or name is enough.
 
     Args:
         index: class of outputs (B, K), or None for each image's top class.
@@ -58,11 +58,11 @@ class ClassScore(NamedTarget):
 
 @dataclass(frozen=True)
 class Unit(NamedTarget):
-    """One sigmoid unit, from either side: what speaks for yes, or what speaks for no.
+    """One sigmoid unit, from either side: the evidence for yes, or for no.
 
     Args:
-        index: unit of outputs (B, K): 0 for the only one, a label of a multi-label model; by name, of the only one,
-            the side of that class.
+        index: unit of outputs (B, K), a label of a multi-label model, or 0 for a single unit; the name of a class of a
+            single unit means the side of that class.
         positive: False for minus the logit. Defaults to True.
     """
 
@@ -78,13 +78,13 @@ class Unit(NamedTarget):
         if logits.shape[-1] == 1 and self.index != 0:
             raise ValueError(
                 f"Expected Unit(0), or Unit(0, positive=False) for the other side, of the only unit of outputs "
-                f"{shown(logits)}, received {self!r}."
+                f"{shown(logits.shape)}, received {self!r}."
             )
         logit = column(logits, self.index, self)
         return logit if self.positive else -logit
 
     def resolved(self, **changes: Any) -> NamedTarget:
-        """A name means a class, of which one sigmoid unit has two: its sides."""
+        """Return the score of the class that the name means: one side of a single unit."""
         own = ClassScore(changes["index"])
         return own if self.positive else Counterfactual(own)
 
@@ -97,7 +97,7 @@ class Unit(NamedTarget):
 
 @dataclass(frozen=True)
 class MultiLabel(NamedTarget):
-    """Several labels at once: the sum of their logits, so the map before relu is the sum of theirs.
+    """The sum of the logits of several labels; its map before relu is the sum of their maps.
 
     Args:
         indices: labels of outputs (B, K), at least one.
@@ -115,8 +115,8 @@ class MultiLabel(NamedTarget):
         logits = of_rank(outputs, 2, self)
         if logits.shape[-1] == 1:
             raise ValueError(
-                f"Expected outputs of several labels for {self!r}, received {shown(logits)}. One unit is Unit(0), or "
-                "Unit(0, positive=False) for the other side."
+                f"Expected outputs of several labels for {self!r}, received {shown(logits.shape)}. One unit is "
+                "Unit(0), or Unit(0, positive=False) for the other side."
             )
         return tf.add_n([column(logits, index, self) for index in self.indices])
 
@@ -126,7 +126,7 @@ class MultiLabel(NamedTarget):
 
 @dataclass(frozen=True)
 class Counterfactual(NamedTarget):
-    """What speaks against: minus the score of another target.
+    """The evidence against a target: minus its score.
 
     Args:
         target: a callable, or a class, or None for each image's top class.
@@ -149,12 +149,12 @@ class Counterfactual(NamedTarget):
 
 @dataclass(frozen=True)
 class Contrast(NamedTarget):
-    """Why this class and not that one: the difference of their scores.
+    """The contrast between two classes: the difference of their scores.
 
     Args:
         index: class of outputs (B, K), or None for each image's top class.
-        against: the other class, or None for each image's best class beside `index`. An image whose top class it is
-            itself has nothing to contrast: score zero, blank map.
+        against: the other class, or None for each image's best class except `index`. An image whose top class is
+            `against` has the score zero and a blank map.
     """
 
     index: Class = None
@@ -180,18 +180,19 @@ class Contrast(NamedTarget):
 
 @dataclass(frozen=True)
 class Finer(NamedTarget):
-    """What tells a class from those that look like it: its score less a part of the mean score of the nearest.
+    """The difference of a class from similar ones: its score less a part of the mean score of the nearest classes.
 
     Args:
         index: class of outputs (B, K), or None for each image's top class.
-        references: how many nearest classes, those whose scores differ least from its own, above or below; at most
-            K - 1. None for the paper's 3, or all others of a model of fewer classes.
+        references: number of nearest classes, whose scores differ least from its own, above or below; at most K - 1.
+            None for the paper's 3, or all others of a model of fewer classes.
         strength: the part, finite and at least 0; 0 explains the class alone. Defaults to the paper's 0.6.
 
     Source: Zhang et al. 2025, Finer-CAM, https://arxiv.org/abs/2501.11309: y_c - strength * y_d, averaged over the
     references d before the relu. Deviation: of the paper's two ways to find references, the cosine of the classifier's
-    weights and the scores, only the second; by distance, as in the authors' code, so a class that is not the top one
-    has neighbours on both sides. That code also weights the references by their probabilities; here all count alike.
+    weights and the scores, only the second; by distance, as in the authors' code, so a class other than the top class
+    has neighbours on both sides. That code also weights the references by their probabilities; here the weights are
+    equal.
     """
 
     index: Class = None
@@ -226,5 +227,5 @@ class Finer(NamedTarget):
 
 
 def as_target(value: Class | Target) -> Target:
-    """A callable as it is, a class (None: each image's top class) as its score."""
+    """Return a callable unchanged, and a class (None: each image's top class) as its score."""
     return value if callable(value) else ClassScore(value)

@@ -1,11 +1,10 @@
-"""What is explained: one score per image out of what the tail returns.
+"""Targets on values, regions, elements, embeddings and one of several outputs.
 
-Axis legend: B images, K classes. Outputs are the scores before a final softmax or sigmoid (logits), float32; a model of
-several outputs gives them in its own structure. Any callable `outputs -> (B,)` is a target; a class is the common one.
+Axis legend: B images, K classes. Outputs are the scores before a final softmax or sigmoid (logits), float32, in the
+model's own structure. Any callable `outputs -> (B,)` is a target.
 
-The targets of this module are values: equal arguments make equal targets, which share one compiled pass. They refuse
-arguments that mean nothing when they are made (TypeError, ValueError), and outputs of another kind than theirs when
-they are first called, while the pass is traced (ValueError).
+Equal arguments make equal targets, which share one compiled pass. Targets raise TypeError or ValueError for invalid
+arguments when they are created, and ValueError for outputs of the wrong kind on the first call, during tracing.
 """
 
 from __future__ import annotations
@@ -20,10 +19,12 @@ from numpy.typing import NDArray
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam._models.reader import shown
 from tf_gradcam.targets.base import (
     Class,
     FrozenArray,
     NamedTarget,
+    Target,
     as_class,
     as_position,
     called,
@@ -32,25 +33,16 @@ from tf_gradcam.targets.base import (
     name_of,
     of_rank,
     one_output,
-    shown,
 )
-from tf_gradcam.targets.base import Target as Target
-from tf_gradcam.targets.base import with_indices as with_indices
-from tf_gradcam.targets.classes import ClassScore as ClassScore
-from tf_gradcam.targets.classes import Contrast as Contrast
-from tf_gradcam.targets.classes import Counterfactual as Counterfactual
-from tf_gradcam.targets.classes import Finer as Finer
-from tf_gradcam.targets.classes import MultiLabel as MultiLabel
-from tf_gradcam.targets.classes import Unit as Unit
 from tf_gradcam.targets.classes import as_target
 
 
 @dataclass(frozen=True)
 class Value(NamedTarget):
-    """A value that a regression model returns: what makes it large.
+    """A value of a regression model; its map shows the evidence for a larger value.
 
     Args:
-        index: which one of outputs (B, K), or 0 for outputs (B,). Defaults to 0.
+        index: position in outputs (B, K), or 0 for outputs (B,). Defaults to 0.
     """
 
     index: int = 0
@@ -68,13 +60,14 @@ class Value(NamedTarget):
 
 @dataclass(frozen=True)
 class Distance(NamedTarget):
-    """How near a value comes to a given one, minus the distance: what pulls it there.
+    """Minus the distance of a value from a reference; its map shows the evidence that brings them together.
 
-    Its gradient is that of the value, or minus it from above; on the very value it is zero, and so is the map.
+    Its gradient is the value's gradient, with the opposite sign above the reference; at the reference gradient and map
+    are zero.
 
     Args:
-        value: in the units of the model's output, finite.
-        index: which one of outputs (B, K), or 0 for outputs (B,). Defaults to 0.
+        value: the reference in the units of the model's output, finite.
+        index: position in outputs (B, K), or 0 for outputs (B,). Defaults to 0.
     """
 
     value: float
@@ -100,8 +93,8 @@ class Region(NamedTarget):
 
     Args:
         index: class of outputs (B, H, W, K), any number of spatial axes.
-        mask: (H, W) bool, or None for the pixels where the class is the top one (of a single class: above zero); an
-            image without such a pixel has the score zero and a blank map.
+        mask: (H, W) bool, or None for the pixels with this top class (of a single class: above zero); an image without
+            such a pixel has the score zero and a blank map.
 
     Source: Vinogradova et al. 2020, Seg-Grad-CAM, https://arxiv.org/abs/2002.11434. Deviation: none; None is one choice
     of the paper's set of pixels.
@@ -117,14 +110,16 @@ class Region(NamedTarget):
     def __call__(self, outputs: Any) -> tf.Tensor:
         logits = one_output(outputs, self)
         if logits.shape.rank is None or logits.shape.rank < 3:
-            raise ValueError(f"Expected segmentation outputs (B, H, W, K) for {self!r}, received {shown(logits)}.")
+            raise ValueError(
+                f"Expected segmentation outputs (B, H, W, K) for {self!r}, received {shown(logits.shape)}."
+            )
         own = column(logits, self.index, self)
         if self.mask is not None:
             if not own.shape[1:].is_compatible_with(self.mask.shape):
                 raise ValueError(
                     f"Expected a mask of shape {tuple(own.shape[1:])}, the outputs' own, received {self.mask.shape}."
                 )
-            own = tf.ensure_shape(own, [None, *self.mask.shape])  # where only the run knows the size of the picture
+            own = tf.ensure_shape(own, [None, *self.mask.shape])  # for sizes known at run time alone
             inside = tf.constant(np.asarray(self.mask))
         elif logits.shape[-1] == 1:
             inside = own > 0.0
@@ -140,12 +135,12 @@ class Region(NamedTarget):
 class Element(NamedTarget):
     """One number of the outputs, `outputs[:, i, j, ...]`.
 
-    Explains one box of a detector: of raw outputs (B, N, 4 + K), before non-maximum suppression, box n has its score of
-    class k at Element(n, 4 + k), and its sides at Element(n, 0) to Element(n, 3). The best box of an image for class k
-    is `n = model.predict(images)[0, :, 4 + k].argmax()`.
+    It explains one box of a detector: in raw outputs (B, N, 4 + K), before non-maximum suppression, box n has its score
+    of class k at Element(n, 4 + k), and its sides at Element(n, 0) to Element(n, 3). The best box of an image for class
+    k is `n = model.predict(images)[0, :, 4 + k].argmax()`.
 
     Args:
-        *index: one position for each axis behind the first, all of them.
+        *index: one position for each axis after the first.
     """
 
     index: tuple[int, ...]
@@ -160,7 +155,7 @@ class Element(NamedTarget):
         for axis, (position, length) in enumerate(zip(self.index, values.shape[1:], strict=True), start=1):
             if length is not None and position >= length:
                 raise ValueError(
-                    f"Expected a position below {length} on axis {axis} of {shown(values)}, received {position}."
+                    f"Expected a position below {length} on axis {axis} of {shown(values.shape)}, received {position}."
                 )
         place = (slice(None), *self.index)
         return values[place]
@@ -171,10 +166,10 @@ class Element(NamedTarget):
 
 @dataclass(frozen=True)
 class Similarity(NamedTarget):
-    """Cosine of the angle between the outputs and an embedding: what makes two images alike.
+    """Cosine similarity of the outputs and the embedding of another image.
 
     Args:
-        embedding: (D,) numbers, not all zero: of another image, `model.predict(others)[0]`.
+        embedding: (D,) numbers, not all zero, such as `model.predict(others)[0]`.
     """
 
     embedding: NDArray[Any]
@@ -183,9 +178,8 @@ class Similarity(NamedTarget):
         try:
             vector = np.asarray(self.embedding, np.float64)
         except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"Expected embedding as an array of numbers (D,), received {type(self.embedding).__name__}."
-            ) from error
+            received = type(self.embedding).__name__
+            raise TypeError(f"Expected embedding as an array of numbers (D,), received {received}.") from error
         if vector.ndim != 1:
             raise ValueError(f"Expected an embedding of shape (D,), received {vector.shape}.")
         if not np.isfinite(vector).all() or not vector.any():
@@ -209,10 +203,10 @@ class Similarity(NamedTarget):
 
 @dataclass(frozen=True)
 class OutputOf(NamedTarget):
-    """A target on one output of several.
+    """A target on one of several outputs.
 
     Args:
-        output: name, of outputs that come as a dict; position, of a list.
+        output: name in a dict of outputs, or position in a list.
         target: a callable on that output, or a class, or None for each image's top class. Defaults to None.
     """
 
@@ -234,9 +228,7 @@ class OutputOf(NamedTarget):
         elif not isinstance(outputs, (list, tuple)):
             raise ValueError(f"Expected a model of several outputs for {self!r}, received one. Use its target alone.")
         elif isinstance(self.output, str) or self.output >= len(outputs):
-            raise ValueError(
-                f"Expected a position below {len(outputs)}, the outputs are a list, received {self.output!r}."
-            )
+            raise ValueError(f"Expected a position below {len(outputs)} in the outputs, received {self.output!r}.")
         return called(self.target, outputs[self.output])
 
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
@@ -244,7 +236,7 @@ class OutputOf(NamedTarget):
 
 
 def as_mask(mask: object) -> np.ndarray:
-    """A mask of pixels as bool, checked."""
+    """Return a mask of pixels as bool, checked."""
     array = np.asarray(mask)
     if array.dtype != bool and not np.isin(array, (0, 1)).all():
         raise ValueError(f"Expected a mask of True and False, received other values of dtype {array.dtype}.")
