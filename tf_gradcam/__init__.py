@@ -3,6 +3,8 @@
 import importlib as _importlib
 import typing as _typing  # with an underscore, so that `from tf_gradcam import <Tab>` offers public names alone
 
+from tf_gradcam._version import __version__ as __version__
+
 if _typing.TYPE_CHECKING:
     from tf_gradcam import audit as audit
     from tf_gradcam import callbacks as callbacks
@@ -55,7 +57,6 @@ _HOMES = {
     "split_model": "_models.split",
 }
 __all__ = sorted(_HOMES)
-__version__ = "0.1.0"
 
 # Modules that are public as they are, as keras.callbacks is.
 _MODULES = ("audit", "callbacks", "demo", "image", "metrics", "targets")

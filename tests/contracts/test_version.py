@@ -28,12 +28,12 @@ def field(name: str) -> str:
 def test_pyproject_reads_the_version_from_the_package() -> None:
     pyproject = read("pyproject.toml")
     assert 'dynamic = ["version"]' in pyproject
-    assert 'version = { attr = "tf_gradcam.__version__" }' in pyproject
+    assert 'version = { attr = "tf_gradcam._version.__version__" }' in pyproject
     assert not re.search(r'^version = "', pyproject, flags=re.M)
 
 
 def test_version_is_a_literal_that_needs_no_import() -> None:
-    assert f'\n__version__ = "{tf_gradcam.__version__}"\n' in read("tf_gradcam/__init__.py")
+    assert f'\n__version__ = "{tf_gradcam.__version__}"\n' in read("tf_gradcam/_version.py")
 
 
 def test_changelog_starts_with_unreleased_then_this_version() -> None:

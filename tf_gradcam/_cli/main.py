@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import click
 
-import tf_gradcam
 from tf_gradcam._cli.app import app
 from tf_gradcam._cli.audit import audit
 from tf_gradcam._cli.explain import explain
 from tf_gradcam._cli.group import OneLineGroup
 from tf_gradcam._cli.info import demo, layers, methods
+from tf_gradcam._version import __version__
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group("tf-gradcam", cls=OneLineGroup, context_settings=_SETTINGS, no_args_is_help=False)
-@click.version_option(tf_gradcam.__version__, message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Heatmaps that show what the predictions of a Keras model rest on."""
 

@@ -230,7 +230,7 @@ class AuditMapper:
 
     def about(self) -> dict[str, str]:
         """Return the conditions of the rows by name, for the foot of a report."""
-        from tf_gradcam import __version__
+        from tf_gradcam._version import __version__
 
         named = self._given if isinstance(self._given, str) else self.model.name
         return {
