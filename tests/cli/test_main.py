@@ -314,7 +314,7 @@ def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):
     assert result.exit_code == 0
     (line,) = result.stderr.splitlines()
     assert line.startswith("tf-gradcam: note: ")
-    assert "so it is given RGB in 0..255" in line
+    assert "it receives RGB in 0..255" in line
     result = run("explain", "photo.png", "--model", "silent.keras", "--preprocess", "unit", "--out", "maps")
     assert result.stderr == ""
     assert "as RGB in [0, 1]" in result.stdout
