@@ -43,11 +43,7 @@ class Source(Protocol):
 
 
 def run_local(
-    mapper: AuditMapper,
-    source: Source,
-    parts: PartFolder,
-    batch_size: int = 32,
-    progress: RowProgress | None = None,
+    mapper: AuditMapper, source: Source, parts: PartFolder, batch_size: int = 32, progress: RowProgress | None = None
 ) -> None:
     """Explain every image of a data set, and write the parts that do not exist yet.
 

@@ -22,10 +22,7 @@ from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file
-from tf_gradcam._models.open_model import (
-    open_model,
-    usual_weights,
-)
+from tf_gradcam._models.open_model import open_model, usual_weights
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation

@@ -161,11 +161,7 @@ class PartFolder:
             )
 
     def _write_run(self) -> None:
-        content = {
-            "fingerprint": self._fingerprint,
-            "row_count": self.row_count,
-            "rows_per_part": self.rows_per_part,
-        }
+        content = {"fingerprint": self._fingerprint, "row_count": self.row_count, "rows_per_part": self.rows_per_part}
         text = json.dumps(content, indent=2, ensure_ascii=False)
         write_bytes(self.directory / RUN_FILE, text.encode(), is_durable=True)
 

@@ -115,13 +115,7 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
     # Pixels that are drawn alike are exact to the pixel, hot places to a cell: the former come first.
-    found.sort(
-        key=lambda one: (
-            not one.finding.is_shortcut,
-            one.suspect.source != DRAWN,
-            -one.evidence.strength,
-        )
-    )
+    found.sort(key=lambda one: (not one.finding.is_shortcut, one.suspect.source != DRAWN, -one.evidence.strength))
     return [
         replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill))
         for one in _distinct(found)

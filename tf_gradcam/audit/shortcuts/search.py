@@ -92,19 +92,11 @@ def find_shortcuts(
 
 
 def _effect(finding: Finding) -> float:
-    return max(
-        finding.control.value - finding.erased.value,
-        finding.pasted.value - finding.pasted_control.value,
-    )
+    return max(finding.control.value - finding.erased.value, finding.pasted.value - finding.pasted_control.value)
 
 
 def _sample(
-    rows: Rows,
-    look: ClassLook,
-    label: str,
-    load: Load,
-    inside: Callable[[Sequence[int]], np.ndarray] | None,
-    seed: int,
+    rows: Rows, look: ClassLook, label: str, load: Load, inside: Callable[[Sequence[int]], np.ndarray] | None, seed: int
 ) -> ClassSample:
     """Return random images of the class, and of the other classes in turn."""
     generator = np.random.default_rng([seed, look.class_index])
