@@ -1,4 +1,4 @@
-"""How the web page looks: style sheet, a line of script, nothing from outside."""
+"""The style sheet and the script of the web page, without outside resources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "monospace")
 
-# What changes without a click is read out by screen readers; Gradio has no argument for that.
+# Screen readers read out changes of the status; Gradio has no argument for that.
 SCRIPT = """() => {
   const status = document.querySelector('#tg-status');
   if (status) { status.setAttribute('role', 'status'); status.setAttribute('aria-live', 'polite'); }
@@ -93,7 +93,7 @@ CSS = """
 
 
 def theme(gradio: ModuleType) -> Any:
-    """Gradio's theme with the fonts of the system: its own ones would be fetched."""
+    """Return Gradio's theme with fonts of the system, because its own ones come from another server."""
     plain = gradio.themes.Default(primary_hue="blue", neutral_hue="slate", font=list(FONTS), font_mono=list(MONO))
     return plain.set(
         button_primary_background_fill="*primary_700",
