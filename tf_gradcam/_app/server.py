@@ -48,10 +48,7 @@ def create_app(
     """Create the page as an ASGI application, with the model loaded and its first map compiled.
 
     Args:
-        model: a name of keras.applications or a .keras or .h5 file; None for the bundled model of phantom slices.
-        weights: a file, "imagenet" or "none"; None for the ImageNet weights of a name, and a file's own weights.
-        class_names: a file of names in class order.
-        arguments: of the constructor of a named network, as KEY=VALUE.
+        model, weights, class_names, arguments: as `load_app_model`.
         host: the address to listen on; at a local address only requests to local names get a response.
 
     Returns:
@@ -173,7 +170,7 @@ def run_app(
     """Serve the page until it is interrupted.
 
     Args:
-        model, weights, class_names, arguments: as `create_app`.
+        model, weights, class_names, arguments: as `load_app_model`.
         port: 0 for any free port; None for 7860, or any free port if that one is taken.
         host: an address of this machine; "0.0.0.0" lets others in.
         announce: called with the address once the page is served.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,9 +93,9 @@ def audit(
 
 def _report(result: AuditResult, out: Path) -> int:
     failed, count = int((~result.rows.is_done).sum()), len(result.rows.index)
-    known = int(result.is_labelled.sum())
-    right = f", {result.accuracy:.2%} of {known} right" if known else ""
-    print_text(f"{count - failed} of {count} images explained{right}")
+    labelled = int(result.is_labelled.sum())
+    correct = f", {result.accuracy:.2%} of {labelled} right" if labelled else ""
+    print_text(f"{count - failed} of {count} images explained{correct}")
     for finding in result.shortcuts:
         print_text(f"SHORTCUT {finding.sentence}")
     if not result.shortcuts:
@@ -108,7 +108,7 @@ def _report(result: AuditResult, out: Path) -> int:
     return SOME_FAILED if failed else 0
 
 
-class _Stages:
+class _Stages(AbstractContextManager["_Stages"]):
     """A progress bar per stage on stderr, if that is a terminal."""
 
     def __init__(self) -> None:
@@ -133,10 +133,5 @@ class _Stages:
             self._bar.__exit__(None, None, None)
             self._bar = None
 
-    def __enter__(self) -> _Stages:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -8,7 +8,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, NoReturn
 
 import click
@@ -118,8 +117,6 @@ class ProgressBar:
         if self._bar:
             self._bar.update(1)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._bar:
-            self._bar.__exit__(kind, error, trace)
+            self._bar.__exit__(*error)

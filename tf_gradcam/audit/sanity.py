@@ -90,8 +90,7 @@ def learned_layers(model: Any) -> list[Stage]:
         (path, Keras variables) of each layer; each variable occurs once.
 
     Raises:
-        TypeError, ValueError: as `Explainer`; the model has no learned weights.
-        TypeError, ValueError: as `ModelReader`; a model without learned weights.
+        TypeError, ValueError: as `ModelReader`; the model does not have learned weights.
     """
     calls = next(ModelReader(model).views()).calls
     listed = {id(call.operation) for call in calls}
@@ -110,7 +109,7 @@ def learned_layers(model: Any) -> list[Stage]:
         found.append((f"the rest of {model.name}", rest))
     if not found:
         raise ValueError(
-            f"Expected a model with learned weights, but '{model.name}' has none to randomise. Skip the sanity checks."
+            f"Expected a model with learned weights, but '{model.name}' does not have any. Skip the sanity checks."
         )
     return found
 
@@ -172,7 +171,7 @@ def sanity_checks(
         Two `SanityCheck`; a trustworthy method passes both.
 
     Raises:
-        TypeError, ValueError: as `Explainer`; the model has no learned weights; the similarity is unknown.
+        TypeError, ValueError: as `Explainer`; the model does not have learned weights; the similarity is unknown.
     """
     name, _ = find_method(method)
     explain = explained_by(Explainer(model, layer, method))

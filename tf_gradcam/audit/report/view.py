@@ -164,13 +164,7 @@ class ClassView(NamedTuple):
 
 
 class PageView:
-    """The content of the page.
-
-    The most important pictures are stored first; the last ones are left out if the page is full.
-
-    Args:
-        result: the result of the audit.
-    """
+    """The content of the page; the most important pictures are stored first, until the page is full."""
 
     def __init__(self, result: AuditResult):
         self.result = result

@@ -22,15 +22,9 @@ _CLUSTERED_MAPS = 2000  # of a class
 
 
 def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> list[ClassLook]:
-    """Average and cluster the heatmaps of each predicted class.
+    """Average and cluster the heatmaps of each predicted class, in class order.
 
-    Args:
-        rows: the table.
-        class_names: K names.
-        seed: of the clusters, and of the sample of a class with more than 2000 images.
-
-    Returns:
-        One `ClassLook` per class that was predicted, in class order.
+    The seed decides the clusters, and the sample of a class with more than 2000 images.
     """
     looks = []
     for class_index in range(len(class_names)):
