@@ -148,10 +148,8 @@ def _top_row(label: str, share: float, is_explained: bool) -> str:
 
 def values_html(values: Sequence[tuple[str, float]]) -> str:
     """Draw a table of outputs that are not probabilities."""
-    lines = "".join(
-        f'<tr><th scope="row">{escape(label)}</th><td class="tg-number">{value:.4g}</td></tr>'
-        for label, value in values
-    )
+    row = '<tr><th scope="row">{}</th><td class="tg-number">{:.4g}</td></tr>'
+    lines = "".join(row.format(escape(label), value) for label, value in values)
     return f'<table class="tg-top"><caption>Outputs</caption><tbody>{lines}</tbody></table>'
 
 

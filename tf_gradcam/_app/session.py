@@ -16,18 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tf_gradcam._app import uploads
 from tf_gradcam._app.batch import BatchReport
 from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel, Origin, Question, load_app_model
-from tf_gradcam._app.uploads import (
-    AppFolder,
-    Sample,
-    check_model_file,
-    check_names_file,
-    check_picture,
-    take_upload,
-    without_folder,
-)
+from tf_gradcam._app.uploads import AppFolder, Sample
 from tf_gradcam._app.worker import Job
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._results.explanation import Explanation
@@ -168,13 +161,13 @@ class Session:
         Raises:
             ValueError: the file is too large or not a picture; the one before stays.
         """
-        path = take_upload(upload, self.folder / secrets.token_hex(4))
+        path = uploads.take_upload(upload, self.folder / secrets.token_hex(4))
         try:
-            check_picture(path)
+            uploads.check_picture(path)
             photo = load_image(path)
         except (OSError, ValueError, MemoryError) as error:
             shutil.rmtree(path.parent, ignore_errors=True)
-            raise ValueError(without_folder(str(error), [path])) from error
+            raise ValueError(uploads.without_folder(str(error), [path])) from error
         return self._show(PagePicture(path, shown_photo(photo, _SHOWN), (photo.shape[0], photo.shape[1])))
 
     def show_sample(self, number: int) -> PagePicture:
@@ -208,12 +201,12 @@ class Session:
         Raises:
             ValueError: as `load_app_model`; the file is too large.
         """
-        path = take_upload(upload, self.folder / secrets.token_hex(4))
+        path = uploads.take_upload(upload, self.folder / secrets.token_hex(4))
         try:
-            check_model_file(path)
+            uploads.check_model_file(path)
             model = load_app_model(str(path))
         except (OSError, TypeError, ValueError) as error:
-            raise ValueError(without_folder(str(error), [path])) from error
+            raise ValueError(uploads.without_folder(str(error), [path])) from error
         finally:
             shutil.rmtree(path.parent, ignore_errors=True)
         model.origin = Origin(path.name)
@@ -225,12 +218,12 @@ class Session:
         Raises:
             ValueError: as `load_class_names`; there are more or fewer names than classes.
         """
-        path = take_upload(upload, self.folder / secrets.token_hex(4))
+        path = uploads.take_upload(upload, self.folder / secrets.token_hex(4))
         try:
-            check_names_file(path)
+            uploads.check_names_file(path)
             return self.model.renamed(load_class_names(path))
         except (OSError, ValueError) as error:
-            raise ValueError(without_folder(str(error), [path])) from error
+            raise ValueError(uploads.without_folder(str(error), [path])) from error
         finally:
             shutil.rmtree(path.parent, ignore_errors=True)
 

@@ -20,8 +20,7 @@ SCRIPT = """() => {
 }"""
 
 CSS = """
-.gradio-container { max-width: 1500px !important; }
-.gradio-container { --body-text-color-subdued: #475569; }
+.gradio-container { max-width: 1500px !important; --body-text-color-subdued: #475569; }
 .dark .gradio-container, .gradio-container.dark { --body-text-color-subdued: #cbd5e1; }
 .gradio-container button[role=tab][aria-selected=true] { color: #1d4ed8 !important; }
 .dark .gradio-container button[role=tab][aria-selected=true] { color: #93c5fd !important; }
@@ -50,9 +49,8 @@ CSS = """
 .tg-three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .tg-many { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 @media (max-width: 560px) { .tab-container button { padding: 0 4px !important; }
-  #tg-samples button { font-size: .62rem; } }
+  #tg-samples button { font-size: .62rem; } .tg-three { grid-template-columns: minmax(0, 1fr); } }
 #tg-set input[role=combobox] { text-overflow: ellipsis; padding-right: 1.8rem; }
-@media (max-width: 560px) { .tg-three { grid-template-columns: minmax(0, 1fr); } }
 .tg-figure { margin: 0; min-width: 0; } .tg-figure h3 { margin: 0 0 4px; font-size: .9rem; font-weight: 600; }
 .tg-figure img { width: 100%; height: auto; display: block; border-radius: 4px;
   border: 1px solid var(--border-color-primary); }

@@ -193,9 +193,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, is_durable: bool =
         if is_durable and os.name != "nt":  # Windows cannot open a folder
             _sync(path.parent, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Cannot write {path.name!r}: there is no folder {folder}. Create it."
-        ) from error
+        raise FileNotFoundError(f"Cannot write {path.name!r}: there is no folder {folder}. Create it.") from error
     except NotADirectoryError as error:
         raise NotADirectoryError(f"Cannot write {path.name!r}: {folder} is a file. Name a folder.") from error
     except PermissionError as error:

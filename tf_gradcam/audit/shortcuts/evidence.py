@@ -78,11 +78,8 @@ def paste(photos: np.ndarray, donors: np.ndarray, region: np.ndarray) -> np.ndar
     """Paste the donors' pixels in the region into the images.
 
     Args:
-        photos, donors: (N, H0, W0, 3) float32, one donor an image.
+        photos, donors: (N, H0, W0, 3) float32, one donor per image.
         region: (H0, W0) bool, or (N, H0, W0).
-
-    Returns:
-        (N, H0, W0, 3) float32; unchanged outside the region.
     """
     return np.where(np.broadcast_to(region, photos.shape[:-1])[..., None], donors, photos).astype(np.float32)
 

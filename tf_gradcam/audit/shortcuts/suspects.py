@@ -98,10 +98,6 @@ def _looking_at(heatmaps: np.ndarray, members: np.ndarray, region: np.ndarray) -
 def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
     """Find pixels that are alike in most images of the class and different in the others: a corner mark, a border.
 
-    Args:
-        photos: (n, H0, W0, 3), images of the class.
-        others: (m, H0, W0, 3), images of other classes.
-
     Returns:
         The three clearest regions, grown by a pixel and joined where they touch.
     """
@@ -239,8 +235,7 @@ def find_marks(photos: np.ndarray, heatmaps: np.ndarray, others: np.ndarray, see
     """Find the patch that many images of the class share and the others do not.
 
     Args:
-        photos: (n, H0, W0, 3), images of the class.
-        heatmaps: (n, H, W), their heatmaps.
+        photos, heatmaps: (n, H0, W0, 3) and (n, H, W), of the class.
         others: (m, H0, W0, 3), images of other classes.
         seed: of the images that are tried.
 
@@ -276,7 +271,7 @@ def _window(wide: np.ndarray) -> tuple[slice, slice]:
 
 def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
     """Return tiles with enough contrast, up to twelve of each size, the strongest first."""
-    found = []
+    chosen = []
     for part in _TILE_SIDES:
         size = max(4, round(part * side))
         step = max(1, size // 3)
@@ -288,8 +283,8 @@ def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
         tiles = [np.ascontiguousarray(window[top : top + size, left : left + size]) for top, left in starts]
         tiles = [tile for tile in tiles if tile.std(axis=(0, 1)).max() >= _MIN_CONTRAST]
         tiles.sort(key=lambda tile: -float(tile.std(axis=(0, 1)).max()))
-        found += tiles[:12]
-    return found
+        chosen += tiles[:12]
+    return chosen
 
 
 def _match(image: np.ndarray, tile: np.ndarray) -> tuple[float, tuple[int, int]]:
