@@ -75,7 +75,7 @@ def session(sessions):
 
 
 def ended(job):
-    """What a job comes to."""
+    """Wait for the job and return its result."""
     for _ in job.follow():
         pass
     return job.result()

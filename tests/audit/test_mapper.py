@@ -310,7 +310,7 @@ def test_model_is_left_as_it_was(tmp_path):
 
 
 def test_thumbnails_of_images_undo_the_preprocessing():
-    """What each mode of keras does to a photo and back is the photo, but for a rounding."""
+    """A photo that is preprocessed and read back is the same, up to rounding, in each mode of Keras."""
     from tf_gradcam._models.images import photos_of
     from tf_gradcam._models.preprocessing import MODES, Preprocessing
 

@@ -251,7 +251,7 @@ class AuditMapper:
         return found.hexdigest()
 
     def _digest_of_files(self) -> str | None:
-        """None for a network by name, and for a model in memory."""
+        """Return the digest of the model's files; None for a network by name or a model in memory."""
         if not (isinstance(self._given, str) and is_model_file(self._given)):
             return None
         found = hashlib.sha256()

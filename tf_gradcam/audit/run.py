@@ -149,7 +149,7 @@ def _source(
 
 
 def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[str]:
-    """Return the model's class names, or the data set's if the model has none and the data set has as many."""
+    """Return the model's class names, or the data set's if only they are known and their number is right."""
     if mapper.has_names or not source.class_names:
         return mapper.class_names
     if len(source.class_names) > len(mapper.class_names):

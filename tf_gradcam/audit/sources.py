@@ -215,7 +215,7 @@ class DatasetSource:
         dataset: of images, (images,) or (images, labels), one at a time or in batches, as the model takes them; labels
             are class indices or names, 0 or 1 of one unit, or one-hot rows. Further components, such as weights, are
             ignored.
-        class_names: in class order; None for what the data set says, as those of `image_dataset_from_directory` do.
+        class_names: in class order; None for the names of the data set, as `image_dataset_from_directory` sets them.
 
     Attributes:
         row_count: N; None until it is known, at the latest when the data set was read to its end.

@@ -302,7 +302,7 @@ def _check_sizes(image: np.ndarray, heatmap: np.ndarray) -> None:
 
 
 def _heat_ranks(heatmap: np.ndarray) -> np.ndarray:
-    """(H0, W0) int64: 0 for the hottest pixel; equal pixels in reading order."""
+    """Return the ranks, (H0, W0) int64: 0 for the hottest pixel; equal pixels in reading order."""
     ranks = np.empty(heatmap.shape, np.int64)
     ranks.flat[np.argsort(-heatmap, axis=None, kind="stable")] = np.arange(heatmap.size)
     return ranks

@@ -79,7 +79,7 @@ class RowPictures:
         self._shots: dict[int, Shot | None] = {}
 
     def __call__(self, row: int) -> Shot | None:
-        """Return the pictures of a row; None if it has none, or the store is full."""
+        """Return the pictures of a row; None if it does not have any, or the store is full."""
         if row not in self._shots:
             self._shots[row] = self._shot(row)
         return self._shots[row]

@@ -56,7 +56,7 @@ class MetricRow(NamedTuple):
         baselines: interval of each baseline by name.
         digits: decimals to show: fewer for percentages.
         best: "method", or the baseline with the best mean; "" if two are equal.
-        verdict: the method compared with the baselines, in words.
+        verdict: the comparison of the method with the baselines, as text.
     """
 
     name: str
