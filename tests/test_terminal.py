@@ -1,4 +1,4 @@
-"""What reaches the terminal."""
+"""Output on the terminal."""
 
 import io
 import os
@@ -10,10 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tf_gradcam._cli.group import OneLineGroup, ProgressBar, warnings_told
+from tf_gradcam._cli.group import OneLineGroup, ProgressBar, warnings_as_notes
 from tf_gradcam._errors import Message, ModelWarning
 from tf_gradcam._models.preprocessing import ImageRangeWarning
-from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow, tell
+from tf_gradcam._terminal import downloads_on_stderr, print_message, start_tensorflow
 
 
 class Terminal(io.StringIO):
@@ -86,7 +86,7 @@ def test_progress_counts_on_a_terminal_and_clears_its_line_for_text(monkeypatch)
 
 
 def test_warnings_of_this_package_are_one_line_each_and_once(capsys):
-    with warnings_told():
+    with warnings_as_notes():
         for _ in range(2):
             warnings.warn("much\ntoo bright", ImageRangeWarning, stacklevel=1)
         warnings.warn("not of interest", UserWarning, stacklevel=1)
@@ -130,7 +130,7 @@ def test_muting_holds_back_what_is_written_to_the_descriptor(capfd):
 
 
 def test_tell_is_one_line(capsys):
-    tell("several\nlines   of\ttext")
+    print_message("several\nlines   of\ttext")
     assert capsys.readouterr().err == "tf-gradcam: several lines of text\n"
 
 
@@ -139,7 +139,7 @@ FOR_TERMINAL = "Layer 'a' has no cells. Pass --layer b.\n"
 
 
 def test_tell_gives_the_remedy_for_the_command_line(capsys):
-    tell(REMEDY)
+    print_message(REMEDY)
     assert capsys.readouterr().err == f"tf-gradcam: {FOR_TERMINAL}"
 
 
@@ -149,6 +149,6 @@ def test_error_ends_the_program_with_the_remedy_for_the_command_line():
 
 
 def test_warning_is_told_with_the_remedy_for_the_command_line(capsys):
-    with warnings_told():
+    with warnings_as_notes():
         warnings.warn(REMEDY, ModelWarning, stacklevel=1)
     assert capsys.readouterr().err == f"tf-gradcam: note: {FOR_TERMINAL}"

@@ -1,4 +1,4 @@
-"""Sentences that several errors share: remedies in two spellings, unknown names, missing files, missing extras."""
+"""Messages of errors and warnings: remedies in two spellings, unknown names, missing files, missing extras."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Message(str):
 
 
 def for_command_line(message: object) -> str:
-    """Return what the command line says in place of a text, or of the text of an error or a warning."""
+    """Return the command line's spelling of a text, or of the message of an error or a warning."""
     text = message.args[0] if isinstance(message, BaseException) and len(message.args) == 1 else message
     return text.option if isinstance(text, Message) else str(message)
 
 
 class ModelWarning(UserWarning):
-    """Something about a model, or about its images, that was assumed or looks wrong."""
+    """A warning of an assumption about a model or its images, or of something that looks wrong."""
 
 
 def warn(message: str, category: type[ModelWarning] = ModelWarning) -> None:
-    """Warn at the line of the caller's own that led here, so that the warning shows once for each such line."""
+    """Warn at the line outside this package that led here, so that Python shows the warning once per line."""
     depth, frame = 0, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tf_gradcam":
         depth, frame = depth + 1, frame.f_back
@@ -55,19 +55,19 @@ def warn(message: str, category: type[ModelWarning] = ModelWarning) -> None:
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra: from a clone, as long as no package index has tf-gradcam."""
+    """Return the command that installs an extra, in a clone until a package index has tf-gradcam."""
     return f'pip install ".[{extra}]"'
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """A module of an optional package.
+    """Import a module of an optional package.
 
     Args:
         module: dotted name, such as "pyarrow.parquet".
         extra: the extra of tf-gradcam that installs it.
 
     Raises:
-        ImportError: it is not installed; the message names the command that installs it.
+        ImportError: the package is not installed; the message names the command that installs it.
     """
     try:
         return importlib.import_module(module)
@@ -80,23 +80,23 @@ def require(module: str, extra: str) -> ModuleType:
         ) from error
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that does not exist: expected, received, remedy."""
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name of a kind such as "layer", with the nearest known names."""
     known = list(dict.fromkeys(known))
-    lower = {candidate.lower().rpartition("/")[2]: candidate for candidate in reversed(known)}  # of a path, its end
+    lower = {candidate.lower().rpartition("/")[2]: candidate for candidate in reversed(known)}  # the end of a path
     lower |= {candidate.lower(): candidate for candidate in reversed(known)}
     near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
     inside = [candidate for candidate in known if name and name.lower() in candidate.lower()]
     suggestions = list(dict.fromkeys(near + inside))[:5]
     if suggestions:
-        return f"Unknown {what} '{name}'. Did you mean {_listed(suggestions)}?"
-    return f"Unknown {what} '{name}'. Known: {_listed(known[:12])}{', ...' if len(known) > 12 else ''}."
+        return f"Unknown {kind} '{name}'. Did you mean {_listed(suggestions)}?"
+    return f"Unknown {kind} '{name}'. Known: {_listed(known[:12])}{', ...' if len(known) > 12 else ''}."
 
 
 def nearest_files(path: Path) -> str:
-    """The remedy for a file that does not exist: the nearest names of its folder."""
+    """Return the remedy for a file that does not exist: the nearest names in its folder."""
     try:
-        known = [one.name for one in path.parent.iterdir() if one.is_file()]
+        known = [file.name for file in path.parent.iterdir() if file.is_file()]
     except OSError:
         known = []
     near = difflib.get_close_matches(path.name, known, n=3, cutoff=0.75)

@@ -1,4 +1,4 @@
-"""What reaches the terminal: one-line errors and notes, a progress bar, and TensorFlow without its start-up talk."""
+"""Output on the terminal: one-line errors and notes, results, and TensorFlow without its start-up messages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tf_gradcam._errors import for_command_line
 PROGRAM = "tf-gradcam"
 
 
-def tell(message: object, kind: str = "") -> None:
+def print_message(message: object, kind: str = "") -> None:
     """Print a text, an error or a warning on stderr, as one line and with the remedy for the command line."""
     click.echo(f"{PROGRAM}: {kind}{one_line(for_command_line(message))}", err=True)
 
 
-def say(text: str) -> None:
-    """Text on stdout."""
+def print_text(text: str) -> None:
+    """Print a result on stdout."""
     click.echo(printable(text))
 
 
@@ -32,7 +32,7 @@ def one_line(message: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that gives a terminal no orders: names of layers, classes and files come from whoever made them."""
+    """Escape control characters: names of layers, classes and files may contain commands to the terminal."""
     return text.translate(_CONTROL)
 
 
@@ -40,13 +40,10 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow and let it look for devices; what it prints of that is held back.
-
-    `TF_CPP_MIN_LOG_LEVEL` in the environment is respected: below 3 everything is shown.
-    """
+    """Import TensorFlow and let it look for devices, without its messages unless TF_CPP_MIN_LOG_LEVEL is below 3."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot decode is told in our words
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # the only one there is here, whatever keras.json says
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # this package reports pictures that cannot be decoded
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # also if keras.json names another
     is_silent = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     with _mute_stderr() if is_silent else contextlib.nullcontext():
         import tensorflow as tf
@@ -59,9 +56,9 @@ def start_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _mute_stderr() -> Iterator[None]:
-    """Hold back the C++ libraries' writes to file descriptor 2; TensorFlow's first ones heed no log level."""
+    """Drop what C++ libraries write to file descriptor 2; TensorFlow's first messages ignore the log level."""
     with tempfile.TemporaryFile() as sink, contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # stderr is closed: there is nothing to mute
+        with contextlib.suppress(OSError):  # stderr is closed
             terminal = os.dup(2)
             stack.callback(os.close, terminal)
             stack.callback(os.dup2, terminal, 2)
@@ -71,6 +68,6 @@ def _mute_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def downloads_on_stderr() -> Iterator[None]:
-    """Keras announces a download on stdout, which is for results: move that to a terminal, or drop it."""
+    """Move Keras' messages on downloads from stdout, which is for results, to a terminal, or drop them."""
     with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
         yield

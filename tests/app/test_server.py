@@ -79,7 +79,7 @@ def session(sessions):
 
 
 def ended(job):
-    """What a job comes to."""
+    """Wait for the job and return its result."""
     for _ in job.follow():
         pass
     return job.result()
@@ -93,14 +93,14 @@ def last(values):
 # Jobs.
 
 
-def test_job_hands_over_its_result_and_how_far_it_was(worker):
+def test_job_hands_over_its_result_and_its_progress(worker):
     def work(job):
-        job.tell(0.5, "half")
+        job.report(0.5, "half")
         return 7
 
     job = worker.start(work)
     assert ended(job) == 7
-    assert (job.progress.part, job.progress.what) == (0.5, "half")
+    assert (job.progress.part, job.progress.label) == (0.5, "half")
 
 
 def test_job_hands_over_its_error(worker):
@@ -132,13 +132,13 @@ def test_jobs_are_done_one_at_a_time_in_their_order(worker):
     assert worker.count_before(jobs[2]) == 0
 
 
-def test_stopped_job_ends_when_it_next_tells_how_far_it_is(worker):
+def test_stopped_job_ends_at_its_next_report(worker):
     begun = threading.Event()
 
     def work(job):
         while True:
             begun.set()
-            job.tell(0.1)
+            job.report(0.1)
 
     job = worker.start(work)
     assert begun.wait(5)
@@ -164,7 +164,7 @@ def test_closed_worker_stops_what_it_does_and_what_comes():
     def work(job):
         while True:
             begun.set()
-            job.tell(0.1)
+            job.report(0.1)
 
     job = worker.start(work)
     assert begun.wait(5)
@@ -190,7 +190,7 @@ def png_of(width, height):
 def test_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path):
     path = tmp_path / "huge.png"
     path.write_bytes(png_of(8001, 5000))
-    with pytest.raises(ValueError, match=r"at most 40 million pixels, but 'huge.png' says that it has 8001 x 5000"):
+    with pytest.raises(ValueError, match=r"at most 40 million pixels, but 'huge.png' has 8001 x 5000 by its header"):
         check_picture(path)
     path.write_bytes(png_of(8000, 5000))
     check_picture(path)
@@ -207,7 +207,7 @@ def test_picture_of_too_many_bytes_is_refused_unread(tmp_path):
 def test_file_that_is_no_picture_is_refused_by_name(tmp_path):
     path = tmp_path / "text.png"
     path.write_text("no picture")
-    with pytest.raises(ValueError, match=r"Expected a JPEG, .* but 'text.png' is none") as caught:
+    with pytest.raises(ValueError, match=r"Expected a JPEG, .* but 'text.png' is not one") as caught:
         check_picture(path)
     assert str(tmp_path) not in str(caught.value)
 
@@ -241,7 +241,7 @@ def test_upload_is_moved_and_the_folder_leaves_nothing(tmp_path):
 
 
 def test_upload_that_is_gone_is_told(tmp_path):
-    with pytest.raises(ValueError, match=r"'photo\.png' was dropped in another window at this very moment"):
+    with pytest.raises(ValueError, match=r"'photo\.png' was uploaded in another window at the same time"):
         take_upload(tmp_path / "photo.png", tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
 
@@ -309,7 +309,7 @@ def test_colour_bar_ends_with_the_colours_of_the_map():
 
 
 def test_question_is_answered_as_an_explainer_would(session):
-    answer = ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    answer = ended(session.begin(lambda job: session.explain(session.model.default_question, job)))
     np.testing.assert_allclose(answer.first.heatmaps[0], red_blue_heatmap(), atol=1e-6)
     assert answer.first.labels == ["red"]
 
@@ -378,7 +378,7 @@ def test_stages_are_the_last_layers_of_each_size_that_learn():
 
 
 def test_weights_without_a_model_are_refused():
-    with pytest.raises(ValueError, match="Expected a model for weights and arguments"):
+    with pytest.raises(ValueError, match="Expected a model for the weights or arguments, received none"):
         load_app_model(weights="imagenet")
 
 
@@ -387,7 +387,7 @@ def test_weights_without_a_model_are_refused():
 
 def test_bad_upload_leaves_the_picture_before(sessions, session):
     before = session.picture
-    with pytest.raises(ValueError, match=r"'text\.png' is none"):
+    with pytest.raises(ValueError, match=r"'text\.png' is not one"):
         session.show_upload(upload(sessions, b"no picture", "text.png"))
     assert session.picture is before
     assert files_in(sessions.folder.root) == ["photo.png"]
@@ -402,7 +402,7 @@ def test_new_picture_takes_the_place_of_the_one_before(sessions, session):
 def test_two_windows_see_their_own(sessions, session):
     other = sessions.new()
     other.show_upload(upload(sessions, encoded(red_blue_photo(columns=0), "PNG"), "blue.png"))
-    asked = session.model.usual_question
+    asked = session.model.default_question
     for one in (session, other):
         ended(one.begin(lambda job, one=one: one.explain(asked, job)))
     assert [one.answers["explore"].first.labels for one in (session, other)] == [["red"], ["blue"]]
@@ -416,12 +416,12 @@ def test_closed_window_is_known_no_longer_and_leaves_no_file(sessions):
     session.show_upload(upload(sessions))
     sessions.close_window("window")
     assert files_in(sessions.folder.root) == []
-    with pytest.raises(ValueError, match=r"no longer kept\. Reload it"):
+    with pytest.raises(ValueError, match=r"was removed\. Reload the page"):
         sessions.find(session.token)
 
 
 def test_oldest_window_is_closed_where_there_are_too_many(sessions, monkeypatch):
-    monkeypatch.setattr("tf_gradcam._app.session._MOST_SESSIONS", 2)
+    monkeypatch.setattr("tf_gradcam._app.session._MAX_SESSIONS", 2)
     first, second = sessions.new(), sessions.new()
     sessions.find(first.token)  # used again: now the second is the oldest
     sessions.new()
@@ -463,8 +463,8 @@ def test_model_with_code_of_its_own_is_refused(sessions, session, tmp_path):
 def test_too_many_uploaded_models_are_refused(sessions, session, monkeypatch):
     session.use(app_model())
     sessions.check_model_count()
-    monkeypatch.setattr("tf_gradcam._app.session._MOST_MODELS", 1)
-    with pytest.raises(ValueError, match="Other windows hold 1 uploaded models"):
+    monkeypatch.setattr("tf_gradcam._app.session._MAX_MODELS", 1)
+    with pytest.raises(ValueError, match="at most 1 uploaded models, but other windows have 1"):
         sessions.check_model_count()
 
 
@@ -494,7 +494,7 @@ def test_look_changes_without_the_model(sessions, session):
     session.model.close()
     after, lines = events.paint(session.token, 0.9, 0.5, "turbo")
     assert after != before
-    assert "below 50% the photo is left as it is" in after
+    assert "relative to the map's maximum; below 50% only the photo is shown" in after
     assert "alpha=0.9, colormap='turbo'" in lines
 
 
@@ -527,7 +527,7 @@ def test_two_calls_for_one_choice_are_one_piece_of_work(sessions, session):
     session.model.worker.start(lambda job: hold.wait(5))
     events = new_events(sessions)
     first, second = (events.explain(session.token, *QUESTION) for _ in range(2))
-    assert "waiting for the model, 1 before this" in next(first)[0]
+    assert "waiting for the model, 1 ahead of this" in next(first)[0]
     next(second)
     hold.set()
     assert "Ready" in last(first)[0]
@@ -570,7 +570,7 @@ def test_compare_shows_all_on_one_scale_and_notes_when_the_controls_change(sessi
     assert "compare(model, images, methods" in lines
     assert "have changed" not in html
     _, html, _ = last(events.explain(session.token, "hue", "gradcam", 1, -1, "raw"))
-    assert "The controls have changed since" in html
+    assert "The controls have changed. Press" in html
 
 
 class Restless(Session):
@@ -591,7 +591,7 @@ class Restless(Session):
 def test_view_is_of_one_moment_while_tabs_are_opened(sessions):
     session = Restless(sessions.model, sessions.folder.new(), ())
     session.show_upload(upload(sessions))
-    ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    ended(session.begin(lambda job: session.explain(session.model.default_question, job)))
     first, second = view_of(session), view_of(session)
     assert "Overlay" in first.html
     assert "explain(" in first.lines
@@ -611,7 +611,7 @@ def test_nothing_chosen_is_told(sessions, session):
     events = new_events(sessions)
     assert "at least one method" in last(events.compare(session.token, [], *QUESTION))[0]
     assert "at least one layer" in last(events.layers(session.token, [], *QUESTION))[0]
-    assert "1 to 200 pictures" in last(events.batch(session.token, None, *QUESTION))[1]
+    assert "Choose between 1 and 200 pictures." in last(events.batch(session.token, None, *QUESTION))[1]
 
 
 def test_batch_makes_an_archive_and_tells_of_each_picture(sessions, session):
@@ -831,7 +831,7 @@ def test_lines_of_a_slice_make_it_first(tmp_path, monkeypatch):
     sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
     session = sessions.new()
     session.show_sample(3)
-    ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    ended(session.begin(lambda job: session.explain(session.model.default_question, job)))
     ran(view_of(session).lines, tmp_path, monkeypatch)
     overlay = np.asarray(Image.open(tmp_path / "slice-4-pituitary.overlay.png"))
     np.testing.assert_array_equal(overlay, png(download(session, "overlay.png", Look())))
@@ -857,7 +857,7 @@ def test_download_of_what_is_not_there_is_refused(session):
     for name in ("overlay.png", "compare.png", "heatmaps.zip", "secret.txt"):
         with pytest.raises(ValueError, match=f"There is no '{name}' yet"):
             download(session, name, Look())
-    ended(session.begin(lambda job: session.explain(session.model.usual_question, job)))
+    ended(session.begin(lambda job: session.explain(session.model.default_question, job)))
     with pytest.raises(ValueError, match=r"There is no file 'secret.txt'"):
         download(session, "secret.txt", Look())
 
@@ -947,7 +947,7 @@ def test_server_that_is_ended_leaves_no_file(tmp_path, number):
 def test_port_that_is_taken_is_told_before_a_model_is_loaded():
     with listening("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(OSError, match=rf"Cannot listen on 127.0.0.1, port {port}: .* Choose another by --port"):
+        with pytest.raises(OSError, match=rf"Cannot listen on 127.0.0.1, port {port}: .* Choose another with --port"):
             listening("127.0.0.1", port)
 
 

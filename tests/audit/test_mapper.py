@@ -231,13 +231,17 @@ def test_grey_model_is_given_grey(tmp_path):
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(hidden))
     grey = mapper(keras.Model(images, outputs))
     path = write_photo(tmp_path)
-    np.testing.assert_allclose(grey.load_images([str(path)])[0, 0, [0, -1], 0], [0.299 * 200, 0.114 * 100], rtol=1e-5)
+    np.testing.assert_allclose(
+        grey.images.of_photos(grey.images.load_photos([str(path)]))[0, 0, [0, -1], 0],
+        [0.299 * 200, 0.114 * 100],
+        rtol=1e-5,
+    )
     assert list(grey(batch_of(path)).status) == ["done"]
 
 
 def test_attributes_describe_the_model():
     one = mapper(class_names=NAMES)
-    assert (one.size, one.photo_size, one.map_size) == ((6, 10), (6, 10), (6, 10))
+    assert (one.size, one.map_size) == ((6, 10), (6, 10))
     assert (one.layer_name, one.class_names, one.has_names, one.preprocessing.mode) == ("hue", NAMES, True, "raw")
     about = one.about()
     assert (about["model"], about["layer"], about["method"], about["size"]) == ("red_blue", "hue", "gradcam", "6 x 10")
@@ -252,11 +256,12 @@ def test_classes_without_names_are_told_by_their_numbers():
 
 def test_photos_are_read_at_the_models_size(tmp_path):
     path = str(write_photo(tmp_path, photo=red_blue_photo(scale=2)))
-    photos = mapper().load_photos([path, path])
+    photos = mapper().images.load_photos([path, path])
     np.testing.assert_array_equal(photos, np.stack([red_blue_photo()] * 2))
-    np.testing.assert_array_equal(mapper(preprocess="unit").load_images([path])[0], red_blue_photo() / np.float32(255))
+    scaled = mapper(preprocess="unit").images.of_photos(photos)
+    np.testing.assert_array_equal(scaled[0], red_blue_photo() / np.float32(255))
     with pytest.raises(FileNotFoundError):
-        mapper().load_images([path, "none.png"])
+        mapper().images.load_photos([path, "none.png"])
 
 
 def test_file_is_loaded_with_its_names(tmp_path):
@@ -308,7 +313,7 @@ def test_model_is_left_as_it_was(tmp_path):
 
 
 def test_thumbnails_of_images_undo_the_preprocessing():
-    """What each mode of keras does to a photo and back is the photo, but for a rounding."""
+    """A photo that is preprocessed and read back is the same, up to rounding, in each mode of Keras."""
     from tf_gradcam._models.images import photos_of
     from tf_gradcam._models.preprocessing import MODES, Preprocessing
 

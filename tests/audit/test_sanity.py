@@ -50,7 +50,7 @@ def whole(images: np.ndarray) -> np.ndarray:
 
 
 def brightness(images: np.ndarray, indices: list[int]) -> np.ndarray:
-    """What an edge detector does: a map of the image that asks no model."""
+    """Return a map of the image alone, as an edge detector does, without the model."""
     return np.abs(np.diff(whole(images), axis=1, prepend=0))
 
 

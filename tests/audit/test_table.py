@@ -135,7 +135,10 @@ def test_run_of_unknown_length_is_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("fingerprint", "message"),
     [
-        ({**FINGERPRINT, "layer": "conv2"}, "its layer was 'conv' and is now 'conv2'. Choose another folder by --out"),
+        (
+            {**FINGERPRINT, "layer": "conv2"},
+            "its layer was 'conv' and is now 'conv2'. Delete it, or choose",
+        ),
         ({**FINGERPRINT, "size": "6 x 10"}, "its size was not given and is now '6 x 10'"),
         ({"weights": "1234"}, "its layer was 'conv' and is now not given"),
     ],

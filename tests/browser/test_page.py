@@ -236,11 +236,11 @@ def test_methods_are_compared_side_by_side(page):
     page.shows('Press "Compare"')
     page.page.get_by_label("cam", exact=True).check()
     page.page.click("#tg-compare")
-    page.shows("Does not hold here")  # of the last method
+    page.shows("Not available here")  # of the last method
     page.shows("Ready", "status")
     titles = page.page.locator("#tg-view h3").all_inner_texts()
     assert titles == ["Photo", "gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam", "cam"]
-    assert "Does not hold here: Method 'cam' holds for" in page.text()
+    assert "Not available here: Method 'cam' holds for" in page.text()
     page.shot("compare")
     name, data = page.download("Figure (PNG)")
     assert name == "compare.png"
@@ -265,7 +265,7 @@ def test_batch_comes_as_an_archive(page, explain):
     page.page.wait_for_selector("#tg-files .file-preview")  # all three have arrived
     page.page.click("#tg-run")
     page.shows("2 of 3 pictures explained")
-    assert "'text.png' is none" in page.text()
+    assert "'text.png' is not one" in page.text()
     page.shot("batch")
     name, data = page.download("All maps (ZIP)")
     assert name == "heatmaps.zip"
@@ -283,7 +283,7 @@ def test_batch_comes_as_an_archive(page, explain):
 
 def test_file_that_is_no_picture_is_told_and_the_map_stays(page):
     page.drop("file", ("text.png", b"no picture"))
-    page.shows("'text.png' is none", "status")
+    page.shows("'text.png' is not one", "status")
     assert "slice-1-glioma.png" in page.text()
     page.drop("file", slice_file(2))
     page.shows("scan.png")
@@ -299,7 +299,7 @@ def test_oversized_picture_is_told(page, tmp_path):
     header = struct.pack(">IIBBBBB", 40_001, 1000, 8, 2, 0, 0, 0)
     huge = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     page.drop("file", ("huge.png", huge))
-    page.shows("at most 40 million pixels, but 'huge.png' says that it has 40001 x 1000", "status")
+    page.shows("at most 40 million pixels, but 'huge.png' has 40001 x 1000 by its header", "status")
     (tmp_path / "big.png").write_bytes(bytes(33 * 2**20))
     page.page.set_input_files("#tg-file input[type=file]", tmp_path / "big.png")
     page.shows("a picture of at most 32 MiB, but 'big.png' has 33.0 MiB", "status")
@@ -360,7 +360,7 @@ def test_model_that_brings_code_is_refused(page, tmp_path):
 
 
 def test_lines_of_python_are_on_the_page(page):
-    page.page.get_by_text("Python lines that make this picture").click()
+    page.page.get_by_text("Python code for this picture").click()
     page.shows("load_demo_model()", "lines")
     page.shows("layer='block5_conv3', method='gradcam'", "lines")
 

@@ -304,7 +304,7 @@ def test_models_for_python_alone_say_so(folder):
         (line,) = result.stderr.splitlines()
         assert message in line
     text = " ".join(run("explain", "--help").stdout.split())
-    assert "Models of classes of your own (subclassed ones) and of several inputs are explained in Python" in text
+    assert "Subclassed models and models of several inputs are explained in Python" in text
 
 
 def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):
@@ -362,8 +362,8 @@ def test_error_in_the_program_is_one_line_that_says_how_to_see_more(folder, mode
     result = explain("photo.png", model=model_file)
     assert result.exit_code == 1
     assert result.stderr == (
-        "tf-gradcam: Unexpected ZeroDivisionError: division by zero. TF_GRADCAM_TRACEBACK=1 in the environment shows "
-        "where.\n"
+        "tf-gradcam: Unexpected ZeroDivisionError: division by zero. Set TF_GRADCAM_TRACEBACK=1 in the environment to "
+        "see where.\n"
     )
     monkeypatch.setenv("TF_GRADCAM_TRACEBACK", "1")
     assert isinstance(explain("photo.png", model=model_file).exception, ZeroDivisionError)
@@ -559,7 +559,7 @@ def test_weights_are_constants_where_many_images_share_them(folder, model_file, 
             asked.append(options["freeze"])
 
     monkeypatch.setattr("tf_gradcam._explain.explainer.Explainer", Watched)
-    monkeypatch.setattr("tf_gradcam._cli.explain._MANY", 3)
+    monkeypatch.setattr("tf_gradcam._cli.explain._FREEZE_FROM", 3)
     for number in range(count):
         shutil.copy("photo.png", f"{number}.png")
     result = explain(*(f"{number}.png" for number in range(count)), model=model_file)

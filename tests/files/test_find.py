@@ -99,7 +99,7 @@ def test_number_of_another_image_is_not_taken():
 
 def test_overlay_never_replaces_an_image_of_the_run(tmp_path):
     paths = [tmp_path / "dog.jpg", tmp_path / "dog.overlay.png"]
-    with pytest.raises(ValueError, match=r"dog\.overlay\.png' is to be explained and would be overwritten"):
+    with pytest.raises(ValueError, match=r"would overwrite the input '.*dog\.overlay\.png'"):
         check_outputs(paths, output_stems(paths), tmp_path)
     check_outputs(paths, output_stems(paths), tmp_path / "maps")
 

@@ -196,7 +196,7 @@ def test_model_file_of_another_suffix_is_told_what_to_do(tmp_path: Path) -> None
 def test_model_without_its_option_is_told_the_option(command: list[str]) -> None:
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2
-    assert "A model is given by --model best.keras. See `" in result.stderr
+    assert "Give a model with --model best.keras. See `" in result.stderr
 
 
 def test_suggestion_of_an_option_ends_in_one_mark() -> None:

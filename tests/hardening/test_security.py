@@ -407,19 +407,19 @@ def test_model_of_huge_images_is_refused() -> None:
     """50 000 x 50 000 pixels are 30 GB as float32."""
     images = keras.Input((50_000, 50_000, 3))
     model = keras.Model(images, L.GlobalAveragePooling2D()(L.Conv2D(2, 1)(images)))
-    with pytest.raises(ValueError, match="at most 40 million pixels, but it takes 50000 x 50000"):
+    with pytest.raises(ValueError, match="at most 40 million pixels, received one of 50000 x 50000"):
         AppModel(model)
 
 
 def test_models_uploaded_at_once_are_counted_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tf_gradcam._app.session._MOST_MODELS", 1)
+    monkeypatch.setattr("tf_gradcam._app.session._MAX_MODELS", 1)
     sessions = new_sessions()
     events, windows = new_events(sessions), [sessions.new() for _ in range(3)]
     files = [upload(sessions, saved("model.keras"), f"model{number}.keras") for number in range(3)]
     with ThreadPool(3) as pool:
         pool.starmap(events.load_model, [(window.token, file) for window, file in zip(windows, files, strict=True)])
     assert sum(window.has_own_model for window in windows) == 1
-    assert sum("Other windows hold 1 uploaded models" in window.error for window in windows) == 2
+    assert sum("but other windows have 1" in window.error for window in windows) == 2
     sessions.close()
 
 
@@ -493,4 +493,4 @@ def test_page_explains_uploaded_pictures_alone(server: Server, tmp_path: Path) -
         body = json.dumps({"fn_index": event["id"], "data": data, "session_hash": "window"}).encode()
         answer = post(server, "/gradio_api/queue/join", body, "application/json")
         assert answer[0] == status, answer
-        assert (b"Only files that were uploaded here" in answer[1]) == (status == 403)
+        assert (b"Expected files that were uploaded here" in answer[1]) == (status == 403)

@@ -1,4 +1,4 @@
-"""Many uploaded pictures explained into one archive."""
+"""The explanation of many uploaded pictures, as one archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel, Question, target_of
-from tf_gradcam._app.uploads import MAX_BATCH, check_picture, without_folder, zip_folder
+from tf_gradcam._app.uploads import check_picture, without_folder, zip_folder
 from tf_gradcam._app.worker import Job
 from tf_gradcam._explain.batch import BatchExplainer, Result
 from tf_gradcam._files.find import output_stems
@@ -19,10 +19,11 @@ from tf_gradcam._files.manifest import FAILED, Manifest, Row
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What became of the pictures.
+    """The result of a batch.
 
-    archive: the zip file: overlays, heatmaps and manifest.csv.
-    results: one a picture, in their order.
+    Attributes:
+        archive: zip file with overlays, heatmaps and manifest.csv.
+        results: one per picture, in their order.
     """
 
     archive: Path
@@ -36,24 +37,20 @@ class BatchReport:
 def explain_batch(
     model: AppModel, paths: Sequence[Path], question: Question, look: Look, folder: Path, job: Job
 ) -> BatchReport:
-    """Overlays and heatmaps as `tf-gradcam explain` writes them, in a zip file; runs in the model's thread.
+    """Write overlays and heatmaps as `tf-gradcam explain` does, into a zip file; runs in the model's thread.
 
     Args:
-        model: what is asked.
-        paths: of the uploaded pictures; they are removed when it ends, however it ends.
-        question: the same for all.
-        look: its opacity and colours; its threshold is for looking at one picture.
+        model: the model.
+        paths: the uploaded pictures, which are removed at the end, also after an error.
+        question: the settings, the same for all.
+        look: opacity and colours; the threshold is not used.
         folder: of the session; the archive is written there.
-        job: told after each picture.
+        job: gets a report after each picture.
 
     Raises:
-        Stopped: the job was asked to stop; no archive is left.
-        ValueError: no pictures, or more than `MAX_BATCH`; as `Explainer`.
+        Stopped: the job was cancelled; no archive is left.
+        ValueError: as `Explainer`.
     """
-    if not 0 < len(paths) <= MAX_BATCH:
-        raise ValueError(
-            f"Expected 1 to {MAX_BATCH} pictures, received {len(paths)}. For more, use `tf-gradcam explain FOLDER`."
-        )
     out = folder / "batch"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -69,8 +66,8 @@ def explain_batch(
 
 
 def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look, out: Path, job: Job) -> list[Result]:
-    job.tell(0.0, f"{len(paths)} pictures")
-    refused = {path: reason for path in paths if (reason := _why_refused(path))}
+    job.report(0.0, f"{len(paths)} pictures")
+    refused = {path: reason for path in paths if (reason := _refusal(path))}
     taken = [path for path in paths if path not in refused]
     batch = BatchExplainer(
         model.explainer(question.layer, question.method),
@@ -83,7 +80,7 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
     results = {path: Result(Row(str(path), FAILED, error=reason), [], None) for path, reason in refused.items()}
     for path, result in zip(taken, batch.run(taken, output_stems(taken), out), strict=True):
         results[path] = result
-        job.tell(len(results) / len(paths), f"{len(paths)} pictures")
+        job.report(len(results) / len(paths))
     ordered = [_by_name(results[path], path) for path in paths]
     with Manifest(out / "manifest.csv") as manifest:
         for result in ordered:
@@ -91,7 +88,7 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
     return ordered
 
 
-def _why_refused(path: Path) -> str | None:
+def _refusal(path: Path) -> str | None:
     try:
         check_picture(path)
     except ValueError as error:
@@ -100,8 +97,6 @@ def _why_refused(path: Path) -> str | None:
 
 
 def _by_name(result: Result, path: Path) -> Result:
-    """Its file by its name: where it lies here is nobody's business."""
-    row = result.row
-    return dataclasses.replace(
-        result, row=dataclasses.replace(row, file=path.name, error=without_folder(row.error, [path]))
-    )
+    """Replace the path of the file by its name, because the user does not know the folder."""
+    row = dataclasses.replace(result.row, file=path.name, error=without_folder(result.row.error, [path]))
+    return dataclasses.replace(result, row=row)

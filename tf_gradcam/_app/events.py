@@ -1,12 +1,12 @@
-"""What happens when something on the web page is clicked, moved or dropped. Each answer is one value per output.
+"""The event handlers of the web page. Each returns one value per output.
 
-Work that takes longer answers several times, with how far it is. Every answer holds every value in full: in Gradio 6 an
-HTML output that is skipped loses its content. What is shown and how is known to the session, so that an answer never
-brings back a look or a tab that was left meanwhile.
+Long jobs yield several times, with their progress. All values are always complete: in Gradio 6 an HTML output that is
+skipped loses its content. The session knows the tab and the look, so that a handler never shows an old one again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -33,30 +33,30 @@ from tf_gradcam._app.view import view_of
 from tf_gradcam._app.worker import Job, JobProgress, Stopped
 from tf_gradcam._models.images import model_failure
 from tf_gradcam._rules.table import MethodName
-from tf_gradcam._terminal import tell
+from tf_gradcam._terminal import print_message
 
 READY = '<p class="tg-ready">Ready.</p>'
 Values = tuple[Any, ...]
 Work = Callable[[Session, Job], Any]
 
 
-def told(error: Exception) -> str:
-    """An error in words; what TensorFlow puts around its own is left out."""
+def error_text(error: Exception) -> str:
+    """Return the message of an error, without the trace that TensorFlow adds."""
     if isinstance(error, (ValueError, TypeError, OSError)):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return "The memory is too small for this picture or model."
+        return "Out of memory: this picture or model is too large. Choose a smaller one."
     message = model_failure(error)
-    tell(message)
+    print_message(message)
     return message
 
 
 class Events:
-    """The handlers of one page. "Result" stands for three outputs: status, what the open tab shows, Python lines.
+    """The handlers of one page. "Result" stands for three outputs: status, open tab, Python code.
 
     Args:
-        sessions: the windows that are open.
-        update: makes a change of a control, `gradio.update`.
+        sessions: the sessions of all windows.
+        update: `gradio.update`, which changes a control.
     """
 
     def __init__(self, sessions: Sessions, update: Callable[..., Any]):
@@ -66,13 +66,13 @@ class Events:
         self._methods = {choice.name: choice for choice in method_choices()}
 
     def upload(self, token: str, file: str | None, *question: Any) -> Iterator[Values]:
-        """A picture was dropped. Outputs: the file, emptied; result."""
+        """Show a dropped picture and explain it. Outputs: the emptied file; result."""
         if file is not None:
             for values in self._new_picture(token, lambda session: session.show_upload(file), question):
                 yield (None, *values)
 
     def sample(self, number: int, token: str, *question: Any) -> Iterator[Values]:
-        """A sample slice was chosen. Outputs: result."""
+        """Show a sample slice and explain it. Outputs: result."""
         yield from self._new_picture(token, lambda session: session.show_sample(number), question)
 
     def _new_picture(self, token: str, show: Callable[[Session], Any], question: Values) -> Iterator[Values]:
@@ -84,19 +84,19 @@ class Events:
         yield from self.explain(token, *question)
 
     def explain(self, token: str, *question: Any) -> Iterator[Values]:
-        """The question or the picture has changed. Outputs: result."""
+        """Explain the picture with the current settings. Outputs: result."""
         asked = question_of(*question)
         yield from self._work(token, "explore", asked, lambda session, job: session.explain(asked, job))
 
     def compare(self, token: str, methods: Sequence[str], *question: Any) -> Iterator[Values]:
-        """The methods that were chosen, side by side; each is shown when it is done. Outputs: result."""
+        """Compare the chosen methods; each map is shown when it is ready. Outputs: result."""
         asked = question_of(*question)
         names = [name for name in self._methods if name in methods]
         questions: dict[str, Question] = {name: dataclasses.replace(asked, method=name) for name in names}
         yield from self._each(token, "compare", asked, questions, "Choose at least one method.")
 
     def layers(self, token: str, layers: Sequence[str], *question: Any) -> Iterator[Values]:
-        """The layers that were chosen, in the order of the network. Outputs: result."""
+        """Explain the chosen layers, in the order of the network. Outputs: result."""
         asked = question_of(*question)
         try:
             rows = self._sessions.find(token).model.layers
@@ -115,11 +115,11 @@ class Events:
         yield from self._work(token, tab, asked, lambda session, job: session.explain_each(tab, questions, job))
 
     def batch(self, token: str, files: Sequence[str] | None, *question: Any) -> Iterator[Values]:
-        """Several pictures into one archive. Outputs: the files, emptied; result."""
+        """Explain several pictures into one archive. Outputs: the emptied files; result."""
         asked = question_of(*question)
         paths = [Path(file) for file in files or []]
         if not 0 < len(paths) <= MAX_BATCH:
-            yield (None, *self._failed(token, ValueError(f"Choose 1 to {MAX_BATCH} pictures.")))
+            yield (None, *self._failed(token, ValueError(f"Choose between 1 and {MAX_BATCH} pictures.")))
             return
 
         def work(session: Session, job: Job) -> None:
@@ -129,7 +129,7 @@ class Events:
             yield (None, *values)
 
     def _work(self, token: str, tab: str, asked: Question, work: Work) -> Iterator[Values]:
-        """Results while the work goes on, and when it has ended; none any more when other work was begun since."""
+        """Yield the result while the job runs and at its end, unless another job was started since."""
         try:
             session = self._sessions.find(token)
         except ValueError as error:
@@ -147,39 +147,37 @@ class Events:
         try:
             job.result()
         except Stopped:
-            status = notice_html("Stopped. What is shown below was done before.")
+            status = notice_html("Stopped. The results below are from before.")
         except Exception as error:
             session.answers.pop(tab, None)
-            status = notice_html(told(error), "error")
+            status = notice_html(error_text(error), "error")
         yield (status, *view_of(session))
 
     def _progress(self, session: Session, job: Job, progress: JobProgress) -> str:
         before = session.model.worker.count_before(job)
         if before:
-            return progress_html(None, f"waiting for the model, {before} before this")
-        return progress_html(progress.part, progress.what)
+            return progress_html(None, f"waiting for the model, {before} ahead of this")
+        return progress_html(progress.part, progress.label)
 
     def _failed(self, token: str, error: Exception) -> Values:
-        """What went wrong, above what was shown before."""
+        """Return a result that shows the error above the current view."""
         try:
             view = tuple(view_of(self._sessions.find(token)))
         except ValueError:
             view = ("", "")
-        return (notice_html(told(error), "error"), *view)
+        return (notice_html(error_text(error), "error"), *view)
 
     def stop(self, token: str) -> None:
-        """The stop button; what runs says itself that it ended."""
-        try:
+        """Cancel the job, whose own handler then shows its end."""
+        with contextlib.suppress(ValueError):
             self._sessions.find(token).stop()
-        except ValueError:
-            return
 
     def paint(self, token: str, *look: Any) -> Values:
-        """Opacity, threshold or colours were moved; no model is asked. Outputs: what the open tab shows, lines."""
+        """Apply opacity, threshold and colours without running the model. Outputs: open tab, Python code."""
         return self._shown(token, look=look_of(*look))
 
     def select(self, tab: str, token: str) -> Values:
-        """A tab was opened. Outputs: as `paint`."""
+        """Open a tab. Outputs: as `paint`."""
         return self._shown(token, tab=tab)
 
     def _shown(self, token: str, **changes: Any) -> Values:
@@ -191,21 +189,18 @@ class Events:
         return tuple(view_of(session))
 
     def describe(self, method: MethodName) -> Any:
-        """A method was chosen. Outputs: what stands by its name."""
+        """Show the summary of the chosen method. Outputs: the list of methods."""
         return self._update(info=self.about(method))
 
     def about(self, method: MethodName) -> str:
-        """What a method does, what it costs and where it comes from."""
-        choice = self._methods[method]
-        told = [choice.summary]
-        told += [f"{words}: {text}." for words, text in (("Cost", choice.cost), ("Source", choice.source)) if text]
-        return " ".join(told)
+        """Return the summary, cost and source of a method."""
+        return self._methods[method].about
 
     def load_model(self, token: str, file: str | None) -> Values:
-        """A model was dropped. Outputs: the file, emptied; `controls_of`. Then `again` is called."""
+        """Load a dropped model; `again` follows. Outputs: the emptied file; as `controls_of`."""
 
         def load(session: Session) -> None:
-            with self._loading:  # one at a time, or several would be counted before any of them is there
+            with self._loading:  # one at a time, or all would pass the limit on models before any is loaded
                 if not session.has_own_model:
                     self._sessions.check_model_count()
                 session.use(session.load_model(str(file)))
@@ -213,27 +208,27 @@ class Events:
         return self._changed(token, file, load)
 
     def name_classes(self, token: str, file: str | None) -> Values:
-        """Names of classes were dropped. Outputs: as `load_model`."""
+        """Apply dropped class names; `again` follows. Outputs: as `load_model`."""
         return self._changed(token, file, lambda session: session.use(session.name_classes(str(file))))
 
     def _changed(self, token: str, file: str | None, change: Callable[[Session], None]) -> Values:
         try:
             session = self._sessions.find(token)
-        except ValueError:  # `again` says it
-            return (None, *self.controls_of(self._sessions.model, self._sessions.model.usual_question))
+        except ValueError:  # `again` shows it
+            return (None, *self.controls_of(self._sessions.model, self._sessions.model.default_question))
         before = session.model
         try:
             if file is not None:
                 change(session)
         except Exception as error:
-            session.error = told(error)
+            session.error = error_text(error)
         asked, model = session.question, session.model
         if model.origin != before.origin:
-            asked = dataclasses.replace(model.usual_question, method=asked.method)
+            asked = dataclasses.replace(model.default_question, method=asked.method)
         return (None, *self.controls_of(model, dataclasses.replace(asked, target=None, against=None)))
 
     def again(self, token: str, *question: Any) -> Iterator[Values]:
-        """After the model was changed. Outputs: result."""
+        """Explain the picture with the changed model, or show the error of the change. Outputs: result."""
         try:
             session = self._sessions.find(token)
             error, session.error = session.error, ""
@@ -248,7 +243,7 @@ class Events:
         yield from self.explain(token, *question)
 
     def controls_of(self, model: AppModel, asked: Question) -> Values:
-        """Headline, layer, class, against, pixel values, layers of *Layers*, as they are for a model."""
+        """Return headline, layer, class, against, pixel values, and layers of *Layers* for a model."""
         return (
             headline(model),
             self._update(choices=layer_choices(model), value=asked.layer),

@@ -1,7 +1,7 @@
-"""What a request to the web page must keep to: it comes from the page, is small, and speaks of files that were sent.
+"""The guard of the web page: requests must come from the page, be small, and name uploaded files only.
 
-Gradio 6 that is mounted below other routes looks at none of this: it takes a file from any page that a browser shows,
-and the path of any picture, model or text on this machine for that of an uploaded one.
+Gradio 6 below other routes checks nothing of this: it accepts a file from any page that a browser shows, and the path
+of any picture, model or text on this machine as an upload.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tf_gradcam._app.uploads import MAX_WAITING_BYTES
 
 UPLOAD = "/gradio_api/upload"
-MAX_BODY_BYTES = 4 * 2**20  # of what is no upload: the choices of a page, the names of 200 files
+MAX_BODY_BYTES = 4 * 2**20  # of a request without an upload: the settings of a page, the names of 200 files
 _HARMLESS = ("GET", "HEAD", "OPTIONS")
 _OWN = ("same-origin", "none")
 
@@ -26,11 +26,11 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class RequestGuard:
-    """Answers requests that change something and should not, in words; the others go on.
+    """A layer that refuses forbidden requests with a message, and passes on the others.
 
     Args:
         app: the application behind it.
-        uploads: the folder of what was uploaded, and the only one whose files a request may name.
+        uploads: the folder of uploads; requests may only name files in it.
     """
 
     def __init__(self, app: Any, uploads: Path):
@@ -43,7 +43,9 @@ class RequestGuard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if not is_from_page(headers):
-            await _answer(send, 403, "Another page asked for this. Open this page itself.")
+            await _answer(
+                send, 403, "Expected a request from this page, received one from another site. Open this page itself."
+            )
         elif scope["path"] == UPLOAD:
             await self._upload(headers, scope, receive, send)
         else:
@@ -52,24 +54,24 @@ class RequestGuard:
     async def _upload(self, headers: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         length = headers.get("content-length", "")
         if not length.isdecimal():
-            await _answer(send, 411, "An upload says how many bytes it has.")
+            await _answer(send, 411, "Expected an upload with a Content-Length, received none.")
         elif int(length) + bytes_in(self._uploads) > MAX_WAITING_BYTES:
-            await _answer(send, 507, "Too many files wait to be used. Try again later.")
+            await _answer(send, 507, "Too many uploaded files wait to be used. Try again later.")
         else:
             await self._app(scope, receive, send)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive)
         if body is None:
-            await _answer(send, 413, f"Expected at most {MAX_BODY_BYTES} bytes.")
+            await _answer(send, 413, f"Expected a request of at most {MAX_BODY_BYTES} bytes, received more.")
             return
         try:
             paths = [*named_files(json.loads(body))] if body else []
         except (ValueError, RecursionError):
-            await _answer(send, 400, "Expected JSON.")
+            await _answer(send, 400, "Expected JSON, received other text.")
             return
         if not all(self._is_upload(path) for path in paths):
-            await _answer(send, 403, "Only files that were uploaded here can be used.")
+            await _answer(send, 403, "Expected files that were uploaded here, received another path.")
             return
         left = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -79,7 +81,7 @@ class RequestGuard:
         await self._app(scope, again, send)
 
     def _is_upload(self, path: Any) -> bool:
-        """An address, or a path that a link leads elsewhere, is none."""
+        """Return whether a path is inside the folder of uploads, once its links are followed."""
         try:
             return isinstance(path, str) and Path(path).resolve().is_relative_to(self._uploads)
         except (ValueError, OSError, RuntimeError):  # a zero byte, a loop of links, a name too long
@@ -87,12 +89,8 @@ class RequestGuard:
 
 
 def is_from_page(headers: dict[str, str]) -> bool:
-    """Whether a browser says that the page itself asks, or it is no browser that asks.
-
-    Args:
-        headers: names in lower case.
-    """
-    site = headers.get("sec-fetch-site")  # browsers leave it out where the address is neither https nor this machine
+    """Return whether the headers (names in lower case) are of a request by the page itself, or not of a browser."""
+    site = headers.get("sec-fetch-site")  # browsers leave it out if the address is neither https nor this machine
     if site is not None:
         return site in _OWN
     origin = headers.get("origin")
@@ -100,7 +98,7 @@ def is_from_page(headers: dict[str, str]) -> bool:
 
 
 def named_files(value: Any) -> Iterator[Any]:
-    """The paths in a request: what Gradio takes for a file is an object with a "path"."""
+    """Yield the paths in a request: Gradio's files are objects with a "path"."""
     left = [value]
     while left:
         item = left.pop()
@@ -113,7 +111,7 @@ def named_files(value: Any) -> Iterator[Any]:
 
 
 def bytes_in(folder: Path) -> int:
-    """What the files of a folder take; others may remove some meanwhile."""
+    """Return the size of all files in a folder, some of which may be removed meanwhile."""
     count = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
@@ -122,7 +120,7 @@ def bytes_in(folder: Path) -> int:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The body of a request, None where it is too long or its sender has gone."""
+    """Return the body of a request; None if it is too long or the connection was closed."""
     body = bytearray()
     while True:
         message = await receive()

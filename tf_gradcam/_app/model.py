@@ -6,9 +6,9 @@ Axis legend: H0 x W0 pixels, K classes.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,16 @@ from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import load_image
 from tf_gradcam.targets.classes import Contrast
 
-_KEPT = 24  # explainers: each holds what was compiled for it, not the weights
+_MAX_EXPLAINERS = 24  # kept compiled; they share the model's weights
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model came from, for whoever loads it again.
+    """The origin of a model, so that it can be loaded again.
 
-    model: a name of keras.applications or a file; None for the bundled model.
-    weights, arguments: as the command line takes them.
+    Attributes:
+        model: a name of keras.applications or a file; None for the bundled model.
+        weights, arguments: as the command line takes them.
     """
 
     model: str | None = None
@@ -49,13 +50,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about a picture.
+    """The settings of an explanation.
 
-    layer: path of a layer.
-    method: key of `METHODS`.
-    target: class index, None for the top class.
-    against: the class that it is held against, None for none.
-    mode: key of `MODES`: what is done to the values of the photo.
+    Attributes:
+        layer: path of a layer.
+        method: key of `METHODS`.
+        target: class index, None for the top class.
+        against: index of the class that the target is compared with, or None.
+        mode: key of `MODES`: the pixel values that the model gets.
     """
 
     layer: str
@@ -66,26 +68,26 @@ class Question:
 
 
 class AppModel:
-    """A model that several users ask.
+    """A model that several users share.
 
     Args:
         network: a built Keras model of one image input, or its reader.
         class_names: in class order, or None.
-        origin: where it came from.
-        worker: the thread that runs it already, under other names of its classes; None for a new one.
+        origin: its origin.
+        worker: the thread that runs the model already, with other class names; None for a new one.
 
     Attributes:
-        title: what the page calls it.
-        labels: K names of its classes, "class 243" where a class does not have one.
+        title: its name on the page.
+        labels: K class names, "class 243" for a class without a name.
         layers: rows of `list_layers` that can be explained.
-        default_layer: path of the one that is chosen without being asked.
+        default_layer: path of the default layer.
         size: (H0, W0) of its images.
         channels: 1 or 3.
-        mode: key of `MODES` that was found, "unknown" where the model says nothing.
+        mode: key of `MODES` that the model expects, "unknown" if the model does not show it.
         worker: the one thread that runs it.
 
     Raises:
-        TypeError, ValueError: a model that is not explained on this page; names of another number of classes.
+        TypeError, ValueError: the page cannot explain the model; there are more or fewer names than classes.
     """
 
     def __init__(
@@ -101,105 +103,101 @@ class AppModel:
         self.origin = origin or Origin()
         self.title = "bundled model" if self.origin.model is None else Path(self.origin.model).name
         self.layers: list[LayerRow] = [row for row in list_layers(self._reader) if row.explainable]
-        self._found = self._reader.preprocessing
-        self.mode = self._found.mode
+        self._preprocessing = self._reader.preprocessing
+        self.mode = self._preprocessing.mode
         first = Explainer(self._reader, None, "gradcam", class_names=self.class_names)
         self.default_layer = first.layer_name
         self._explainers[first.layer_name, "gradcam"] = first
-        usual = ModelImages(self._reader.inputs, self.preprocessing(self.usual_mode))
-        self.size, self.channels = usual.size, usual.channels
+        images = ModelImages(self._reader.inputs, self.preprocessing(self.default_mode))
+        self.size, self.channels = images.size, images.channels
         if self.size[0] * self.size[1] > MAX_PICTURE_PIXELS:
             raise ValueError(
-                f"Expected a model of images of at most {MAX_PICTURE_PIXELS / 1e6:.0f} million pixels, but it takes "
-                f"{self.size[0]} x {self.size[1]}. Use the command line: `tf-gradcam explain`."
+                f"Expected a model of images of at most {MAX_PICTURE_PIXELS / 1e6:.0f} million pixels, received one "
+                f"of {self.size[0]} x {self.size[1]}. Use the command line: `tf-gradcam explain`."
             )
         self.labels = self._try_out(first)
         self.worker = worker or Worker(f"tf-gradcam {self.title}")
 
     def renamed(self, class_names: Sequence[str]) -> AppModel:
-        """The same model with other names of its classes, run by the same thread.
+        """Return the same model with other class names, run by the same thread.
 
         Raises:
-            ValueError: another number of names.
+            ValueError: there are more or fewer names than classes.
         """
         return AppModel(self._reader, class_names, self.origin, self.worker)
 
     def _try_out(self, explainer: Explainer) -> list[str]:
-        """Explain a grey picture: what concerns every picture is refused now, and the first map comes compiled."""
+        """Explain a grey picture, so that errors of the model show now and the first map comes compiled."""
         grey = np.full((1, *self.size, self.channels), 128, np.float32)
-        explanation = explainer(self.preprocessing(self.usual_mode)(grey))
+        explanation = explainer(self.preprocessing(self.default_mode)(grey))
         values = explanation.outputs if explanation.probabilities is None else explanation.probabilities
         return [explanation.class_name(index) for index in range(values.shape[1])]
 
     @property
-    def usual_mode(self) -> str:
-        """The mode that was found, RGB in 0..255 where none was."""
+    def default_mode(self) -> str:
+        """The mode that the model expects; RGB in 0..255 if unknown."""
         return "raw" if self.mode == "unknown" else self.mode
 
     @property
-    def usual_question(self) -> Question:
+    def default_question(self) -> Question:
         """Grad-CAM of the top class at the default layer."""
-        return Question(self.default_layer, "gradcam", None, None, self.usual_mode)
+        return Question(self.default_layer, "gradcam", None, None, self.default_mode)
 
     def preprocessing(self, mode: str) -> Preprocessing:
-        """What a mode does to the values of a photo."""
-        return self._found if mode == self.mode else Preprocessing(self._found.architecture, mode)
+        """Return the preprocessing of a mode."""
+        return self._preprocessing if mode == self.mode else Preprocessing(self._preprocessing.architecture, mode)
 
     def explain(self, picture: Path, question: Question, job: Job) -> Explanation:
-        """The map of one picture; runs in the thread of `worker`.
+        """Explain one picture; runs in the thread of `worker`.
 
         Raises:
-            Stopped: the job was asked to stop.
-            OSError, TypeError, ValueError: as `Explainer`, in words.
+            Stopped: the job was cancelled.
+            OSError, TypeError, ValueError: as `load_image` and `Explainer`.
         """
-        job.tell(0.0, f"preparing {question.method}")
+        job.report(0.0, f"preparing {question.method}")
         explainer = self.explainer(question.layer, question.method)
         image = self.image(picture, question.mode)
-        job.tell(0.0, question.method)
-        explanation = explainer(image[None], target_of(question), progress=lambda done, total: job.tell(done / total))
+        job.report(0.0, question.method)
+        explanation = explainer(image[None], target_of(question), progress=lambda done, total: job.report(done / total))
         explanation.labels = [label_of(explanation, question, self.labels)]
         return explanation
 
     def image(self, picture: Path, mode: str) -> np.ndarray:
-        """(H0, W0, C) float32, the picture in a file as the model takes it."""
+        """Read a picture as the model takes it, (H0, W0, C) float32."""
         images = ModelImages(self._reader.inputs, self.preprocessing(mode), self.size)
         return images.of_photo(load_image(picture))
 
     def explainer(self, layer: str, method: MethodName) -> Explainer:
-        """The explainer of a layer and a method, built when it is first asked for; only `worker` may call it."""
+        """Return the explainer of a layer and a method, built at its first use; only `worker` may call this."""
         rule = find_method(method)[1]
         key = (None if needs_of(rule) == "network" else layer, method)
         if key not in self._explainers:
             self._explainers[key] = Explainer(self._reader, key[0], method, class_names=self.class_names)
-            if len(self._explainers) > _KEPT:
+            if len(self._explainers) > _MAX_EXPLAINERS:
                 self._explainers.popitem(last=False)
         self._explainers.move_to_end(key)
         return self._explainers[key]
 
     def range_note(self, picture: Path, mode: str) -> str | None:
-        """Why the values that a mode gives cannot be what the model wants, or None."""
-        if mode == self.mode:
-            return None
-        return range_warning(self.image(picture, mode)[None], self._found)
+        """Return a warning if the mode gives values that the model cannot expect, else None."""
+        return None if mode == self.mode else range_warning(self.image(picture, mode)[None], self._preprocessing)
 
     def stages(self) -> list[str]:
-        """Layers through the depth of the network, those of `plot_layers`."""
+        """Return the layers through the depth of the network, as `plot_layers` does."""
         return through_the_depth(self._reader)
 
     def close(self) -> None:
-        """Stop what runs and end the thread."""
+        """Cancel all jobs and end the thread."""
         self.worker.close()
 
 
 def target_of(question: Question) -> int | Contrast | None:
-    """What an `Explainer` is asked for."""
-    if question.against is None:
-        return question.target
-    return Contrast(question.target, question.against)
+    """Return the target of an `Explainer`."""
+    return question.target if question.against is None else Contrast(question.target, question.against)
 
 
 def label_of(explanation: Explanation, question: Question, labels: Sequence[str]) -> str:
-    """What was explained, by name."""
+    """Name the explained class, or both classes of a contrast."""
     if question.against is None:
         return explanation.labels[0]
     chosen = explanation.top(1)[0][0][0] if question.target is None else labels[question.target]
@@ -208,29 +206,27 @@ def label_of(explanation: Explanation, question: Question, labels: Sequence[str]
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method as the page offers it.
+    """An entry of the list of methods.
 
-    name: key of `METHODS`.
-    label: the name; of one that runs the model again and again, with a word on that.
-    summary, cost, source: as `describe`.
+    Attributes:
+        name: key of `METHODS`.
+        label: the name, with "(slow)" if the method runs the model many times.
+        about: its summary, cost and source.
     """
 
     name: MethodName
     label: str
-    is_slow: bool
-    summary: str = field(repr=False)
-    cost: str = field(repr=False)
-    source: str = field(repr=False)
+    about: str
 
 
 def method_choices() -> list[MethodChoice]:
-    """All of `METHODS`, in its order."""
+    """Return the entries of the list of methods, in the order of `METHODS`."""
     choices = []
     for name, rule in METHODS.items():
-        is_slow = needs_of(rule) == "probing"
         info = describe(name)
-        label = f"{name} (slow)" if is_slow else name
-        choices.append(MethodChoice(name, label, is_slow, info.summary, info.cost, info.source))
+        notes = [f"{head}: {text}." for head, text in (("Cost", info.cost), ("Source", info.source)) if text]
+        label = f"{name} (slow)" if needs_of(rule) == "probing" else name
+        choices.append(MethodChoice(name, label, " ".join([info.summary, *notes])))
     return choices
 
 
@@ -240,12 +236,12 @@ def load_app_model(
     class_names: str | os.PathLike[str] | None = None,
     arguments: Sequence[str] = (),
 ) -> AppModel:
-    """The model that the page shows.
+    """Load the model of the page.
 
     Args:
         model: a name of keras.applications or a .keras or .h5 file; None for the bundled model of phantom slices.
-        weights: a file, "imagenet" or "none"; None for ImageNet's of a name, and a file's own.
-        class_names: a file of names.
+        weights: a file, "imagenet" or "none"; None for the ImageNet weights of a name, and a file's own weights.
+        class_names: a file of names in class order.
         arguments: of the constructor of a named network, as KEY=VALUE.
 
     Raises:
@@ -253,7 +249,7 @@ def load_app_model(
     """
     if model is None:
         if weights is not None or arguments:
-            raise ValueError("Expected a model for weights and arguments: name one by --model.")
+            raise ValueError("Expected a model for the weights or arguments, received none. Name one with --model.")
         opened = open_model(load_demo_model(), class_names=class_names or CLASS_NAMES, preprocess=None)
         return AppModel(opened.reader, opened.class_names)
     opened = open_model(model, weights=weights, arguments=arguments, class_names=class_names, preprocess=None)
@@ -261,11 +257,11 @@ def load_app_model(
     return AppModel(opened.reader, opened.class_names, origin)
 
 
-TOP, NOTHING = -1, -1  # in the lists of classes
+TOP, NOTHING = -1, -1  # the first entries of the lists of classes
 
 
 def question_of(layer: str, method: MethodName, target: int | None, against: int | None, mode: str) -> Question:
-    """What the controls ask; a list that was emptied is as its first entry."""
+    """Return the settings of the controls; an emptied list counts as its first entry."""
     chosen = None if target in (None, TOP) else int(target)
     other = None if against in (None, NOTHING) else int(against)
     return Question(layer, method, chosen, other, mode)
@@ -276,26 +272,24 @@ def look_of(alpha: float, threshold: float, colormap: str | None) -> Look:
 
 
 def class_choices(model: AppModel, first: str) -> list[tuple[str, int]]:
-    """Entries of a list of classes; names that several classes have are told apart by their numbers."""
-    labels = model.labels
-    several = {label for label in labels if labels.count(label) > 1} if len(set(labels)) < len(labels) else set()
-    named = [f"{label} ({index})" if label in several else label for index, label in enumerate(labels)]
+    """Return the entries of a list of classes; a name that several classes have gets the class index."""
+    counts = Counter(model.labels)
+    named = [f"{label} ({index})" if counts[label] > 1 else label for index, label in enumerate(model.labels)]
     return [(first, TOP), *((label, index) for index, label in enumerate(named))]
 
 
 def layer_choices(model: AppModel) -> list[tuple[str, str]]:
-    """Entries of the list of layers, the default marked."""
-    return [(_layer_label(row, model), row.path) for row in model.layers]
-
-
-def _layer_label(row: LayerRow, model: AppModel) -> str:
-    cells = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:-1])
-    return f"{row.path}  ({cells}){'  default' if row.path == model.default_layer else ''}"
+    """Return the entries of the list of layers, the default marked."""
+    choices = []
+    for row in model.layers:
+        cells = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:-1])
+        choices.append((f"{row.path}  ({cells}){'  default' if row.path == model.default_layer else ''}", row.path))
+    return choices
 
 
 def headline(model: AppModel) -> str:
-    """Which model is asked."""
+    """Describe the model in one line of HTML."""
     height, width = model.size
-    known = "" if model.mode != "unknown" else "; what values it wants cannot be read from it, so choose them"
-    text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}{known}."
+    remedy = "; its pixel values are unknown: choose them under Another model" if model.mode == "unknown" else ""
+    text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}{remedy}."
     return f'<p class="tg-model">{escape(text)}</p>'

@@ -1,4 +1,4 @@
-"""The web page: its controls, and which handler each of them calls."""
+"""The controls of the web page, and their handlers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,12 @@ from tf_gradcam._models.preprocessing import MODES
 
 COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr", "coolwarm")
 _COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam")
-_AT_A_TIME = 16  # handlers that wait for a model; each model does one thing after the other
+_MAX_HANDLERS = 16  # that wait for a model at the same time; each model runs one job
 _HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class Page:
-    """The page for one set of sessions.
-
-    Args:
-        gradio: the module.
-        sessions: the windows.
-
-    Attributes:
-        blocks: `gradio.Blocks`, to be served.
-    """
+    """The page of a set of sessions, made of the module `gradio`; `blocks` is its `gradio.Blocks`."""
 
     def __init__(self, gradio: ModuleType, sessions: Sessions):
         self._gr = gradio
@@ -42,16 +34,16 @@ class Page:
         with self.blocks:
             self._build(sessions.model)
             self._wire()
-        self.blocks.queue(max_size=64, default_concurrency_limit=_AT_A_TIME)
+        self.blocks.queue(max_size=64, default_concurrency_limit=_MAX_HANDLERS)
 
     def _html(self, value: str = "", **options: Any) -> Any:
-        """HTML that our own style sheet alone dresses."""
+        """Create HTML that only our own style sheet applies to."""
         return self._gr.HTML(value, apply_default_css=False, **options)
 
     def _build(self, model: AppModel) -> None:
         gr = self._gr
         with gr.Column(elem_id="tg-head"):
-            self._html("<h1>tf-gradcam</h1><p>What does the prediction rest on? Nothing leaves this machine.</p>")
+            self._html("<h1>tf-gradcam</h1><p>See what a prediction rests on. Nothing leaves this machine.</p>")
             self.headline = self._html(headline(model))
         with gr.Row(elem_id="tg-main"):
             with gr.Column(elem_id="tg-pick"):
@@ -74,7 +66,7 @@ class Page:
                     gr.Button(sample.label, icon=str(sample.path), size="sm", elem_id=f"tg-sample-{number}")
                     for number, sample in enumerate(self._sessions.samples)
                 ]
-        for button in self.samples:  # old files are removed while the page runs, these are not
+        for button in self.samples:  # Gradio removes other old files while the page runs
             button.keep_in_cache.add(button.icon["path"])
 
     def _build_question(self, model: AppModel) -> None:
@@ -90,10 +82,9 @@ class Page:
     def _build_look(self) -> None:
         gr = self._gr
         self.alpha = gr.Slider(0, 1, 0.4, step=0.05, label="Opacity of the map", elem_id="tg-alpha")
-        self.threshold = gr.Slider(
-            0, 0.95, 0, step=0.05, label="Threshold, part of the maximum", elem_id="tg-threshold"
-        )
-        colors = [("usual", ""), *((name, name) for name in COLORMAPS)]
+        threshold = "Threshold, relative to the map's maximum"
+        self.threshold = gr.Slider(0, 0.95, 0, step=0.05, label=threshold, elem_id="tg-threshold")
+        colors = [("jet (default)", ""), *((name, name) for name in COLORMAPS)]
         self.colormap = gr.Dropdown(colors, value="", label="Colours", elem_id="tg-colors")
 
     def _build_model(self, model: AppModel) -> None:
@@ -103,16 +94,14 @@ class Page:
                 label="Model (.keras, .h5)", file_types=list(MODEL_SUFFIXES), height=130, elem_id="tg-model-file"
             )
             self.names_file = gr.File(
-                label="Names of its classes (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"
+                label="Class names (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"
             )
             modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
-            self.mode = gr.Dropdown(
-                modes, value=model.usual_mode, label="Pixel values that it wants", elem_id="tg-mode"
-            )
+            self.mode = gr.Dropdown(modes, value=model.default_mode, label="Pixel values", elem_id="tg-mode")
 
     def _build_results(self, model: AppModel) -> None:
         gr = self._gr
-        start = view_of(self._sessions.start)  # in the page itself: a map is there as soon as the page is
+        start = view_of(self._sessions.start)  # in the page itself, so that a map is there at once
         with gr.Row(elem_id="tg-bar-row"):
             self.status = self._html(READY, elem_id="tg-status")
             self.stop = gr.Button("Stop", size="sm", elem_id="tg-stop")
@@ -135,14 +124,14 @@ class Page:
                 self.run = gr.Button("Explain all", variant="primary", elem_id="tg-run")
         self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
         self.view = self._html(start.html, elem_id="tg-view")
-        with gr.Accordion("Python lines that make this picture", open=False):
+        with gr.Accordion("Python code for this picture", open=False):
             self.lines = gr.Code(start.lines, language="python", interactive=False, label="Python", elem_id="tg-lines")
 
     def _wire(self) -> None:
         events, own, question = self._events, self._own, [self.layer, self.method, self.target, self.against, self.mode]
         shown = [self.view, self.lines]
         result = [self.status, *shown]
-        working = {"trigger_mode": "multiple", **_HIDDEN}  # new work stops the old one
+        working = {"trigger_mode": "multiple", **_HIDDEN}  # a new job cancels the old one
         at_once = {"queue": False, **_HIDDEN}
         close = self._sessions.close_window
         self.blocks.unload(self._asking(lambda request: close(request.session_hash or "")))
@@ -167,7 +156,7 @@ class Page:
             changed.then(own(events.again), question, result, **working)
 
     def _own(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """A handler whose first argument is the token of the window's own session."""
+        """Wrap a handler so that its first argument is the token of the window's own session."""
         token_of = self._sessions.token_of
         if inspect.isgeneratorfunction(handler):
 
@@ -181,6 +170,6 @@ class Page:
         return self._asking(called)
 
     def _asking(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """A handler of requests, which know the window; Gradio gives them where a type says so."""
+        """Annotate a handler, so that Gradio passes it the request, which knows the window."""
         handler.__annotations__ = {"request": self._gr.Request}
         return handler

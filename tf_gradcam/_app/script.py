@@ -1,4 +1,4 @@
-"""The lines of Python that make the same picture again, pixel by pixel."""
+"""Python code that makes the same picture again, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from tf_gradcam._app.session import Answer
 from tf_gradcam._models.loading import find_model_name, is_model_file, parse_arguments
 from tf_gradcam._rules.table import METHODS, needs_of
 
-_LONGEST = 1000  # letters of the class names; more of them are no line
+_MAX_NAMES_LENGTH = 1000  # characters of all class names; longer lists are left out
 
 
 def python_lines(answer: Answer, look: Look) -> str:
-    """Return a script that writes `<stem>.overlay.png` and `<stem>.heatmap.npy`, those that the page hands out.
+    """Return a script that writes `<stem>.overlay.png` and `<stem>.heatmap.npy` as the page offers them.
+
+    The script runs in the folder of the picture and the model.
 
     Args:
         answer: of *Explore*.
-        look: how the map is painted.
-
-    Returns:
-        Lines that run as they stand, next to the picture and the model.
+        look: the colours of the map.
     """
     script, name = _Script(answer), answer.picture.name
     script.add(f"explanation = explain({name!r}, model, {', '.join(_options(script))})", "tf_gradcam", "explain")
@@ -40,12 +39,7 @@ def python_lines(answer: Answer, look: Look) -> str:
 
 
 def figure_lines(answer: Answer, tab: str) -> str:
-    """Return a script that writes the figure of *Compare* or *Layers* as PNG and PDF.
-
-    Args:
-        answer: of that tab.
-        tab: "compare" or "layers".
-    """
+    """Return a script that writes the figure of a tab, "compare" or "layers", as PNG and PDF."""
     question, script = answer.question, _Script(answer)
     script.add_images()
     common = f"target={script.target()}, photo=photo"
@@ -64,7 +58,7 @@ def figure_lines(answer: Answer, tab: str) -> str:
 
 
 def _options(script: _Script) -> list[str]:
-    """The arguments of `explain` behind the picture and the model; those that it would choose itself are left out."""
+    """Return the arguments of `explain` after the picture and the model, without its defaults."""
     question, model = script.answer.question, script.answer.model
     options = [f"target={script.target()}"]
     if needs_of(METHODS[question.method]) != "network":
@@ -76,11 +70,11 @@ def _options(script: _Script) -> list[str]:
 
 
 class _Script:
-    """The model, and the picture where it has to be made first; what is done with them is added."""
+    """A script that loads the model, and draws the picture of a sample; further lines are added."""
 
     def __init__(self, answer: Answer):
         self.answer = answer
-        self._imports: dict[str, set[str]] = {}  # module -> names; none for the module itself
+        self._imports: dict[str, set[str]] = {}  # module -> names; an empty set for the module itself
         self._body: list[str] = []
         self._load_model(answer.model)
         sample = answer.picture.sample
@@ -89,7 +83,7 @@ class _Script:
             self._imports.setdefault("tf_gradcam.demo", set()).add("phantom_slices")
 
     def add(self, line: str, module: str = "", *names: str) -> None:
-        """Add a line, and what it imports: names of a module, or a module."""
+        """Add a line and its import: names of a module, or a module."""
         self._body.append(line)
         if module:
             self._imports.setdefault(module, set()).update(names)
@@ -113,7 +107,7 @@ class _Script:
         return "\n".join([*outside, "", *own, "", *self._body, ""]).lstrip()
 
     def add_images(self) -> None:
-        """The photo, and the picture as the model takes it."""
+        """Add the photo, and the images that the model takes."""
         name, model, mode = self.answer.picture.name, self.answer.model, self.answer.question.mode
         self.add(f"photo = load_image({name!r})", "tf_gradcam.image", "load_image")
         call = f"get_img_array({name!r}, {model.size}, interpolation='area')"
@@ -140,4 +134,6 @@ class _Script:
         if origin.weights not in (None, "imagenet", "none"):
             self.add(f"model.load_weights({origin.weights!r})")
         names = repr(model.class_names)
-        self.add(f"class_names = {names if len(names) <= _LONGEST else 'None  # labels are numbers then'}")
+        self.add(
+            f"class_names = {names if len(names) <= _MAX_NAMES_LENGTH else 'None  # labels are then class numbers'}"
+        )

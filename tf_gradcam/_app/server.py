@@ -1,6 +1,6 @@
 """The web page of `tf-gradcam app`: a server on this machine, its downloads, its limits.
 
-Nothing on the page comes from elsewhere, and nothing is sent there: browsers are told so by a policy in every answer.
+The page loads nothing from other servers and sends nothing to them: every response has a policy that forbids it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,7 @@ _POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
 )
-_HEADERS = {
-    "content-security-policy": _POLICY,
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
+_HEADERS = {"content-security-policy": _POLICY, "referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
 
 
 def create_app(
@@ -49,28 +45,25 @@ def create_app(
     arguments: Sequence[str] = (),
     host: str = "127.0.0.1",
 ) -> Any:
-    """The page as an ASGI application, with the model loaded and its first map compiled.
+    """Create the page as an ASGI application, with the model loaded and its first map compiled.
 
     Args:
-        model: a name of keras.applications or a .keras or .h5 file; None for the bundled model of phantom slices.
-        weights: a file, "imagenet" or "none"; None for ImageNet's of a name, and a file's own.
-        class_names: a file of names in class order.
-        arguments: of the constructor of a named network, as KEY=VALUE.
-        host: where it will listen; on this machine alone, only requests to this machine are answered.
+        model, weights, class_names, arguments: as `load_app_model`.
+        host: the address to listen on; at a local address only requests to local names get a response.
 
     Returns:
-        An ASGI application. What it wrote is removed when it is shut down; `app.state.sessions.close()` does the same.
+        An ASGI application. Its files are removed when it is shut down, or by `app.state.sessions.close()`.
 
     Raises:
         ImportError: Gradio is not installed.
-        OSError, TypeError, ValueError: a model that cannot be loaded or explained.
+        OSError, TypeError, ValueError: the model cannot be loaded or explained.
     """
     folder = AppFolder()
     os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=str(folder.uploads))  # Gradio has no arguments for these
     sessions = None
     try:
         gradio = require("gradio", "app")
-        samples = write_samples(folder.root / "samples") if model is None else []  # slices are for their own model
+        samples = write_samples(folder.root / "samples") if model is None else []  # slices of the bundled model only
         sessions = Sessions(load_app_model(model, weights, class_names, arguments), folder, samples)
         if model is None:
             sessions.prepare()
@@ -83,7 +76,7 @@ def create_app(
 
 
 def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
-    """The page below our own routes, which come first."""
+    """Return an application with the route of downloads, and the page below it."""
     fastapi = require("fastapi", "app")
     trusted = require("starlette.middleware.trustedhost", "app")
 
@@ -118,13 +111,13 @@ def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
     )
     app.add_middleware(RequestGuard, uploads=sessions.folder.uploads)
     app.add_middleware(_OwnAddressOnly)
-    if host in _LOCAL:  # a name that somebody else points at this machine is not answered
+    if host in _LOCAL:  # refuse other names, which somebody else may point at this machine
         app.add_middleware(trusted.TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     return app
 
 
 class _OwnAddressOnly:
-    """Every answer with the policy; the page without the addresses that Gradio's template names."""
+    """A layer that adds the policy to every response, and removes foreign addresses of Gradio's template."""
 
     def __init__(self, app: Any):
         self._app = app
@@ -160,7 +153,7 @@ class _OwnAddressOnly:
 
 
 def without_addresses(page: str) -> str:
-    """The page without the tags of Gradio's template that name other servers: pictures for social networks, fonts."""
+    """Remove the tags of Gradio's template that name other servers: pictures for social networks, fonts."""
     return re.sub(r"<(?:meta|link)\b[^>]*https?://[^>]*>|<script\b[^>]*src=\"https?://[^>]*></script>", "", page)
 
 
@@ -177,14 +170,14 @@ def run_app(
     """Serve the page until it is interrupted.
 
     Args:
-        model, weights, class_names, arguments: as `create_app`.
-        port: 0 for any that is free; None for 7860, or any that is free where that one is taken.
+        model, weights, class_names, arguments: as `load_app_model`.
+        port: 0 for any free port; None for 7860, or any free port if that one is taken.
         host: an address of this machine; "0.0.0.0" lets others in.
-        announce: called with the address once it is served.
+        announce: called with the address once the page is served.
 
     Raises:
         ImportError, TypeError, ValueError: as `create_app`.
-        OSError: the port is taken, or the host is no address of this machine; as `create_app`.
+        OSError: as `listening` and `create_app`.
     """
     uvicorn = require("uvicorn", "app")
     with listening(host, port) as listener:
@@ -193,14 +186,14 @@ def run_app(
             config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, access_log=False)
             name = f"[{host}]" if ":" in host else host
             announce(f"http://{name}:{listener.getsockname()[1]}")
-            with _ended_with_its_terminal(), contextlib.suppress(KeyboardInterrupt):
-                _quiet_at_its_end(uvicorn)(config).run(sockets=[listener])
+            with _ended_by_hangup(), contextlib.suppress(KeyboardInterrupt):
+                _quiet_server(uvicorn)(config).run(sockets=[listener])
         finally:
             app.state.sessions.close()
 
 
-def _quiet_at_its_end(uvicorn: Any) -> Any:
-    """A server that cuts off the windows that are open when it ends, without a traceback for each."""
+def _quiet_server(uvicorn: Any) -> Any:
+    """Return a server class that cuts off open windows at its end, without a traceback for each."""
 
     class Server(uvicorn.Server):
         async def shutdown(self, *arguments: Any, **options: Any) -> None:
@@ -211,8 +204,8 @@ def _quiet_at_its_end(uvicorn: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _ended_with_its_terminal() -> Iterator[None]:
-    """A terminal that is closed ends the server as SIGTERM does, so that its files are removed."""
+def _ended_by_hangup() -> Iterator[None]:
+    """End the server with its terminal as SIGTERM does, so that its files are removed."""
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -225,21 +218,18 @@ def _ended_with_its_terminal() -> Iterator[None]:
 
 
 def listening(host: str, port: int | None) -> socket.socket:
-    """A socket that listens, so that a port that is taken is known before a model is loaded.
+    """Open the socket of the server, so that errors of the port come before a model is loaded.
 
     Raises:
-        OSError: the port is taken, or the host is no address of this machine.
+        OSError: the port is taken, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, PORT if port is None else port), family=family)
     except OSError as error:
-        if port is None and error.errno in _TAKEN:
+        if port is None and error.errno == errno.EADDRINUSE:
             return socket.create_server((host, 0), family=family)
         raise OSError(
-            f"Cannot listen on {host}, port {PORT if port is None else port}: {error.strerror}. Choose another by "
-            "--port, or 0 for any that is free."
+            f"Cannot listen on {host}, port {PORT if port is None else port}: {error.strerror}. Choose another "
+            "with --port, or --port 0 for any free one."
         ) from error
-
-
-_TAKEN = (errno.EADDRINUSE,)

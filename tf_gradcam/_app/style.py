@@ -1,4 +1,4 @@
-"""How the web page looks: style sheet, a line of script, nothing from outside."""
+"""The style sheet and the script of the web page, without outside resources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "monospace")
 
-# What changes without a click is read out by screen readers; Gradio has no argument for that.
+# Screen readers read out changes of the status; Gradio has no argument for that.
 SCRIPT = """() => {
   const status = document.querySelector('#tg-status');
   if (status) { status.setAttribute('role', 'status'); status.setAttribute('aria-live', 'polite'); }
@@ -20,8 +20,7 @@ SCRIPT = """() => {
 }"""
 
 CSS = """
-.gradio-container { max-width: 1500px !important; }
-.gradio-container { --body-text-color-subdued: #475569; }
+.gradio-container { max-width: 1500px !important; --body-text-color-subdued: #475569; }
 .dark .gradio-container, .gradio-container.dark { --body-text-color-subdued: #cbd5e1; }
 .gradio-container button[role=tab][aria-selected=true] { color: #1d4ed8 !important; }
 .dark .gradio-container button[role=tab][aria-selected=true] { color: #93c5fd !important; }
@@ -50,9 +49,8 @@ CSS = """
 .tg-three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .tg-many { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 @media (max-width: 560px) { .tab-container button { padding: 0 4px !important; }
-  #tg-samples button { font-size: .62rem; } }
+  #tg-samples button { font-size: .62rem; } .tg-three { grid-template-columns: minmax(0, 1fr); } }
 #tg-set input[role=combobox] { text-overflow: ellipsis; padding-right: 1.8rem; }
-@media (max-width: 560px) { .tg-three { grid-template-columns: minmax(0, 1fr); } }
 .tg-figure { margin: 0; min-width: 0; } .tg-figure h3 { margin: 0 0 4px; font-size: .9rem; font-weight: 600; }
 .tg-figure img { width: 100%; height: auto; display: block; border-radius: 4px;
   border: 1px solid var(--border-color-primary); }
@@ -93,7 +91,7 @@ CSS = """
 
 
 def theme(gradio: ModuleType) -> Any:
-    """Gradio's theme with the fonts of the system: its own ones would be fetched."""
+    """Return Gradio's theme with fonts of the system, because its own ones come from another server."""
     plain = gradio.themes.Default(primary_hue="blue", neutral_hue="slate", font=list(FONTS), font_mono=list(MONO))
     return plain.set(
         button_primary_background_fill="*primary_700",

@@ -1,4 +1,4 @@
-"""Uploaded files, and the sample pictures that the page offers."""
+"""Uploaded files with their limits, and the sample pictures of the page."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from tf_gradcam._results.explanation import Explanation
 
 
-_COUNT, _SEED = 8, 2026  # two of each class, none of which the bundled model was trained on
+_COUNT, _SEED = 8, 2026  # two slices of each class; the bundled model was not trained on them
 
 
 @dataclass(frozen=True)
 class Sample:
     """A generated slice.
 
-    path: of its file.
-    label: its true class.
-    mask: (S, S) bool, the true tumour; empty where there is none.
-    expression: what makes its array in Python, once `phantom_slices` is imported.
+    Attributes:
+        path: its file.
+        label: its true class.
+        mask: (S, S) bool, the true tumour; all False without one.
+        expression: Python code of its array.
     """
 
     path: Path
@@ -42,7 +43,7 @@ class Sample:
     expression: str
 
     def heat_share(self, explanation: Explanation) -> tuple[float, float] | None:
-        """(share of the heat inside the tumour, share of the picture that it covers); None without tumour or heat."""
+        """Return the tumour's share of the heat and its share of the picture; None without tumour or heat."""
         heat = explanation.resized(self.mask.shape)[0]
         total = float(heat.sum(dtype=np.float64))
         if not self.mask.any() or total <= 0:
@@ -51,7 +52,7 @@ class Sample:
 
 
 def write_samples(folder: Path) -> Sequence[Sample]:
-    """Draw the slices and write them into a folder, which is made."""
+    """Draw the slices and write them into a new folder."""
     folder.mkdir(parents=True, exist_ok=True)
     phantom = phantom_slices(_COUNT, _SEED)
     samples = []
@@ -64,20 +65,20 @@ def write_samples(folder: Path) -> Sequence[Sample]:
     return samples
 
 
-MAX_PICTURE_BYTES = 32 * 2**20  # of one file; a camera's largest JPEG is half of that
-MAX_PICTURE_PIXELS = 40_000_000  # decoded, 120 MB of RGB; below what the command line takes, as several users share it
+MAX_PICTURE_BYTES = 32 * 2**20  # a camera's largest JPEG has half of that
+MAX_PICTURE_PIXELS = 40_000_000  # 120 MB of RGB; less than the command line takes, because several users share it
 MAX_MODEL_BYTES = 1024 * 2**20  # VGG16 has 528 MiB
 MAX_NAMES_BYTES = 4 * 2**20
 MAX_BATCH = 200  # pictures
-MAX_WAITING_BYTES = 8 * 2**30  # of all uploads that nobody has taken yet; a batch of the largest pictures has 6 GiB
+MAX_WAITING_BYTES = 8 * 2**30  # of all uploads that wait to be used; a batch of the largest pictures has 6 GiB
 _MAX_UNPACKED = 4 * MAX_MODEL_BYTES  # of a .keras file, which is an archive
 
 
 class AppFolder:
-    """A new folder for all that the page writes, and the only one; `remove` leaves nothing.
+    """A new folder for all files of the page, until `remove`.
 
     Attributes:
-        uploads: where the server puts what a browser sends; what is taken is moved out of it.
+        uploads: where the server stores the files that browsers send, until they are used.
     """
 
     def __init__(self) -> None:
@@ -86,7 +87,7 @@ class AppFolder:
         self.uploads.mkdir()
 
     def new(self) -> Path:
-        """An empty folder of one session."""
+        """Create an empty folder for one session."""
         folder = self.root / secrets.token_hex(8)
         folder.mkdir()
         return folder
@@ -96,10 +97,10 @@ class AppFolder:
 
 
 def take_upload(path: str | os.PathLike[str], folder: Path) -> Path:
-    """Move an uploaded file into a folder, which is made, under its own name.
+    """Move an uploaded file into a new folder, under its own name.
 
     Raises:
-        ValueError: it is there no longer.
+        ValueError: the file does not exist any more.
     """
     path = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,35 +109,32 @@ def take_upload(path: str | os.PathLike[str], folder: Path) -> Path:
         shutil.move(path, target)
     except FileNotFoundError as error:  # Gradio gives equal files of two windows one place
         folder.rmdir()
-        raise ValueError(f"{path.name!r} was dropped in another window at this very moment. Drop it again.") from error
+        raise ValueError(f"{path.name!r} was uploaded in another window at the same time. Upload it again.") from error
     return target
 
 
 def check_picture(path: Path) -> None:
     """Refuse a picture that is too large, before it is decoded.
 
-    Args:
-        path: of the file.
-
     Raises:
-        ValueError: more bytes than `MAX_PICTURE_BYTES`, more pixels than `MAX_PICTURE_PIXELS` by its header, or no
-            picture; the name of the file is in the message, not its path.
+        ValueError: the file has more than `MAX_PICTURE_BYTES`, its header states more than `MAX_PICTURE_PIXELS`, or it
+            is not a picture. The message contains the name of the file, not its path.
     """
     name = repr(path.name)
     _check_bytes(path, MAX_PICTURE_BYTES, "a picture")
     try:
         header = read_header(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF picture, but {name} is none: {error}.") from None
+        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF picture, but {name} is not one: {error}.") from None
     if header is not None and header.width * header.height > MAX_PICTURE_PIXELS:
         raise ValueError(
-            f"Expected a picture of at most {MAX_PICTURE_PIXELS / 1e6:.0f} million pixels, but {name} says that it has "
-            f"{header.width} x {header.height}. Scale it down, or use the command line: `tf-gradcam explain`."
+            f"Expected a picture of at most {MAX_PICTURE_PIXELS / 1e6:.0f} million pixels, but {name} has "
+            f"{header.width} x {header.height} by its header. Scale it down, or use `tf-gradcam explain`."
         )
 
 
 def check_model_file(path: Path) -> None:
-    """Refuse a file that is no model, or would unpack to more than a model has, before Keras reads it.
+    """Refuse a file that is not a model, or is too large for one, before Keras reads it.
 
     Raises:
         ValueError: another suffix, or too many bytes, packed or unpacked.
@@ -154,32 +152,33 @@ def check_model_file(path: Path) -> None:
         if unpacked > _MAX_UNPACKED:
             raise ValueError(
                 f"Expected a model of at most {_MAX_UNPACKED // 2**20} MiB unpacked, but {name} unpacks to "
-                f"{unpacked // 2**20} MiB."
+                f"{unpacked // 2**20} MiB. Choose a smaller model."
             )
 
 
 def check_names_file(path: Path) -> None:
-    """Refuse a file of class names that is too large to be one."""
+    """Refuse a file that is too large for class names."""
     _check_bytes(path, MAX_NAMES_BYTES, "a file of class names")
 
 
-def _check_bytes(path: Path, most: int, what: str) -> None:
+def _check_bytes(path: Path, limit: int, kind: str) -> None:
     count = path.stat().st_size
-    if count > most:
+    if count > limit:
         raise ValueError(
-            f"Expected {what} of at most {most // 2**20} MiB, but {path.name!r} has {count / 2**20:.1f} MiB."
+            f"Expected {kind} of at most {limit // 2**20} MiB, but {path.name!r} has {count / 2**20:.1f} MiB. Choose a "
+            "smaller one, or use the command line."
         )
 
 
 def without_folder(text: str, paths: Iterable[Path]) -> str:
-    """A message about files of the user, who knows them by name and not by where they lie here."""
+    """Replace the paths in a message by the names of the files, which the user knows."""
     for path in paths:
         text = text.replace(str(path), path.name)
     return text
 
 
 def zip_folder(folder: Path, path: Path) -> None:
-    """All files of a folder in one archive; pictures are packed already, so nothing is packed again."""
+    """Write all files of a folder into one archive, without compression, because pictures have their own."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(folder.iterdir()):
             archive.write(file, file.name)

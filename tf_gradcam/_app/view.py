@@ -1,4 +1,4 @@
-"""What a session found, as what the open tab shows and as files to download; no model is run here."""
+"""The results of a session as HTML of the open tab and as downloads; no model runs here."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _BUTTONS = {"compare": "Compare", "layers": "Explain these layers"}
 
 
 class PageView(NamedTuple):
-    """What the open tab shows: HTML, and the Python lines that make it."""
+    """The content of the open tab: HTML, and the Python code that makes it."""
 
     html: str
     lines: str
 
 
 def view_of(session: Session) -> PageView:
-    """The open tab of a session, with its look; made anew only where something has changed."""
+    """Return the open tab of a session, built again only if something has changed."""
     now, before = session.snapshot(), session.shown
     if before is not None and all(new is old for new, old in zip(now, before[0], strict=True)):
         view: PageView = before[1]
@@ -58,7 +58,7 @@ def _photo_alone(now: Snapshot) -> str:
 
 
 def _explore(now: Snapshot, answer: Answer) -> str:
-    """Photo, map and overlay with what the model says."""
+    """Show photo, map and overlay with the model's most probable classes."""
     explanation, look = answer.first, now.look
     notices = apphtml.notice_html(answer.note or "") + apphtml.notice_html(explanation.diagnosis[0] or "")
     figures = apphtml.figures_html(_three(answer, explanation, look), "three")
@@ -68,7 +68,7 @@ def _explore(now: Snapshot, answer: Answer) -> str:
         ("overlay.png", f"{stem}.overlay.png", "Overlay (PNG)"),
         ("map.png", f"{stem}.map.png", "Map (PNG)"),
         ("heatmap.npy", f"{stem}.heatmap.npy", "Map (NPY)"),
-        ("explain.py", f"{stem}.py", "Python lines"),
+        ("explain.py", f"{stem}.py", "Python code"),
     ]
     links = apphtml.links_html(now.token, files, look)
     return notices + figures + scale + _top(answer, explanation) + links
@@ -77,9 +77,9 @@ def _explore(now: Snapshot, answer: Answer) -> str:
 def _three(answer: Answer, explanation: Explanation, look: Look) -> list[Figure]:
     picture, label = answer.picture, explanation.labels[0]
     height, width = picture.size
-    told = f"{picture.name}, {width} x {height}"
+    caption = f"{picture.name}, {width} x {height}"
     if picture.sample is not None:
-        told += f"; true class: {picture.sample.label}"
+        caption += f"; true class: {picture.sample.label}"
     over = f"{label}, {_score(explanation)}"
     share = None if picture.sample is None or explanation.signed else picture.sample.heat_share(explanation)
     if share is not None:
@@ -88,7 +88,7 @@ def _three(answer: Answer, explanation: Explanation, look: Look) -> list[Figure]
     overlay = overlay_picture(explanation, picture.shown, look)
     where = f"{explanation.method} at {explanation.layer_name}"
     return [
-        Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", told),
+        Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", caption),
         Figure("Map", data_uri(colors), f"Map of {label} by {where}", f"{where}, {_cells(explanation)} cells"),
         Figure("Overlay", data_uri(overlay), f"Map of {label} painted on {picture.name}", over),
     ]
@@ -107,43 +107,43 @@ def _top(answer: Answer, explanation: Explanation) -> str:
 
 
 def _many(now: Snapshot, answer: Answer) -> str:
-    """All maps of *Compare* or *Layers* on one scale, and why others are missing."""
+    """Show all maps of *Compare* or *Layers* on one scale, and the reasons for missing ones."""
     tab, look, picture = now.tab, now.look, answer.picture
     figures = [Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", picture.name)]
     for name, explanation in answer.explanations.items():
         overlay = data_uri(overlay_picture(explanation, picture.shown, look))
         alt = f"Map of {explanation.labels[0]} by {explanation.method} at {explanation.layer_name}"
-        figures.append(Figure(name, overlay, alt, _said(explanation, tab)))
-    figures += [Figure(name, "", "", f"Does not hold here: {reason}") for name, reason in answer.refused.items()]
+        figures.append(Figure(name, overlay, alt, _caption(explanation, tab)))
+    figures += [Figure(name, "", "", f"Not available here: {reason}") for name, reason in answer.refused.items()]
     html = _outdated(now, answer) + apphtml.figures_html(figures, "many")
     if not answer.explanations:
         return html
     first = answer.first
-    what = first.layer_name if tab == "compare" else first.method
-    title = f'<p class="tg-headline">{escape(first.labels[0])}, {escape(_score(first))}, {escape(what)}</p>'
+    common = first.layer_name if tab == "compare" else first.method
+    title = f'<p class="tg-headline">{escape(f"{first.labels[0]}, {_score(first)}, {common}")}</p>'
     files = [(f"{tab}.{kind}", f"{tab}.{kind}", f"Figure ({kind.upper()})") for kind in ("png", "pdf")]
     scale = apphtml.scale_html(first.signed, look.colormap, look.threshold)
     return title + html + scale + apphtml.links_html(now.token, files, look)
 
 
 def _outdated(now: Snapshot, answer: Answer) -> str:
-    """A note where the controls ask something else by now."""
+    """Return a note if the controls have changed since the maps were made, else ""."""
     asked, new = answer.question, now.question
     pairs = [(asked.target, new.target), (asked.against, new.against), (asked.mode, new.mode)]
     pairs.append((asked.layer, new.layer) if now.tab == "compare" else (asked.method, new.method))
     if all(before == after for before, after in pairs):
         return ""
-    return apphtml.notice_html(f'The controls have changed since. Press "{_BUTTONS[now.tab]}" again.')
+    return apphtml.notice_html(f'The controls have changed. Press "{_BUTTONS[now.tab]}" again.')
 
 
-def _said(explanation: Explanation, tab: str) -> str:
+def _caption(explanation: Explanation, tab: str) -> str:
     reason = explanation.diagnosis[0]
     where = f"{_cells(explanation)} cells" if tab == "layers" else f"at {explanation.layer_name}"
     return f"{where}; {reason}" if reason else where
 
 
 def _score(explanation: Explanation) -> str:
-    """How probable what was explained is; its score where that is no class."""
+    """Return the probability of the explained class as text, or the score of another target."""
     index, probabilities = int(explanation.class_indices[0]), explanation.probabilities
     if probabilities is not None and probabilities.ndim == 2 and index >= 0:
         return f"{probabilities[0, index]:.1%}"
@@ -151,7 +151,7 @@ def _score(explanation: Explanation) -> str:
 
 
 def _report(now: Snapshot) -> str:
-    """What became of the pictures of *Batch*."""
+    """Show the result of *Batch* as a table of its pictures."""
     report = now.batch
     if report is None:
         return '<p class="tg-hint">Drop pictures above, then press "Explain all".</p>'
@@ -175,16 +175,16 @@ MEDIA = {
 
 
 def download(session: Session, name: str, look: Look) -> bytes:
-    """A file made of what the session keeps, every pixel of the photo in it.
+    """Return the bytes of a file made of the session's results, at the size of the photo.
 
     Args:
-        session: whose.
+        session: the session.
         name: "overlay.png", "map.png", "heatmap.npy", "explain.py" of *Explore*; "compare.png" or .pdf, "layers.png"
             or .pdf; "heatmaps.zip" of *Batch*.
-        look: how maps are painted; figures have their own.
+        look: the colours of the map; figures have their own.
 
     Raises:
-        ValueError: there is no such file, or not yet.
+        ValueError: the file does not exist, or not yet.
     """
     stem, _, kind = name.rpartition(".")
     if name == "heatmaps.zip" and session.batch is not None:

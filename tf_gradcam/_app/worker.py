@@ -1,4 +1,4 @@
-"""Work of the web page: one thread a model, one piece of work at a time, told how far it is, stopped when asked to."""
+"""Jobs of the web page: one thread per model runs one job at a time; each reports progress and can be cancelled."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MAX_SECONDS = 1800.0  # of one piece of work: others wait for the same model
-_LOOK_AGAIN = 0.1  # seconds between two looks at how far the work is
-_PATIENCE = 3.0  # seconds that a closing worker waits for the piece under way
+MAX_SECONDS = 1800.0  # of one job: others wait for the same model
+_POLL_SECONDS = 0.1  # between two reads of a job's progress
+_CLOSE_SECONDS = 3.0  # that a closing worker waits for its running job
 
 
-class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
-    """The work was stopped before it was done."""
+class Stopped(Exception):  # noqa: N818 - not an error: a user asked for it
+    """The end of a job that was cancelled."""
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """How far a piece of work is.
-
-    part: what is done, in [0, 1]; None before it begins.
-    what: the same in words.
-    """
+    """The progress of a job: the part that is done, in [0, 1], None before it begins; and a label."""
 
     part: float | None
-    what: str
+    label: str
 
 
 class Job:
-    """A piece of work that waits, runs or has ended. `work` is called with the job, to say how far it is.
+    """A piece of work that waits, runs or has ended.
 
     Args:
-        work: the work; it calls `tell` as it goes on.
+        work: called with the job, whose `report` it calls as it goes on.
     """
 
     def __init__(self, work: Callable[[Job], Any]):
@@ -47,28 +43,28 @@ class Job:
         self._end = math.inf
         self.progress = JobProgress(None, "waiting for the model")
 
-    def tell(self, part: float, what: str = "") -> None:
-        """Say how far the work is.
+    def report(self, part: float, label: str = "") -> None:
+        """Report the part that is done, in [0, 1], and the label of the current step if it is new.
 
         Raises:
-            Stopped: somebody asked for that; let it pass, it ends the work.
-            TimeoutError: it has gone on for `MAX_SECONDS`; the same.
+            Stopped: the job was cancelled; do not catch it, it ends the work.
+            TimeoutError: the job has run for `MAX_SECONDS`; do not catch it either.
         """
         self.check()
-        self.progress = JobProgress(min(max(part, 0.0), 1.0), what or self.progress.what)
+        self.progress = JobProgress(min(max(part, 0.0), 1.0), label or self.progress.label)
 
     def check(self) -> None:
-        """As `tell` with nothing new to say."""
+        """Raise as `report` does."""
         if self._stop.is_set():
             raise Stopped
         if time.monotonic() > self._end:
             raise TimeoutError(
-                f"This took longer than {MAX_SECONDS / 60:.0f} minutes and was ended, since others wait for the model. "
-                "Ask for less, or use the command line: `tf-gradcam explain`."
+                f"This took longer than {MAX_SECONDS / 60:.0f} minutes and was stopped, because others wait for the "
+                "model. Choose a faster method or fewer pictures, or use the command line: `tf-gradcam explain`."
             )
 
     def stop(self) -> None:
-        """Ask the work to end; it does when it next says how far it is, at once where it has not begun."""
+        """Cancel the job: at once if it has not begun, else at its next report."""
         self._stop.set()
 
     @property
@@ -76,34 +72,34 @@ class Job:
         return self._stop.is_set()
 
     @property
-    def is_going_on(self) -> bool:
-        """Whether it waits or runs, and nobody asked it to stop."""
+    def is_active(self) -> bool:
+        """True while the job waits or runs and was not cancelled."""
         return not (self._ended.is_set() or self.is_stopped)
 
     def run(self) -> None:
-        """Do the work, in the thread of the worker."""
+        """Do the work, in the worker's thread."""
         self._end = time.monotonic() + MAX_SECONDS
         try:
             self.check()
             self._result = self._work(self)
-        except BaseException as error:  # handed to whoever asks for the result
+        except BaseException as error:  # `result` raises it
             self._error = error
         finally:
             self._ended.set()
 
     def follow(self) -> Iterator[JobProgress]:
-        """How far the work is, again and again until it has ended or was asked to."""
-        while not self._ended.wait(_LOOK_AGAIN):
+        """Yield the progress until the job has ended or is cancelled."""
+        while not self._ended.wait(_POLL_SECONDS):
             if self._stop.is_set():
                 return
             yield self.progress
 
     def result(self) -> Any:
-        """What the work returned, once it has ended.
+        """Return the result of the work.
 
         Raises:
-            Stopped: it was stopped.
-            Exception: what it raised.
+            Stopped: the job was cancelled, or has not ended.
+            Exception: as the work.
         """
         if not self._ended.is_set() or isinstance(self._error, Stopped):
             raise Stopped
@@ -113,11 +109,7 @@ class Job:
 
 
 class Worker:
-    """One thread that does jobs in the order in which they came.
-
-    Args:
-        name: of the thread.
-    """
+    """A thread that runs jobs in the order in which they were started."""
 
     def __init__(self, name: str):
         self._jobs: deque[Job] = deque()
@@ -128,7 +120,7 @@ class Worker:
         self._thread.start()
 
     def start(self, work: Callable[[Job], Any]) -> Job:
-        """Add a piece of work; a closed worker stops it at once."""
+        """Queue the work as a job; a closed worker cancels it at once."""
         job = Job(work)
         with self._changed:
             if not self._is_open:
@@ -140,15 +132,15 @@ class Worker:
         return job
 
     def count_before(self, job: Job) -> int:
-        """How many jobs will be done before this one, the one under way included."""
+        """Return the number of jobs that end before this one begins, the running one included."""
         with self._changed:
-            waiting = [one for one in self._jobs if not one.is_stopped]
+            waiting = [queued for queued in self._jobs if not queued.is_stopped]
             if job not in waiting:
                 return 0
             return waiting.index(job) + (self._running is not None)
 
     def close(self) -> None:
-        """Stop all work and end the thread, if that was not done before."""
+        """Cancel all jobs and end the thread; a second call does nothing."""
         with self._changed:
             if not self._is_open:
                 return
@@ -156,7 +148,7 @@ class Worker:
             for job in [*self._jobs, *([self._running] if self._running else [])]:
                 job.stop()
             self._changed.notify()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -168,4 +160,4 @@ class Worker:
                     return
                 job = self._running = self._jobs.popleft()
             job.run()
-            del job  # what it holds, such as a photo, need not outlive it
+            del job  # and the photo that it holds

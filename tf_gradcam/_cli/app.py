@@ -1,23 +1,23 @@
-"""The command `tf-gradcam app`. TensorFlow and Gradio are imported when it runs, so that help answers at once."""
+"""The command `tf-gradcam app`. TensorFlow and Gradio are imported when it runs, so that help is quick."""
 
 from __future__ import annotations
 
 import click
 
-from tf_gradcam._cli.group import warnings_told
+from tf_gradcam._cli.group import warnings_as_notes
 from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 
 
 @click.command(
-    short_help="Serve a web page to look at a model with, offline.",
+    short_help="Serve a web page that explains pictures, offline.",
     epilog=f"\b\nNeeds more packages. In a clone of tf-gradcam: {install_command('app')}",
 )
-@click.option("--model", metavar="NAME|FILE", help="VGG16, ... or a .keras or .h5 file; by default the bundled model.")
-@click.option("--weights", metavar="imagenet|none|FILE", help="Of a network by name; a model file has its own.")
+@click.option("--model", metavar="NAME|FILE", help="VGG16, ... or a .keras or .h5 file; the bundled model by default.")
+@click.option("--weights", metavar="imagenet|none|FILE", help="Weights of a network by name; a model file has its own.")
 @click.option("--model-arg", "arguments", metavar="KEY=VALUE", multiple=True, help="As in `tf-gradcam explain`.")
 @click.option("--class-names", type=click.Path(), help="Names in class order: a text file, one a line, or JSON.")
-@click.option("--port", type=click.IntRange(0, 65535), help="0 for any that is free; 7860 by default.")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 for any free port; 7860 by default.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in.")
 def app(
     model: str | None,
@@ -27,14 +27,14 @@ def app(
     port: int | None,
     host: str,
 ) -> None:
-    """Serve a web page to look at a model with: drop a picture, choose layer, method and class. Offline.
+    """Serve a web page that explains pictures: drop one, choose layer, method and class. Offline.
 
-    Starts with the bundled model and generated slices. Ctrl-C ends it.
+    Begins with the bundled model and generated slices. Ctrl-C ends it.
     """
     start_tensorflow()
     from tf_gradcam._app.server import run_app
 
-    with warnings_told(), downloads_on_stderr():
+    with warnings_as_notes(), downloads_on_stderr():
         run_app(
             model,
             weights,

@@ -1,50 +1,48 @@
-"""The command `tf-gradcam audit`. TensorFlow is imported when it runs, so that help answers at once."""
+"""The command `tf-gradcam audit`. TensorFlow is imported when it runs, so that help is quick."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tf_gradcam._cli.group import SOME_FAILED, warnings_told
+from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
 from tf_gradcam._cli.options import method_option
 from tf_gradcam._errors import install_command
-from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow
+from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorflow
 
 if TYPE_CHECKING:
     from tf_gradcam.audit.result import AuditResult
 
 
 @click.command(
-    short_help="Find out by what a model recognises the classes of a data set.",
+    short_help="Test whether a model recognises its classes by shortcuts.",
     epilog=f"\b\nNeeds more packages. In a clone of tf-gradcam: {install_command('audit')}",
 )
 @click.argument("data", type=click.Path())
 @click.option("--model", required=True, metavar="NAME|FILE", help="A .keras or .h5 file, or VGG16, ... by name.")
-@click.option("--weights", metavar="imagenet|none|FILE", help="Of a network by name; a model file has its own.")
-@click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
+@click.option("--weights", metavar="imagenet|none|FILE", help="Weights of a network by name; a model file has its own.")
+@click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
 @click.option(
     "--class-names",
     type=click.Path(),
-    help="Names in class order: a text file, one a line, or JSON. A .keras file may carry its own; else the names of "
-    "the folders, sorted.",
+    help="Names in class order: a text file, one a line, or JSON. By default those in the .keras file, else the sorted "
+    "names of the folders.",
 )
 @click.option("--preprocess", default="auto", show_default=True, metavar="MODE", help="As in `tf-gradcam explain`.")
-@click.option("--size", type=click.IntRange(min=1), help="Side of the images, pixels, where the model leaves it free.")
+@click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels, if the model does not fix it.")
 @click.option("--boxes", type=click.Path(), help="CSV of objects: file, xmin, ymin, xmax, ymax.")
 @click.option("--masks", type=click.Path(), help="Folder of masks <stem>.png, in place of boxes.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of Ray.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at a time.")
-@click.option(
-    "--num-images", type=click.IntRange(min=0), default=48, show_default=True, help="That the method is measured on."
-)
-@click.option("--sanity/--no-sanity", default=True, show_default=True, help="Try the method on random weights.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples and random places.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Ray processes.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images per batch.")
+@click.option("--num-images", type=click.IntRange(min=0), default=48, show_default=True, help="Images for the metrics.")
+@click.option("--sanity/--no-sanity", default=True, show_default=True, help="Test the method on random weights.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random choices.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the report.")
 def audit(
     data: str,
@@ -58,17 +56,16 @@ def audit(
     size: int | None,
     **options: Any,
 ) -> int:
-    """Find out, over the data set DATA, what a model recognises its classes by.
+    """Test over the data set DATA whether a model recognises its classes by shortcuts.
 
     DATA is a folder with a folder per class, or a CSV file with the columns file and label.
 
     \b
     OUT/index.html      the report, one page: open it in a browser
     OUT/audit.json      its numbers
-    OUT/rows/           a Parquet data set, one row an image; an interrupted audit goes on from it
+    OUT/rows/           a Parquet data set, one row per image; an interrupted audit continues from it
 
-    Exit status: 0 all images were explained, whatever was found; 1 some
-    failed, and their rows say why; 2 wrong use.
+    Exit status: 0 all images were explained, with or without findings; 1 some failed, see their rows; 2 wrong use.
     """
     from tf_gradcam._files.class_names import load_class_names
     from tf_gradcam._files.find import prepared_folder
@@ -77,7 +74,7 @@ def audit(
     start_tensorflow()
     from tf_gradcam.audit.run import audit as run
 
-    with prepared_folder(out), warnings_told(), downloads_on_stderr(), _Stages() as stages:
+    with prepared_folder(out), warnings_as_notes(), downloads_on_stderr(), _Stages() as stages:
         result = run(
             model,
             data,
@@ -96,23 +93,23 @@ def audit(
 
 def _report(result: AuditResult, out: Path) -> int:
     failed, count = int((~result.rows.is_done).sum()), len(result.rows.index)
-    known = int(result.is_labelled.sum())
-    right = f", {result.accuracy:.2%} of {known} right" if known else ""
-    say(f"{count - failed} of {count} images explained{right}")
+    labelled = int(result.is_labelled.sum())
+    correct = f", {result.accuracy:.2%} of {labelled} right" if labelled else ""
+    print_text(f"{count - failed} of {count} images explained{correct}")
     for finding in result.shortcuts:
-        say(f"SHORTCUT {finding.sentence}")
+        print_text(f"SHORTCUT {finding.sentence}")
     if not result.shortcuts:
         tested = len(result.findings)
-        say(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
+        print_text(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
     for check in result.sanity:
         if not check.is_passed:
-            say(f"NOT TRUSTWORTHY {check.sentence}")
-    say(f"see {out / 'index.html'}")
+            print_text(f"NOT TRUSTWORTHY {check.sentence}")
+    print_text(f"see {out / 'index.html'}")
     return SOME_FAILED if failed else 0
 
 
-class _Stages:
-    """A bar on stderr for each stage whose length is known, if that is a terminal."""
+class _Stages(AbstractContextManager["_Stages"]):
+    """A progress bar per stage on stderr, if that is a terminal."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -136,10 +133,5 @@ class _Stages:
             self._bar.__exit__(None, None, None)
             self._bar = None
 
-    def __enter__(self) -> _Stages:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

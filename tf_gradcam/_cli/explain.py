@@ -1,4 +1,4 @@
-"""The command `tf-gradcam explain`. TensorFlow is imported when it runs, so that help answers at once."""
+"""The command `tf-gradcam explain`. TensorFlow is imported when it runs, so that help is quick."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_told
+from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_as_notes
 from tf_gradcam._cli.options import method_option, weights_options
 from tf_gradcam._errors import for_command_line
-from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow, tell
+from tf_gradcam._terminal import downloads_on_stderr, print_message, print_text, start_tensorflow
 
 if TYPE_CHECKING:
     from tf_gradcam._explain.batch import BatchExplainer, Result
     from tf_gradcam._explain.explainer import Align
     from tf_gradcam._rules.table import MethodName
 
-# Images from which on constant weights pay: they make each faster, and the first one wait for seconds.
-_MANY = 64
-_MOST_DIGITS = 100  # of a class index; Python refuses to read numbers of thousands
+_FREEZE_FROM = 64  # images: constant weights make each one faster, but delay the first one by seconds
 
 
 @click.command(short_help="Write an overlay and a heatmap for each image.")
@@ -31,33 +29,33 @@ _MOST_DIGITS = 100  # of a class index; Python refuses to read numbers of thousa
     help="VGG16, ... of keras.applications, or a .keras or .h5 file of a functional or Sequential model of one image.",
 )
 @weights_options
-@click.option("--layer", metavar="PATH", help="As `tf-gradcam layers` lists it; the default is the one marked there.")
+@click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
 @click.option("--target", metavar="CLASS", help="Index or name of the class; each image's top class by default.")
 @click.option(
     "--class-names",
     type=click.Path(),
-    help="Names in class order: a text file, one a line, or JSON. A .keras file may carry its own.",
+    help="Names in class order: a text file, one a line, or JSON. By default those in the .keras file.",
 )
 @click.option(
     "--preprocess",
     default="auto",
     show_default=True,
     metavar="MODE",
-    help="What the model was trained on: none or raw (0..255), unit ([0, 1]), tf ([-1, 1]), torch, caffe; auto reads "
-    "it from the model.",
+    help="Pixel values of the model: none or raw (0..255), unit ([0, 1]), tf ([-1, 1]), torch, caffe; auto reads them "
+    "from the model.",
 )
-@click.option("--size", type=click.IntRange(min=1), help="Side of the images, pixels, where the model leaves it free.")
+@click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels, if the model does not fix it.")
 @click.option(
     "--align",
     type=click.Choice(["none", "measured"]),
     default="none",
     show_default=True,
-    help="Shift overlays to where the layer's cells are measured to look, a few pixels.",
+    help="Shift overlays by the measured offset of the layer's cells, a few pixels.",
 )
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Weight of the heatmap.")
-@click.option("--colormap", default="jet", show_default=True, help="Any of OpenCV or Matplotlib.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images at a time.")
+@click.option("--colormap", default="jet", show_default=True, help="A colormap of OpenCV or Matplotlib.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images per batch.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     """Write an overlay and a heatmap for each IMAGE: files, folders (searched to any depth) or quoted patterns.
@@ -65,9 +63,9 @@ def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     \b
     OUT/<stem>.overlay.png   the heatmap painted on the image
     OUT/<stem>.heatmap.npy   the heatmap, (H, W) float32 in [0, 1]
-    OUT/manifest.csv         one row an image: file, status, class, label, score, layer, method, error
+    OUT/manifest.csv         one row per image: file, status, class, label, score, layer, method, error
 
-    Models of classes of your own (subclassed ones) and of several inputs are explained in Python: Explainer(model).
+    Subclassed models and models of several inputs are explained in Python: Explainer(model).
 
     Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Exit status: 0 all images are done, 1 some failed
     and the others are done, 2 wrong use.
@@ -78,9 +76,9 @@ def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
     paths = find_images(images)
     stems = output_stems(paths)
     check_outputs(paths, stems, out)
-    with prepared_folder(out), held_folder(out), warnings_told():
+    with prepared_folder(out), held_folder(out), warnings_as_notes():
         remove_leftovers(out)  # of a run that was killed
-        explainer = _batch_explainer(freeze=len(paths) >= _MANY, **options)
+        explainer = _batch_explainer(freeze=len(paths) >= _FREEZE_FROM, **options)
         return _explain_all(explainer, paths, stems, out)
 
 
@@ -98,7 +96,7 @@ def _batch_explainer(
     freeze: bool,
     **options: Any,
 ) -> BatchExplainer:
-    """Everything that does not depend on an image, checked: what is wrong here stops the run before it begins."""
+    """Load the model and check the options, so that errors come before the first image."""
     from tf_gradcam._files.class_names import ClassNames, load_class_names
     from tf_gradcam._models.preprocessing import check_mode
 
@@ -116,9 +114,9 @@ def _batch_explainer(
     shift: Align = False if align == "none" else align
     explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=shift, freeze=freeze)
     side = (size, size) if size else None
-    chosen = None if target is None else ClassNames(opened.class_names).index_in(target)
-    batch = BatchExplainer(explainer, opened.preprocessing, side, target=chosen, **options)
-    say(
+    index = None if target is None else ClassNames(opened.class_names).index_in(target)
+    batch = BatchExplainer(explainer, opened.preprocessing, side, target=index, **options)
+    print_text(
         f"{opened.reader.name}: layer {explainer.layer_name}, {explainer.method}, "
         f"images of {batch.size[0]} x {batch.size[1]} as {opened.preprocessing.meaning}"
     )
@@ -135,11 +133,11 @@ def _explain_all(explainer: BatchExplainer, paths: list[Path], stems: list[str],
             progress.clear()
             if result.row.status == FAILED:
                 failed += 1
-                tell(_failure(result))
+                print_message(_failure(result))
             else:
-                say(_report(result))
+                print_text(_report(result))
             progress.advance()
-    say(f"{len(paths) - failed} of {len(paths)} images explained, see {out}")
+    print_text(f"{len(paths) - failed} of {len(paths)} images explained, see {out}")
     return SOME_FAILED if failed else 0
 
 
@@ -149,7 +147,7 @@ def _failure(result: Result) -> str:
 
 
 def _report(result: Result) -> str:
-    """What the terminal shows of an image: the explained class, the five most probable ones, why a map is blank."""
+    """Return the lines of an image: the explained class, the five most probable ones, the reason of a blank map."""
     row = result.row
     lines = [f"{row.file}: {row.label}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]

@@ -8,22 +8,19 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, NoReturn
 
 import click
 
 from tf_gradcam._errors import ModelWarning
-from tf_gradcam._terminal import PROGRAM, tell
+from tf_gradcam._terminal import PROGRAM, print_message
 
-TRACEBACK = "TF_GRADCAM_TRACEBACK"  # set to anything, errors come with their traceback
-
-
+TRACEBACK = "TF_GRADCAM_TRACEBACK"  # if set, errors show their traceback
 WRONG_USE, SOME_FAILED, INTERRUPTED = 2, 1, 130
 
 
 class OneLineGroup(click.Group):
-    """Commands whose errors are one line on stderr, whoever raises them. A command may return its exit status."""
+    """A group of commands whose errors are one line on stderr. A command may return its exit status."""
 
     def main(
         self,
@@ -33,7 +30,7 @@ class OneLineGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to stop
+        for stream in (sys.stdout, sys.stderr):  # escape a name that the terminal cannot show
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
@@ -46,28 +43,28 @@ class OneLineGroup(click.Group):
             fail(error.format_message(), WRONG_USE)
         except (click.Abort, KeyboardInterrupt, _InterruptedError):
             fail("Interrupted.", INTERRUPTED)
-        except (ValueError, TypeError, OSError, ImportError) as error:  # what this package raises, in words
+        except (ValueError, TypeError, OSError, ImportError) as error:  # raised by this package, with a message
             fail(error, WRONG_USE)
         except Exception as error:
-            advice = f"{TRACEBACK}=1 in the environment shows where."
+            advice = f"Set {TRACEBACK}=1 in the environment to see where."
             fail(f"Unexpected {type(error).__name__}: {str(error).rstrip('.')}. {advice}", SOME_FAILED)
         sys.exit(status or 0)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:  # click would print an empty line, which a terminal alone needs: after ^C
+        except KeyboardInterrupt as error:  # click prints an empty line, which only a terminal needs, after ^C
             if sys.stderr.isatty():
                 click.echo(err=True)
             raise _InterruptedError from error
 
 
 def _as_option(args: Sequence[str] | None) -> str:
-    """The remedy where a model file stands without its option."""
+    """Return the remedy for a model file that was given without its option, else ""."""
     words = [str(word) for word in (sys.argv[1:] if args is None else args)]
     files = [word for word in words if word.lower().endswith((".keras", ".h5", ".hdf5"))]
     is_lost = files and not any(word.partition("=")[0] in ("--model", "--weights") for word in words)
-    return f" A model is given by --model {files[0]}." if is_lost else ""
+    return f" Give a model with --model {files[0]}." if is_lost else ""
 
 
 class _InterruptedError(Exception):
@@ -78,29 +75,29 @@ def fail(message: object, status: int) -> NoReturn:
     """End the program with one line on stderr."""
     if os.environ.get(TRACEBACK):
         raise
-    tell(message)
+    print_message(message)
     sys.exit(status)
 
 
 @contextlib.contextmanager
-def warnings_told() -> Iterator[None]:
-    """Show this package's warnings as one line each, once, and those of the libraries not at all."""
+def warnings_as_notes() -> Iterator[None]:
+    """Print each warning of this package once, as one line, and drop the warnings of the libraries."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", ModelWarning)
-        told: set[str] = set()
+        printed: set[str] = set()
 
-        def tell_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-            if str(message) not in told:
-                told.add(str(message))
-                tell(message, "note: ")
+        def print_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+            if str(message) not in printed:
+                printed.add(str(message))
+                print_message(message, "note: ")
 
-        warnings.showwarning = tell_once
+        warnings.showwarning = print_once
         yield
 
 
 class ProgressBar:
-    """A bar on stderr while images are worked on, if that is a terminal; lines printed meanwhile go above it."""
+    """A progress bar of images on stderr, if that is a terminal; other lines are printed above it."""
 
     def __init__(self, length: int):
         is_terminal = sys.stderr.isatty()
@@ -112,7 +109,7 @@ class ProgressBar:
         return self
 
     def clear(self) -> None:
-        """Empty the line of the bar, for text to be printed there; `advance` draws it again."""
+        """Clear the line of the bar for other text; `advance` draws it again."""
         if self._bar:
             click.echo("\r\x1b[K", nl=False, err=True)
 
@@ -120,8 +117,6 @@ class ProgressBar:
         if self._bar:
             self._bar.update(1)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._bar:
-            self._bar.__exit__(kind, error, trace)
+            self._bar.__exit__(*error)

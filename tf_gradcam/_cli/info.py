@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tf_gradcam._cli.group import warnings_told
+from tf_gradcam._cli.group import warnings_as_notes
 from tf_gradcam._cli.options import weights_options
-from tf_gradcam._terminal import downloads_on_stderr, say, start_tensorflow
+from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorflow
 
 if TYPE_CHECKING:
     from tf_gradcam._rules.table import MethodInfo
 
 
-@click.command(short_help="List the layers of a model, and which can be explained.")
+@click.command(short_help="List the layers of a model and mark those that can be explained.")
 @click.argument("model", metavar="MODEL")
 @weights_options
-@click.option("--offsets", is_flag=True, help="Measure where the cells look beside their tile; a second a layer.")
+@click.option("--offsets", is_flag=True, help="Measure the offset of each layer's cells; a second per layer.")
 def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets: bool) -> None:
-    """List the layers of MODEL (a name of keras.applications or a file) and which of them can be explained.
+    """List the layers of MODEL (a name of keras.applications or a file) and mark those that can be explained.
 
-    Weights are not needed for that, so the default is none; offsets are those of the weights given.
+    The default is --weights none, because only --offsets depends on the weights.
     """
     start_tensorflow()
     from tf_gradcam._models.layer_list import layer_table, list_layers
@@ -31,12 +31,12 @@ def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets
 
     with downloads_on_stderr():
         network = load_network(model, weights, model_args)
-    say(layer_table(list_layers(network, offsets), offsets))
+    print_text(layer_table(list_layers(network, offsets), offsets))
 
 
 @click.command(short_help="List the methods, their costs and sources.")
 def methods() -> None:
-    """List the methods: what each one does, what it costs, where it comes from."""
+    """List the methods with their summaries, costs and sources."""
     start_tensorflow()
     from tf_gradcam._rules.table import METHODS
 
@@ -44,7 +44,7 @@ def methods() -> None:
 
 
 def method_list(methods: Iterable[str]) -> str:
-    """Each method by name, with what it does, costs and comes from."""
+    """Return the text of `tf-gradcam methods`."""
     from tf_gradcam._rules.table import describe
 
     return "\n".join(line for info in map(describe, methods) for line in _method_lines(info))
@@ -63,7 +63,7 @@ def demo(out: Path) -> None:
     from tf_gradcam._files.find import prepared_folder
     from tf_gradcam.demo import run_demo
 
-    with prepared_folder(out), warnings_told():
+    with prepared_folder(out), warnings_as_notes():
         rows = run_demo(out)
     for row in rows:
         click.echo(row)

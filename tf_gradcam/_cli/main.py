@@ -1,6 +1,6 @@
 """The command line: `tf-gradcam explain | layers | methods | demo | audit | app`.
 
-TensorFlow, OpenCV and NumPy are imported inside the commands, so that help and wrong use answer at once.
+TensorFlow, OpenCV and NumPy are imported inside the commands, so that help and usage errors are quick.
 """
 
 from __future__ import annotations

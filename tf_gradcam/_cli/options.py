@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -9,31 +9,16 @@ from click.shell_completion import CompletionItem
 
 from tf_gradcam._errors import unknown_name
 
-# The keys of METHODS, in its order: importing that table imports TensorFlow, and the shell asks at each Tab.
+# The keys of METHODS, in its order: importing that table imports TensorFlow, too slow for each Tab in the shell.
 METHOD_NAMES = (
-    "gradcam",
-    "gradcam_pp",
-    "xgradcam",
-    "hirescam",
-    "gradcam_elementwise",
-    "layercam",
-    "shapleycam",
-    "cam",
-    "eigencam",
-    "eigengradcam",
-    "fem",
-    "scorecam",
-    "faster_scorecam",
-    "sscam",
-    "iscam",
-    "ablationcam",
-    "fullgrad",
+    *("gradcam", "gradcam_pp", "xgradcam", "hirescam", "gradcam_elementwise", "layercam", "shapleycam", "cam"),
+    *("eigencam", "eigengradcam", "fem", "scorecam", "faster_scorecam", "sscam", "iscam", "ablationcam", "fullgrad"),
     "random",
 )
 
 
 class MethodName(click.ParamType):
-    """The name of a method, which the shell completes."""
+    """The type of a method's name, which the shell completes."""
 
     name = "method"
 
@@ -47,7 +32,7 @@ class MethodName(click.ParamType):
 
 
 method_option = click.option(
-    "--method", type=MethodName(), default="gradcam", show_default=True, help="As `tf-gradcam methods` lists it."
+    "--method", type=MethodName(), default="gradcam", show_default=True, help="A name that `tf-gradcam methods` lists."
 )
 
 
@@ -64,7 +49,7 @@ def weights_options(command: Any) -> Any:
         "model_args",
         metavar="KEY=VALUE",
         multiple=True,
-        help="An argument of the network's constructor in keras.applications, such as alpha=0.75 or classes=10. "
-        "Can be given several times.",
+        help="Argument of the network's constructor in keras.applications, such as alpha=0.75 or classes=10; may be "
+        "repeated.",
     )
     return weights(arguments(command))

@@ -73,7 +73,6 @@ def _locked(path: Path) -> IO[str]:
 
 
 def _lock(file: IO[str]) -> None:
-    """Lock the file without waiting."""
     if os.name == "nt":
         import msvcrt
 
@@ -88,8 +87,8 @@ def _lock(file: IO[str]) -> None:
 def _owner(path: Path) -> str:
     """Return the owner named in the lock file, as a part of a message; "" if it names none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return f" (process {found['pid']} on {found['host']})"
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return f" (process {owner['pid']} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -151,7 +150,7 @@ def checked_path(path: str | os.PathLike[str], name: str) -> Path:
     """Return the path, if a file system can have it.
 
     Args:
-        path: as given.
+        path: any value.
         name: name of the caller's argument, for messages.
 
     Raises:

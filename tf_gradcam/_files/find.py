@@ -31,11 +31,11 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
         ValueError: a folder or pattern has no image, or an argument is empty.
         OSError: a folder cannot be read.
     """
-    found: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     for argument in arguments:
         for path in _expand(argument):
-            found.setdefault(os.path.abspath(path), path)
-    return list(found.values())
+            images.setdefault(os.path.abspath(path), path)
+    return list(images.values())
 
 
 def _expand(argument: str) -> list[Path]:
@@ -56,11 +56,11 @@ def _expand(argument: str) -> list[Path]:
 
 
 def _search(folder: Path) -> list[Path]:
-    found = []
-    for place, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]  # what os.walk enters next
-        found += [Path(place, name) for name in names if _is_image(name.lower())]
-    return sorted(found)
+    images = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk enters these next
+        images += [Path(parent, name) for name in names if _is_image(name.lower())]
+    return sorted(images)
 
 
 def _is_image(name: str) -> bool:
@@ -77,12 +77,6 @@ def output_stems(paths: Sequence[Path]) -> list[str]:
     The outputs have the stem of their image: `a/dog.jpg` gives `dog.overlay.png`. If several images have the same stem
     (or stems that differ only in case, which some file systems ignore), the first keeps it and the others are numbered
     in order, `dog-2`, `dog-3`, without the stems of other images.
-
-    Args:
-        paths: the images, in order.
-
-    Returns:
-        One stem per path, all different.
     """
     taken: set[str] = set()
     own = {path.stem.casefold() for path in paths}
@@ -98,17 +92,12 @@ def output_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def check_outputs(paths: Iterable[Path], stems: Iterable[str], directory: Path) -> None:
-    """Refuse outputs that would overwrite an input.
-
-    Raises:
-        ValueError: the overlay of one image has the path of another image.
-    """
+    """Raise ValueError if the overlay of one image would overwrite another image."""
     outputs = {os.path.realpath(directory / (stem + OVERLAY_SUFFIX)) for stem in stems}
     for path in paths:
         if os.path.realpath(path) in outputs:
             raise ValueError(
-                f"'{path}' is to be explained and would be overwritten by the overlay of another image. "
-                "Choose another output folder."
+                f"The overlay of another image would overwrite the input '{path}'. Choose another output folder."
             )
 
 
@@ -121,21 +110,21 @@ def prepared_folder(folder: Path) -> Iterator[None]:
     Raises:
         OSError: the folder cannot be created or written, or is a file.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     try:
-        made = [place for place in (folder, *folder.parents) if not place.exists()]
+        created = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        _remove_empty(made)
+        _remove_empty(created)
         is_file = isinstance(error, (FileExistsError, NotADirectoryError))
         reason = "it is a file, or inside one" if is_file else str(error.strerror).lower()
         raise OSError(f"Cannot write to the folder '{folder}': {reason}. Choose another.") from error
     try:
         yield
     except BaseException:
-        _remove_empty(made)
+        _remove_empty(created)
         raise
 
 

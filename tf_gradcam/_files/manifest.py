@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from types import TracebackType
 
 from tf_gradcam._files.atomic import write_bytes
 
@@ -29,7 +29,7 @@ class Row:
     error: str = ""
 
 
-class Manifest:
+class Manifest(AbstractContextManager["Manifest"]):
     """A CSV file (UTF-8, RFC 4180) with one row per image, in the order in which the images were finished.
 
     A new header replaces an old file at once, and each row is appended in one piece when its image is finished. A run
@@ -67,12 +67,7 @@ class Manifest:
             raise OSError(f"Cannot write '{self._file.name}': {error}. Make room, or choose another folder.") from error
         self._end += len(line)
 
-    def __enter__(self) -> Manifest:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

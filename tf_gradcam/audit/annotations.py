@@ -9,7 +9,6 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -20,21 +19,6 @@ from tf_gradcam.metrics.localisation import box_region
 
 _FILE_COLUMNS = ("file", "filename")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-
-
-class KnownRegions(Protocol):
-    """Annotations of N images.
-
-    Attributes:
-        kind: "box" or "mask".
-        known: (N,) bool, True for an image with an annotation.
-    """
-
-    kind: str
-    known: np.ndarray
-
-    def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
-        """Return the region of one image, (H0, W0) float32 in [0, 1] at `size`; zeros without an annotation."""
 
 
 class BoxTable:
@@ -116,16 +100,16 @@ class MaskFolder:
         for file in files:
             name = Path(file).stem + ".png"
             candidates = (root / Path(file).parent.name / name, root / name)
-            found = next((path for path in candidates if path.is_file()), None)
-            if found in owners and owners[found] != file:
+            mask = next((path for path in candidates if path.is_file()), None)
+            if mask in owners and owners[mask] != file:
                 raise ValueError(
-                    f"The mask '{found}' fits both '{owners[found]}' and '{file}'. Put it into a folder inside "
+                    f"The mask '{mask}' fits both '{owners[mask]}' and '{file}'. Put it into a folder inside "
                     f"'{folder}' that is named as the folder of its image."
                 )
-            if found is not None:
-                _checked_mask(found)  # a damaged one is reported before an hour of work
-                owners[found] = file
-            self.paths.append(found)
+            if mask is not None:
+                _checked_mask(mask)  # a damaged one is reported before an hour of work
+                owners[mask] = file
+            self.paths.append(mask)
         self.known = np.array([path is not None for path in self.paths], bool)
         if not self.known.any():
             raise ValueError(
@@ -137,6 +121,9 @@ class MaskFolder:
         """Return the part of each pixel inside the mask, (H0, W0) float32 in [0, 1] at `size` (height, width)."""
         path = self.paths[position]
         return np.zeros(size, np.float32) if path is None else _read_mask(path, size)
+
+
+KnownRegions = BoxTable | MaskFolder
 
 
 class _Places:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,35 +15,18 @@ from tf_gradcam._errors import require
 from tf_gradcam._terminal import start_tensorflow
 from tf_gradcam.audit.mapper import THREADS, AuditMapper
 from tf_gradcam.audit.rows import Rows, join_rows
-from tf_gradcam.audit.sources import Columns, Samples
+from tf_gradcam.audit.sources import Columns, DatasetSource, Samples
 from tf_gradcam.audit.table import PartFolder
 
 RowProgress = Callable[[int, "int | None"], object]  # rows done, N
 
 _BATCHES_AHEAD = 2  # whose images are read while the model works
-_PARTS_BEHIND = 2  # most parts that wait to be written
-
-
-class Source(Protocol):
-    """A data set in a fixed order: `Samples`, `DatasetSource`."""
-
-    @property
-    def row_count(self) -> int | None:
-        """N; None until it is known, which may be at the end."""
-
-    def batches(self, finished: Mapping[int, np.ndarray], part_rows: int, batch_size: int) -> Iterator[Columns]:
-        """Yield the rows that are not in a finished part: index, file, label; and image, unless a file is to be read.
-
-        Args:
-            finished: labels of the finished parts, by their number.
-            part_rows: rows of a part; a batch does not reach beyond its end.
-            batch_size: most rows of a batch.
-        """
+_PARTS_BEHIND = 2  # parts that may wait to be written
 
 
 def run_local(
     mapper: AuditMapper,
-    source: Source,
+    source: Samples | DatasetSource,
     parts: PartFolder,
     batch_size: int = 32,
     progress: RowProgress | None = None,
@@ -69,22 +51,18 @@ def run_local(
         raise ValueError(f"Expected a batch size of at least 1, received {batch_size}.")
     finished = parts.finished()
     done = sum(len(labels) for labels in finished.values())
-    _tell(progress, done, parts.row_count)
+    report = progress or (lambda done, total: None)
+    report(done, parts.row_count)
     if done and len(finished) == parts.part_count:
         return
     with ThreadPool(THREADS) as readers, ThreadPool(1) as writer, _PartWriter(parts, writer) as buffer:
         for batch, reading in _ahead(mapper, source.batches(finished, parts.rows_per_part, batch_size), readers):
             buffer.add(mapper.explain(batch, reading.get()))
             done += len(batch["index"])
-            _tell(progress, done, parts.row_count)
+            report(done, parts.row_count)
     if done == 0:
         raise ValueError("Expected at least one image, received an empty data set.")
     parts.end(done)
-
-
-def _tell(progress: RowProgress | None, done: int, total: int | None) -> None:
-    if progress is not None:
-        progress(done, total)
 
 
 def _ahead(mapper: AuditMapper, batches: Iterator[Columns], readers: ThreadPool) -> Iterator[tuple[Columns, Any]]:
@@ -97,7 +75,7 @@ def _ahead(mapper: AuditMapper, batches: Iterator[Columns], readers: ThreadPool)
     yield from waiting
 
 
-class _PartWriter:
+class _PartWriter(AbstractContextManager["_PartWriter"]):
     """A buffer that joins batches into parts, which a thread writes in order."""
 
     def __init__(self, parts: PartFolder, writer: ThreadPool):
@@ -116,12 +94,7 @@ class _PartWriter:
         if (int(rows.index[-1]) + 1) % self._parts.rows_per_part == 0:
             self._write()
 
-    def __enter__(self) -> _PartWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         """Write the rows that are left, and wait. After an error only full parts are written."""
         if error is None:
             self._write()
@@ -130,14 +103,11 @@ class _PartWriter:
 
     def _write(self) -> None:
         if self._rows:
-            self._writing.append(self._writer.apply_async(_write_part, (self._parts, self._number, self._rows)))
-            self._rows = []
+            rows, self._rows = self._rows, []
+            number = self._number
+            self._writing.append(self._writer.apply_async(lambda: self._parts.write(number, join_rows(rows))))
         while self._writing and (len(self._writing) > _PARTS_BEHIND or self._writing[0].ready()):
             self._writing.popleft().get()
-
-
-def _write_part(parts: PartFolder, number: int, rows: list[Rows]) -> None:
-    parts.write(number, join_rows(rows))
 
 
 class _Actor:
@@ -189,7 +159,8 @@ def run_ray(
     finished = parts.finished()
     missing = [number for number in range(parts.part_count or 0) if number not in finished]
     done = sum(len(labels) for labels in finished.values())
-    _tell(progress, done, len(samples))
+    report = progress or (lambda done, total: None)
+    report(done, len(samples))
     if not missing:
         return
     collected = _Collected(parts, len(samples))
@@ -197,7 +168,7 @@ def run_ray(
         for rows in _mapped(arguments, samples, missing, parts.rows_per_part, batch_size, workers, gpus):
             collected.add(rows)
             done += len(rows.index)
-            _tell(progress, done, len(samples))
+            report(done, len(samples))
     collected.check()
 
 

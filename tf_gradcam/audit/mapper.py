@@ -22,10 +22,7 @@ from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file
-from tf_gradcam._models.open_model import (
-    open_model,
-    usual_weights,
-)
+from tf_gradcam._models.open_model import open_model, usual_weights
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
@@ -62,9 +59,10 @@ class AuditMapper:
         explainer: of the model.
         images: converts photos and files to model input.
         preprocessing: the model's preprocessing.
-        size: (H0, W0) of the model input; `photo_size` is the same.
+        size: (H0, W0) of the model input.
         map_size: (H, W).
-        class_names: K names, "class 243" where none are known; `has_names` tells.
+        class_names: K names, "class 243" for a class without a name.
+        has_names: True if the names are known.
         layer_name: path of the layer.
         arguments: keyword arguments that create the same mapper in another process.
 
@@ -103,14 +101,14 @@ class AuditMapper:
         self.explainer = Explainer(opened.reader, layer, method, class_names=names, freeze=freeze)
         self.preprocessing: Preprocessing = opened.preprocessing
         self.images = ModelImages(opened.reader.inputs, self.preprocessing, size, thumbnail)
-        self.size = self.photo_size = self.images.size
+        self.size = self.images.size
         self.layer_name = self.explainer.layer_name
         self.has_names = names is not None
         black = self._explain_black()
         self.map_size: tuple[int, int] = black.heatmaps.shape[1:]
         assert black.probabilities is not None
-        given = ClassNames(names)
-        self.class_names = [given.label(index) for index in range(black.probabilities.shape[1])]
+        labels = ClassNames(names)
+        self.class_names = [labels.label(index) for index in range(black.probabilities.shape[1])]
         self._batch_limit: int | None = None  # images per call, once a larger batch did not fit into memory
         self.arguments: dict[str, Any] = {
             "model": self._given,
@@ -220,14 +218,6 @@ class AuditMapper:
         rows.heatmap[positions] = explanation.heatmaps[some]
         rows.diagnosis[positions] = [explanation.diagnosis[number] or "" for number in some]
 
-    def load_photos(self, files: Sequence[str]) -> np.ndarray:
-        """Return (B, H0, W0, 3) uint8 RGB at the model's input size; raises as `load_image`."""
-        return self.images.load_photos(files)
-
-    def load_images(self, files: Sequence[str]) -> np.ndarray:
-        """Return (B, H0, W0, C) float32 model input; raises as `load_image`."""
-        return self.images.of_photos(self.load_photos(files))
-
     def about(self) -> dict[str, str]:
         """Return the conditions of the rows by name, for the foot of a report."""
         from tf_gradcam._version import __version__
@@ -261,7 +251,7 @@ class AuditMapper:
         return found.hexdigest()
 
     def _digest_of_files(self) -> str | None:
-        """None for a network by name, and for a model in memory."""
+        """Return the digest of the model's files; None for a network by name or a model in memory."""
         if not (isinstance(self._given, str) and is_model_file(self._given)):
             return None
         found = hashlib.sha256()
@@ -293,13 +283,17 @@ class ModelUnderAudit:
     def images(self, rows: Sequence[int]) -> np.ndarray:
         """Return the images of some rows, (n, H0, W0, C) float32 as the model takes them."""
         if isinstance(self._source, Samples):
-            return self._mapper.load_images([self._source.files[row] for row in rows])
+            return self._mapper.images.of_photos(self._files(rows))
         return np.asarray(self._source.images(rows), np.float32)
+
+    def _files(self, rows: Sequence[int]) -> np.ndarray:
+        """Read the photos of some rows, (n, H0, W0, 3) uint8 RGB at the model's input size."""
+        return self._mapper.images.load_photos([self._source.files[row] for row in rows])
 
     def photos(self, rows: Sequence[int]) -> np.ndarray:
         """Return the photos of some rows, (n, H0, W0, 3) float32 in 0..255."""
         if isinstance(self._source, Samples):
-            return self._mapper.load_photos([self._source.files[row] for row in rows]).astype(np.float32)
+            return self._files(rows).astype(np.float32)
         images = self.images(rows)
         if self._range is None:
             low, high = float(images.min()), float(images.max())

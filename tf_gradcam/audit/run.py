@@ -92,14 +92,14 @@ def audit(
         raise ValueError(unknown_name("engine", engine, list(ENGINES)))
     for package in ("sklearn", "jinja2", "scipy"):  # a missing one is reported before an hour of work
         require(package, extra="audit")
-    tell: StageProgress = progress or (lambda stage, done, total: None)
+    report: StageProgress = progress or (lambda stage, done, total: None)
     mapper = AuditMapper(model, **mapper_arguments)
     source = _source(data, mapper, engine)
     names = _class_names(mapper, source)
     regions = _regions(source, boxes, masks)
     directory, begun = Path(out), time.perf_counter()
     with PartFolder(directory / PARTS, mapper.fingerprint(source.digest()), source.row_count) as parts:
-        _pass(mapper, source, parts, engine, batch_size, workers, lambda done, total: tell("images", done, total))
+        _pass(mapper, source, parts, engine, batch_size, workers, lambda done, total: report("images", done, total))
         rows = _with_known_labels(parts.read(), len(names))
         passed = time.perf_counter() - begun
         under_audit = ModelUnderAudit(mapper, source)
@@ -112,12 +112,12 @@ def audit(
             under_audit.predict,
             inside=_inside(regions, mapper.size),
             seed=seed,
-            progress=lambda done, total: tell("classes tested", done, total),
+            progress=lambda done, total: report("classes tested", done, total),
         )
         metrics = _metrics(mapper, under_audit, rows, regions, num_images, seed) if num_images else []
-        tell("metrics", 1, 1)
+        report("metrics", 1, 1)
         checks = _sanity(mapper, under_audit, rows, seed) if sanity else []
-        tell("sanity checks", 1, 1)
+        report("sanity checks", 1, 1)
         about = {
             **mapper.about(),
             "data": _shown(data),
@@ -149,7 +149,7 @@ def _source(
 
 
 def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[str]:
-    """Return the model's class names, or the data set's if the model has none and the data set has as many."""
+    """Return the model's class names, or the data set's if only they are known and their number is right."""
     if mapper.has_names or not source.class_names:
         return mapper.class_names
     if len(source.class_names) > len(mapper.class_names):

@@ -78,25 +78,18 @@ def _truncated_normal(shape: tuple[int, ...], generator: np.random.Generator) ->
 
 
 def learned_layers(model: Any) -> list[Stage]:
-    """List the layers with learned weights and their variables, from the output down.
+    """List the layers with learned weights as (path, Keras variables), from the output down; each variable once.
 
     A shared layer stands at its last call. A block has only the variables that belong to none of its listed layers. The
     values of a `Normalization` layer, which scales images, are not learned.
 
-    Args:
-        model: a built Keras 3 model.
-
-    Returns:
-        (path, Keras variables) of each layer; each variable occurs once.
-
     Raises:
-        TypeError, ValueError: as `Explainer`; the model has no learned weights.
-        TypeError, ValueError: as `ModelReader`; a model without learned weights.
+        TypeError, ValueError: as `ModelReader`; the model does not have learned weights.
     """
     calls = next(ModelReader(model).views()).calls
     listed = {id(call.operation) for call in calls}
     taken = {id(weight) for _, layer in sublayers(model) if not has_learned_weights(layer) for weight in layer.weights}
-    found: list[Stage] = []
+    stages: list[Stage] = []
     for call in reversed(calls):
         parts = [layer for _, layer in _parts(call.operation) if id(layer) in listed]
         later = {id(weight) for layer in parts for weight in layer.weights}
@@ -104,15 +97,15 @@ def learned_layers(model: Any) -> list[Stage]:
         own = [weight for weight in weights if id(weight) not in taken | later]
         if own:
             taken |= {id(weight) for weight in own}
-            found.append((call.path, own))
+            stages.append((call.path, own))
     rest = [weight for weight in model.weights if id(weight) not in taken]
     if rest:
-        found.append((f"the rest of {model.name}", rest))
-    if not found:
+        stages.append((f"the rest of {model.name}", rest))
+    if not stages:
         raise ValueError(
-            f"Expected a model with learned weights, but '{model.name}' has none to randomise. Skip the sanity checks."
+            f"Expected a model with learned weights, but '{model.name}' does not have any. Skip the sanity checks."
         )
-    return found
+    return stages
 
 
 def _parts(operation: Any) -> list[tuple[str, Any]]:
@@ -120,11 +113,7 @@ def _parts(operation: Any) -> list[tuple[str, Any]]:
 
 
 def grouped(layers: list[Stage], num_stages: int) -> list[Stage]:
-    """Join neighbouring layers into at most `num_stages` groups, the first of them the head alone.
-
-    Args:
-        layers: from the output down, at least one.
-        num_stages: at least 1; 1 makes one group of all layers.
+    """Join neighbouring layers, from the output down, into at most `num_stages` groups, the first the head alone.
 
     Returns:
         (path of the lowest layer, variables) of each group.
@@ -172,7 +161,7 @@ def sanity_checks(
         Two `SanityCheck`; a trustworthy method passes both.
 
     Raises:
-        TypeError, ValueError: as `Explainer`; the model has no learned weights; the similarity is unknown.
+        TypeError, ValueError: as `Explainer`; the model does not have learned weights; the similarity is unknown.
     """
     name, _ = find_method(method)
     explain = explained_by(Explainer(model, layer, method))

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tf_gradcam._errors import Message
 from tf_gradcam._files.class_names import ClassNames, label_indices
 from tf_gradcam._files.find import SUFFIXES, find_images
 
 UNKNOWN = -1  # the label of an image whose class is not known
-_MOST_CLASSES = 100_000  # a higher number in a table is not an index
-_MOST_DIGITS = 100  # Python refuses to read numbers with thousands of digits
+_MAX_CLASSES = 100_000  # a higher number in a table is not an index
+_MAX_DIGITS = 100  # Python refuses to read numbers with thousands of digits
 Columns = dict[str, np.ndarray]
 
 
@@ -62,7 +63,7 @@ class Samples:
         }
 
     def batches(self, finished: Mapping[int, np.ndarray], part_rows: int, batch_size: int) -> Iterator[Columns]:
-        """Yield the rows that are not in a finished part, batch by batch.
+        """Yield the rows that are not in a finished part, batch by batch: index, file and label.
 
         Args:
             finished: labels of the finished parts, by number; part n begins with row n * part_rows.
@@ -182,8 +183,8 @@ def _names_of(texts: Sequence[str]) -> list[str]:
     if not known or not all(text.isdecimal() for text in known):
         return known
     longest = max(known, key=len)
-    highest = max(map(int, known)) if len(longest) <= _MOST_DIGITS else f"{longest[:20]}..."
-    if isinstance(highest, str) or highest > _MOST_CLASSES:
+    highest = max(map(int, known)) if len(longest) <= _MAX_DIGITS else f"{longest[:20]}..."
+    if isinstance(highest, str) or highest > _MAX_CLASSES:
         raise ValueError(
             f"Expected labels that are class names or indices, received {highest} as an index. Correct it."
         )
@@ -214,7 +215,7 @@ class DatasetSource:
         dataset: of images, (images,) or (images, labels), one at a time or in batches, as the model takes them; labels
             are class indices or names, 0 or 1 of one unit, or one-hot rows. Further components, such as weights, are
             ignored.
-        class_names: in class order; None for what the data set says, as those of `image_dataset_from_directory` do.
+        class_names: in class order; None for the names of the data set, as `image_dataset_from_directory` sets them.
 
     Attributes:
         row_count: N; None until it is known, at the latest when the data set was read to its end.
@@ -299,7 +300,7 @@ class DatasetSource:
             count += len(images)
 
     def _indices(self, labels: np.ndarray | None, count: int) -> np.ndarray:
-        """(B,) int32 out of class indices or names, (B, 1) of them, or one-hot rows (B, K)."""
+        """Return (B,) int32 from class indices or names, also (B, 1), or one-hot rows (B, K)."""
         if labels is None:
             return np.full(count, UNKNOWN, np.int32)
         if labels.ndim == 2 and labels.shape[1] > 1:
@@ -325,9 +326,11 @@ class DatasetSource:
         raise IndexError(f"Expected rows below {start}, the length of the data set, received {max(wanted)}.")
 
 
-_OTHER_ORDER = (
+_OTHER_ORDER = Message(
     "The data set has changed since this run began: it has {}. Give it in the same order every time, without "
-    "shuffling, or choose another folder by --out."
+    "shuffling, or choose another folder by",
+    "out.",
+    "--out.",
 )
 
 

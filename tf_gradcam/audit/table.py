@@ -10,14 +10,14 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from tf_gradcam._errors import require
+from tf_gradcam._errors import Message, require
 from tf_gradcam._files.atomic import FolderLock, made_folder, remove_leftovers, write_bytes
 from tf_gradcam.audit.rows import Rows
 
@@ -81,7 +81,7 @@ def _numpy(array: Any, kind: Any) -> np.ndarray:
     return np.array(values, object) if kind in (pa.string(), pa.binary()) else np.array(values)
 
 
-class PartFolder:
+class PartFolder(AbstractContextManager["PartFolder"]):
     """A folder of Parquet parts, locked by one process until it is closed: `with PartFolder(...) as parts`.
 
     Args:
@@ -120,12 +120,7 @@ class PartFolder:
             self._lock.release()
             raise
 
-    def __enter__(self) -> PartFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -155,17 +150,14 @@ class PartFolder:
         changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
         if changed:
             name = changed[0]
-            raise ValueError(
+            fact = (
                 f"The folder '{self.directory}' holds another run: its {name} was {_short(then.get(name))} and is now "
-                f"{_short(now.get(name))}. Choose another folder by --out, or delete this one."
+                f"{_short(now.get(name))}. Delete it, or choose another by"
             )
+            raise ValueError(Message(fact, "out.", "--out."))
 
     def _write_run(self) -> None:
-        content = {
-            "fingerprint": self._fingerprint,
-            "row_count": self.row_count,
-            "rows_per_part": self.rows_per_part,
-        }
+        content = {"fingerprint": self._fingerprint, "row_count": self.row_count, "rows_per_part": self.rows_per_part}
         text = json.dumps(content, indent=2, ensure_ascii=False)
         write_bytes(self.directory / RUN_FILE, text.encode(), is_durable=True)
 
@@ -180,14 +172,9 @@ class PartFolder:
 
     def finished(self) -> dict[int, np.ndarray]:
         """Return the labels of every whole part by its number. Each part is read, with its checksums."""
-        found = {}
-        for path in self.directory.iterdir():
-            match = _PART_NAME.fullmatch(path.name)
-            if match:
-                labels = self._labels(int(match[1]))
-                if labels is not None:
-                    found[int(match[1])] = labels
-        return found
+        names = (_PART_NAME.fullmatch(path.name) for path in self.directory.iterdir())
+        labels = {int(name[1]): self._labels(int(name[1])) for name in names if name}
+        return {number: column for number, column in labels.items() if column is not None}
 
     def _labels(self, number: int) -> np.ndarray | None:
         """Return the labels of a part; None if its file is damaged or incomplete."""
@@ -213,15 +200,7 @@ class PartFolder:
         return table if _is_table(table) else None
 
     def write(self, number: int, rows: Rows) -> None:
-        """Write a part, whole or not at all, even if the power fails.
-
-        Args:
-            number: of the part, from 0.
-            rows: all rows of the part, in order.
-
-        Raises:
-            OSError: the disk is full, or writing fails for another reason.
-        """
+        """Write all rows of a part, in order, whole or not at all, even if the power fails; raises as `write_bytes`."""
         buffer = io.BytesIO()
         pq.write_table(_to_arrow(rows), buffer, write_page_checksum=True)
         write_bytes(self.path(number), buffer.getvalue(), is_durable=True)
@@ -251,9 +230,9 @@ class PartFolder:
 
 def _read_run(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if {"fingerprint", "row_count", "rows_per_part"} <= set(found):
-            return dict(found)
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if {"fingerprint", "row_count", "rows_per_part"} <= set(run):
+            return dict(run)
     except (ValueError, TypeError):
         pass
     raise ValueError(

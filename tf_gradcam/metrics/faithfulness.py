@@ -271,12 +271,7 @@ def insertion_path(image: np.ndarray, heatmap: np.ndarray, num_steps: int) -> np
 
 
 def exchange_path(start: np.ndarray, end: np.ndarray, heatmap: np.ndarray, num_steps: int) -> np.ndarray:
-    """Replace the pixels of `start` by the pixels of `end` part by part, the hottest first.
-
-    Args:
-        start, end: (H0, W0, C) float32.
-        heatmap: (H0, W0).
-        num_steps: S, at least 1.
+    """Replace the pixels of `start` by the pixels of `end` in S equal parts, the hottest first.
 
     Returns:
         (S + 1, H0, W0, C) float32; the first is `start`, the last `end`.
@@ -307,7 +302,7 @@ def _check_sizes(image: np.ndarray, heatmap: np.ndarray) -> None:
 
 
 def _heat_ranks(heatmap: np.ndarray) -> np.ndarray:
-    """(H0, W0) int64: 0 for the hottest pixel; equal pixels in reading order."""
+    """Return the ranks, (H0, W0) int64: 0 for the hottest pixel; equal pixels in reading order."""
     ranks = np.empty(heatmap.shape, np.int64)
     ranks.flat[np.argsort(-heatmap, axis=None, kind="stable")] = np.arange(heatmap.size)
     return ranks

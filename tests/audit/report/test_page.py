@@ -287,7 +287,7 @@ SHOWN = [
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    """Everything that a data set or a model may name is out to run or to break the page."""
+    """Names from a data set or a model try to run code in the page or to break it."""
     names = ("</title><script>alert(2)</script>", "`<b>\"'\x00", "\u202eclass", "n" * 250)
     result = result_of(
         12,

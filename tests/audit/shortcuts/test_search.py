@@ -111,7 +111,7 @@ def test_a_mark_that_moves_is_found_and_cut_out(seed: int) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(5))
 def test_a_spot_that_looks_like_content_is_not_called_a_shortcut(seed: int) -> None:
-    """What this audit cannot see, said as a test: a mark that moves and is nowhere the same."""
+    """A limit of the audit: it does not find a mark that moves and never looks the same."""
     _, findings, _ = audited("faint", seed)
     assert not [finding for finding in findings if finding.is_shortcut and finding.kind == "mark"]
 

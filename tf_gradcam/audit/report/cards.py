@@ -15,25 +15,22 @@ from tf_gradcam.audit.report.text import common_folder, format_probability
 from tf_gradcam.audit.result import AuditResult
 from tf_gradcam.audit.rows import turns_of
 
-_LEAST_SECOND = 0.05  # probability below which the second class is left out
+_MIN_SECOND = 0.05  # probability below which the second class is left out
 
 
 def right_rows(result: AuditResult) -> np.ndarray:
     """Return the rows whose top class is the true one, the most confident first."""
-    rows = result.rows
-    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted == rows.label)))
+    return _by_confidence(result, result.is_labelled & (result.rows.predicted == result.rows.label))
 
 
 def wrong_rows(result: AuditResult) -> np.ndarray:
     """Return the rows whose top class is not the true one, the most confident first."""
-    rows = result.rows
-    return _by_confidence(result, np.flatnonzero(result.is_labelled & (rows.predicted != rows.label)))
+    return _by_confidence(result, result.is_labelled & (result.rows.predicted != result.rows.label))
 
 
 def unlabelled_rows(result: AuditResult) -> np.ndarray:
     """Return the rows without a true class, the most confident first."""
-    rows = result.rows
-    return _by_confidence(result, np.flatnonzero(rows.is_done & (rows.label < 0)))
+    return _by_confidence(result, result.rows.is_done & (result.rows.label < 0))
 
 
 def uncertain_rows(result: AuditResult) -> np.ndarray:
@@ -68,12 +65,7 @@ def confusion_cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
 
 
 def most_confused(confusion: np.ndarray, limit: int) -> list[tuple[int, int]]:
-    """Return the cells (true, predicted) off the diagonal with the most images, the largest first.
-
-    Args:
-        confusion: (K, K) counts.
-        limit: most cells.
-    """
+    """Return up to `limit` cells (true, predicted) off the diagonal of (K, K) counts, the largest first."""
     errors = confusion * ~np.eye(len(confusion), dtype=bool)
     order = np.argsort(-errors, axis=None, kind="stable")[:limit]
     return [divmod(int(place), len(confusion)) for place in order if errors.flat[place]]
@@ -86,8 +78,9 @@ def take_turns(groups: list[np.ndarray], limit: int) -> list[tuple[int, int]]:
     ]
 
 
-def _by_confidence(result: AuditResult, members: np.ndarray) -> np.ndarray:
-    """Sort by confidence, the highest first; rows with the same two decimals take turns by class."""
+def _by_confidence(result: AuditResult, chosen: np.ndarray) -> np.ndarray:
+    """Sort the rows of a mask, the most confident first; with the same two decimals the classes take turns."""
+    members = np.flatnonzero(chosen)
     members = members[np.argsort(-result.rows.probability[members], kind="stable")]
     predicted, probability = result.rows.predicted[members], result.rows.probability[members]
     return members[np.lexsort((predicted, turns_of(predicted), -np.round(probability, 2)))]
@@ -138,12 +131,7 @@ class Gallery(NamedTuple):
 
 
 class CardMaker:
-    """A maker of cards for the rows of a result.
-
-    Args:
-        result: the result of the audit.
-        pictures: the pictures of its rows.
-    """
+    """A maker of cards for the rows of a result, with their pictures."""
 
     def __init__(self, result: AuditResult, pictures: RowPictures):
         self._result, self._pictures = result, pictures
@@ -182,6 +170,6 @@ class CardMaker:
             return ""
         values[predicted] = -1
         second = int(np.nanargmax(values))
-        if values[second] < _LEAST_SECOND:
+        if values[second] < _MIN_SECOND:
             return ""
         return f"{self._result.class_names[second]} {format_probability(float(values[second]))}"

@@ -33,14 +33,8 @@ __all__ = ["write_numbers", "write_report"]
 def write_report(result: AuditResult, path: str | os.PathLike[str]) -> Path:
     """Write the report as one HTML page, whole or not at all; the same result gives the same bytes.
 
-    The page is smaller than 15 MB for any data set: galleries show a part of the images, and state the total.
-
-    Args:
-        result: the result of an audit.
-        path: the HTML file, replaced if it exists.
-
-    Returns:
-        The path.
+    The page is smaller than 15 MB for any data set: galleries show a part of the images, and state the total. An
+    existing file is replaced.
 
     Raises:
         ImportError: Jinja2 is not installed.
@@ -56,17 +50,7 @@ def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
 
     Keys: about, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of predicted
     ones; null without labels), classes (`ClassLook`), findings, metrics, sanity. Images are named by their position in
-    the table.
-
-    Args:
-        result: the result of an audit.
-        path: the JSON file, replaced if it exists.
-
-    Returns:
-        The path.
-
-    Raises:
-        OSError: as `write_bytes`.
+    the table. An existing file is replaced; raises as `write_bytes`.
     """
     path = Path(path)
     parts = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in _numbers(result).items())
@@ -152,14 +136,8 @@ def _numbers(result: AuditResult) -> dict[str, Any]:
         "classes": [_look(look, result.class_names) for look in result.looks],
         "findings": [_finding(finding) for finding in result.findings],
         "metrics": [
-            {
-                "name": metric.name,
-                "method": metric.method,
-                **_interval(metric.interval),
-                "count": metric.count,
-                "better": metric.better,
-            }
-            for metric in result.metrics
+            {"name": one.name, "method": one.method, **vars(one.interval), "count": one.count, "better": one.better}
+            for one in result.metrics
         ],
         "sanity": [_check(check) for check in result.sanity],
     }
@@ -181,7 +159,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         for key in ("class_index", "label", "kind", "is_shortcut", "sentence", "reason", "heat_share", "area_share")
     }
     intervals = {
-        key: _interval(getattr(finding, key)) for key in ("before", "erased", "control", "pasted", "pasted_control")
+        key: vars(getattr(finding, key)) for key in ("before", "erased", "control", "pasted", "pasted_control")
     }
     return {**plain, **intervals, "box": _box(finding.region), "images": list(finding.images)}
 
@@ -200,14 +178,10 @@ def _check(check: SanityCheck) -> dict[str, Any]:
         "is_passed": check.is_passed,
         "sentence": check.sentence,
         "stages": [
-            {"stage": stage, **_interval(similarity)}
+            {"stage": stage, **vars(similarity)}
             for stage, similarity in zip(check.stages, check.similarities, strict=True)
         ],
     }
-
-
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def _json(value: Any) -> str:

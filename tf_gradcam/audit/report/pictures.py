@@ -39,10 +39,7 @@ class Shot(NamedTuple):
 
 
 class PictureStore:
-    """A store of pictures as data URLs, up to a budget of bytes.
-
-    Args:
-        budget: bytes of all data URLs together.
+    """A store of pictures as data URLs, up to a budget of bytes in all.
 
     Attributes:
         urls: (picture, data URL) in the order of storing.
@@ -75,19 +72,14 @@ class PictureStore:
 
 
 class RowPictures:
-    """The thumbnails of a table's rows, painted with their heatmaps on demand.
-
-    Args:
-        rows: the table.
-        store: the store of the pictures.
-    """
+    """The thumbnails of a table's rows, painted with their heatmaps on demand and kept in the store."""
 
     def __init__(self, rows: Rows, store: PictureStore):
         self._rows, self._store = rows, store
         self._shots: dict[int, Shot | None] = {}
 
     def __call__(self, row: int) -> Shot | None:
-        """Return the pictures of a row; None if it has none, or the store is full."""
+        """Return the pictures of a row; None if it does not have any, or the store is full."""
         if row not in self._shots:
             self._shots[row] = self._shot(row)
         return self._shots[row]
@@ -118,15 +110,7 @@ def readable(heatmap: np.ndarray) -> np.ndarray:
 
 
 def paint_map(heatmap: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Paint a heatmap without a photo, relative to the map's maximum, with the proportions of the image.
-
-    Args:
-        heatmap: (H, W), at least 0.
-        image_size: (H0, W0).
-
-    Returns:
-        uint8 RGB.
-    """
+    """Paint a heatmap (H, W) relative to the map's maximum, with the proportions of the image; uint8 RGB."""
     values = np.nan_to_num(np.asarray(heatmap, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     peak = float(values.max())
     values = np.clip(values / peak, 0, 1) if peak > 0 else np.zeros_like(values)
@@ -136,14 +120,14 @@ def paint_map(heatmap: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def mark_region(photo: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Mark a region on a photo by a tint and an outline; darken the rest.
+    """Mark a region on a photo by a tint, relative to the region's maximum, and an outline; darken the rest.
 
     Args:
         photo: (h, w, 3) uint8 RGB.
         region: (H0, W0) in [0, 1], of any size.
 
     Returns:
-        uint8 RGB with the photo's proportions; the tint is relative to the region's maximum.
+        uint8 RGB with the photo's proportions.
     """
     cv2 = opencv()
     scale = _REGION_SIDE / max(photo.shape[:2])
@@ -168,5 +152,5 @@ def _decoded(data: bytes) -> np.ndarray | None:
     if not data.startswith(b"\xff\xd8"):
         return None
     cv2 = opencv()
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return None if found is None else np.ascontiguousarray(found[..., ::-1])
+    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if photo is None else np.ascontiguousarray(photo[..., ::-1])

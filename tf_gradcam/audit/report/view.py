@@ -56,7 +56,7 @@ class MetricRow(NamedTuple):
         baselines: interval of each baseline by name.
         digits: decimals to show: fewer for percentages.
         best: "method", or the baseline with the best mean; "" if two are equal.
-        verdict: the method compared with the baselines, in words.
+        verdict: the comparison of the method with the baselines, as text.
     """
 
     name: str
@@ -84,18 +84,9 @@ def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
         }
         best = [key for key, value in values.items() if value == max(values.values())]
         verdict = "" if own is None or not baselines else _verdict(own, baselines, same[0].better)
-        rows.append(
-            MetricRow(
-                name,
-                same[0].better,
-                same[0].count,
-                own,
-                baselines,
-                1 if name.endswith("%") else 3,
-                best[0] if len(best) == 1 else "",
-                verdict,
-            )
-        )
+        digits = 1 if name.endswith("%") else 3
+        winner = best[0] if len(best) == 1 else ""
+        rows.append(MetricRow(name, same[0].better, same[0].count, own, baselines, digits, winner, verdict))
     return rows
 
 
@@ -164,13 +155,7 @@ class ClassView(NamedTuple):
 
 
 class PageView:
-    """The content of the page.
-
-    The most important pictures are stored first; the last ones are left out if the page is full.
-
-    Args:
-        result: the result of the audit.
-    """
+    """The content of the page; the most important pictures are stored first, until the page is full."""
 
     def __init__(self, result: AuditResult):
         self.result = result
@@ -227,8 +212,9 @@ class PageView:
         """Mark the region on the first image that shows it."""
         if finding.region is None:
             return None
-        photos = (self._pictures.photo(row) for row in finding.images[:1])
-        photo = next((one for one in photos if one is not None), np.full((*finding.region.shape, 3), 255, np.uint8))
+        photo = self._pictures.photo(finding.images[0]) if finding.images else None
+        if photo is None:
+            photo = np.full((*finding.region.shape, 3), 255, np.uint8)
         return self.store.add_photo(f"l{number}", mark_region(photo, finding.region))
 
     def _galleries(self) -> None:

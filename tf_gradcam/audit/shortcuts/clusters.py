@@ -17,10 +17,10 @@ from tf_gradcam._errors import require
 from tf_gradcam.image.opencv import opencv
 
 _GRID_SIDE = 16  # cells per side at which heatmaps are compared
-_MOST_CLUSTERS = 6
+_MAX_CLUSTERS = 6
 _SAMPLED_MAPS = 800  # heatmaps that are clustered; further ones join the nearest cluster
-_FEWEST_MAPS = 10  # fewer heatmaps are one cluster
-_LEAST_SILHOUETTE = 0.3  # mean silhouette below which clusters are only a cut through one cloud
+_MIN_MAPS = 10  # fewer heatmaps are one cluster
+_MIN_SILHOUETTE = 0.3  # mean silhouette below which clusters are only a cut through one cloud
 _NEIGHBOURS = 10  # nearest heatmaps that are connected in the graph, as in the paper's experiments
 
 
@@ -64,7 +64,7 @@ def cluster(heatmaps: np.ndarray, seed: int = 0) -> list[np.ndarray]:
         ImportError: scikit-learn is not installed.
     """
     positions = np.flatnonzero(np.asarray(heatmaps).max(axis=(1, 2)) > 0)
-    if len(positions) < _FEWEST_MAPS:
+    if len(positions) < _MIN_MAPS:
         return [positions] if len(positions) else []
     features = _features(np.asarray(heatmaps)[positions])
     generator = np.random.default_rng(seed)
@@ -92,8 +92,8 @@ def _spectral(features: np.ndarray, seed: int) -> np.ndarray:
     """Return a label per heatmap, by k-means on the graph's first eigenvectors (Ng, Jordan & Weiss 2002)."""
     sklearn_cluster, sklearn_metrics = require("sklearn.cluster", "audit"), require("sklearn.metrics", "audit")
     eigenvectors = _eigenvectors(_affinity(features))
-    best, labels = _LEAST_SILHOUETTE, np.zeros(len(features), np.int64)
-    for count in range(2, _MOST_CLUSTERS + 1):
+    best, labels = _MIN_SILHOUETTE, np.zeros(len(features), np.int64)
+    for count in range(2, _MAX_CLUSTERS + 1):
         rows = eigenvectors[:, :count]
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         found = sklearn_cluster.KMeans(count, n_init=5, random_state=seed).fit_predict(rows)
@@ -118,7 +118,7 @@ def _eigenvectors(affinity: np.ndarray) -> np.ndarray:
     """Return (N, 6) eigenvectors of the normalised Laplacian's smallest eigenvalues."""
     degree = 1 / np.sqrt(affinity.sum(axis=1))
     laplacian = np.eye(len(affinity)) - degree[:, None] * affinity * degree
-    return np.linalg.eigh(laplacian)[1][:, :_MOST_CLUSTERS]
+    return np.linalg.eigh(laplacian)[1][:, :_MAX_CLUSTERS]
 
 
 def _unlikeness(features: np.ndarray, group: np.ndarray) -> float:

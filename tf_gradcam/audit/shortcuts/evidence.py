@@ -18,10 +18,10 @@ from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 Predict = Callable[[np.ndarray], np.ndarray]  # photos -> probabilities (n, K)
 
 _PLACE_TRIES = 200  # random places tried for a control region; the one with least overlap is taken
-_LARGEST_MOVABLE = 0.5  # of the image: a region with a larger box (a frame) has no other place to go
+_MAX_MOVABLE = 0.5  # of the image: a region with a larger box (a frame) has no other place to go
 _CONTROL_DRAWS = 3  # random regions that a suspected one is compared with, averaged
-_LEAST_EFFECT = 0.2  # change of probability, or share of images that turn, beyond the comparison
-_LEAST_LOWER_END = 0.05  # what the lower end of the effect's interval must exceed
+_MIN_EFFECT = 0.2  # change of probability, or share of images that turn, beyond the comparison
+_MIN_LOWER_END = 0.05  # what the lower end of the effect's interval must exceed
 
 
 def erase(photos: np.ndarray, region: np.ndarray, fill: str) -> np.ndarray:
@@ -78,11 +78,8 @@ def paste(photos: np.ndarray, donors: np.ndarray, region: np.ndarray) -> np.ndar
     """Paste the donors' pixels in the region into the images.
 
     Args:
-        photos, donors: (N, H0, W0, 3) float32, one donor an image.
+        photos, donors: (N, H0, W0, 3) float32, one donor per image.
         region: (H0, W0) bool, or (N, H0, W0).
-
-    Returns:
-        (N, H0, W0, 3) float32; unchanged outside the region.
     """
     return np.where(np.broadcast_to(region, photos.shape[:-1])[..., None], donors, photos).astype(np.float32)
 
@@ -103,7 +100,7 @@ def elsewhere(region: np.ndarray, generator: np.random.Generator, avoid: np.ndar
     """
     avoid = region if avoid is None else avoid
     shape = _box_of(region)
-    if shape.size > _LARGEST_MOVABLE * region.size:
+    if shape.size > _MAX_MOVABLE * region.size:
         height = min(region.shape[0], max(1, round(float(np.sqrt(region.sum())))))
         shape = np.ones((height, min(region.shape[1], max(1, round(region.sum() / height)))), bool)
     room = [whole - part + 1 for whole, part in zip(region.shape, shape.shape, strict=True)]
@@ -174,12 +171,12 @@ class Evidence:
     @property
     def is_needed(self) -> bool:
         """True if erasing it takes the class away, and erasing elsewhere does not."""
-        return self.drop.value >= _LEAST_EFFECT and self.drop.low > _LEAST_LOWER_END
+        return self.drop.value >= _MIN_EFFECT and self.drop.low > _MIN_LOWER_END
 
     @property
     def is_enough(self) -> bool:
         """True if pasting it turns other images into the class, and pasting from elsewhere does not."""
-        return self.gain.value >= _LEAST_EFFECT and self.gain.low > _LEAST_LOWER_END
+        return self.gain.value >= _MIN_EFFECT and self.gain.low > _MIN_LOWER_END
 
     @property
     def strength(self) -> float:

@@ -27,11 +27,11 @@ from tf_gradcam.audit.shortcuts.suspects import (
 )
 
 _TITLES = ("as it is", "erased", "random region erased", "another class, pasted into")
-_FEWEST_IMAGES = 5  # that show a suspect: below, an interval says nothing
-_MOST_IMAGES = 48  # that an intervention runs on
+_MIN_IMAGES = 5  # that show a suspect: below, an interval says nothing
+_MAX_IMAGES = 48  # that an intervention runs on
 _SAME_PLACE_OVERLAP = 0.2  # of the smaller region: two regions that overlap more are one suspect
 _SAME_PLACE_DISTANCE = 0.12  # sides of the image: two regions whose middles are closer are one suspect
-_MOST_HARMLESS = 2  # suspects of a class that are reported although they are not shortcuts
+_MAX_HARMLESS = 2  # suspects of a class that are reported although they are not shortcuts
 
 
 def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
@@ -103,25 +103,19 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
         Findings: shortcuts first, the strongest effect first; of several suspects in one place only the first. Empty if
         there are fewer than five images of the class, or of the others.
     """
-    if len(sample.photos) < _FEWEST_IMAGES or len(sample.others) < _FEWEST_IMAGES:
+    if len(sample.photos) < _MIN_IMAGES or len(sample.others) < _MIN_IMAGES:
         return []
     found: list[_Tested] = []
     for suspect in _suspects(sample, seed):
-        if len(suspect.members) < _FEWEST_IMAGES:
+        if len(suspect.members) < _MIN_IMAGES:
             continue
-        suspect = _first(suspect, _MOST_IMAGES)
+        suspect = _first(suspect, _MAX_IMAGES)
         evidence = gather_evidence(
-            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MOST_IMAGES], predict, seed
+            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MAX_IMAGES], predict, seed
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
     # Pixels that are drawn alike are exact to the pixel, hot places to a cell: the former come first.
-    found.sort(
-        key=lambda one: (
-            not one.finding.is_shortcut,
-            one.suspect.source != DRAWN,
-            -one.evidence.strength,
-        )
-    )
+    found.sort(key=lambda one: (not one.finding.is_shortcut, one.suspect.source != DRAWN, -one.evidence.strength))
     return [
         replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill))
         for one in _distinct(found)
@@ -243,7 +237,7 @@ def _distinct(found: Sequence[_Tested]) -> list[_Tested]:
         if not any(_is_same(one.suspect, other.suspect) for other in kept):
             kept.append(one)
     harmless = [one for one in kept if not one.finding.is_shortcut]
-    return [one for one in kept if one.finding.is_shortcut] + harmless[:_MOST_HARMLESS]
+    return [one for one in kept if one.finding.is_shortcut] + harmless[:_MAX_HARMLESS]
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:

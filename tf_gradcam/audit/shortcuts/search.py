@@ -22,15 +22,9 @@ _CLUSTERED_MAPS = 2000  # of a class
 
 
 def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> list[ClassLook]:
-    """Average and cluster the heatmaps of each predicted class.
+    """Average and cluster the heatmaps of each predicted class, in class order.
 
-    Args:
-        rows: the table.
-        class_names: K names.
-        seed: of the clusters, and of the sample of a class with more than 2000 images.
-
-    Returns:
-        One `ClassLook` per class that was predicted, in class order.
+    The seed decides the clusters, and the sample of a class with more than 2000 images.
     """
     looks = []
     for class_index in range(len(class_names)):
@@ -92,19 +86,11 @@ def find_shortcuts(
 
 
 def _effect(finding: Finding) -> float:
-    return max(
-        finding.control.value - finding.erased.value,
-        finding.pasted.value - finding.pasted_control.value,
-    )
+    return max(finding.control.value - finding.erased.value, finding.pasted.value - finding.pasted_control.value)
 
 
 def _sample(
-    rows: Rows,
-    look: ClassLook,
-    label: str,
-    load: Load,
-    inside: Callable[[Sequence[int]], np.ndarray] | None,
-    seed: int,
+    rows: Rows, look: ClassLook, label: str, load: Load, inside: Callable[[Sequence[int]], np.ndarray] | None, seed: int
 ) -> ClassSample:
     """Return random images of the class, and of the other classes in turn."""
     generator = np.random.default_rng([seed, look.class_index])

@@ -14,10 +14,10 @@ from tf_gradcam.image.resize import resize_heatmaps
 
 DRAWN = "drawn alike"  # the source of suspects that are found by pixels, not by heat
 _HOT_LEVEL = 0.5  # relative to the maximum of a mean heatmap: its hot regions are above
-_LARGEST_PLACE = 0.35  # of the image: if a hot region is larger, the heat is everywhere
+_MAX_PLACE = 0.35  # of the image: if a hot region is larger, the heat is everywhere
 _SAME_LEVEL = 6.0  # grey levels: pixels that are drawn the same differ only by noise and JPEG
 _OTHER_LEVEL = 12.0  # grey levels by which they differ from the images of other classes
-_FEWEST_PIXELS = 4
+_MIN_PIXELS = 4
 _EMPTY_SPREAD = 4.0  # grey levels of spread inside an empty region
 _DARK_LEVEL = 10.0  # grey levels: darker parts of an image do not show a tint
 _RARE_SHARE = 0.05  # most of the other images that may show by chance what is drawn: a dark corner is not a mark
@@ -27,7 +27,7 @@ _TILE_SIDES = (1 / 20, 1 / 12)  # of the image's shorter side
 _WINDOW_SIDE = 0.3  # of the image's shorter side: the square around the hottest place that is searched
 _SEED_IMAGES = 10  # whose tiles are tried
 _SEARCHED_IMAGES = 40  # in which the tiles are searched
-_LEAST_CONTRAST = 10.0  # grey levels of spread: a tile with less is not recognisable
+_MIN_CONTRAST = 10.0  # grey levels of spread: a tile with less is not recognisable
 _MATCH_LEVEL = 0.25  # of a tile's contrast: the largest difference of a match
 _COMMON_SHARE = 0.4  # least share of the class's images that show a mark
 _SAME_LEVEL_AROUND_MARK = 8.0  # grey levels: pixels around the tile that vary less belong to the mark
@@ -76,7 +76,7 @@ def hot_places(heatmaps: np.ndarray, members: np.ndarray, size: tuple[int, int],
     wide = resize_heatmaps(mean[None] / mean.max(), size)[0]
     count, labels = opencv().connectedComponents((wide >= _HOT_LEVEL).astype(np.uint8))
     regions = [labels == label for label in range(1, count)]
-    regions = [region for region in regions if region.mean() <= _LARGEST_PLACE]
+    regions = [region for region in regions if region.mean() <= _MAX_PLACE]
     regions.sort(key=lambda region: -wide[region].sum())
     return [Suspect("place", source, _looking_at(heatmaps, members, region), region=region) for region in regions[:2]]
 
@@ -98,10 +98,6 @@ def _looking_at(heatmaps: np.ndarray, members: np.ndarray, region: np.ndarray) -
 def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
     """Find pixels that are alike in most images of the class and different in the others: a corner mark, a border.
 
-    Args:
-        photos: (n, H0, W0, 3), images of the class.
-        others: (m, H0, W0, 3), images of other classes.
-
     Returns:
         The three clearest regions, grown by a pixel and joined where they touch.
     """
@@ -114,7 +110,7 @@ def drawn_places(photos: np.ndarray, others: np.ndarray) -> list[Suspect]:
     joined = cv2.dilate(drawn.astype(np.uint8), np.ones((side, side), np.uint8))
     count, labels = cv2.connectedComponents(joined, connectivity=8)
     regions = [labels == label for label in range(1, count)]
-    regions = [region for region in regions if (region & drawn).sum() >= _FEWEST_PIXELS]
+    regions = [region for region in regions if (region & drawn).sum() >= _MIN_PIXELS]
     regions.sort(key=lambda region: -(apart * (region & drawn)).sum())
     found = []
     for region in regions[:3]:
@@ -147,7 +143,7 @@ def is_drawn_alike(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -
     if len(photos) < 4 or len(others) < 4:
         return False
     drawn, _ = _drawn(photos[:, region], others[:, region])
-    return bool(drawn.sum() >= max(_FEWEST_PIXELS, 0.02 * len(drawn)))
+    return bool(drawn.sum() >= max(_MIN_PIXELS, 0.02 * len(drawn)))
 
 
 def is_empty_elsewhere(photos: np.ndarray, others: np.ndarray, region: np.ndarray) -> bool:
@@ -239,8 +235,7 @@ def find_marks(photos: np.ndarray, heatmaps: np.ndarray, others: np.ndarray, see
     """Find the patch that many images of the class share and the others do not.
 
     Args:
-        photos: (n, H0, W0, 3), images of the class.
-        heatmaps: (n, H, W), their heatmaps.
+        photos, heatmaps: (n, H0, W0, 3) and (n, H, W), of the class.
         others: (m, H0, W0, 3), images of other classes.
         seed: of the images that are tried.
 
@@ -276,7 +271,7 @@ def _window(wide: np.ndarray) -> tuple[slice, slice]:
 
 def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
     """Return tiles with enough contrast, up to twelve of each size, the strongest first."""
-    found = []
+    chosen = []
     for part in _TILE_SIDES:
         size = max(4, round(part * side))
         step = max(1, size // 3)
@@ -286,10 +281,10 @@ def _tiles(window: np.ndarray, side: int) -> list[np.ndarray]:
             for left in range(0, window.shape[1] - size + 1, step)
         ]
         tiles = [np.ascontiguousarray(window[top : top + size, left : left + size]) for top, left in starts]
-        tiles = [tile for tile in tiles if tile.std(axis=(0, 1)).max() >= _LEAST_CONTRAST]
+        tiles = [tile for tile in tiles if tile.std(axis=(0, 1)).max() >= _MIN_CONTRAST]
         tiles.sort(key=lambda tile: -float(tile.std(axis=(0, 1)).max()))
-        found += tiles[:12]
-    return found
+        chosen += tiles[:12]
+    return chosen
 
 
 def _match(image: np.ndarray, tile: np.ndarray) -> tuple[float, tuple[int, int]]:
