@@ -20,32 +20,32 @@ from tf_gradcam.image.io import load_image
 _BUTTONS = {"compare": "Compare", "layers": "Explain these layers"}
 
 
-class PageView(NamedTuple):
+class WindowContent(NamedTuple):
     """The content of the open tab: HTML, and the Python code that makes it."""
 
     html: str
     lines: str
 
 
-def view_of(session: Session) -> PageView:
+def view_of(session: Session) -> WindowContent:
     """Return the open tab of a session, built again only if something has changed."""
     now, before = session.snapshot(), session.shown
     if before is not None and all(new is old for new, old in zip(now, before[0], strict=True)):
-        view: PageView = before[1]
+        view: WindowContent = before[1]
     else:
         view = _view(now)
         session.shown = (now, view)
     return view
 
 
-def _view(now: Snapshot) -> PageView:
+def _view(now: Snapshot) -> WindowContent:
     if now.tab == "batch":
-        return PageView(_report(now), "")
+        return WindowContent(_report(now), "")
     if now.answer is None:
-        return PageView(_photo_alone(now), "")
+        return WindowContent(_photo_alone(now), "")
     if now.tab == "explore":
-        return PageView(_explore(now, now.answer), python_lines(now.answer, now.look))
-    return PageView(_many(now, now.answer), figure_lines(now.answer, now.tab))
+        return WindowContent(_explore(now, now.answer), python_lines(now.answer, now.look))
+    return WindowContent(_many(now, now.answer), figure_lines(now.answer, now.tab))
 
 
 def _photo_alone(now: Snapshot) -> str:

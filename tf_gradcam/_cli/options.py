@@ -17,7 +17,7 @@ METHOD_NAMES = (
 )
 
 
-class MethodName(click.ParamType):
+class MethodParam(click.ParamType):
     """The type of a method's name, which the shell completes."""
 
     name = "method"
@@ -32,7 +32,7 @@ class MethodName(click.ParamType):
 
 
 method_option = click.option(
-    "--method", type=MethodName(), default="gradcam", show_default=True, help="A name that `tf-gradcam methods` lists."
+    "--method", type=MethodParam(), default="gradcam", show_default=True, help="A name that `tf-gradcam methods` lists."
 )
 
 

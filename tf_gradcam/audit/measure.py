@@ -15,6 +15,7 @@ import numpy as np
 from tf_gradcam.audit.result import Metric
 from tf_gradcam.image.resize import resize_heatmaps
 from tf_gradcam.metrics.faithfulness import (
+    Predict,
     area,
     deletion_path,
     drop_percent,
@@ -25,8 +26,6 @@ from tf_gradcam.metrics.faithfulness import (
 )
 from tf_gradcam.metrics.intervals import bootstrap_interval
 from tf_gradcam.metrics.localisation import energy_in_region, iou_at, pointing_hit_in_region, sparsity
-
-Predict = Callable[[np.ndarray], np.ndarray]
 
 _NUM_STEPS = 10  # of insertion and deletion
 _ROAD_SHARES = (0.2, 0.5, 0.8)  # few, because imputation takes up to 0.3 s per share at 224 x 224

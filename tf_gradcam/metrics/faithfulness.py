@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from tf_gradcam._errors import require
 from tf_gradcam.image.opencv import opencv
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]  # images or photos (n, ...) -> probabilities (n, K), or (n,) of one class
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _NOISE = 0.01  # of the image's standard deviation

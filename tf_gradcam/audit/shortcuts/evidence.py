@@ -13,9 +13,8 @@ import numpy as np
 
 from tf_gradcam.audit.shortcuts.suspects import Suspect, retoned
 from tf_gradcam.image.opencv import opencv
+from tf_gradcam.metrics.faithfulness import Predict
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
-
-Predict = Callable[[np.ndarray], np.ndarray]  # photos -> probabilities (n, K)
 
 _PLACE_TRIES = 200  # random places tried for a control region; the one with least overlap is taken
 _MAX_MOVABLE = 0.5  # of the image: a region with a larger box (a frame) has no other place to go

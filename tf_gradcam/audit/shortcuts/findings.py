@@ -13,7 +13,7 @@ import numpy as np
 
 from tf_gradcam.audit.result import Finding
 from tf_gradcam.audit.shortcuts.clusters import heat_shares
-from tf_gradcam.audit.shortcuts.evidence import Evidence, Predict, gather_evidence, place_in_words, region_at
+from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, place_in_words, region_at
 from tf_gradcam.audit.shortcuts.suspects import (
     DRAWN,
     Suspect,
@@ -25,6 +25,7 @@ from tf_gradcam.audit.shortcuts.suspects import (
     is_empty_elsewhere,
     tints,
 )
+from tf_gradcam.metrics.faithfulness import Predict
 
 _TITLES = ("as it is", "erased", "random region erased", "another class, pasted into")
 _MIN_IMAGES = 5  # that show a suspect: below, an interval says nothing

@@ -12,8 +12,8 @@ import numpy as np
 from tf_gradcam.audit.result import ClassLook, Finding
 from tf_gradcam.audit.rows import Rows, turns_of
 from tf_gradcam.audit.shortcuts.clusters import cluster, heat_shares, repetition
-from tf_gradcam.audit.shortcuts.evidence import Predict
 from tf_gradcam.audit.shortcuts.findings import ClassSample, find
+from tf_gradcam.metrics.faithfulness import Predict
 
 Load = Callable[[Sequence[int]], np.ndarray]
 
