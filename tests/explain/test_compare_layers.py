@@ -122,7 +122,7 @@ def test_all_panels_explain_the_top_class_by_the_method() -> None:
         white = np.full((1, 12, 20, 3), 255, np.uint8)
         expected = Explainer(model, layer, "layercam")(IMAGE[None], top).overlay(white, alpha=1.0)[0]
         np.testing.assert_array_equal(picture, expected)
-    assert figure.get_suptitle().startswith(f"{top}, ")
+    assert figure.get_suptitle().startswith(f"class {top}, ")
 
 
 def test_blank_map_is_told() -> None:
