@@ -232,11 +232,11 @@ RESULTS: list[Case] = [
     (lambda w: w.maps.overlay([w.photo] * 2, colormap="jett"), ValueError, "Unknown colour map 'jett'. Did you mean"),
     (lambda w: w.maps.overlay_of(9, w.photo), IndexError, "index, the number of a map, from 0 to 1, received 9"),
     (lambda w: w.maps.overlay_of("a", w.photo), IndexError, "index, the number of a map, from 0 to 1, received 'a'"),
-    (lambda w: w.maps.binary(0), ValueError, "threshold as a part of the maximum, above 0 and at most 1"),
-    (lambda w: w.maps.binary("otzu"), ValueError, "threshold as a part of the maximum .* 'otsu', or a percentile"),
+    (lambda w: w.maps.binary(0), ValueError, "threshold as a relative to the maximum, above 0 and at most 1"),
+    (lambda w: w.maps.binary("otzu"), ValueError, "threshold relative to the maximum .* 'otsu', or a percentile"),
     (lambda w: w.maps.binary("p101"), ValueError, "threshold .* percentile such as 'p95', received 'p101'"),
     (lambda w: w.maps.boxes(None), TypeError, "threshold as a number, 'otsu', or a percentile"),
-    (lambda w: w.maps.contours(np.nan), ValueError, "threshold as a part of the maximum"),
+    (lambda w: w.maps.contours(np.nan), ValueError, "threshold relative to the maximum"),
     (lambda w: w.maps.save(5), TypeError, f"directory {PATH} int"),
     (lambda w: w.maps.save("a\0b"), ValueError, f"directory {PATH} .* which holds a zero byte"),
     (lambda w: w.maps.save(w.photo_file), NotADirectoryError, "a folder, received .* it is a file.* Choose another"),
@@ -571,7 +571,7 @@ def picture(name: str) -> bytes:
 # What is wrong with an image, and what its row and its line say.
 IMAGES_AT_FAULT = {
     "empty": "is empty (0 bytes)",
-    "text": "its first bytes are those of none of them",
+    "text": "its first bytes match none of these formats",
     "html": "it looks like HTML",
     "pointer": "git lfs pull",
     "half": "is truncated",

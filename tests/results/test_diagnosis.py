@@ -90,7 +90,7 @@ def test_saturated_probability(target: int, probability: str) -> None:
     assert explanation.scores.tolist() == [1.0 - target] * 2
     sentence = only_sentence(explanation)
     assert f"the score is saturated: it is a probability of {probability}" in sentence
-    assert "end it with a softmax or sigmoid layer, or let it return logits" in sentence
+    assert "end it with such a layer, or let it return logits" in sentence
 
 
 def test_saturated_softmax_that_can_be_opened_is_no_trouble() -> None:
