@@ -233,8 +233,8 @@ def test_captions_tell_what_is_predicted_and_what_is_true(tmp_path: Path, drawin
     for row, label, lines in zip(model.predict(IMAGES, verbose=0), LABELS, captions, strict=True):
         best = int(row.argmax())
         assert [text for text, _ in lines] == [
-            f"predicted {NAMES[best]}, {row[best]:.1%}",
-            f"true {NAMES[label]}, {row[label]:.1%}",
+            f"Predicted: {NAMES[best]}, {row[best]:.1%}",
+            f"True: {NAMES[label]}, {row[label]:.1%}",
         ]
         assert (lines[0][1] == "black") == (best == label)
 
@@ -246,13 +246,13 @@ def test_captions_tell_what_was_asked_for(tmp_path: Path, drawing: list[Any]) ->
     look(GradCAMCallback(IMAGES, tmp_path, target=doubt), classifier())
     title, explanation, _, captions = drawing
     assert title == ("Before training", "gradcam at cells, for doubt")
-    assert captions[1][1][0] == f"explained doubt, score {explanation.scores[1]:.4g}"
+    assert captions[1][1][0] == f"Explained: doubt, score {explanation.scores[1]:.4g}"
 
 
 def test_captions_of_a_value_tell_the_value(tmp_path: Path, drawing: list[Any]) -> None:
     model = keras.Sequential([keras.Input((6, 10, 3)), *quiet()[:-1], layers.Dense(1)])
     look(GradCAMCallback(IMAGES, tmp_path), model)
-    assert drawing[3][0][0][0] == f"output {model.predict(IMAGES[:1], verbose=0)[0, 0]:.4g}"
+    assert drawing[3][0][0][0] == f"Output: {model.predict(IMAGES[:1], verbose=0)[0, 0]:.4g}"
 
 
 def test_photos_are_shown_in_place_of_preprocessed_images(tmp_path: Path, drawing: list[Any]) -> None:
@@ -413,7 +413,7 @@ def test_callback_finds_the_model_inside_by_name(tmp_path: Path) -> None:
     [
         ("clasifier", "Unknown model 'clasifier'. Did you mean 'classifier'"),
         ("contrast", "Expected a Keras 3 model, received keras.*RandomContrast"),
-        (classifier(), "Expected model= to be a part of the model that is trained, received 'classifier'"),
+        (classifier(), "Expected model= to be a part of the trained model, received 'classifier'"),
         (7, "Expected a Keras 3 model, received builtins.int"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Callbacks of `model.fit`: what a model looks at while it learns.
+"""Callbacks of `model.fit`: pictures of the evidence during training.
 
 Axis legend: B images, K classes, H0 x W0 pixels.
 """
@@ -34,29 +34,29 @@ from tf_gradcam.image.overlay import to_photo
 from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.base import TargetLike
 
-_MOST = 64  # more make a picture that no screen holds, and are explained in one batch beside a training
+_MAX_IMAGES = 64  # more make a picture that no screen holds; they are explained in one batch during training
 _CHOOSE = "Choose some, as images[:16]."
 
 
 class FixedImages:
-    """A few images and what is known of them.
+    """A few images with their photos and labels.
 
     Args:
         images: (B, H0, W0, C) as a model expects them, or a list or dict of the inputs of one that has several.
         photos: B photos (H0, W0, 3) uint8 RGB, of any sizes; None where the images are RGB or grey in 0..255.
-        labels: B indices or names of classes, (B,) or (B, 1); None where they are not known.
+        labels: B indices or names of classes, (B,) or (B, 1); None where unknown.
         class_names: as `Explainer`.
 
     Attributes:
-        images: a copy of them, in the same structure.
+        images: a copy, in the same structure.
         photos: B photos uint8 RGB, no larger than a panel of a figure can show.
         labels: (B,) int32, or None.
         names: of the classes.
 
     Raises:
-        TypeError: no numbers, paths, a dataset.
-        ValueError: none or more than 64 images, another number of photos or labels, no photos where the images are
-            none, a label of no known kind.
+        TypeError: images that are not numbers, such as paths or a dataset.
+        ValueError: no or more than 64 images, another number of photos or labels, no photos for images that are not
+            photos, an unknown label.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class FixedImages:
 
 
 def _copied(images: Images) -> Any:
-    """Arrays of the user's images, which may change theirs later."""
+    """Copy the user's images, which may change later."""
     if isinstance(images, tf.data.Dataset):
         raise TypeError("Expected images as an array, received a tf.data.Dataset: take next(iter(dataset))[0][:16].")
-    is_batch = isinstance(images, (list, tuple)) and all(np.ndim(one) == 3 for one in images)
-    if is_batch and len({np.shape(one) for one in images}) > 1:
-        raise ValueError("Expected images of one shape, received several: resize them to what the model takes.")
+    is_batch = isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images)
+    if is_batch and len({np.shape(image) for image in images}) > 1:
+        raise ValueError("Expected images of one shape, received several: resize them to the model's input.")
     parts = np.array(images) if is_batch else keras.tree.map_structure(np.array, images)
     for part in keras.tree.flatten(parts):
         if part.ndim == 0 or part.dtype.kind not in "biuf":
@@ -85,13 +85,13 @@ def _copied(images: Images) -> Any:
                 f"Expected images as arrays of numbers, received {part.tolist()!r:.80}. Read files with "
                 "get_img_array(path, size=(height, width)), and scale them as the model was trained."
             )
-        if not 1 <= len(part) <= _MOST:
-            raise ValueError(f"Expected 1 to {_MOST} images, received {len(part)}. {_CHOOSE}")
+        if not 1 <= len(part) <= _MAX_IMAGES:
+            raise ValueError(f"Expected 1 to {_MAX_IMAGES} images, received {len(part)}. {_CHOOSE}")
     return parts
 
 
 def _photos(images: Any, photos: Any) -> list[np.ndarray]:
-    """What to paint on: the photos, or the images themselves where they are some."""
+    """Return the photos to paint on, or the images themselves where they are photos."""
     counts = sorted({len(part) for part in keras.tree.flatten(images)})
     if photos is None:
         return _as_photos(images)
@@ -113,7 +113,7 @@ def _as_photos(images: Any) -> list[np.ndarray]:
         return [shown_photo(to_photo(image)) for image in images]
     except ValueError as error:
         raise ValueError(
-            f"Expected photos=, uint8 RGB, beside images that are no photos themselves, received None. {error}"
+            f"Expected photos=, uint8 RGB, beside images that are not photos themselves, received None. {error}"
         ) from error
 
 
@@ -123,28 +123,28 @@ _TAG = "gradcam"
 
 
 class GradCAMCallback(keras.callbacks.Callback):
-    """Overlays of the same few images before the first epoch and after each: where the evidence moves to.
+    """Callback that writes overlays of the same few images before the first epoch and after each.
 
-    `directory/epoch_0003.png` shows what the model rests on after its third epoch, `epoch_0000.png` before training.
-    The training is the same, bit for bit, as without it. What is wrong with the arguments is told before its first
-    step; a picture that fails later (a full disk) is told in one warning, and the training goes on. A second fit counts
-    its epochs from `initial_epoch`, as Keras does. Where several workers train, give it to the chief alone.
+    `directory/epoch_0003.png` shows the evidence after the third epoch, `epoch_0000.png` before training. The training
+    is the same, bit for bit, as without it. Wrong arguments raise an error before its first step; a picture that fails
+    later (a full disk) raises one warning, and the training goes on. A second fit counts its epochs from
+    `initial_epoch`, as Keras does. Of several workers, only the chief needs it.
 
     Args:
         images: (B, H0, W0, 3) validation images as the model expects them, B at most 64; a list or dict for a model of
             several inputs. They are copied, and explained as one batch.
-        directory: folder of the pictures, made where it does not exist. Pictures of the same epochs are replaced.
-        labels: true class of each image, indices or names; None where they are not known.
+        directory: folder of the pictures, created if it does not exist. Pictures of the same epochs are replaced.
+        labels: true class of each image, indices or names; None where unknown.
         photos: B photos (H0, W0, 3) uint8 RGB to paint on, of any sizes; None where the images are RGB in 0..255.
         class_names: names in class order, or {index: name}.
-        model: the classifier to explain, where it is inside the model that is trained: a model that shares its
-            weights, or the name of a layer that is one. Defaults to the model that is trained.
+        model: the classifier to explain, if it is inside the trained model: a model that shares its weights, or the
+            name of a layer that is a model. Defaults to the trained model.
         layer, method, classifier_layers, token_grid: as `Explainer`.
-        target: as of an explainer's call. Defaults to the true class where `labels` are given, so that the pictures of
-            all epochs explain the same, else to each image's top class; `[None] * B` is the top class in any case.
+        target: as an explainer's call. Defaults to the true class if `labels` are given, so that the pictures of all
+            epochs explain the same, else to each image's top class; `[None] * B` always means the top class.
         every: epochs between pictures, at least 1. Defaults to 1.
-        log_dir: folder for TensorBoard, to which the same pictures go in `log_dir/gradcam`, step 0 before training and
-            step n after epoch n; None for none. The `tensorboard` package is needed to look at them alone.
+        log_dir: folder for TensorBoard, which gets the same pictures in `log_dir/gradcam`, step 0 before training and
+            step n after epoch n. Only looking at them needs the `tensorboard` package.
 
     Attributes:
         explanation: of the last picture, None before the first.
@@ -153,7 +153,7 @@ class GradCAMCallback(keras.callbacks.Callback):
     Raises:
         TypeError: an argument of the wrong kind.
         ValueError: no images or too many, another number of photos or labels, an unknown name; when training begins:
-            images of another shape than the model's, what `Explainer` refuses.
+            images of another shape than the model's, or as `Explainer`.
         OSError: a folder that cannot be written.
 
     Example:
@@ -180,8 +180,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         super().__init__()
         find_method(method)
         self._shown = FixedImages(images, photos, labels, class_names)
-        known = self._shown.labels
-        self._target = target if target is not None or known is None else known.tolist()
+        labels_known = self._shown.labels
+        self._target = target if target is not None or labels_known is None else labels_known.tolist()
         self._is_asked = target is not None
         if not callable(target):
             class_indices(target, len(self._shown), self._shown.names)
@@ -194,7 +194,7 @@ class GradCAMCallback(keras.callbacks.Callback):
             "class_names": class_names,
         }
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"Expected every, the epochs from picture to picture, as 1 or more, received {every!r}.")
+            raise ValueError(f"Expected every, the epochs between pictures, as 1 or more, received {every!r}.")
         self._every = every
         self.directory = _writable_folder("directory", directory)
         self._log_folder = None if log_dir is None else _writable_folder("log_dir", log_dir, _TAG)
@@ -205,7 +205,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._has_begun = False
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        """Build the explainer, and look at the images as the model would."""
+        """Build the explainer and check the images against the model's input."""
         self.missing, self._has_begun = [], False
         model = self._classifier()
         if self._explainer is None or not self._explainer.fits(model):
@@ -215,24 +215,24 @@ class GradCAMCallback(keras.callbacks.Callback):
             self._events = _Events(self._log_folder)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Picture the model that training starts from; here, and not when training begins, a resumed one is loaded."""
+        """Write the picture before training; here, since `on_train_begin` may run before a resumed model is loaded."""
         if not self._has_begun:
             self._draw(epoch)
             self._has_begun = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Picture the model, come what may of it."""
+        """Write this epoch's picture; turn a failure into a warning."""
         number = epoch + 1
         if number % self._every:
             return
         try:
             self._draw(number)
-        except Exception as error:  # whatever it is, hours of training weigh more than a picture
+        except Exception as error:  # of any kind: hours of training weigh more than a picture
             self.missing.append(number)
             if len(self.missing) == 1:
                 warnings.warn(
                     f"GradCAMCallback has no picture of epoch {number}, and training goes on. {type(error).__name__}: "
-                    f"{str(error).rstrip('.')}. Later failures are noted in its `missing` alone.",
+                    f"{str(error).rstrip('.')}. Later failures are noted in its `missing` only.",
                     stacklevel=2,
                 )
 
@@ -243,7 +243,6 @@ class GradCAMCallback(keras.callbacks.Callback):
             self._events = None
 
     def _classifier(self) -> keras.Model:
-        """The model to explain."""
         inner = self._inner
         if isinstance(inner, str):
             named = {layer.name: layer for layer in self.model.layers}
@@ -256,14 +255,14 @@ class GradCAMCallback(keras.callbacks.Callback):
             trained = {id(variable) for variable in self.model.variables}
             if inner.variables and trained.isdisjoint(map(id, inner.variables)):
                 raise ValueError(
-                    f"Expected model= to be a part of the model that is trained, received '{inner.name}', which shares "
-                    f"no weight with '{self.model.name}': its pictures would not follow the training. Pass the very "
-                    "object that is inside, no copy."
+                    f"Expected model= to be a part of the trained model, received '{inner.name}', which does not share "
+                    f"a weight with '{self.model.name}': its pictures would not follow the training. Pass the object "
+                    "inside the model, not a copy."
                 )
         return inner
 
     def _draw(self, number: int) -> None:
-        """Explain, and write the picture of the model after `number` epochs."""
+        """Write the picture of the model after `number` epochs."""
         assert self._explainer is not None
         self.explanation = explanation = self._explainer(self._shown.images, self._target)
         title = (self._when(number), f"{explanation.method} at {explanation.layer_name}, for {self._what(explanation)}")
@@ -282,31 +281,29 @@ class GradCAMCallback(keras.callbacks.Callback):
         return f"After epoch {number} of {self.params['epochs']}" if number else "Before training"
 
     def _what(self, explanation: Explanation) -> str:
-        """What is explained, in words."""
         if not self._is_asked:
             return "the predicted class" if self._shown.labels is None else "the true class"
         labels = set(explanation.labels)
-        return labels.pop() if len(labels) == 1 else "the classes given"
+        return labels.pop() if len(labels) == 1 else "the given classes"
 
     def _caption(self, explanation: Explanation, index: int) -> list[Line]:
-        """What is predicted, what is true, what is explained where it is neither by request."""
-        told, labels = explanation.probabilities, self._shown.labels
-        values = told[index] if told is not None and told.ndim == 2 else None
+        """Return the lines on the predicted, the true and, if asked for, the explained class."""
+        probabilities, labels = explanation.probabilities, self._shown.labels
+        values = probabilities[index] if probabilities is not None and probabilities.ndim == 2 else None
         if values is not None:
             best = int(values.argmax())
             is_wrong = labels is not None and best != labels[index]
-            lines = [(f"predicted {self._told(best, values)}", RED if is_wrong else "black")]
+            lines = [(f"Predicted: {self._named(best, values)}", RED if is_wrong else "black")]
         else:
             output = explanation.outputs[index].ravel()
-            lines = [(f"output {output[0]:.4g}" if output.size == 1 else "outputs that are no classes", "black")]
+            lines = [(f"Output: {output[0]:.4g}" if output.size == 1 else "Outputs that are not classes", "black")]
         if labels is not None:
-            lines.append((f"true {self._told(int(labels[index]), values)}", GREY))
+            lines.append((f"True: {self._named(int(labels[index]), values)}", GREY))
         if self._is_asked:
-            lines.append((f"explained {explanation.labels[index]}, score {explanation.scores[index]:.4g}", GREY))
+            lines.append((f"Explained: {explanation.labels[index]}, score {explanation.scores[index]:.4g}", GREY))
         return lines
 
-    def _told(self, label: int, probabilities: np.ndarray | None) -> str:
-        """A class by its name, and how probable it is."""
+    def _named(self, label: int, probabilities: np.ndarray | None) -> str:
         name = self._shown.names.label(label)
         if probabilities is None:
             return name
@@ -318,7 +315,7 @@ class GradCAMCallback(keras.callbacks.Callback):
 
 
 class _Events:
-    """Pictures in TensorBoard's file format, which TensorFlow writes by itself."""
+    """Writer of pictures in TensorBoard's file format, by TensorFlow alone."""
 
     def __init__(self, folder: Path):
         self._writer = tf.summary.create_file_writer(str(folder))
@@ -327,7 +324,7 @@ class _Events:
         )
 
     def write(self, png: bytes, step: int) -> None:
-        """One picture, on the disk when this returns."""
+        """Write one picture; it is on the disk when this returns."""
         sides = [str(int.from_bytes(png[start : start + 4], "big")).encode() for start in (16, 20)]  # width, height
         # `record_if`: keras.callbacks.TensorBoard may have set another one, which counts batches.
         with self._writer.as_default(), tf.summary.record_if(True):
@@ -339,7 +336,7 @@ class _Events:
 
 
 def _writable_folder(name: str, folder: str | os.PathLike[str], *inside: str) -> Path:
-    """The folder, made; that it can be written is tried, since rights alone do not tell."""
+    """Create a folder and try to write into it, since its rights alone are not enough to know."""
     if not isinstance(folder, (str, os.PathLike)):
         raise TypeError(f"Expected {name} as the path of a folder, received {type(folder).__name__}.")
     path = Path(checked_path(folder, name), *inside)

@@ -175,7 +175,7 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
     [
         (["--layer", "hues"], "Unknown layer 'hues'. Did you mean 'hue'? `tf-gradcam layers MODEL` shows all"),
         (["--layer", "classes"], "has no spatial extent. Pass --layer, for example one of ['scale', 'hue']"),
-        (["--layer", "hue", "--method", "fullgrad"], "looks at all layers at the size of the input: leave --layer and"),
+        (["--layer", "hue", "--method", "fullgrad"], "reads all layers at the size of the input: leave --layer and"),
         (["--target", "reed"], "Unknown class 'reed'. Did you mean 'red'"),
         (["--target", "2"], "class index below 2"),
         (["--method", "gradcan"], "Unknown method 'gradcan'. Did you mean 'gradcam'"),

@@ -121,7 +121,7 @@ def test_run_demo_rows_agree_with_the_explainer(
 
 def test_demo_row_reads_as_a_line() -> None:
     row = DemoRow("glioma", "pituitary", 0.875, "block5_conv3", 0.5, 0.03125)
-    told = "glioma predicted pituitary 87.5% block5_conv3 50.0% of the heat on 3.1% of the image"
+    told = "True: glioma Predicted: pituitary 87.5% block5_conv3 50.0% of the heat on 3.1% of the image"
     assert " ".join(str(row).split()) == told
     assert str(DemoRow("notumor", "notumor", 1.0, "block5_conv3", None, None)).endswith("no tumour")
     assert str(DemoRow("glioma", "glioma", 1.0, "block5_conv3", float("nan"), 0.03)).endswith("the map is blank")

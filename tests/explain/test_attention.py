@@ -263,7 +263,7 @@ def hiding() -> keras.Model:
     ("build", "message"),
     [
         (convolutional, "Expected a model with keras.layers.MultiHeadAttention"),
-        (subclassed_vit, "whose graph only Python knows"),
+        (subclassed_vit, "whose graph is known only to Python"),
         (crossed, "cross attention"),
         (pooled_by_attention, "pooling by a query of its own"),
         (hiding, "with attention inside"),

@@ -152,7 +152,7 @@ def test_many_layers_go_on_in_the_next_row() -> None:
     [
         ({"layers": "conv1"}, "Expected layers as a list of at least one, received 'conv1'"),
         ({"layers": []}, "Expected layers as a list of at least one"),
-        ({"method": "fullgrad"}, "received 'fullgrad', which looks at all layers at once"),
+        ({"method": "fullgrad"}, "received 'fullgrad', which reads all layers at once"),
         ({"layers": ["conv9"]}, "Unknown layer 'conv9'"),
         ({"image": photos(2)}, r"Expected one image, .*received \(2, 12, 20, 3\)"),
         ({"target": "cat"}, "no names are known"),

@@ -111,7 +111,7 @@ def test_batch_equals_single_images() -> None:
 
 def test_layer_and_align_are_refused() -> None:
     for arguments in ({"layer": 1}, {"align": "measured"}, {"classifier_layers": ["dense"]}):
-        with pytest.raises(ValueError, match="looks at all layers"):
+        with pytest.raises(ValueError, match="reads all layers"):
             Explainer(relu_net(), method="fullgrad", **arguments)
 
 

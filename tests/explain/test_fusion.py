@@ -210,7 +210,7 @@ def test_models_of_other_classes_are_refused_for_a_class() -> None:
 
 def test_maps_that_even_each_other_out_say_so() -> None:
     explanation = fused([[[1.0, 0.0, 1.0, 0.0]] * 2], [[[0.0, 1.0, 0.0, 1.0]] * 2])
-    assert "the map is the same everywhere: put together" in explanation.diagnosis[0]
+    assert "the map is the same everywhere: combined" in explanation.diagnosis[0]
 
 
 def test_flat_maps_give_their_reason() -> None:

@@ -85,7 +85,7 @@ def test_caption_is_the_class_and_its_probability() -> None:
         probability = explanation.probabilities[index, ["ant", "bee", "cat", "dog"].index(name)]
         assert re.search(rf"{name}\W+{probability:.1%}", text)
         best = int(explanation.probabilities[index].argmax())
-        assert f"predicted: {['ant', 'bee', 'cat', 'dog'][best]}" in text
+        assert f"Predicted: {['ant', 'bee', 'cat', 'dog'][best]}" in text
     assert "ant" not in text
 
 
@@ -155,25 +155,25 @@ def explained_as(classes: list[int], **options: Any) -> Explanation:
 
 def verdicts_of(figure: Figure) -> list[str]:
     """The third lines of the captions, with a mark before those in red."""
-    said = [text for text in figure.texts if text.get_text().startswith(("predicted", "true"))]
+    said = [text for text in figure.texts if text.get_text().startswith(("Predicted", "True"))]
     return [("! " if text.get_color() == "#b00020" else "") + text.get_text() for text in said]
 
 
 def test_prediction_is_told_where_another_class_is_explained() -> None:
     assert verdicts_of(explained_as([0, 0]).plot()) == []
-    assert verdicts_of(explained_as([0, 1]).plot()) == ["predicted: sun, 75.0%"]
+    assert verdicts_of(explained_as([0, 1]).plot()) == ["Predicted: sun, 75.0%"]
     assert verdicts_of(explained_as([-1]).plot()) == []  # a callable may explain no class at all
 
 
 @pytest.mark.parametrize(
     ("explained_class", "truth", "verdict"),
     [
-        (0, 0, "predicted and true"),
-        (0, 1, "! predicted; true: moon, 25.0%"),
-        (1, 0, "predicted and true: sun, 75.0%"),
-        (1, 1, "! true; predicted: sun, 75.0%"),
-        (-1, 0, "predicted and true: sun, 75.0%"),
-        (-1, 1, "! true: moon, 25.0%; predicted: sun, 75.0%"),
+        (0, 0, "True and predicted"),
+        (0, 1, "! True: moon, 25.0%. Predicted: sun, 75.0%"),
+        (1, 0, "True and predicted: sun, 75.0%"),
+        (1, 1, "! True: moon, 25.0%. Predicted: sun, 75.0%"),
+        (-1, 0, "True and predicted: sun, 75.0%"),
+        (-1, 1, "! True: moon, 25.0%. Predicted: sun, 75.0%"),
     ],
 )
 def test_true_class_is_told_and_in_red_where_the_prediction_is_wrong(
@@ -184,7 +184,7 @@ def test_true_class_is_told_and_in_red_where_the_prediction_is_wrong(
 
 def test_labels_are_indices_or_names() -> None:
     explanation = explained_as([0, 0])
-    expected = ["predicted and true", "! predicted; true: moon, 25.0%"]
+    expected = ["True and predicted", "! True: moon, 25.0%. Predicted: sun, 75.0%"]
     for labels in ([0, 1], np.array([0, 1]), np.array([[0], [1]]), ["sun", "moon"], ["Sun", " moon"]):
         assert verdicts_of(explanation.plot(labels=labels)) == expected
 
@@ -192,7 +192,7 @@ def test_labels_are_indices_or_names() -> None:
 def test_true_class_is_told_of_outputs_that_are_no_probabilities() -> None:
     explanation = explained_as([0])
     explanation.probabilities = None
-    assert verdicts_of(explanation.plot(labels=["moon"])) == ["true: moon"]
+    assert verdicts_of(explanation.plot(labels=["moon"])) == ["True: moon"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_plot_refuses_names_where_none_are_known_and_labels_of_no_kind() -> None
 )
 def test_signals_and_volumes_tell_the_true_class_too(maps: np.ndarray, photos: Any) -> None:
     figure = explained(maps).plot(photos, labels=[0, 1])
-    assert verdicts_of(figure) == ["predicted and true", "! predicted; true: moon, 25.0%"]
+    assert verdicts_of(figure) == ["True and predicted", "! True: moon, 25.0%. Predicted: sun, 75.0%"]
 
 
 def test_plot_leaves_the_explanation_as_it_is() -> None:
@@ -250,7 +250,7 @@ def test_notebook_shows_photos_labels_and_the_colour_bar() -> None:
     assert page is not None
     pixels = np.asarray(picture_in(page).convert("RGB"))
     assert np.all(pixels == [12, 34, 210], axis=-1).mean() > 0.03
-    for told in ("sun", "75.0%", "predicted; true: moon, 25.0%", "by_hand at cells"):
+    for told in ("sun", "True: moon, 25.0%. Predicted: sun, 75.0%", "by_hand at cells"):
         assert told in page.split("src=")[0]
     assert explanation.photos is None
 

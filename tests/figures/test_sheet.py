@@ -83,10 +83,26 @@ def test_plot_refuses_preprocessed_images() -> None:
         explained(np.ones((1, 6, 10))).plot(np.linspace(-1, 0, 180).reshape(1, 6, 10, 3))
 
 
-def test_diagnosis_of_a_blank_map_is_written_over_it() -> None:
-    label, detail = texts(explained(-np.ones((1, 6, 10))).plot())
-    assert label == "sun"
-    assert detail.startswith("75.0%, blank: every cell")
+def test_diagnosis_of_a_blank_map_is_written_in_full_in_place_of_it() -> None:
+    blank = explained(-np.ones((1, 6, 10)))
+    label, detail, *reason = texts(blank.plot())
+    assert (label, detail) == ("sun", "75.0%, blank map")
+    assert " ".join(reason) == f"Blank map: {blank.diagnosis[0]}"
+    figure = blank.plot(photos_of(blank))
+    assert len(panels(figure)) == 2  # photo and map
+    assert f"No overlay: {blank.diagnosis[0]}" in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_headings_of_a_single_explanation_touch_its_panels() -> None:
+    """Headings stand below the caption of a single image; in a table of several, over their column."""
+
+    def heights(count: int) -> dict[str, float]:
+        explanation = explained(np.ones((count, 6, 10)) * np.arange(1, 11))
+        figure = explanation.plot(photos_of(explanation))
+        return {text.get_text(): text.get_position()[1] for text in figure.texts}
+
+    assert heights(1)["photo"] < heights(1)["75.0%"]
+    assert heights(2)["photo"] > heights(2)["75.0%"]
 
 
 def test_figure_can_be_pickled() -> None:

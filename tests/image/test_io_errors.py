@@ -100,7 +100,7 @@ def test_load_refuses_what_the_decoder_cannot_read(tmp_path):
         (b"<!DOCTYPE html>", "HTML, SVG or XML"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"%PDF-1.7", "a PDF document"),
-        (b"hello", "none of them"),
+        (b"hello", "none of these formats"),
     ],
 )
 def test_load_refuses_what_is_no_image(tmp_path, start, looks):

@@ -71,7 +71,7 @@ def test_map_that_is_not_a_number_has_no_region() -> None:
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.5, np.nan])
 def test_threshold_outside_0_to_1_is_refused(threshold: float) -> None:
-    with pytest.raises(ValueError, match=rf"part of the maximum, above 0 and at most 1, received {threshold}"):
+    with pytest.raises(ValueError, match=rf"relative to the maximum, above 0 and at most 1, received {threshold}"):
         boxes("#", threshold=threshold)
 
 

@@ -137,7 +137,7 @@ def test_unknown_threshold_is_refused(threshold: str) -> None:
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.5, float("nan"), float("inf")])
 def test_part_outside_0_to_1_is_refused(threshold: float) -> None:
     for read in (EXPLANATION.binary, EXPLANATION.boxes, EXPLANATION.contours, EXPLANATION.largest_component):
-        with pytest.raises(ValueError, match="part of the maximum, above 0 and at most 1, received"):
+        with pytest.raises(ValueError, match="relative to the maximum, above 0 and at most 1, received"):
             read(threshold)
 
 

@@ -90,7 +90,7 @@ def test_saturated_probability(target: int, probability: str) -> None:
     assert explanation.scores.tolist() == [1.0 - target] * 2
     sentence = only_sentence(explanation)
     assert f"the score is saturated: it is a probability of {probability}" in sentence
-    assert "end it with a softmax or sigmoid layer, or let it return logits" in sentence
+    assert "end it with such a layer, or let it return logits" in sentence
 
 
 def test_saturated_softmax_that_can_be_opened_is_no_trouble() -> None:
@@ -133,7 +133,7 @@ def test_model_that_overflows() -> None:
     """1e30 squared is beyond float32, though the picture is not."""
     head = [layers.Lambda(lambda features: tf.square(features * 1e30)), dense(1.0, 1.0)]
     sentence = only_sentence(explained(*head))
-    assert "map holds NaN or infinite values though the image does not" in sentence
+    assert "map holds NaN or infinite values although the image does not" in sentence
     assert "load the model in float32" in sentence
 
 
@@ -141,7 +141,7 @@ def test_half_precision_that_overflows() -> None:
     """Pixels of 1e3 times a kernel of 1e3 are 1e6, beyond the 65504 of float16."""
     cells = layers.Conv2D(1, 1, kernel_initializer=constant(1e3), name="cells", dtype="mixed_float16")
     model = keras.Sequential([keras.Input((6, 10, 1)), cells, layers.GlobalAveragePooling2D(), dense(1.0, 1.0)])
-    assert "though the image does not" in only_sentence(Explainer(model, "cells")(1e3 + 0 * IMAGES, 0))
+    assert "although the image does not" in only_sentence(Explainer(model, "cells")(1e3 + 0 * IMAGES, 0))
 
 
 def test_weights_that_are_not_finite() -> None:
@@ -247,7 +247,7 @@ def test_blank_map_of_random_weights_is_not_called_a_matter_of_the_class() -> No
     blank = [told for told, raw in zip(explanation.diagnosis, explanation.raw, strict=True) if raw.max() <= 0]
     assert blank
     for sentence in blank:
-        assert "no cell of layer 'cells' is above zero; this method looks at the activations alone" in str(sentence)
+        assert "no cell of layer 'cells' is above zero; this method reads the activations only" in str(sentence)
         assert "gradient" not in str(sentence)
 
 

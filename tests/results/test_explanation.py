@@ -188,7 +188,7 @@ def test_boxes_of_a_blank_map_are_none() -> None:
 
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
 def test_boxes_refuse_threshold(threshold: float) -> None:
-    with pytest.raises(ValueError, match=rf"part of the maximum, above 0 and at most 1, received {threshold}"):
+    with pytest.raises(ValueError, match=rf"relative to the maximum, above 0 and at most 1, received {threshold}"):
         DRAWN.boxes(threshold)
 
 

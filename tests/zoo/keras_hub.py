@@ -21,7 +21,7 @@ keras_hub = pytest.importorskip("keras_hub", reason="keras_hub is not installed:
 
 SHAPE, SQUARE = (32, 48, 3), (32, 32, 3)
 CLASSES, TARGET = 4, 2
-HIDDEN = "with attention inside, whose scores cannot be asked for. Use Explainer"
+HIDDEN = "with attention inside, whose scores cannot be read. Use Explainer"
 NONE = r"Expected a model with keras\.layers\.MultiHeadAttention.* Use Explainer"
 
 Expected = Callable[[np.ndarray], np.ndarray]  # images (B, H0, W0, 3) to the raw map (B, H, W)

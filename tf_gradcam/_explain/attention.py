@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import keras
@@ -27,7 +26,7 @@ from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
 
 
 def rollout(scores: Sequence[Any]) -> Any:
-    """How much of each token arrives in each: attention, averaged over heads, multiplied from layer to layer.
+    """Return the flow of each token into each: attention, averaged over heads, multiplied from layer to layer.
 
     Args:
         scores: per layer (B, N, T, T) float32, from the first layer on.
@@ -47,7 +46,7 @@ def rollout(scores: Sequence[Any]) -> Any:
 
 
 def gradient_rollout(scores: Sequence[Any], gradients: Sequence[Any]) -> Any:
-    """How much each token adds to each, attention counted where more of it would raise the score.
+    """Return the relevance of each token for each, from attention that would raise the score.
 
     Args:
         scores: per layer (B, N, T, T) float32, from the first layer on.
@@ -67,7 +66,7 @@ def gradient_rollout(scores: Sequence[Any], gradients: Sequence[Any]) -> Any:
 
 
 def legrad(gradients: Sequence[Any]) -> Any:
-    """How much the score of each layer would rise if a token were looked at more, in the mean over all layers.
+    """Return each token's mean positive gradient, over all layers, of the layer's own score.
 
     Args:
         gradients: per layer (B, N, T, T) float32, of that layer's own score with respect to its attention scores: the
@@ -78,8 +77,8 @@ def legrad(gradients: Sequence[Any]) -> Any:
 
     Source: Bousselham et al. 2024, section 3, https://arxiv.org/abs/2404.03214. Deviation: the paper's head reads the
     mean of all tokens of a layer, also where the model was trained to read its class token; here it reads what the
-    model reads, so that the last layer's score is the model's own. The map is divided by its maximum as every other,
-    not stretched from its minimum. Attention that pools the tokens by a query of its own is not followed.
+    model reads, so that the last layer's score is the model's own. The map is divided by its maximum like every other,
+    not stretched from its minimum. Attention that pools tokens by a query of its own is not supported.
     """
     layers = [tf.reduce_mean(tf.nn.relu(gradient), axis=[1, 2]) for gradient in gradients]
     return tf.add_n(layers) / len(layers)
@@ -91,7 +90,7 @@ REMEDY = "Use Explainer, which needs no attention scores."
 
 
 class AttentionPass(Pass):
-    """Images to maps in one graph: the model, whose attention layers note their scores, the rule, the grid."""
+    """Pass from images to maps in one graph: model with recorded attention scores, rule, grid."""
 
     def __init__(self, reader: ModelReader, target: Target | None, method: str, token_grid: Any):
         super().__init__(target)
@@ -121,11 +120,7 @@ class AttentionPass(Pass):
         return scored, maps, largest, all_finite(inputs[self._inputs.image_index])
 
     def __call__(self, arrays: Sequence[Any], indices: Any, progress: Progress | None = None) -> MapArrays:
-        """As `Pass`.
-
-        Raises:
-            ValueError: attention inside windows, which has more matrices than images.
-        """
+        """Explain a batch, as `Pass`; raise a ValueError for attention inside windows."""
         scored, maps, largest, finite_images = self._compiled(*arrays, indices)
         if len(maps) != len(indices):
             raise ValueError(
@@ -138,18 +133,18 @@ class AttentionPass(Pass):
         return results
 
     def _forward(self, inputs: list[Any], indices: Any, tape: tf.GradientTape, seen: list[Any]) -> tuple[Scored, Any]:
-        """What the outputs say, and the score to be differentiated: for LeGrad the sum of all blocks' own.
+        """Return the scores of the outputs, and the score to differentiate: for LeGrad the sum over all blocks.
 
-        A block's own score is what the head makes of its tokens; the last block's is the model's. No gradient passes
-        from a block to the one before it, so one backward pass gives each layer the gradient of its own block's score.
+        The head computes a block's own score from its tokens; the last block's is the model's. No gradient passes from
+        a block to the one before it, so one backward pass gives each layer the gradient of its own block's score.
         """
         graph = self._graph
-        found: dict[int, Any] = {}
+        block_results: dict[int, Any] = {}
         fences = {end.slot for end in self._ends[:-1]}
 
         def instead(step: Step) -> Callable[..., Any] | None:
             attend = _noting(step, tape, seen)
-            return attend if fences.isdisjoint(step.outputs) else _fenced(step, attend, found)
+            return attend if fences.isdisjoint(step.outputs) else _fenced(step, attend, block_results)
 
         values = graph.run(graph.ancestors(graph.outputs), graph.enter(inputs), instead)
         scored = self.explained(graph.pack_outputs(values), indices)
@@ -158,7 +153,7 @@ class AttentionPass(Pass):
             head = graph.halves(self._ends[-1])[1]
             beside = [values[slot] for slot in graph.frontier(self._ends[-1].slot, graph.outputs)]
             for end in self._ends[:-1]:
-                score += self.explained(head([found[end.slot], *beside]), scored.class_indices).scores
+                score += self.explained(head([block_results[end.slot], *beside]), scored.class_indices).scores
         return scored, score
 
     def _by_gradients(self, seen: list[Any], gradients: list[Any], layout: TokenLayout) -> Any:
@@ -168,57 +163,56 @@ class AttentionPass(Pass):
 
 
 def _on_grid(relevance: Any, layout: TokenLayout) -> Any:
-    """(B, H, W) of what tokens get from tokens, (B, T, T): the class token, or all in the mean."""
+    """Return maps (B, H, W) of relevance (B, T, T): the row of the class token, or the mean row."""
     row = relevance[:, 0] if layout.prefix else tf.reduce_mean(relevance, axis=1)
     return layout.to_grid(row[..., None])[..., 0]
 
 
 def _gradients(tape: tf.GradientTape, score: Any, seen: Sequence[Any]) -> list[Any]:
-    """Of the sum of the score, float32; zero for a layer that leads to other outputs alone."""
-    found = scaled_gradients(tape, score, seen)
-    if all(gradient is None for gradient in found):
+    """Return the gradients of the summed score, float32; zero for a layer that leads only to other outputs."""
+    gradients = scaled_gradients(tape, score, seen)
+    if all(gradient is None for gradient in gradients):
         raise ValueError(f"The score does not depend on any attention layer: no gradient leads there. {REMEDY}")
     return [
         tf.zeros_like(scores, tf.float32) if gradient is None else gradient
-        for gradient, scores in zip(found, seen, strict=True)
+        for gradient, scores in zip(gradients, seen, strict=True)
     ]
 
 
 def _noting(step: Step, tape: tf.GradientTape, seen: list[Any]) -> Callable[..., Any] | None:
-    """The call of an attention layer that notes its scores; None for other steps."""
+    """Return a call of an attention layer that records its scores, None for other steps."""
     layer = step.operation
     if not isinstance(layer, keras.layers.MultiHeadAttention):
         return None
 
     def attend(query: Any, value: Any, key: Any = None, **arguments: Any) -> Any:
         tape.watch(query)
-        asked = partial(call_in_inference, layer, query, value, key)
-        result, scores = asked(**arguments | {"return_attention_scores": True})
-        given = arguments.get("return_attention_scores", False)
+        with_scores = arguments | {"return_attention_scores": True}
+        result, scores = call_in_inference(layer, query, value, key, **with_scores)
         seen.append(scores)
-        return (result, scores) if given else result
+        return (result, scores) if arguments.get("return_attention_scores", False) else result
 
     return attend
 
 
-def _fenced(step: Step, function: Callable[..., Any] | None, found: dict[int, Any]) -> Callable[..., Any]:
-    """The call of a step that notes its results by their slots and hands them on without their gradient."""
+def _fenced(step: Step, function: Callable[..., Any] | None, results_of: dict[int, Any]) -> Callable[..., Any]:
+    """Return a call of a step that records its results by their slots and passes them on without gradient."""
     called = function or step.function or step.operation
 
     def fenced(*args: Any, **kwargs: Any) -> Any:
         results = call_in_inference(called, *args, **kwargs)
-        found.update(zip(step.outputs, keras.tree.flatten(results), strict=True))
+        results_of.update(zip(step.outputs, keras.tree.flatten(results), strict=True))
         return keras.tree.map_structure(tf.stop_gradient, results)
 
     return fenced
 
 
 class AttentionExplainer:
-    """Maps of a vision transformer from the attention scores of all its `keras.layers.MultiHeadAttention` layers.
+    """Explainer of vision transformers by the attention scores of all `keras.layers.MultiHeadAttention` layers.
 
-    The map of a rollout is the row of the first token where there are prefix tokens (class token), else the mean of all
-    rows. LeGrad asks what the model's head makes of the tokens of every block, and for the gradient of that score; of a
-    callable target too, which is asked at every block.
+    The map of a rollout is the row of the first token if the model has prefix tokens (class token), else the mean
+    row. LeGrad applies the model's head, and a callable target, to the tokens of every block and takes the gradient of
+    that score.
 
     Args:
         model: a functional or Sequential Keras 3 model; it is not changed.
@@ -227,9 +221,9 @@ class AttentionExplainer:
         token_grid: (rows, columns) of the patches; None to find them, as `Explainer`.
 
     Raises:
-        TypeError: no Keras 3 model.
+        TypeError: not a Keras 3 model.
         ValueError: an unknown method; a model without such layers or without a graph; attention from one sequence to
-            another, inside windows, or inside a layer of another class; for "legrad", blocks that are not alike.
+            another, inside windows, or inside a layer of another class; for "legrad", blocks that differ.
     """
 
     def __init__(
@@ -260,7 +254,7 @@ class AttentionExplainer:
             progress: as `Explainer`.
 
         Returns:
-            `Explanation` of the B images; `raw` (B, H, W) is not negative.
+            `Explanation` of the B images; `raw` (B, H, W) is at least 0.
 
         Raises:
             TypeError, ValueError: as `Explainer`.
@@ -287,20 +281,20 @@ class AttentionExplainer:
         )
 
     def _pass(self, target: Target | None) -> AttentionPass:
-        found = self._passes.get(target)
-        if found is None:  # class targets and the last callable are kept; another thread may keep another
-            found = AttentionPass(self._reader, target, self.method, self._token_grid)
+        compiled = self._passes.get(target)
+        if compiled is None:  # class targets and the last callable are kept; another thread may keep another
+            compiled = AttentionPass(self._reader, target, self.method, self._token_grid)
             kept: dict[Target | None, AttentionPass] = {None: self._passes[None]} if None in self._passes else {}
-            self._passes = {**kept, target: found}
-        return found
+            self._passes = {**kept, target: compiled}
+        return compiled
 
 
 def _check_model(reader: ModelReader) -> None:
     graph = reader.graph
     if graph is None:
         raise ValueError(
-            f"Expected a functional or Sequential model, received '{reader.name}', whose graph only Python knows: "
-            f"its attention scores cannot be asked for. {REMEDY}"
+            f"Expected a functional or Sequential model, received '{reader.name}', whose graph is known only to "
+            f"Python: its attention scores cannot be read. {REMEDY}"
         )
     attention = keras.layers.MultiHeadAttention
     operations = [step.operation for step in graph.ancestors(graph.outputs) if step.function is None]
@@ -313,7 +307,7 @@ def _check_model(reader: ModelReader) -> None:
     if hidden:
         raise ValueError(
             f"Expected attention layers in the model's graph, received layers {hidden[:3]} with attention inside, "
-            f"whose scores cannot be asked for. {REMEDY}"
+            f"whose scores cannot be read. {REMEDY}"
         )
     steps = attention_steps(graph)
     if not steps:

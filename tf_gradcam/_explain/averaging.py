@@ -1,7 +1,7 @@
-"""Around any method: the mean map over mirrored and zoomed copies of the images, or over noisy ones.
+"""Test-time averaging for any method: mean maps over mirrored and zoomed copies of the images, or over noisy ones.
 
-Axis legend: B images, H0 x W0 pixels, H x W cells of the layer. `augment` and `smooth` take what `Explainer`
-is, a callable (images, target=None) -> Explanation, and return the like: they wrap each other and `fuse`.
+Axis legend: B images, H0 x W0 pixels, H x W cells of the layer. `augment` and `smooth` take and return explainers,
+callables (images, target=None) -> Explanation: they wrap each other and `fuse`.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.resize import coverage, exact_zoom, unzoom_matrix, zoom_matrix
 from tf_gradcam.targets.base import TargetLike
 
-_LARGEST = 100  # scale: beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
+_MAX_SCALE = 100  # beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
 _CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"
 
 
 def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float] = (1.0,)) -> ExplainerLike:
-    """The mean map over mirrored and zoomed copies of each image, each brought back to where the image has it.
+    """Average maps over mirrored and zoomed copies of each image, each aligned with the image.
 
         augment(Explainer(model))
         augment(Explainer(model), scales=(0.8, 1.0, 1.25))
 
     The picture keeps its size, so any model will do: above 1 the content grows about the centre and its border is lost,
     below 1 it shrinks and its edge pixels are repeated around it. A cell is averaged over the copies that show it. Raw
-    maps are averaged: of one model and one score they have one unit, and a copy that says little counts little.
+    maps are averaged: they are in the unit of the one score, and a copy with little evidence counts little.
 
     Args:
-        explainer: such as an `Explainer`, or what `fuse`, `smooth` or `augment` return.
+        explainer: an `Explainer`, or the result of `fuse`, `smooth` or `augment`.
         flips: whether each copy is also mirrored left to right. Defaults to True.
-        scales: by how much height and width of the content are enlarged, each above 0, rounded to whole pixels; depth
-            and time stay. Defaults to (1.0,).
+        scales: factors for height and width of the content, each above 0, rounded to whole pixels; depth and time
+            stay. Defaults to (1.0,).
 
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
@@ -55,8 +55,8 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
         signals, and for maps with other axes than the images.
 
     Raises:
-        TypeError: no callable.
-        ValueError: no scale, or one that is not above 0 and at most 100.
+        TypeError: not a callable.
+        ValueError: no scale, or a scale outside (0, 100].
 
     Source: implementation practice, https://github.com/jacobgil/pytorch-grad-cam. Deviation: that library averages maps
     that are normalised one by one, over mirrored and brightened copies.
@@ -72,7 +72,7 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
         plain = run(explainer, images, target)
         _check_pictures(plain)
         same = resolved_target(plain, target)
-        offset = (*plain.shifts[:-1], 0.0) if flips else plain.shifts  # mirrored, a cell looks beside its tile as far
+        offset = (*plain.shifts[:-1], 0.0) if flips else plain.shifts  # mirroring turns the shift round
         views = []
         for zoom, flip in copies:
             change = functools.partial(_copied, zoom=zoom, flip=flip)
@@ -92,7 +92,7 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
 
 
 class _Copy(NamedTuple):
-    """One copy: its maps where the image has them, and the cells that it shows."""
+    """Maps of one copy, aligned with the image, and the cells that it shows."""
 
     explanation: Explanation
     raw: np.ndarray
@@ -100,12 +100,12 @@ class _Copy(NamedTuple):
 
 
 def _copied(array: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
-    """Pictures (B, ..., H0, W0, C), zoomed and mirrored."""
+    """Zoom and mirror pictures (B, ..., H0, W0, C)."""
     changed = array[..., ::-1, :] if flip else array
     if zoom == 1:
         return changed
     rows, columns = (zoom_matrix(side, zoom) for side in array.shape[-3:-1])
-    with np.errstate(invalid="ignore"):  # an image that is not finite stays so, and its explanation says it
+    with np.errstate(invalid="ignore"):  # an image that is not finite stays so, and its explanation says so
         changed = np.einsum("ij,...jkc->...ikc", rows, changed, optimize=True)
         return _as_type(np.einsum("ij,...kjc->...kic", columns, changed, optimize=True), array)
 
@@ -128,23 +128,21 @@ def _brought_back(explanation: Explanation, zoom: float, flip: bool, offset: Seq
 
 
 def _mean_where_seen(views: Sequence[_Copy]) -> np.ndarray:
-    """Mean over the copies that show a cell; zero where none does."""
     counts = np.sum([view.seen for view in views], axis=0, dtype=np.float32)
     total = np.sum([np.where(view.seen, view.raw, 0) for view in views], axis=0, dtype=np.float32)
     return total / np.maximum(counts, 1)
 
 
 def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: int = 0) -> ExplainerLike:
-    """The mean map over noisy copies of each image: what depends on single pixels averages out.
+    """Average maps over noisy copies of each image; evidence that depends on single pixels averages out.
 
         smooth(Explainer(model), copies=16)
 
     Args:
-        explainer: such as an `Explainer`, or what `fuse`, `augment` or `smooth` return.
-        copies: how many, at least 1. Defaults to 8.
-        noise: standard deviation of the noise, as a part of each image's range from its lowest to its highest value; at
-            least 0. Defaults to 0.1.
-        seed: of the noise. Every image of every batch gets the same noise, so that a batch is its single images.
+        explainer: an `Explainer`, or the result of `fuse`, `augment` or `smooth`.
+        copies: number of copies, at least 1. Defaults to 8.
+        noise: standard deviation of the noise, relative to each image's range of values; at least 0. Defaults to 0.1.
+        seed: of the noise. Every image gets the same noise, so that a batch gives the maps of its single images.
 
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
@@ -153,11 +151,11 @@ def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: 
         are.
 
     Raises:
-        TypeError: no callable; `copies` or `seed` no integer.
+        TypeError: not a callable; `copies` or `seed` not an integer.
         ValueError: `copies` below 1, `noise` negative or not finite.
 
     Source: Smilkov et al. 2017, SmoothGrad, section 3, https://arxiv.org/abs/1706.03825. Deviation: maps, not gradients
-    of pixels; noisy values are cut at the image's own lowest and highest: no model meets values that it cannot have.
+    of pixels; noisy values are clipped to the image's own range, so that no model gets impossible values.
     Cost: one call of the explainer a copy, and one for the images as they are.
     """
     check_explainer(explainer)
@@ -168,7 +166,7 @@ def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: 
     if count < 1:
         raise ValueError(f"Expected copies of at least 1, received {copies}.")
     if not 0 <= noise < math.inf:
-        raise ValueError(f"Expected noise as a part of the image's range, 0 or more, received {noise}.")
+        raise ValueError(f"Expected noise relative to the image's range, 0 or more, received {noise}.")
 
     def smoothed(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         run = Runs(1 + count, progress)
@@ -201,12 +199,12 @@ def _with_noise(array: np.ndarray, noise: float, draw: np.random.Generator) -> n
 
 
 def _as_type(values: np.ndarray, array: np.ndarray) -> np.ndarray:
-    """Values as `array` holds them: rounded where those are whole numbers."""
+    """Convert values to the type of `array`, rounded for whole numbers."""
     return (np.rint(values) if array.dtype.kind in "iu" else values).astype(array.dtype)
 
 
 def _changed(images: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """The model's input with its pictures changed: in a list or dict the arrays of most axes, from four axes on all."""
+    """Change the pictures of a model's input: in a list or dict, arrays of at least four axes, else of most axes."""
     is_list = isinstance(images, (list, tuple)) and any(np.ndim(part) > 3 for part in images)
     if not (is_list or isinstance(images, Mapping)):
         return change(np.asarray(images))
@@ -222,7 +220,7 @@ def _check_pictures(explanation: Explanation) -> None:
     if rank < 2 or rank != len(explanation.image_size):
         raise ValueError(
             f"Expected maps with the axes of pictures to mirror or zoom, received maps {explanation.raw.shape} of "
-            f"inputs {explanation.image_size}: neither has a meaning there. Use smooth(explainer) instead."
+            f"inputs {explanation.image_size}, which cannot be mirrored or zoomed. Use smooth(explainer) instead."
         )
 
 
@@ -231,9 +229,9 @@ def _checked_scales(scales: Sequence[float]) -> list[float]:
         zooms = [float(scale) for scale in scales]
     except (TypeError, ValueError):
         zooms = []
-    if not zooms or not all(0 < zoom <= _LARGEST for zoom in zooms):
+    if not zooms or not all(0 < zoom <= _MAX_SCALE for zoom in zooms):
         raise ValueError(
-            f"Expected scales as at least one number above 0 and at most {_LARGEST}, such as (0.8, 1.0), received "
+            f"Expected scales as at least one number above 0 and at most {_MAX_SCALE}, such as (0.8, 1.0), received "
             f"{scales!r}."
         )
     return zooms

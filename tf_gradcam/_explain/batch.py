@@ -1,4 +1,4 @@
-"""Image files explained, a batch at a time: as one `Explanation`, or as files written.
+"""Batches of image files: explained as one `Explanation`, or into files.
 
 Axis legend: B images, H0 x W0 pixels, C channels.
 """
@@ -60,7 +60,7 @@ def explain(
 
     Args:
         images: a file, a folder (searched to any depth), a pattern such as "photos/*.jpg", or a list of these; each
-            file is taken once, in this order.
+            file counts once, in this order.
         model: a built Keras model of one input of images, a .keras or .h5 file, or the name of a network of
             `keras.applications`, whose ImageNet weights Keras downloads once.
         target: None for each image's top class, a class index or name, one of either per image, or a callable, as
@@ -69,7 +69,7 @@ def explain(
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         class_names: names in class order, {index: name}, or a file of them, one a line or JSON; None for the names that
             a .keras file carries, and ImageNet's for a network by name.
-        preprocess: how the model wants photos scaled: "raw" or "none" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]),
+        preprocess: the scaling that the model expects: "raw" or "none" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]),
             "torch", "caffe"; "auto" reads it from the model. Defaults to "auto".
         size: (height, width) of the images in pixels, for a model that leaves its size free.
         align: False, or "measured" to shift maps to where the trained cells look.
@@ -80,9 +80,9 @@ def explain(
         needs nothing more. They stay in memory; for thousands of files use `tf-gradcam explain`.
 
     Raises:
-        OSError, ValueError: a file that is missing or no picture, by its name; a folder or pattern without images; else
-            as `Explainer`; a model file that cannot be loaded.
-        TypeError: images that are no paths; as `Explainer`.
+        OSError, ValueError: a file (named) that is missing or not a picture; a folder or pattern without images; a
+            model file that cannot be loaded; else as `Explainer`.
+        TypeError: images that are not paths; as `Explainer`.
     """
     paths = _paths(images)
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
@@ -106,9 +106,9 @@ def explain(
 
 
 def _paths(images: Any) -> list[Path]:
-    """The files that `images` stands for, at least one."""
+    """Return the files that `images` names, at least one."""
     named: list[Any] = [images] if isinstance(images, (str, os.PathLike)) or not np.iterable(images) else list(images)
-    if not all(isinstance(one, (str, os.PathLike)) for one in named):
+    if not all(isinstance(item, (str, os.PathLike)) for item in named):
         raise TypeError(
             f"Expected images as a file, a folder, a pattern or a list of these, received {type(images).__name__}. "
             "Arrays are explained by Explainer(model)(images)."
@@ -127,13 +127,13 @@ def _photo(path: Path) -> Photo:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one image.
+    """Result of one image.
 
     Attributes:
         row: for the manifest.
-        top: the five most probable classes, (label, probability), best first; empty for a failed image and where
-            the outputs are no classes.
-        note: why its map is blank, or None.
+        top: the five most probable classes, (label, probability), best first; empty for a failed image and for
+            outputs that are not classes.
+        note: the diagnosis of its map, or None.
     """
 
     row: Row
@@ -142,21 +142,21 @@ class Result:
 
 
 class BatchExplainer:
-    """Explains image files with one explainer.
+    """Writer of the overlays and maps of image files, by one explainer.
 
     Args:
         explainer: of a model with one image input, of one or three channels.
-        preprocessing: turns photos into what the model wants.
-        size: (height, width) in pixels, for a model that leaves its size free; None for the model's own, or for the
-            side that its family was trained at.
+        preprocessing: scaling of photos for the model.
+        size: (height, width) in pixels, for a model that leaves its size free; None for the model's own size, or the
+            size that its family was trained at.
         target: as `Explainer` takes it.
         alpha: weight of the heatmap in overlays, in [0, 1].
         colormap: of the overlays.
         batch_size: images at a time, at least 1.
 
     Attributes:
-        size: (height, width) of the images that the model is given.
-        class_count: how many classes its outputs tell apart, None where they are values.
+        size: (height, width) of the model's images.
+        class_count: number of classes of its outputs, None where they are values.
 
     Raises:
         ValueError: for a model of several inputs or of other channels, a `size` that the model does not take, an
@@ -184,11 +184,7 @@ class BatchExplainer:
         self.class_count = self._try_out()
 
     def _try_out(self) -> int | None:
-        """Meet the errors that concern every image before one is written; this also compiles the model.
-
-        Returns:
-            the number of classes, None where the outputs are no classes.
-        """
+        """Compile, raise the errors that concern every image before one is written, and return the class count."""
         black = np.zeros((*self.size, 3), np.uint8)
         overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
         probabilities = self._explain([self._images.of_photos(black)]).probabilities
@@ -199,8 +195,8 @@ class BatchExplainer:
 
         Args:
             paths: the images.
-            stems: what their outputs are called.
-            directory: where they go; it exists.
+            stems: names of their outputs.
+            directory: an existing folder.
 
         Yields:
             One `Result` per path, in their order, when its files are written. An image that cannot be read, explained
@@ -225,7 +221,7 @@ class BatchExplainer:
             yield from (result.get() for result in writing)
 
     def _load(self, path: Path) -> np.ndarray | str:
-        """The image as the model wants it, or why there is none."""
+        """Return the image as model input, or the reason of a failure."""
         try:
             return self._images.of_photos(load_image(path, self.size))
         except (OSError, ValueError, MemoryError) as error:
@@ -234,7 +230,7 @@ class BatchExplainer:
     def _explained(
         self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[np.ndarray | str]
     ) -> list[Any]:
-        """Run the model over a batch and have its results written: a promise of a `Result` for each image."""
+        """Run the model on a batch and start writing its results; return a promise of a `Result` per image."""
         images = [image for image in loaded if not isinstance(image, str)]
         explanation, reason = None, ""
         if images:
@@ -255,7 +251,7 @@ class BatchExplainer:
         return self._explainer(np.stack(images), self._target)
 
     def _finish(self, path: Path, output: Path, explanation: Explanation, index: int) -> Result:
-        """Write the files of one image; the photo is read again, so that no batch of large photos is held."""
+        """Write the files of one image; the photo is read again, so that no batch of large photos fills the memory."""
         try:
             overlay = explanation.overlay_of(index, load_image(path), self._alpha, self._colormap)
             save_image(Path(f"{output}{OVERLAY_SUFFIX}"), overlay)

@@ -21,8 +21,8 @@ from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.gradients import cam, gradcam, hirescam, layercam, shapleycam, xgradcam
 from tf_gradcam._rules.table import needs_of
 
-# What a rule makes of the gradient behind global pooling and one linear layer, kernel / number of cells in every cell:
-# the weights, equal in every cell. XGrad-CAM weights equal gradients; Shapley-CAM's curvature is zero on a linear tail.
+# Weights of a rule behind global pooling and one linear layer, where the gradient is kernel / number of cells in every
+# cell. XGrad-CAM weights equal gradients; Shapley-CAM's curvature is zero on a linear tail.
 _CLOSED_FORMS: dict[Rule, Callable[[Any, Any], Any]] = {
     gradcam: lambda kernel, cells: kernel / cells,
     hirescam: lambda kernel, cells: kernel / cells,
@@ -36,7 +36,7 @@ _FINITE = tf.TensorSpec((None,), tf.bool)
 
 
 class _Maps(NamedTuple):
-    """Maps (B, K, H, W) of the classes asked for, and their gradient peaks, (B or 1, K); tensors."""
+    """Maps (B, K, H, W) of the requested classes, and their gradient peaks, (B or 1, K); tensors."""
 
     raw: Any
     heatmaps: Any
@@ -44,23 +44,19 @@ class _Maps(NamedTuple):
 
 
 class ClassPass(SplitPass):
-    """One run of the extractor, then the maps of any classes.
+    """Pass that runs the extractor once, then maps any classes.
 
     Behind global average pooling and one linear layer they are one matrix product, in float32 also where the model
     computes in halves. Behind any other tail, and for the rules without a closed form, each class costs a forward and
     backward pass of the tail alone, one after the other: memory as for one map.
 
     Args:
-        split: the model, cut at a layer.
-        rule: one that needs a single forward pass.
-        closed_form: whether the matrix product may be used; the loop gives the same maps. Defaults to True.
-        freeze: as `Pass`.
+        split, freeze: as `SplitPass`.
+        rule: a rule that needs a single forward pass.
+        closed_form: whether the matrix product may be used; the loop gives the same maps.
 
     Raises:
-        ValueError: a rule that runs the model again or looks at other layers, outputs that are no classes.
-
-    Attributes:
-        is_closed_form: whether it is the matrix product.
+        ValueError: a rule that runs the model again or reads other layers, outputs that are not classes.
     """
 
     def __init__(self, split: SplitModel, rule: Rule, closed_form: bool = True, freeze: bool = False):
@@ -81,7 +77,7 @@ class ClassPass(SplitPass):
             self._maps = self.compile(self._one_class, [*cut, tf.TensorSpec((None,), tf.int32)])
 
     def of_classes(self, arrays: Sequence[Any], classes: np.ndarray | None, top: int | None) -> MapArrays:
-        """Maps and scores of the classes (K,) of every image, of the `top` best of each, or of all."""
+        """Return maps and scores of the classes (K,) of every image, of the `top` best of each, or of all."""
         every = np.arange(self.class_count or 0)
         wanted = (every if classes is None else np.asarray(classes, np.int32))[None]
         if self.is_closed_form and top is None:
@@ -109,7 +105,7 @@ class ClassPass(SplitPass):
         return np.asarray(of_all_classes(outputs, self.class_count))
 
     def _arrays(self, outputs: tuple[Any, Any], maps: _Maps, finite_images: Any, wanted: np.ndarray) -> MapArrays:
-        """The results for the classes `wanted`, (B or 1, K)."""
+        """Return the results for the classes `wanted`, (B or 1, K)."""
         (values, probabilities), (raw, heatmaps, peaks), finite = to_arrays((outputs, maps, finite_images))
         scores = self._scores(values)
         chosen = np.broadcast_to(wanted, (len(scores), wanted.shape[1])).astype(np.int32)
@@ -117,22 +113,22 @@ class ClassPass(SplitPass):
         return MapArrays(raw, heatmaps, values, probabilities, own, chosen, peaks, finite)
 
     def _cut(self, *inputs: Any) -> tuple[list[Any], Any]:
-        """[activations, *frontier], and whether each image is finite, (B,) bool."""
+        """Return [activations, *frontier], and whether each image is finite, (B,) bool."""
         return self.split.extract(inputs), all_finite(inputs[self.split.inputs.image_index])
 
     def _outputs(self, *cut: Any) -> tuple[Any, Any]:
-        """(B, K) what the model returns, and the probabilities, None where those are values."""
+        """Return the outputs (B, K), and the probabilities, None where the outputs are values."""
         scored = self.explained(self.split.finish(list(cut)), tf.zeros(tf.shape(cut[0])[:1], tf.int32))
         return scored.outputs, scored.probabilities
 
     def _at_once(self, *tensors: Any) -> tuple[tuple[Any, Any], _Maps, Any]:
-        """All of it, for images and the classes (K,), None for every one."""
+        """Return outputs and maps of images and the classes (K,), None for all classes."""
         cut, finite_images = self._cut(*tensors[:-1])
         wanted = None if tensors[-1] is None else tensors[-1][None]
         return self._outputs(*cut), self._product(cut[0], wanted, finite_images), finite_images
 
     def _product(self, activations: Any, wanted: Any, finite_images: Any) -> _Maps:
-        """Maps (B, K, H, W) and gradient peaks of the classes (B, K), (1, K) for all images, None for every class."""
+        """Return maps (B, K, H, W) of the classes (B, K), (1, K) for all images, or None for all classes."""
         assert self._linear is not None
         assert self._form is not None
         activations = tf.cast(activations, tf.float32)
@@ -165,7 +161,7 @@ class ClassPass(SplitPass):
         return _Maps(raw, tf.reshape(heatmaps, raw.shape), peaks)
 
     def _one_class(self, *tensors: Any) -> tuple[Any, Any]:
-        """Map (B, H, W) of one class of each image, and the gradients' peak."""
+        """Return the map (B, H, W) of one class of each image, and the gradients' peak."""
         _, raw, gradient_peaks = self.mapped(list(tensors[:-1]), tensors[-1])
         return raw, gradient_peaks
 
@@ -189,7 +185,7 @@ def class_maps(
     method: str,
     offset: tuple[float, ...] = (0.0, 0.0),
 ) -> ClassMaps:
-    """Maps of many classes of a batch by a compiled pass; arguments and errors as `Explainer.class_maps`."""
+    """Explain many classes of a batch by a compiled pass; arguments and errors as `Explainer.class_maps`."""
     if classes is not None and top is not None:
         raise ValueError("Expected either classes or top, received both.")
     arrays = compiled.split.inputs.flatten(images)
@@ -217,7 +213,7 @@ def class_maps(
 
 
 def _checked(classes: Sequence[int | str], class_count: int, names: ClassNames) -> np.ndarray:
-    """Class indices (K,) of a list of indices and names."""
+    """Return the class indices (K,) of a list of indices and names."""
     if isinstance(classes, (str, bytes)) or not hasattr(classes, "__len__") or np.ndim(classes) != 1:
         raise TypeError(f"Expected classes as a list of indices or names, or None for all, received {classes!r}.")
     items = list(classes)

@@ -42,7 +42,7 @@ def plot_layers(
     photo: NDArray[Any] | None = None,
     class_names: ClassNamesLike | None = None,
 ) -> Figure:
-    """What speaks for one class, from the edges of the first layers to the objects of the last.
+    """Draw the evidence for one class, from the edges of the first layers to the objects of the last.
 
         plot_layers(model, image, photo=photo, target="beagle", class_names=names).savefig("layers.pdf")
         plot_layers(model, image, ["block3_conv3", "block4_conv3", "block5_conv3"])
@@ -51,10 +51,10 @@ def plot_layers(
         model: any built Keras 3 model; it is not changed.
         image: (H0, W0, 3) or (1, H0, W0, 3) as the model expects it; a list or dict of one each for a model of several
             inputs.
-        layers: names, paths, indices or objects in any order, as `Explainer` takes them. None for the last learned
-            layer of each size of grid that every path to the output passes, up to the default layer; where all have
-            one size, as the blocks of a transformer, six of them from the first to the last.
-        target: as an explainer's call, the same for all layers; None for the top class.
+        layers: names, paths, indices or objects in any order, as `Explainer`. None for the last learned layer of each
+            grid size that every path to the output passes, up to the default layer; if all have one size, as the
+            blocks of a transformer, six of them from the first to the last.
+        target: as an explainer's call, for all layers; None for the top class.
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         photo: the picture to paint on, (H0, W0, 3) uint8 RGB of any size; None shows the maps alone.
         class_names: as `Explainer`.
@@ -63,14 +63,14 @@ def plot_layers(
         Matplotlib Figure, which a notebook shows. Each map has its own maximum: their units differ from layer to layer.
 
     Raises:
-        TypeError, ValueError: several images, no or one layer as a name instead of a list, a method of all layers at
-            once, maps that are no pictures, or as `Explainer`.
+        TypeError, ValueError: several images, a layer instead of a list, a method of all layers at once, maps that are
+            not pictures, or as `Explainer`.
 
-    Cost: one `Explainer` a layer is built and compiled, about a second each.
+    Cost: one `Explainer` per layer is built and compiled, about a second each.
     """
     name, rule = find_method(method)
     if needs_of(rule) == "network":
-        raise ValueError(f"Expected a method of one layer, received '{name}', which looks at all layers at once.")
+        raise ValueError(f"Expected a method of one layer, received '{name}', which reads all layers at once.")
     if isinstance(layers, (str, bytes)) or (layers is not None and not len(layers)):
         raise ValueError(f"Expected layers as a list of at least one, received {layers!r}.")
     picture = None if photo is None else to_photo(photo)
@@ -91,11 +91,11 @@ def plot_layers(
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """One image, explained in several ways.
+    """Explanations of one image by several methods.
 
     Attributes:
-        explanations: name -> `Explanation` of the one image, in the order that was asked for.
-        refused: name -> why a method does not hold for this model; only where no methods were named.
+        explanations: name -> `Explanation` of the image, in the order of the arguments.
+        refused: name -> the reason why a method does not suit this model; only if no methods were named.
         photo: (H0, W0, 3) uint8 RGB, or None.
     """
 
@@ -105,11 +105,10 @@ class Comparison:
 
     @cached_property
     def figure(self) -> Figure:
-        """Matplotlib Figure: the photo, then each map painted on it (without a photo the maps alone), on one scale."""
+        """Matplotlib Figure of the photo, then each map painted on it (or the maps alone), on one scale."""
         return method_figure(self.explanations, self.refused, self.photo)
 
     def _repr_html_(self) -> str:
-        """The figure, as notebooks ask for it."""
         return str(self.figure._repr_html_())
 
     def __repr__(self) -> str:
@@ -127,33 +126,32 @@ def compare(
     photo: NDArray[Any] | None = None,
     class_names: ClassNamesLike | None = None,
 ) -> Comparison:
-    """What several methods see in one image, side by side.
+    """Explain one image by several methods, side by side.
 
         compare(model, image, photo=photo).figure.savefig("methods.pdf")
         compare(model, image, ["gradcam", "layercam"], photo=photo, target="beagle", class_names=names)
         compare({"one layer": explainer, "three": fuse(explainers)}, image, photo=photo)
 
     Args:
-        model_or_explainers: a Keras model, or {name: explainer}, anything that is called like an `Explainer`.
+        model_or_explainers: a Keras model, or {name: explainer}, called like an `Explainer`.
         image: (H0, W0, 3) or (1, H0, W0, 3) as the model expects it.
-        methods: keys of `METHODS` or callables. None for all methods but those that run the model again and again,
-            "all" for these too, which takes minutes; of both, methods that do not hold for this model are named with
-            the reason. Not for explainers.
+        methods: keys of `METHODS` or callables. None for all methods that run the model once, "all" to add those that
+            run it many times, which takes minutes; both list the methods that do not suit this model, with the
+            reason. Not for explainers.
         layer: as `Explainer`; not for explainers. A method of all layers, such as FullGrad, has no layer.
         class_names: as `Explainer`; not for explainers.
         target: as `Explainer`, the same for all; None for the top class that the first of them sees.
         photo: the picture to paint on, (H0, W0, 3) uint8 RGB of any size; None shows the maps alone.
 
     Returns:
-        `Comparison`. Its scale is the part of each map's own maximum: raw values of different methods have different
-        units.
+        `Comparison`. Its scale is relative to each map's maximum: raw values of methods differ in their units.
 
     Raises:
         TypeError: neither a model nor explainers, or as `Explainer`.
         ValueError: several images, or no picture; `methods`, `layer` or `class_names` given for explainers; two methods
-            of one name; a method that was asked for and does not hold for this model; or as `Explainer`.
+            of one name; a named method that does not suit this model; or as `Explainer`.
 
-    Cost: for a model, one `Explainer` a method is built and compiled; see `tf-gradcam methods` for what each costs.
+    Cost: for a model, one `Explainer` per method is built and compiled; `tf-gradcam methods` lists the costs.
     """
     images = one_image(image)
     photo = None if photo is None else to_photo(photo)
@@ -168,7 +166,7 @@ def compare(
         try:
             explanation = make()(images, target)
         except ValueError as error:
-            # The first of all methods is Grad-CAM, which holds for every model: what it refuses is the model or image.
+            # The first method is Grad-CAM, which suits every model: its error is about the model or image.
             if is_given or methods not in (None, "all") or not explanations:
                 raise
             refused[name] = str(error)
@@ -191,11 +189,7 @@ def _given(explainers: Mapping[str, ExplainerLike], *unused: Any) -> dict[str, C
         raise ValueError("Expected at least one explainer to compare, received none.")
     for explainer in explainers.values():
         check_explainer(explainer)
-    return {str(name): functools.partial(_itself, explainer) for name, explainer in explainers.items()}
-
-
-def _itself(explainer: ExplainerLike) -> ExplainerLike:
-    return explainer
+    return {str(name): functools.partial(lambda same: same, explainer) for name, explainer in explainers.items()}
 
 
 def _named(methods: Sequence[MethodName | Rule] | str | None) -> Any:
@@ -207,7 +201,7 @@ def _named(methods: Sequence[MethodName | Rule] | str | None) -> Any:
 
 
 def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, Callable[[], ExplainerLike]]:
-    """Explainers are built one after the other, so that only one compiled model is held at a time."""
+    """Return a maker of each explainer, so that only one compiled model is held at a time."""
     if isinstance(methods, str) or not isinstance(methods, Iterable) or not methods:
         raise ValueError(f"Expected methods as a list of at least one, received {methods!r}.")
     named = [find_method(method) for method in methods]
@@ -221,5 +215,5 @@ def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, C
 def _explainer(
     model: keras.Model, layer: LayerLike | Sequence[LayerLike] | None, rule: Rule, class_names: ClassNamesLike | None
 ) -> Explainer:
-    """A method of the whole network takes no layer."""
-    return Explainer(model, None if needs_of(rule) == "network" else layer, rule, class_names=class_names)
+    taken = None if needs_of(rule) == "network" else layer  # a method of the whole network does not take a layer
+    return Explainer(model, taken, rule, class_names=class_names)

@@ -1,4 +1,4 @@
-"""The drop-in functions: code written for the published Grad-CAM recipes runs after changing the import alone."""
+"""Drop-in functions: code written for the published Grad-CAM recipes runs after changing only the import."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_gradcam_heatmap(
     *,
     method: MethodName | Rule = "gradcam",
 ) -> NDArray[np.float32]:
-    """Heatmap of one image.
+    """Compute the heatmap of one image.
 
     Both published call styles work: `(img_array, model, "block5_conv3", ["block5_pool", "flatten", "fc1", "fc2",
     "predictions"])` and keras.io's `(img_array, model, "block5_conv3", pred_index=260)`.
@@ -50,7 +50,7 @@ def make_gradcam_heatmap(
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
 
     Returns:
-        (H, W) float32 in [0, 1]; zero where nothing speaks for the class (`Explainer` gives the diagnosis).
+        (H, W) float32 in [0, 1]; zero if nothing speaks for the class (`Explainer` gives the diagnosis).
 
     Raises:
         TypeError, ValueError: as `Explainer`; more than one image.
@@ -73,7 +73,7 @@ def _explainer(
     classifier_layers: Sequence[LayerLike] | None,
     method: MethodName | Rule,
 ) -> Explainer:
-    """The explainer of an earlier call with the same arguments, where the model is still made of the same parts."""
+    """Return the explainer of an earlier call with the same arguments, if the model still has the same parts."""
     if isinstance(classifier_layers, Integral):
         raise TypeError(
             f"Expected classifier_layers as a list of layer names, received {classifier_layers}. "
@@ -84,7 +84,7 @@ def _explainer(
         names = None if classifier_layers is None else tuple(classifier_layers)
         key = (type(layer), layer, names, method)  # the type, because 1 == True
         explainer = known.get(key)
-    except TypeError:  # no model, or arguments that cannot be hashed: Explainer has the words for it
+    except TypeError:  # not a model, or arguments that cannot be hashed: Explainer raises the error
         return Explainer(model, layer, method, classifier_layers=classifier_layers)
     if explainer is None or not explainer.fits(model):
         explainer = Explainer(model, layer, method, classifier_layers=classifier_layers)
@@ -103,15 +103,15 @@ def get_img_array(
     Args:
         img_path: JPEG, PNG, WebP, BMP or TIFF file.
         size: (height, width) in pixels.
-        interpolation: "nearest" for the pixels of `keras.utils.load_img(img_path, target_size=size)`, as keras.io's
-            example reads them; "area" for those of `explain`, the command line and the web page: averages where the
-            picture shrinks, bilinear where it grows. Defaults to "nearest".
+        interpolation: "nearest" for the pixels of `keras.utils.load_img(img_path, target_size=size)`, as in keras.io's
+            example; "area" for the pixels of `explain`, the command line and the web page: averages where the picture
+            shrinks, bilinear where it grows. Defaults to "nearest".
 
     Returns:
         (1, H0, W0, 3) float32, RGB, 0..255.
 
     Raises:
-        OSError, ValueError: a file that is missing or no picture, a bad size, or as `load_image`.
+        OSError, ValueError: a file that is missing or not a picture, a bad size, or as `load_image`.
     """
     return load_image(img_path, size, interpolation)[None].astype(np.float32)
 
@@ -127,7 +127,7 @@ def save_and_display_gradcam(
     Args:
         img_path: the picture.
         heatmap: (H, W) float32 in [0, 1].
-        cam_path: where the overlay goes; its ending is its format. Defaults to "cam.jpg".
+        cam_path: path of the overlay; its ending is its format. Defaults to "cam.jpg".
         alpha: weight of the heatmap in [0, 1]. Defaults to 0.4.
 
     Returns:
@@ -145,7 +145,7 @@ def save_and_display_gradcam(
 
 
 def _display(path: str | os.PathLike[str]) -> None:
-    """Show the file where a notebook is running; elsewhere there is nowhere to show it."""
+    """Show the file in a running notebook."""
     import sys
 
     ipython = sys.modules.get("IPython")

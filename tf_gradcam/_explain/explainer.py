@@ -1,4 +1,4 @@
-"""The spine: extractor, tape over the tail, rule, combination, relu, normalisation.
+"""The Explainer: extractor, tape over the tail, rule, combination, relu, normalisation.
 
 Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 pixels.
 """
@@ -38,25 +38,25 @@ _KEPT_TARGETS = 8  # compiled passes of callable targets, the oldest dropped fir
 
 
 class Explainer:
-    """Heatmaps of one model at one layer, compiled once.
+    """Explainer of one model at one layer, compiled once: images to heatmaps.
 
     Args:
-        model: any built Keras 3 model. It is borrowed: weights, flags, graph and outputs stay as they are.
+        model: any built Keras 3 model; its weights, flags, graph and outputs do not change.
         layer: name, "outer/inner" path, index into `model.layers`, or layer object; None for the last spatial layer
             that every path to the output passes; a list of these fuses their maps by mean (other ways: `fuse`).
         method: a key of `METHODS`, or a callable (activations, gradients) -> weights of the same contract.
         classifier_layers: names of the layers behind `layer`, called in this order; None cuts the tail out of the
             graph.
         class_names: names in class order, or {index: name}; targets may then be names, and results carry them.
-        align: False for plain upsampling, or "measured" to shift the map to where the trained cells look.
+        align: False for plain upsampling, or "measured" to shift the map to the measured receptive fields of the cells.
         token_grid: (rows, columns) of the patches where `layer` is (B, T, C) of a transformer; None to find them from
-            T and the size of the images, behind at most 8 prefix tokens.
+            T and the size of the images, after at most 8 prefix tokens.
         freeze: make the weights constants of the compiled graph, so that TensorFlow folds them (a batch normalisation
-            into its convolution): faster, for once more the memory of the weights (`frozen_bytes`). A model that is
-            trained or loaded into later is refused at the next call. Defaults to False: weights are read at every call.
+            into its convolution): faster, but a copy of the weights is kept (`frozen_bytes`), and the next call after
+            a change of weights raises an error. Defaults to False: weights are read at every call.
 
     Raises:
-        TypeError: `model` is no Keras 3 model, or an argument of the wrong kind.
+        TypeError: `model` is not a Keras 3 model, or an argument of the wrong kind.
         ValueError: unknown layer, method or `align`; a layer that cannot be explained; classifier layers that do not
             compute what the model computes.
 
@@ -102,7 +102,7 @@ class Explainer:
             self.layer_name = "all layers"
         if required_tail(self._rule) and linear_tail(self.split) is None:
             fact = (
-                f"Method '{self.method}' holds for a {required_tail(self._rule)} alone: global average pooling and "
+                f"Method '{self.method}' needs a {required_tail(self._rule)}: global average pooling and "
                 f"one Dense layer behind '{self.layer_name}', which this model does not have. It is a special case of "
                 "Grad-CAM."
             )
@@ -120,14 +120,14 @@ class Explainer:
         Args:
             images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
             target: None for each image's top class, a class index or name, one of either per image, or a callable
-                outputs -> (B,) on the scores before the softmax, such as those of `tf_gradcam.targets`.
-            progress: called with (done, total) as the work goes on; worth it for the methods that run the model again.
+                outputs -> (B,) on the scores before the softmax, such as in `tf_gradcam.targets`.
+            progress: called with (done, total) during the work; useful for methods that run the model many times.
 
         Returns:
             `Explanation` of the B images.
 
         Raises:
-            TypeError: images that are no numbers, a target of no known kind.
+            TypeError: images that are not numbers, a target of another kind.
             ValueError: wrong rank, size or channels; no finite image at all; an unknown class; weights that changed
                 since they were frozen.
         """
@@ -170,12 +170,12 @@ class Explainer:
     def class_maps(
         self, images: Images, classes: Sequence[int | str] | None = None, top: int | None = None
     ) -> ClassMaps:
-        """Maps of many classes from one forward pass.
+        """Explain many classes of each image from one forward pass.
 
         Args:
             images: (B, H0, W0, 3) as the model expects them.
             classes: indices or names, the same for every image; None for all.
-            top: each image's `top` best classes instead, all where there are fewer.
+            top: each image's `top` best classes instead, all if the model has fewer.
 
         Returns:
             `ClassMaps` with heatmaps (B, K, H, W). Behind global average pooling and one Dense layer they are one
@@ -186,7 +186,9 @@ class Explainer:
                 fused layers.
         """
         if self._members:
-            raise ValueError("Expected one layer for the maps of many classes, received several: ask each by itself.")
+            raise ValueError(
+                "Expected one layer for the maps of many classes, received several: call an explainer of each layer."
+            )
         with self._lock:
             if self._class_pass is None:
                 self._class_pass = ClassPass(self.split, self._rule, freeze=self._freeze)
@@ -196,28 +198,25 @@ class Explainer:
         )
 
     def fits(self, model: keras.Model) -> bool:
-        """Whether `model` is still made of the layers and variables that this explainer was built from.
-
-        Changed weights are no other model: they are read at every call.
-        """
+        """Return whether `model` still has the layers and variables of this explainer; its weights may change."""
         return parts_of(model) == self._reader.parts
 
     def release_model(self) -> None:
-        """Hold the model no longer: a cache that is keyed by the model must not keep it alive."""
+        """Drop the reference to the model: a cache that is keyed by the model must not keep it alive."""
         self.split.release_model()
         self._reader.release()
         for member in self._members:
             member.release_model()
 
     def _pass(self, target: Target | None) -> Pass:
-        """The compiled pass for class targets (None) or for one callable."""
-        with self._lock:  # threads that ask at once share one; what is dropped meanwhile is still theirs
-            found = self._passes.get(target)
-            if found is None:
-                found = self._passes[target] = self._new_pass(target)
+        """Return the compiled pass for class targets (None) or for one callable."""
+        with self._lock:  # concurrent threads share one pass, and keep it when it is dropped here
+            compiled = self._passes.get(target)
+            if compiled is None:
+                compiled = self._passes[target] = self._new_pass(target)
                 if len(self._passes) > _KEPT_TARGETS:
                     del self._passes[next(key for key in self._passes if key is not None)]
-            return found
+            return compiled
 
     def _new_pass(self, target: Target | None) -> Pass:
         if self._is_whole:
@@ -228,14 +227,14 @@ class Explainer:
 
     @property
     def trace_count(self) -> int:
-        """How often Python was run to compile a pass; it stays while images and class targets change."""
+        """Number of compilations of a pass; new images and class targets do not add to it."""
         of_classes = self._class_pass.trace_count if self._class_pass is not None else 0
         own = sum(compiled.trace_count for compiled in self._passes.values())
         return of_classes + own + sum(member.trace_count for member in self._members)
 
     @property
     def frozen_bytes(self) -> int:
-        """Memory of the weights that `freeze` copied, folded copies not counted; 0 without it."""
+        """Bytes of the weights that `freeze` copied, without folded copies; 0 without `freeze`."""
         of_classes = self._class_pass.frozen_bytes if self._class_pass is not None else 0
         own = sum(compiled.frozen_bytes for compiled in self._passes.values())
         return of_classes + own + sum(member.frozen_bytes for member in self._members)
@@ -258,7 +257,7 @@ def _members(
     classifier_layers: Sequence[LayerLike] | None,
     options: Mapping[str, Any],
 ) -> list[Explainer]:
-    """One explainer for each layer of a list, none for a single layer."""
+    """Return one explainer for each layer of a list, an empty list for a single layer."""
     if not isinstance(layer, (list, tuple)):
         return []
     if classifier_layers is not None or not layer:
@@ -266,12 +265,11 @@ def _members(
             f"Expected a list of at least one layer, and no classifier_layers with it, received {len(layer)} layers "
             f"and classifier_layers={classifier_layers!r}."
         )
-    return [Explainer(model, one, method, **options) for one in layer]
+    return [Explainer(model, member, method, **options) for member in layer]
 
 
 def _check_whole(method: str, *arguments: object) -> None:
-    """A method of all layers takes nothing that says which."""
     if any(argument is not None and argument is not False for argument in arguments):
-        fact = f"Method '{method}' looks at all layers at the size of the input:"
+        fact = f"Method '{method}' reads all layers at the size of the input:"
         left_out = "leave layer, classifier_layers, align and token_grid out."
         raise ValueError(Message(fact, left_out, "leave --layer and --align out."))

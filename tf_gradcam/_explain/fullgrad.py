@@ -1,4 +1,4 @@
-"""FullGrad: the score as a sum of what the pixels and every bias of the network contribute.
+"""FullGrad: the score as a sum of contributions of the pixels and of every bias of the network.
 
 Axis legend: B images, H x W cells of a layer, C channels, H0 x W0 pixels.
 """
@@ -39,23 +39,22 @@ _AFFINE = (
 
 
 class FullGradPass(Pass):
-    """Images and class indices to FullGrad maps, compiled.
+    """Compiled pass from images and class indices to FullGrad maps.
 
     Args:
-        reader: a model that has a graph; every layer with a bias takes part.
-        target: a callable, or None for class targets.
+        reader: a model with a graph; every layer with a bias takes part.
         rule: (B, H, W, C) contributions of the pixels and of each spatial layer's bias -> (B, H0, W0) map.
-        freeze: as `Pass`.
+        target, freeze: as `Pass`.
 
     Raises:
-        ValueError: a model whose graph only Python knows.
+        ValueError: a model whose graph is known only to Python.
     """
 
     def __init__(self, reader: ModelReader, target: Target | None, rule: Callable[..., Any], freeze: bool = False):
         if reader.graph is None:
             raise ValueError(
-                f"Expected a functional or Sequential model for FullGrad, received '{reader.name}', whose graph only "
-                "Python knows: the biases inside its call cannot be reached. Use another method."
+                f"Expected a functional or Sequential model for FullGrad, received '{reader.name}', whose graph is "
+                "known only to Python: the biases inside its call cannot be read. Use another method."
             )
         super().__init__(target, freeze)
         self._graph: Graph = reader.graph
@@ -71,9 +70,9 @@ class FullGradPass(Pass):
         return scored.with_maps(self._rule(spatial), peaks(pixel_gradients), all_finite(pixels))
 
     def contributions(self, inputs: list[Any], indices: Any) -> tuple[Scored, Any, list[Any], list[Any]]:
-        """The scores, the gradient of the pixels, and what each input and each bias adds to the scores.
+        """Return the scores, the gradient of the pixels, and the contributions of each input and each bias.
 
-        The contributions of a piecewise linear network, summed, are its scores.
+        The contributions of a piecewise linear network sum to its scores.
         """
         affine: list[tuple[Any, Any]] = []  # (result before the activation, the same for an input of zeros)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -89,7 +88,7 @@ class FullGradPass(Pass):
 
 
 def _recorded(step: Step, affine: list[tuple[Any, Any]]) -> Callable[..., Any] | None:
-    """The call of an affine layer that notes its result before the activation and its bias; None for other steps."""
+    """Return a call of an affine layer that records its preactivation and its bias, None for other steps."""
     layer = step.operation
     if step.function is not None or not isinstance(layer, _AFFINE):
         return None

@@ -1,4 +1,4 @@
-"""Fused maps of several explainers, and the progress that wrappers share.
+"""Fusion of the maps of several explainers, and progress for all wrappers.
 
 Axis legend: B images, N cells of a layer (any number of spatial axes).
 """
@@ -19,14 +19,11 @@ from tf_gradcam.targets.base import TargetLike
 
 Progress = Callable[[int, int], object]
 
-_STEPS = 100  # of each run, since how much it has to do is known only as it goes on
+_STEPS = 100  # of each run, whose amount of work is known only as it goes on
 
 
 class ExplainerLike(Protocol):
-    """What `Explainer` is, and what wraps one: images and a target in, an `Explanation` out.
-
-    `progress` is given by name, and only where somebody listens.
-    """
+    """Callable from images and a target to an `Explanation`; `progress` is passed by name, and only if given."""
 
     def __call__(
         self, images: Images, target: TargetLike = None, *, progress: Progress | None = None
@@ -34,68 +31,67 @@ class ExplainerLike(Protocol):
 
 
 class Runs:
-    """Runs explainers one after the other.
+    """Sequence of explainer calls with common progress.
 
     Args:
-        count: how many runs there will be.
-        progress: called with (done, total): 100 steps a run, in which `done` only ever rises; None for nobody to tell.
+        count: number of calls.
+        progress: called with (done, total), 100 steps per call; `done` only rises. None for no progress.
     """
 
     def __init__(self, count: int, progress: Progress | None = None):
         self._total = count * _STEPS
         self._progress = progress
         self._finished = 0
-        self._told = 0
+        self._reported = 0
 
     def __call__(self, explainer: ExplainerLike, images: Images, target: TargetLike = None) -> Explanation:
-        """Do one of the runs; it counts as finished when the explainer returns, whatever that reported."""
-        told: dict[str, Any] = {} if self._progress is None else {"progress": self._tell}
-        explanation = explainer(images, target, **told)
-        self._tell(1, 1)
+        """Call an explainer; it counts as finished when it returns, whatever it reported."""
+        listener: dict[str, Any] = {} if self._progress is None else {"progress": self._report}
+        explanation = explainer(images, target, **listener)
+        self._report(1, 1)
         self._finished += 1
         return explanation
 
-    def _tell(self, done: int, total: int) -> None:
-        """A rule may ask for more than it first did: what was told once stays told."""
+    def _report(self, done: int, total: int) -> None:
+        """Report progress that never falls, although a rule may ask for more probes than at first."""
         reached = self._finished * _STEPS + _STEPS * done // max(total, 1)
-        if self._progress is not None and reached > self._told:
-            self._told = reached
+        if self._progress is not None and reached > self._reported:
+            self._reported = reached
             self._progress(reached, self._total)
 
 
 _SHALLOW_GAIN = 2.0
 _CANCELLED = (
-    "the maps of the layers {layers} leave no heat together: no cell is hot in all of them; fuse fewer, or by mean"
+    "the maps of the layers {layers} have no heat in common: no cell is hot in all of them; fuse fewer, or by mean"
 )
 
 
 def fuse(explainers: Sequence[ExplainerLike], how: Literal["mean", "max", "product"] = "mean") -> ExplainerLike:
-    """One map of several layers: coarse ones say what, fine ones where.
+    """Fuse maps of several layers: coarse layers know the class, fine layers the place.
 
         fuse([Explainer(model, layer) for layer in ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")])
 
     Each map is normalised by itself and resized to the grid of the finest layer; they are combined cell by cell.
 
     Args:
-        explainers: at least one, such as `Explainer`s of one model at several layers.
-        how: "mean"; "max", the largest, after tanh(2 M) on the maps of all layers that are finer than the coarsest,
-            which lifts their weak values; "product", which keeps what all layers agree on. Defaults to "mean".
+        explainers: at least one, for example `Explainer`s of one model at several layers.
+        how: "mean"; "max", the largest value, after tanh(2 M) lifts weak values in maps of all layers finer than the
+            coarsest; "product", which keeps what all layers share. Defaults to "mean".
 
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
-        all runs together. Scores, labels, probabilities and, for target=None, the class are those of the first
-        explainer; `raw` is the combination, of a signed target from -1 to 1. The callable raises ValueError where maps
-        have different numbers of axes, the models tell different numbers of classes apart, or maps are signed and `how`
-        is "product".
+        all runs together. Scores, labels, probabilities and, for target=None, the class come from the first explainer;
+        `raw` is the combination, from -1 to 1 for a signed target. The callable raises ValueError if maps have
+        different numbers of axes, models different numbers of classes, or maps are signed and `how` is "product".
 
     Raises:
-        TypeError: one explainer instead of a list, or no callables.
+        TypeError: one explainer instead of a list, or items that are not callable.
         ValueError: no explainer, or an unknown `how`.
 
     Source: mean as in https://github.com/jacobgil/pytorch-grad-cam; maximum with tanh(2 M / max M) on shallow layers,
     Jiang et al. 2021, eq. 9, https://doi.org/10.1109/TIP.2021.3089943. Deviation: "shallow" is every layer finer than
-    the coarsest; of signed maps the value farthest from zero counts as the largest.
-    Cost: as all explainers together: each runs the model by itself.
+    the coarsest; the value farthest from zero is the largest of signed maps.
+    Cost: as all explainers together: each runs the model.
     """
     if how not in _COMBINE:
         raise ValueError(unknown_name("way to fuse", str(how), _COMBINE))
@@ -131,8 +127,8 @@ def _combined(explanations: Sequence[Explanation], how: str) -> Explanation:
         raise ValueError(f"Expected layers with the same axes to fuse, received maps {shapes} of {layers}.")
     if first.signed and how == "product":
         raise ValueError(
-            "Expected how='mean' or 'max' for a signed target, received 'product': two cells that speak against would "
-            "multiply to one that speaks for."
+            "Expected how='mean' or 'max' for a signed target, received 'product': the product of two negative cells "
+            "would be positive."
         )
     grid = tuple(max(sides) for sides in zip(*(shape[1:] for shape in shapes), strict=True))
     finest = max(explanations, key=lambda explanation: explanation.raw[0].size)
@@ -151,7 +147,7 @@ def _combined(explanations: Sequence[Explanation], how: str) -> Explanation:
 
 
 def _check_classes(explanations: Sequence[Explanation]) -> None:
-    """A class index must mean one class in all models; a callable target says by itself what it reads."""
+    """Check that a class index means one class in all models; a callable target chooses what it reads."""
     if any((explanation.class_indices < 0).any() for explanation in explanations):
         return
     counts = [
@@ -161,12 +157,12 @@ def _check_classes(explanations: Sequence[Explanation]) -> None:
     if len(set(counts)) > 1:
         raise ValueError(
             f"Expected explainers of models with the same classes to fuse, received models of {counts} classes. Pass a "
-            "callable as target that suits all of them, or fuse models of one set of classes."
+            "callable target that suits all of them, or fuse models of one set of classes."
         )
 
 
 def _placed(explanation: Explanation, grid: tuple[int, ...], offset: Sequence[float]) -> np.ndarray:
-    """The normalised maps of a layer on the grid of the finest, whose cells look `offset` pixels beside their tiles."""
+    """Resize the maps of a layer to the grid of the finest one, whose cells are shifted by `offset` pixels."""
     shifts = [own - other for own, other in zip(explanation.shifts, offset, strict=True)]
     return on_grid(explanation.shown, grid, shifts, explanation.image_size)
 
@@ -177,7 +173,7 @@ def _mean(maps: Sequence[np.ndarray], shallow: Sequence[bool]) -> np.ndarray:
 
 
 def _max(maps: Sequence[np.ndarray], shallow: Sequence[bool]) -> np.ndarray:
-    """Already divided by their maxima, the maps of shallow layers only miss the tanh."""
+    """Return the largest values; maps are divided by their maxima already, so shallow layers need only the tanh."""
     largest = np.zeros_like(maps[0])
     for values, is_shallow in zip(maps, shallow, strict=True):
         scaled = np.tanh(np.float32(_SHALLOW_GAIN) * values) if is_shallow else values
@@ -198,7 +194,7 @@ _COMBINE: dict[str, Callable[[Sequence[np.ndarray], Sequence[bool]], np.ndarray]
 
 
 def check_explainer(explainer: object) -> None:
-    """Refuse what cannot be called on images, in words."""
+    """Raise a TypeError if `explainer` cannot be called on images."""
     if not callable(explainer):
         remedy = " Pass what made it, and call the result on the images." if isinstance(explainer, Explanation) else ""
         raise TypeError(
@@ -208,7 +204,7 @@ def check_explainer(explainer: object) -> None:
 
 
 def resolved_target(explanation: Explanation, target: TargetLike) -> TargetLike:
-    """The target that explains the same once more: the classes that were chosen, else `target` itself."""
+    """Return the target that explains the same again: the chosen classes, else `target` itself."""
     if callable(target) or (explanation.class_indices < 0).any():
         return target
     return explanation.class_indices
@@ -217,7 +213,7 @@ def resolved_target(explanation: Explanation, target: TargetLike) -> TargetLike:
 def on_grid(
     maps: np.ndarray, grid: tuple[int, ...], shifts: Sequence[float], image_size: tuple[int, ...]
 ) -> np.ndarray:
-    """Maps (B, N) on another grid, shifted by pixels of the input; those that are not finite become NaN throughout."""
+    """Resize maps (B, N) to a grid, shifted by pixels of the input; maps that are not finite become all NaN."""
     if maps.shape[1:] == grid and not any(shifts):
         return maps
     is_finite = np.isfinite(maps).all(axis=tuple(range(1, maps.ndim)))
@@ -228,21 +224,21 @@ def on_grid(
 
 
 def joint_diagnosis(raw: np.ndarray, explanations: Sequence[Explanation], cancelled: str) -> list[str | None]:
-    """Per image why several maps together say nothing, None where the joint map can be read.
+    """Return per image the diagnosis of a joint map, None where it can be read.
 
     Args:
         raw: (B, N) the joint map before relu.
         explanations: its parts, of the same B images.
-        cancelled: the reason where every part can be read, but what they make together is blank.
+        cancelled: the reason if every part can be read, but the joint map is blank.
     """
     joint: list[str | None] = []
     first = explanations[0]
     for index, heatmap in enumerate(positive_share(raw)):
-        told = [explanation.diagnosis[index] for explanation in explanations]
-        reasons = "; ".join(dict.fromkeys(reason for reason in told if reason is not None))
+        of_parts = [explanation.diagnosis[index] for explanation in explanations]
+        reasons = "; ".join(dict.fromkeys(reason for reason in of_parts if reason is not None))
         if heatmap.any():
             flat = FLAT_TOGETHER if is_flat(raw[index]) else None
-            joint.append(flat if None in told else reasons)
+            joint.append(flat if None in of_parts else reasons)
         elif first.signed and raw[index].min() < 0:
             joint.append(NONE_FOR.format(label=first.labels[index]))
         else:

@@ -1,4 +1,4 @@
-"""Guided backpropagation and Guided Grad-CAM: which pixels raise the score, through the ReLUs alone.
+"""Guided backpropagation and Guided Grad-CAM: gradients of the pixels, guided by the ReLUs.
 
 Axis legend: B images, H0 x W0 pixels.
 """
@@ -27,13 +27,13 @@ _SMOOTH = {"silu", "swish", "gelu", "hard_silu", "hard_swish", "elu", "selu", "c
 
 @tf.RegisterGradient("TfGradcamGuidedRelu")
 def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    """A gradient passes where the input is positive and the gradient is."""
+    """Pass a gradient where the input and the gradient are positive."""
     return tf.where((operation.inputs[0] > 0) & (gradient > 0), gradient, tf.zeros_like(gradient))
 
 
 @tf.RegisterGradient("TfGradcamGuidedRelu6")
 def _guided_relu6(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    """As `_guided_relu`, and where the input is below 6."""
+    """Pass a gradient as `_guided_relu`, where the input is also below 6."""
     entered = operation.inputs[0]
     return tf.where((entered > 0) & (entered < 6) & (gradient > 0), gradient, tf.zeros_like(gradient))
 
@@ -44,21 +44,19 @@ _GUIDED = {"Relu": "TfGradcamGuidedRelu", "Relu6": "TfGradcamGuidedRelu6"}
 class GuidedBackprop:
     """Gradients of a score with respect to the pixels, let through each ReLU only where they are positive.
 
-    The rule of the gradient is exchanged in the traced graph, for every ReLU and ReLU6 in it, whichever layer or
-    operation made it, nested or not; the model is not changed.
+    The gradient is overridden in the traced graph, for every ReLU and ReLU6 in it, of any layer or operation, nested or
+    not; the model is not changed.
 
     Args:
         model: any built Keras 3 model whose activations are ReLU or ReLU6.
         class_names: names in class order, or {index: name}; targets may then be names.
 
     Raises:
-        TypeError: no Keras 3 model.
-        ValueError: a model without ReLU, or with smooth activations (SiLU, GELU, ...), through which nothing can be
-            guided.
+        TypeError: not a Keras 3 model.
+        ValueError: a model without ReLU, or with smooth activations (SiLU, GELU, ...), which cannot be guided.
 
     Source: Springenberg et al. 2014, section 3.4, https://arxiv.org/abs/1412.6806. Deviation: none. Known limit: it
-    recovers
-    edges of the picture nearly whatever the weights are (Adebayo et al. 2018, https://arxiv.org/abs/1810.03292): use it
+    recovers edges of the picture for nearly any weights (Adebayo et al. 2018, https://arxiv.org/abs/1810.03292): use it
     to sharpen a map, not as evidence.
     """
 
@@ -77,7 +75,7 @@ class GuidedBackprop:
         self._passes: dict[Target | None, _GuidedPass] = {}
 
     def __call__(self, images: Images, target: TargetLike = None) -> NDArray[np.float32]:
-        """Guided gradients of a batch.
+        """Compute the guided gradients of a batch.
 
         Args:
             images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
@@ -101,7 +99,7 @@ class GuidedBackprop:
         return guided.run(*arrays, indices).numpy()
 
     def gradients(self, evaluate: Pass, inputs: Sequence[tf.Tensor], indices: tf.Tensor) -> tf.Tensor:
-        """The recipe, inside the graph being traced: override the ReLUs' gradient, run, differentiate."""
+        """Override the ReLUs' gradient, run, differentiate; inside the graph being traced."""
         graph = tf.compat.v1.get_default_graph()
         before = len(graph.get_operations())
         with graph.gradient_override_map(_GUIDED):
@@ -118,7 +116,7 @@ class GuidedBackprop:
 
 
 class _GuidedPass(Pass):
-    """Images and class indices to guided gradients, compiled."""
+    """Compiled pass from images and class indices to guided gradients."""
 
     def __init__(self, guided: GuidedBackprop, target: Target | None):
         super().__init__(target)
@@ -135,15 +133,13 @@ def guided_gradcam(
     method: MethodName | Rule = "gradcam",
     class_names: ClassNamesLike | None = None,
 ) -> NDArray[np.float32]:
-    """Guided gradients times the upsampled heatmap: fine detail where the class is.
+    """Multiply guided gradients by the upsampled heatmap: fine detail in the place of the class.
 
     Args:
         model: any built Keras 3 model of ReLUs.
         images: (B, H0, W0, 3) as the model expects them.
-        layer: of the heatmap, as for `Explainer`.
-        target: as for `Explainer`.
-        method: of the heatmap, as for `Explainer`. Defaults to "gradcam".
-        class_names: as for `Explainer`.
+        layer, method: of the heatmap, as `Explainer`.
+        target, class_names: as `Explainer`.
 
     Returns:
         (B, H0, W0, 3) float32, signed.
@@ -159,9 +155,9 @@ def guided_gradcam(
 
 
 def _smooth_activations(model: keras.Model) -> list[str]:
-    found = []
+    smooth = []
     for _, layer in sublayers(model):
         activation = getattr(layer, "activation", None)
         names = [getattr(activation, "__name__", ""), type(layer).__name__]
-        found += [name for name in names if name.lower() in _SMOOTH or name in ("LeakyReLU", "PReLU")]
-    return found
+        smooth += [name for name in names if name.lower() in _SMOOTH or name in ("LeakyReLU", "PReLU")]
+    return smooth

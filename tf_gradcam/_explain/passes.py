@@ -1,4 +1,4 @@
-"""What is compiled: a forward pass, the tape over the tail, the rule, relu; traced once for each kind of target.
+"""Compiled passes: forward pass, tape over the tail, rule, relu; traced once for each kind of target.
 
 Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 pixels.
 """
@@ -36,7 +36,7 @@ _HALF_PRECISION_SCALE = 256.0
 
 
 class Scored(NamedTuple):
-    """What a model's outputs say of the target; tensors.
+    """Scores of the target and all outputs; tensors.
 
     Attributes:
         outputs: (B, K) float32, the scores before a final softmax or sigmoid.
@@ -53,30 +53,30 @@ class Scored(NamedTuple):
     class_indices: tf.Tensor
 
     def with_maps(self, raw: Any, gradient_peaks: Any, finite_images: Any) -> MapArrays:
-        """All that an explanation is made of, still as tensors: the maps, normalised, and what they explain."""
+        """Return the arrays of an explanation, still as tensors, with normalised maps."""
         heatmaps = normalise(raw, finite_images)
         outputs, probabilities, scores, _, classes = self
         return MapArrays(raw, heatmaps, outputs, probabilities, scores, classes, gradient_peaks, finite_images)
 
 
 def to_arrays(tensors: Any) -> Any:
-    """The same structure of NumPy arrays; the only way from tensors to results."""
+    """Convert a structure of tensors to NumPy arrays; the only way from tensors to results."""
     return tf.nest.map_structure(lambda tensor: None if tensor is None else tensor.numpy(), tensors)
 
 
 class Pass:
-    """A compiled function of images and class indices, for class targets or for one callable.
+    """Compiled function of images and class indices, for class targets or for one callable.
 
-    A subclass sets `_compiled`, or brings a `__call__` of its own where one function is not enough.
+    A subclass sets `_compiled`, or overrides `__call__` where one function is not enough.
 
     Args:
         target: None for class targets, or a callable.
-        freeze: whether the weights become constants of what is compiled.
+        freeze: whether the weights become constants of the compiled graph.
 
     Attributes:
-        trace_count: how often Python was run to compile it.
-        head_kind: "softmax", "sigmoid" or "linear", how the explained output ends.
-        class_count: how many classes it tells apart, None where its values are no classes.
+        trace_count: number of compilations.
+        head_kind: "softmax", "sigmoid" or "linear", the end of the explained output.
+        class_count: number of its classes, None where its values are not classes.
     """
 
     def __init__(self, target: Target | None, freeze: bool = False):
@@ -89,8 +89,7 @@ class Pass:
         self.class_count: int | None = None
 
     def compile(self, function: Callable[..., Any], signature: Sequence[Any]) -> Any:
-        """`function(*tensors)` as a graph with free batch size; traced now, so that its errors come now."""
-
+        """Compile `function(*tensors)` with free batch size; traced now, so that errors are raised now."""
         frozen = FrozenWeights() if self._freeze else None
 
         def traced(*tensors: Any) -> Any:
@@ -104,11 +103,7 @@ class Pass:
         return concrete
 
     def check_weights(self) -> None:
-        """Refuse to run with constants that are no longer the model's weights.
-
-        Raises:
-            ValueError: a weight changed since it was frozen; it is named.
-        """
+        """Raise a ValueError with the name of a weight that changed since it was frozen."""
         for frozen in self._frozen:
             changed = frozen.changed()
             if changed is not None:
@@ -119,11 +114,11 @@ class Pass:
 
     @property
     def frozen_bytes(self) -> int:
-        """Memory of the weights that were copied into constants."""
+        """Bytes of the weights that were copied into constants."""
         return sum(frozen.byte_count for frozen in self._frozen)
 
     def explained(self, outputs: Any, indices: Any) -> Scored:
-        """Scores (B,) of the target and what else the outputs say, inside the graph being traced."""
+        """Return scores (B,) of the target and all outputs, inside the graph being traced."""
         heads = keras.tree.map_structure(open_head, outputs)
         # A model of several outputs is explained at its first one, unless a callable says otherwise.
         first: Head = keras.tree.flatten(heads)[0]
@@ -133,7 +128,7 @@ class Pass:
             scores, classes = class_scores(first, indices)
             confidences = class_probabilities(first, classes)
         else:
-            scores = self._called(keras.tree.map_structure(_told_to_targets, heads))
+            scores = self._called(keras.tree.map_structure(_target_input, heads))
             classes, confidences = tf.fill(tf.shape(indices), TOP_CLASS), scores
         return Scored(first.logits, probabilities(first), scores, confidences, classes)
 
@@ -146,12 +141,12 @@ class Pass:
         return tf.cast(scores, tf.float32)
 
     def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> MapArrays:
-        """Maps of a batch and what they explain.
+        """Explain a batch.
 
         Args:
             arrays: the model's inputs as `ModelInputs.flatten` returns them.
             indices: (B,) int32 classes, -1 for an image's own top class.
-            progress: called with (done, total) as the work goes on.
+            progress: called with (done, total) during the work.
         """
         results: MapArrays = to_arrays(self._compiled(*arrays, indices))
         if progress is not None:
@@ -159,13 +154,13 @@ class Pass:
         return results
 
 
-def _told_to_targets(head: Head) -> Any:
-    """The logits that a target is called with; of one sigmoid unit, class targets may take either side."""
+def _target_input(head: Head) -> Any:
+    """Return the logits that a target is called with, both sides of one sigmoid unit."""
     return as_two_sides(head.logits) if head.is_one_of_two else head.logits
 
 
 class SplitPass(Pass):
-    """A pass over a split model by a rule of activations and gradients."""
+    """Pass over a split model by a rule of activations and gradients."""
 
     def __init__(self, split: SplitModel, target: Target | None, rule: Rule, freeze: bool = False):
         super().__init__(target, freeze)
@@ -174,7 +169,7 @@ class SplitPass(Pass):
         self.needs = needs_of(rule)
 
     def mapped(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
-        """Scores, the map before relu, and the peak that tells a zero gradient; inside the graph being traced."""
+        """Return scores, the map before relu, and the peak of its inputs; inside the graph being traced."""
         scored, gradients, curvature = self._differentiate(cut, indices)
         activations = tf.cast(cut[0], tf.float32)
         arguments = [activations, gradients]
@@ -184,7 +179,7 @@ class SplitPass(Pass):
         return scored, combine(self.rule(*arguments), activations), peaks(used)
 
     def _differentiate(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
-        """Scores of the tail, their gradients, and the curvature H A where the rule asks for it; float32."""
+        """Return scores of the tail, their gradients, and the curvature H A if the rule needs it; float32."""
         with tf.GradientTape(watch_accessed_variables=False) as second:
             if self.needs == "curvature":
                 second.watch(cut[0])
@@ -207,10 +202,10 @@ class SplitPass(Pass):
 
 
 def scaled_gradients(tape: tf.GradientTape, scores: Any, sources: Sequence[Any]) -> list[Any]:
-    """Gradients of the sum of `scores` (B,) with respect to each of `sources`, float32; None where none leads there.
+    """Return gradients of the summed `scores` (B,) with respect to each of `sources`, float32, None where unconnected.
 
-    Those of float16 are taken of the scaled score, and of the score itself for an image where that overflows: the tape
-    must then be persistent.
+    Gradients of float16 come from the scaled score, and from the score itself for an image where that overflows: the
+    tape must then be persistent.
     """
     if all(source.dtype != tf.float16 for source in sources):
         plain = tape.gradient(scores, list(sources))
@@ -229,7 +224,7 @@ def _unscaled(scaled: Any, plain: Any) -> Any:
 
 
 class GradientPass(SplitPass):
-    """Images to maps in one graph: extractor, tape over the tail, rule, combination."""
+    """Pass from images to maps in one graph: extractor, tape over the tail, rule, combination."""
 
     def __init__(self, split: SplitModel, target: Target | None, rule: Rule, freeze: bool = False):
         super().__init__(split, target, rule, freeze)
@@ -242,7 +237,7 @@ class GradientPass(SplitPass):
 
 
 def combine(weights: Any, activations: Any) -> Any:
-    """The map before relu: sum over channels of weights times activations.
+    """Return the map before relu: the sum over channels of weights times activations.
 
     Args:
         weights: (B, H, W, C) float32, or 1 in place of H and W where a channel has one weight; or the map, (B, H, W).
@@ -252,7 +247,7 @@ def combine(weights: Any, activations: Any) -> Any:
         (B, H, W) float32.
 
     Raises:
-        ValueError: weights of another rank, or no tensor.
+        ValueError: weights of another rank, or not a tensor.
     """
     rank = activations.shape.rank
     if not tf.is_tensor(weights):
@@ -261,7 +256,7 @@ def combine(weights: Any, activations: Any) -> Any:
             f"(B, H, W), received {type(weights).__name__}."
         )
     if weights.shape.rank == rank - 1 and weights.shape.is_compatible_with(activations.shape[:-1]):
-        return weights  # a rule that is no weighted sum gives the map itself
+        return weights  # a rule that is not a weighted sum returns the map itself
     if weights.shape.rank != rank:
         raise ValueError(
             f"Expected a method to return weights of shape {tuple(activations.shape)}, 1 in place of H and W "
@@ -277,12 +272,11 @@ def combine(weights: Any, activations: Any) -> Any:
 
 
 def normalise(raw: Any, readable: Any = True) -> Any:
-    """relu, then each image's map divided by its maximum; a map without a positive finite maximum is zero.
+    """Return relu of each image's map divided by its maximum; a map without a positive finite maximum is zero.
 
     Args:
         raw: (B, H, W) float32.
-        readable: (B,) bool, False for an image that is not finite itself: its map is zero, whatever the model makes
-            of it.
+        readable: (B,) bool, False for an image that is not finite: its map is zero, whatever its outputs.
 
     Returns:
         (B, H, W) float32 in [0, 1].
@@ -294,12 +288,12 @@ def normalise(raw: Any, readable: Any = True) -> Any:
 
 
 def all_finite(values: Any) -> Any:
-    """(B,) bool: whether all values of an image are finite."""
+    """Return (B,) bool, whether all values of an image are finite."""
     if not values.dtype.is_floating:
         return tf.ones(tf.shape(values)[:1], tf.bool)
     return tf.reduce_all(tf.math.is_finite(values), axis=list(range(1, len(values.shape))))
 
 
 def peaks(values: Any) -> Any:
-    """(B,) largest absolute value of an image."""
+    """Return (B,), the largest absolute value of an image."""
     return tf.reduce_max(tf.abs(values), axis=list(range(1, len(values.shape))))

@@ -1,8 +1,8 @@
-"""Asking the model again: what a probing rule may look at and ask, and the compiled functions that answer.
+"""Probing: a rule's view of the model, and the compiled functions that run the model again.
 
 Axis legend: B images, N changed copies of them (probes), n of these at a time, H x W cells of the layer (any number of
-spatial axes), C channels, H0 x W0 pixels. The *owner* of a probe is the image that it is a copy of: that image's class,
-frontier tensors and further inputs go with it.
+spatial axes), C channels, H0 x W0 pixels. The *owner* of a probe is the image that it was copied from: its class,
+frontier tensors and further inputs belong to the probe.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Probe
 from tf_gradcam.targets.base import Target
 
-# As many probes run at a time as fit in here, each counted by its share of the largest tensor of the run (VGG16 at 224
+# As many probes run at a time as fit in here, each counted by its rows of the largest tensor of the run (VGG16 at 224
 # pixels: 12.8 MB, so 20 at a time). A run holds a few tensors of that size at once, on the host as on the device.
 CHUNK_BYTES = 256 * 2**20
-# Where the model leaves its size free, its largest tensor is not known before it runs: that of VGG16 is 21 images.
+# If the model leaves its size free, its largest tensor is not known before it runs: in VGG16 it is 21 images large.
 _LARGEST_OF_FREE_SIZE = 24
 
 _ROWS = tf.TensorSpec((None,), tf.int32)
 
 
 class _Looked(NamedTuple):
-    """The first run of the model: tensors.
+    """Results of the first run of the model: tensors.
 
     Attributes:
-        scored: what its outputs say.
+        scored: scores of its outputs.
         activations: (B, H, W, C) float32 of the layer.
-        kept: what the tail needs beside them: the frontier, then masks.
+        kept: further inputs of the tail: the frontier, then masks.
         finite_images: (B,) bool.
     """
 
@@ -68,34 +68,23 @@ class ModelProbe:
         self._done = self._total = 0
 
     def score_images(self, owners: np.ndarray, images_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Confidences of the whole model in changed images, each in the class explained of its owner.
+        """Return the whole model's confidences in changed images, each for the explained class of its owner.
 
         Args:
-            owners: (N,) int, the image of the batch that each probe is a copy of.
-            images_of: called with (n,) int, positions in `owners`; returns these probes, (n, H0, W0, 3) float32. They
-                are as many at a time as `CHUNK_BYTES` holds. A model that takes whole numbers gets them rounded.
+            owners: (N,) int, the image of the batch that each probe was copied from.
+            images_of: called with (n,) int, positions in `owners`; returns their probes, (n, H0, W0, 3) float32, as
+                many at a time as `CHUNK_BYTES` holds. A model that takes whole numbers gets them rounded.
 
         Returns:
             (N,) float32.
 
         Raises:
-            ValueError: an owner that is not in the batch; probes of another number or shape than asked for.
+            ValueError: an owner that is not in the batch; probes of another number or shape.
         """
         return self._score("images", owners, images_of, self.images.shape[1:])
 
     def score_activations(self, owners: np.ndarray, activations_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Scores of the tail alone, before the softmax, on changed activations.
-
-        Args:
-            owners: (N,) int, the image of the batch that each probe is a copy of.
-            activations_of: called with (n,) int, positions in `owners`; returns these probes, (n, H, W, C) float32.
-
-        Returns:
-            (N,) float32.
-
-        Raises:
-            ValueError: as `score_images`.
-        """
+        """Return the tail's scores (N,), before the softmax, for activations (n, H, W, C); else as `score_images`."""
         return self._score("activations", owners, activations_of, self.activations.shape[1:])
 
     def _score(
@@ -104,7 +93,7 @@ class ModelProbe:
         owners = np.asarray(owners, np.int32)
         if owners.ndim != 1 or np.any((owners < 0) | (owners >= len(self.images))):
             raise ValueError(f"Expected owners (N,) of 0 to {len(self.images) - 1}, received {owners}.")
-        answers = np.zeros(len(owners), np.float32)
+        scores = np.zeros(len(owners), np.float32)
         length = self._chunk_length(what, shape)
         self._total += len(owners)
         for start in range(0, len(owners), length):
@@ -112,30 +101,21 @@ class ModelProbe:
             chunk = np.asarray(rows_of(rows), np.float32)
             if chunk.shape != (len(rows), *shape):
                 raise ValueError(f"Expected {what} of shape {(len(rows), *shape)}, received {chunk.shape}.")
-            answers[rows] = self._ask(what, chunk, owners[rows])
+            scores[rows] = self._ask(what, chunk, owners[rows])
             self._done += len(rows)
             if self._progress is not None:
                 self._progress(self._done, self._total)
-        return answers
+        return scores
 
 
 ProbingRule = Callable[[Probe], np.ndarray]
 
 
 class ProbingPass(SplitPass):
-    """Images to maps by a rule that runs the model, or its tail, again. Three functions, each compiled once.
+    """Pass from images to maps by a rule that runs the model, or its tail, again: three functions, each compiled once.
 
-    The model with its activations and frontier is compiled here; the tail alone and the whole model are compiled when
-    the rule first asks them.
-
-    Args:
-        split: the model, cut.
-        target: None for class targets, or a callable.
-        rule: `Probe` -> weights (B, 1, 1, C) or (B, H, W, C), or the map itself, (B, H, W); float32.
-        freeze: as `Pass`.
-
-    Raises:
-        ValueError: a target that does not suit the outputs.
+    The model with its activations and frontier is compiled here, the tail and the whole model when first needed. A rule
+    maps a `Probe` to weights (B, 1, 1, C) or (B, H, W, C), or to the map itself, (B, H, W); float32.
     """
 
     def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule, freeze: bool = False):
@@ -146,41 +126,34 @@ class ProbingPass(SplitPass):
         self._first = self.compile(self._look, [*split.inputs.specs, _ROWS])
 
     def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> MapArrays:
-        """Maps and what they explain.
+        """Explain a batch, as `Pass`; a gradient peak is the largest absolute weight of an image.
 
-        Args:
-            arrays: the model's inputs as `split.inputs.flatten` returns them.
-            indices: (B,) int32 classes, -1 for an image's own top class.
-            progress: called with (done, total) after each chunk: how many probes have run, and how many the rule has
-                asked for so far.
-
-        Returns:
-            The arrays that `GradientPass` returns; a gradient peak is the largest absolute weight of an image.
+        After each chunk, `progress` gets the number of probes that have run and that the rule has requested so far.
 
         Raises:
-            ValueError: a layer that the rule does not suit; weights of no known shape.
+            ValueError: a layer that does not suit the rule; weights of an unknown shape.
         """
         inputs = [tf.convert_to_tensor(array) for array in arrays]
-        found = self._first(*inputs, tf.constant(indices, tf.int32))
+        first = self._first(*inputs, tf.constant(indices, tf.int32))
         images = tf.cast(inputs[self.split.inputs.image_index], tf.float32).numpy()
-        kept = {"images": inputs, "activations": found.kept}
-        self._check_rows([found.activations, *found.kept], len(images))
+        kept = {"images": inputs, "activations": first.kept}
+        self._check_rows([first.activations, *first.kept], len(images))
 
         def ask(what: str, chunk: np.ndarray, owners: np.ndarray) -> np.ndarray:
-            classes = found.scored.class_indices
+            classes = first.scored.class_indices
             return self._compiled_for(what)(tf.constant(chunk), tf.constant(owners), classes, *kept[what]).numpy()
 
-        activations, scored = to_arrays((found.activations, found.scored))
+        activations, scored = to_arrays((first.activations, first.scored))
         probe = ModelProbe(images, activations, scored, ask, self._chunk_length, progress)
-        with np.errstate(all="ignore"):  # what is not finite is diagnosed, not warned of
+        with np.errstate(all="ignore"):  # values that are not finite get a diagnosis, not a warning
             weights = tf.constant(np.asarray(self.rule(probe), np.float32))
-        _check_weights(weights.shape, found.activations.shape)
-        raw = combine(weights, found.activations)
-        results: MapArrays = to_arrays(found.scored.with_maps(raw, peaks(weights), found.finite_images))
+        _check_weights(weights.shape, first.activations.shape)
+        raw = combine(weights, first.activations)
+        results: MapArrays = to_arrays(first.scored.with_maps(raw, peaks(weights), first.finite_images))
         return results
 
     def _look(self, *tensors: Any) -> _Looked:
-        """The whole model, with what the tail will need again."""
+        """Run the whole model and keep the inputs of the tail."""
         inputs, indices = tensors[:-1], tensors[-1]
         cut = self.split.extract(inputs)
         masks = [mask_of(tensor) for tensor in cut]
@@ -192,16 +165,16 @@ class ProbingPass(SplitPass):
         return _Looked(scored, tf.cast(cut[0], tf.float32), kept, all_finite(inputs[self.split.inputs.image_index]))
 
     def _finish(self, chunk: Any, owners: Any, classes: Any, *kept: Any) -> Any:
-        """(n,) scores of the tail on changed activations."""
+        """Return the tail's scores (n,) on changed activations."""
         rows = [_rows_of(tensor, owners) for tensor in kept]
         frontier, masks = rows[: len(rows) - len(self._mask_places)], rows[len(rows) - len(self._mask_places) :]
         cut = [tf.cast(chunk, self._cut_spec.dtype), *frontier]
         for place, mask in zip(self._mask_places, masks, strict=True):
-            set_mask(cut[place], mask)  # Keras hands a mask on with its tensor; the way through a graph drops it
+            set_mask(cut[place], mask)  # Keras passes a mask on with its tensor; a graph drops it
         return self.explained(self.split.finish(cut), tf.gather(classes, owners)).scores
 
     def _run(self, chunk: Any, owners: Any, classes: Any, *inputs: Any) -> Any:
-        """(n,) confidences of the whole model in changed images."""
+        """Return the whole model's confidences (n,) in changed images."""
         rows = [_rows_of(tensor, owners) for tensor in inputs]
         index = self.split.inputs.image_index
         dtype = rows[index].dtype
@@ -210,7 +183,7 @@ class ProbingPass(SplitPass):
         return self.explained(outputs, tf.gather(classes, owners)).confidences
 
     def _compiled_for(self, what: str) -> Any:
-        """`_run` or `_finish` as a graph, compiled when it is first asked for."""
+        """Return `_run` or `_finish` as a graph, compiled at its first use."""
         if what not in self._again:
             specs = self.split.inputs.specs
             chunk = specs[self.split.inputs.image_index] if what == "images" else self._cut_spec
@@ -220,7 +193,7 @@ class ProbingPass(SplitPass):
         return self._again[what]
 
     def _chunk_length(self, what: str, shape: tuple[int, ...]) -> int:
-        """How many probes of `shape` run at a time."""
+        """Return the number of probes of `shape` that run at a time."""
         graph = self._compiled_for(what)
         own = 4 * int(np.prod(shape))
         if None in graph.inputs[0].shape[1:]:
@@ -241,7 +214,7 @@ class ProbingPass(SplitPass):
 
 
 def _has_rows(tensor: Any) -> bool:
-    """Whether the first axis is the batch, which is free; a constant's is known."""
+    """Return whether the first axis is the batch, which is free; the axis of a constant is known."""
     return tensor.shape.rank is None or (tensor.shape.rank > 0 and tensor.shape[0] is None)
 
 

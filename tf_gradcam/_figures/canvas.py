@@ -1,4 +1,4 @@
-"""Matplotlib's figure and colour norm with what is added to them. Imported where a figure is made."""
+"""Extensions of Matplotlib's figure and colour norm; imported only where a figure is made."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tf_gradcam.image.overlay import colors_of
 _VECTOR = {"pdf", "svg", "svgz", "eps", "ps"}
 _VECTOR_DPI = 300  # of the photos and maps in them, as journals ask for
 _TEXT_AS_TEXT = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42}
-_CSS_PIXELS, _SHARPER = 96, 1.5  # per inch of a page; dots of the picture for each
-_MOST_PIXELS = 30_000  # of a side; renderers end at 65,536
-_ALT = 400  # letters
+_CSS_PIXELS, _DOTS_PER_PIXEL = 96, 1.5  # of a page's inch; of the picture
+_MAX_SIDE = 30_000  # pixels; renderers end at 65,536
+_ALT_LENGTH = 400  # letters
 
 
 class NotebookFigure(Figure):
-    """Matplotlib's figure; text stays text in .pdf, .svg and .eps, and a notebook shows it without pyplot."""
+    """A Matplotlib figure whose text stays text in .pdf, .svg and .eps, and that a notebook shows without pyplot."""
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """As Matplotlib's: `dpi`, `bbox_inches="tight"` and the rest; 300 dpi in vector files unless told otherwise."""
+        """Write the figure with Matplotlib's options; photos in vector files have 300 dpi by default."""
         ending = os.path.splitext(fname)[1] if isinstance(fname, (str, os.PathLike)) else ""
         if str(options.get("format") or ending).lower().lstrip(".") in _VECTOR:
             options.setdefault("dpi", _VECTOR_DPI)
@@ -35,25 +35,25 @@ class NotebookFigure(Figure):
             super().savefig(fname, **options)
 
     def _repr_html_(self) -> str:
-        """The picture at its size on paper, and what is written in it for those who hear the page."""
+        """Return the picture at its size on paper, with its texts for screen readers."""
         width, height = self.get_size_inches()
         stream = io.BytesIO()
-        dpi = min(_CSS_PIXELS * _SHARPER, _MOST_PIXELS / max(width, height))
+        dpi = min(_CSS_PIXELS * _DOTS_PER_PIXEL, _MAX_SIDE / max(width, height))
         self.savefig(stream, format="png", dpi=dpi)
         picture = base64.b64encode(stream.getvalue()).decode("ascii")
-        told = "; ".join(text.get_text() for text in self.texts)
+        texts = "; ".join(text.get_text() for text in self.texts)
         return (
-            f'<img alt="{html.escape(told[:_ALT])}" width="{width * _CSS_PIXELS:.0f}" style="max-width: 100%" '
+            f'<img alt="{html.escape(texts[:_ALT_LENGTH])}" width="{width * _CSS_PIXELS:.0f}" style="max-width: 100%" '
             f'src="data:image/png;base64,{picture}">'
         )
 
 
 class NearestColor(Normalize):
-    """Rounds to the nearest of so many colours, as overlays do; Matplotlib alone cuts its range into equal parts.
+    """A norm that rounds to the nearest colour, as overlays do; Matplotlib's own cuts its range into equal parts.
 
     Args:
-        lowest: value of the first colour, -1 or 0; that of the last is 1.
-        count: how many colours.
+        lowest: value of the first colour, -1 or 0; the value of the last colour is 1.
+        count: number of colours.
     """
 
     def __init__(self, lowest: float, count: int):
@@ -65,6 +65,6 @@ class NearestColor(Normalize):
 
 
 def color_scale(signed: bool, colormap: str | None = None) -> tuple[ListedColormap, NearestColor]:
-    """A colour map and a norm that give a value the very colour that `paint` gives it with alpha 1 on white."""
+    """Return a colour map and a norm that give a value the colour that `paint` gives it with alpha 1 on white."""
     colors = colors_of(signed, colormap)
     return ListedColormap((colors / 255).tolist()), NearestColor(-1.0 if signed else 0.0, len(colors))

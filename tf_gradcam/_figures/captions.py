@@ -1,4 +1,4 @@
-"""What is written over pictures: what was explained, what is predicted, what is true.
+"""Captions of pictures: the explained, the predicted and the true class.
 
 Axis legend: B images, K classes.
 """
@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tf_gradcam._figures.sheet import CAPTION, GREY, RED, Sheet, detail
+from tf_gradcam._figures.sheet import CAPTION, GREY, RED, Sheet, detail, reason_of, value_of
 
 if TYPE_CHECKING:
     from tf_gradcam._figures.sheet import Shown
 
-Line = tuple[str, str]  # what it says, and its colour
+Line = tuple[str, str]  # text, colour
 
 _VERDICT = 0.12  # height of the third line
 
 
 def _class_count(explanation: Shown) -> int | None:
-    """None where the outputs are no classes of the whole image."""
+    """Return None where the outputs are not classes of the whole image."""
     probabilities = explanation.probabilities
     return probabilities.shape[1] if probabilities is not None and probabilities.ndim == 2 else None
 
 
 def headline(explanation: Shown) -> str:
-    """What was explained of the first image, and what the model predicts where that is another class."""
+    """Return what was explained of the first image, and the predicted class where it is another one."""
     line = f"{explanation.labels[0]}, {detail(explanation, 0)}"
     if _class_count(explanation) is None:
         return line
@@ -32,53 +32,43 @@ def headline(explanation: Shown) -> str:
     return line if label == explanation.labels[0] else f"{line}; predicted: {label}, {probability:.1%}"
 
 
-def verdicts(explanation: Shown) -> list[Line | None]:
-    """Per image what the model predicts and what is true, None where the caption's first lines say it already."""
-    return [_verdict(explanation, index) for index in range(len(explanation))]
-
-
 def _verdict(explanation: Shown, index: int) -> Line | None:
+    """Return the true and the predicted class, None where the caption's first lines name it already."""
     explained, probabilities = int(explanation.class_indices[index]), explanation.probabilities
-    best = int(probabilities[index].argmax()) if probabilities is not None and probabilities.ndim == 2 else None
     truth = None if explanation.truth is None else int(explanation.truth[index])
-    if best is None:
-        return None if truth is None else (f"true: {explanation.class_name(truth)}", GREY)
-    if truth is None:
-        is_told = explained in (best, -1)  # -1: a callable target has a name of its own, and may mean no class
-        return None if is_told else (_told("predicted", best, explained, explanation, index), GREY)
+    if probabilities is None or probabilities.ndim != 2:
+        return None if truth is None else (f"True: {explanation.class_name(truth)}", GREY)
+
+    def named(label: int) -> str:
+        return f"{explanation.class_name(label)}, {probabilities[index, label]:.1%}"
+
+    best = int(probabilities[index].argmax())
+    if truth is None:  # -1: a callable target has a name of its own, and may not mean a class
+        return None if explained in (best, -1) else (f"Predicted: {named(best)}", GREY)
     if best == truth:
-        return _told("predicted and true", best, explained, explanation, index), GREY
-    parts = [
-        _told("predicted", best, explained, explanation, index),
-        _told("true", truth, explained, explanation, index),
-    ]
-    return "; ".join(parts if explained == best else parts[::-1]), RED
-
-
-def _told(what: str, label: int, explained: int, explanation: Shown, index: int) -> str:
-    """As "true: beagle, 3.2%"; the word alone where the line above names the class."""
-    assert explanation.probabilities is not None
-    if label == explained:
-        return what
-    return f"{what}: {explanation.class_name(label)}, {explanation.probabilities[index, label]:.1%}"
+        return "True and predicted" + ("" if best == explained else f": {named(best)}"), GREY
+    return f"True: {named(truth)}. Predicted: {named(best)}", RED
 
 
 def caption_height(explanation: Shown) -> float:
-    """Inches: of two lines, or of three where any image has a verdict."""
-    return CAPTION + (_VERDICT if any(verdicts(explanation)) else 0)
+    """Return the inches of two lines, or of three where any image has a verdict."""
+    return CAPTION + (_VERDICT if any(_verdict(explanation, index) for index in range(len(explanation))) else 0)
 
 
 def draw_caption(sheet: Sheet, explanation: Shown, index: int, left: float, top: float, width: float) -> None:
-    """What was explained; how probable it is, or why there is nothing to see; what is predicted and true."""
-    draw_lines(sheet, explanation, index, left, top, width)
+    """Write what was explained; its probability, or why the map shows nothing; what is true and predicted."""
+    is_blank_picture = explanation.heatmaps.ndim == 3 and not explanation.shown[index].any()  # its panel says why
+    second = f"{value_of(explanation, index)}, blank map" if is_blank_picture else detail(explanation, index)
+    draw_lines(sheet, explanation, index, left, top, width, second)
     verdict = _verdict(explanation, index)
     if verdict is not None:
         sheet.text(verdict[0], left, top + 0.25, width, 6.5, verdict[1])
 
 
-def draw_lines(sheet: Sheet, explanation: Shown, index: int, left: float, top: float, width: float) -> None:
-    """The first two lines: what was explained; how probable it is, or why there is nothing to see."""
+def draw_lines(
+    sheet: Sheet, explanation: Shown, index: int, left: float, top: float, width: float, second: str
+) -> None:
+    """Write the first line, what was explained, and a second one, in red where the map shows nothing."""
     sheet.text(explanation.labels[index], left, top, width, 7.5)
-    reason = explanation.diagnosis[index]
-    is_told = reason is not None and (not explanation.shown[index].any() or not explanation.signed)
-    sheet.text(detail(explanation, index), left, top + 0.13, width, 6.5, RED if is_told else GREY)
+    color = GREY if reason_of(explanation, index) is None else RED
+    sheet.text(second, left, top + 0.13, width, 6.5, color)

@@ -1,4 +1,4 @@
-"""Figures of explanations: photo, map and overlay of each image on a grid; signals and volumes in their own way."""
+"""Figures of explanations: photo, map and overlay of each image on a grid; signals and volumes by their own modules."""
 
 from __future__ import annotations
 
@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption
-from tf_gradcam._figures.sheet import (
-    GREY,
-    MARGIN,
-    SCALE,
-    TITLE,
-    Grid,
-    Sheet,
-    alpha_of,
-    aspect_of,
-    grid,
-    height_for,
-)
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Grid, Sheet, aspect_of, draw_overlay, grid, height_for
 from tf_gradcam.image.io import Photos
-from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
@@ -32,23 +20,23 @@ _GAP, _CARD_GAP = 0.05, 0.2
 _HEADING = 0.15
 _WIDEST = {1: 7.0, 2: 10.0, 3: 10.5}  # width of the figure by columns of cards: one is a page, the others lie across it
 _HIGHEST = 2.6
-_ALONE = {1: 2.6, 4: 1.8, 9: 1.5}  # height of a map without a photo, for up to so many
+_ALONE = {1: 2.6, 4: 1.8, 9: 1.5}  # height of a map without a photo, by the largest number of maps
 _SMALLEST = 1.2
 
 
 def explanation_figure(explanation: Shown, photos: Photos | None = None, colormap: str | None = None) -> Figure:
-    """A figure of all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
+    """Draw all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
     Args:
         explanation: of B images.
         photos: B photos (H0, W0, 3) uint8 RGB, or signals or volumes; None for the maps alone.
-        colormap: a colour map of OpenCV or Matplotlib; None for the one of overlays.
+        colormap: a colour map of OpenCV or Matplotlib; None for the colours of overlays.
 
     Returns:
         Matplotlib Figure.
 
     Raises:
-        ValueError: maps of more than three axes, or of other axes than the input has.
+        ValueError: maps of more than three axes, or with other axes than the input.
     """
     rank = explanation.heatmaps.ndim - 1
     if rank == 1:
@@ -68,15 +56,19 @@ def explanation_figure(explanation: Shown, photos: Photos | None = None, colorma
 
 
 def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | None) -> Figure:
-    """A card per image: what was explained, then photo, map and overlay; without photos the map alone."""
+    """Draw a card per image: its caption, then photo, map and overlay; without photos the map alone."""
     cards = _cards(explanation, photos)
+    # A single caption stands above the headings, which then touch their panels; several stand below, as in a table.
+    below = _HEADING if photos is not None and len(explanation) == 1 else 0.0
     sheet = Sheet.of(cards)
     sheet.title(f"{explanation.method} at {explanation.layer_name}")
     for column in range(0 if photos is None else cards.columns):
         for number, heading in enumerate(("photo", "heatmap", "overlay")):
-            sheet.text(heading, cards.place(column, number)[0], TITLE, cards.width, 6.5, GREY)
+            top = TITLE + (cards.caption if below else 0)
+            sheet.text(heading, cards.place(column, number)[0], top, cards.width, 6.5, GREY)
     for index in range(len(explanation)):
-        draw_caption(sheet, explanation, index, *cards.corner(index), cards.card)
+        left, top = cards.corner(index)
+        draw_caption(sheet, explanation, index, left, top - below, cards.card)
         photo = None if photos is None else shown_photo(photos[index])
         _draw_card(sheet, explanation, index, photo, colormap, cards)
     sheet.scale_of(cards, explanation.signed, colormap)
@@ -91,17 +83,8 @@ def _cards(explanation: Shown, photos: Any) -> Grid:
     columns = 1 if count <= 2 else 2 if count <= 10 else 3
     widest = (_WIDEST[columns] - MARGIN - SCALE) / columns - _CARD_GAP
     height = min(_HIGHEST, (widest - 2 * _GAP) / 3 / aspect)
-    return grid(
-        count,
-        aspect,
-        height,
-        caption=caption,
-        panels=3,
-        gap=_GAP,
-        card_gap=_CARD_GAP,
-        columns=columns,
-        top=TITLE + _HEADING,
-    )
+    sizes = {"caption": caption, "gap": _GAP, "card_gap": _CARD_GAP, "top": TITLE + _HEADING}
+    return grid(count, aspect, height, panels=3, columns=columns, **sizes)
 
 
 def _draw_card(
@@ -109,10 +92,13 @@ def _draw_card(
 ) -> None:
     signed = explanation.signed
     if photo is None:
-        values = explanation.shown_at(index, explanation.image_size)
-        sheet.heatmap(values, *cards.place(index), signed, colormap)
+        values, place = explanation.shown_at(index, explanation.image_size), cards.place(index)
+        if values.any():
+            sheet.heatmap(values, *place, signed, colormap)
+        else:
+            sheet.paragraph(f"Blank map: {explanation.diagnosis[index]}", *place)
         return
     values = explanation.shown_at(index, photo.shape[:2])
     sheet.picture(photo, *cards.place(index, 0))
     sheet.heatmap(values, *cards.place(index, 1), signed, colormap)
-    sheet.picture(paint(photo, values, signed, alpha_of(explanation), colormap), *cards.place(index, 2))
+    draw_overlay(sheet, explanation, index, photo, cards.place(index, 2), colormap)

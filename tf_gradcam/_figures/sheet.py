@@ -1,14 +1,17 @@
-"""A figure laid out in inches: a grid of panels, text that fits, a colour bar. Matplotlib's objects, no global state.
+"""A figure laid out in inches: a grid of panels, text that fits, a colour bar. Without pyplot's global state.
 
 Lengths are inches from the top left corner of the figure; letters are points.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,16 +19,20 @@ if TYPE_CHECKING:
 
 
 MARGIN = 0.12
-TITLE, CAPTION = 0.36, 0.28  # heights of the line over all panels, and of the two over a card
+TITLE, CAPTION = 0.36, 0.28  # heights of the line over all panels, and of the two lines over a card
 SCALE = 0.75  # width of the colour bar with its numbers
 DPI = 150  # of what is saved as pixels; text in .pdf and .svg stays text
 WIDEST = 10.5  # of a figure; a page is 7
 GREY, RED = "0.4", "#b00020"
+
+Place = tuple[float, float, float, float]  # left, top, width, height
+
 _ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
-_MOST_PIXELS = 60_000  # of a side of what is saved; renderers end at 65,536
+_MAX_SIDE = 60_000  # pixels of a saved figure; renderers end at 65,536
 _POINTS = 72  # per inch
 _HINTING = 1.03  # by how much letters drawn on pixels are wider than their outlines, at most
 _SCALE_WIDTH, _SCALE_LENGTH = 0.12, 2.6
+_LETTER, _REASON_LINE = 0.052, 0.105  # mean width and height of a letter of 6.5 points
 
 
 class Shown(Protocol):
@@ -43,8 +50,6 @@ class Shown(Protocol):
     def scores(self) -> np.ndarray: ...
     @property
     def class_indices(self) -> np.ndarray: ...
-    @property
-    def class_names(self) -> Mapping[int, str]: ...
     @property
     def labels(self) -> Sequence[str]: ...
     @property
@@ -68,12 +73,12 @@ class Grid(NamedTuple):
     """Cards in rows; a card is a caption over panels of one size, side by side. Made by `grid`.
 
     Attributes:
-        cards: how many.
-        columns: how many of them side by side.
+        cards: number of cards.
+        columns: number of cards side by side.
         width, height: of a panel.
-        panels: how many a card has.
-        caption: height of what is written over the panels of a card.
-        gap, card_gap, row_gap: what is left free between the panels of a card, behind each card, below each row.
+        panels: number of panels of a card.
+        caption: height of the text over the panels of a card.
+        gap, card_gap, row_gap: space between the panels of a card, behind each card, below each row.
         top: upper edge of the first row.
     """
 
@@ -90,27 +95,24 @@ class Grid(NamedTuple):
 
     @property
     def card(self) -> float:
-        """Width of a card."""
         return self.panels * self.width + (self.panels - 1) * self.gap
 
     @property
     def across(self) -> float:
-        """Width of all columns."""
         return self.columns * (self.card + self.card_gap)
 
     @property
     def down(self) -> float:
-        """Height of all rows."""
         return -(-self.cards // self.columns) * (self.caption + self.height + self.row_gap)
 
     def corner(self, index: int) -> tuple[float, float]:
-        """The upper left corner of a card: (left, top)."""
+        """Return the upper left corner of a card, (left, top)."""
         row, column = divmod(index, self.columns)
         step = self.caption + self.height + self.row_gap
         return MARGIN + column * (self.card + self.card_gap), self.top + row * step
 
-    def place(self, index: int, panel: int = 0) -> tuple[float, float, float, float]:
-        """A panel of a card: (left, top, width, height)."""
+    def place(self, index: int, panel: int = 0) -> Place:
+        """Return the place of a panel, (left, top, width, height)."""
         left, top = self.corner(index)
         return left + panel * (self.width + self.gap), top + self.caption, self.width, self.height
 
@@ -132,12 +134,12 @@ def grid(
     """Lay out cards in rows, beside a colour bar.
 
     Args:
-        count: how many cards, at least 1.
+        count: number of cards, at least 1.
         aspect: width of a panel over its height.
         height: of a panel.
         caption, panels, gap, card_gap, row_gap, top: as `Grid`.
-        columns: how many cards side by side; None for the number that makes a full grid nearest to 1.4 times as wide as
-            high. Of either no more than fit.
+        columns: number of cards side by side, at most as many as fit; None for the number whose full grid is nearest
+            to 1.4 times as wide as high.
         widest: width of the figure, margin and colour bar included.
 
     Returns:
@@ -156,17 +158,17 @@ def grid(
 
 
 def aspect_of(sizes: Sequence[Sequence[int]]) -> float:
-    """Width over height of the panels for pictures of these sizes: that of the one in the middle, within limits."""
+    """Return the width over height of panels for pictures of these sizes: their median, within limits."""
     return float(np.clip(np.median([size[1] / size[0] for size in sizes]), *_ASPECTS))
 
 
 def height_for(count: int, heights: Mapping[int, float], smallest: float) -> float:
-    """The height of each of `count` panels: the first of `heights`, whose keys say for how many; else the smallest."""
-    return next((height for most, height in heights.items() if count <= most), smallest)
+    """Return the first of `heights` whose key, a largest number of panels, is not below `count`; else the smallest."""
+    return next((height for limit, height in heights.items() if count <= limit), smallest)
 
 
 class Sheet:
-    """A figure and what stands on it.
+    """A figure with pictures, heatmaps and text at places in inches.
 
     Args:
         width, height: of the figure.
@@ -176,16 +178,16 @@ class Sheet:
         from tf_gradcam._figures.canvas import NotebookFigure
 
         self.width, self.height = width, height
-        dpi = min(DPI, _MOST_PIXELS / max(width, height))
+        dpi = min(DPI, _MAX_SIDE / max(width, height))
         self.figure: Figure = NotebookFigure(figsize=(width, height), dpi=dpi)
 
     @classmethod
     def of(cls, grid: Grid, below: float = 0.0) -> Sheet:
-        """A sheet for a grid with a colour bar, and so much room below."""
+        """Return a sheet for a grid with a colour bar, and `below` inches of room under it."""
         return cls(MARGIN + grid.across + SCALE, grid.top + grid.down + below)
 
     def panel(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes of that place and size, without ticks and frame."""
+        """Add axes of this place and size, without ticks and frame."""
         axes = self.figure.add_axes(
             (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
         )
@@ -193,7 +195,7 @@ class Sheet:
         return axes
 
     def picture(self, photo: np.ndarray, left: float, top: float, width: float, height: float) -> Axes:
-        """A photo (H0, W0, 3) uint8 in the upper left corner of that place, its proportions kept."""
+        """Draw a photo (H0, W0, 3) uint8 into the upper left corner of a place, its proportions kept."""
         axes = self.panel(left, top, width, height)
         axes.imshow(photo)
         axes.set_anchor("NW")
@@ -209,7 +211,7 @@ class Sheet:
         signed: bool,
         colormap: str | None,
     ) -> Axes:
-        """A map (H0, W0) in that place likewise, in the colours of overlays."""
+        """Draw a map (H0, W0) likewise, in the colours of overlays."""
         from tf_gradcam._figures.canvas import color_scale
 
         axes = self.panel(left, top, width, height)
@@ -219,13 +221,13 @@ class Sheet:
         return axes
 
     def title(self, text: str, size: float = 9) -> None:
-        """The line over all panels."""
+        """Write the line over all panels."""
         shown = fitted(text, self.width - 2 * MARGIN, size)
         place = {"x": MARGIN / self.width, "y": 1 - 0.1 / self.height, "ha": "left", "va": "top"}
         self.figure.suptitle(shown, fontsize=size, parse_math=False, **place)
 
     def text(self, text: str, left: float, top: float, width: float, size: float, color: str = "black") -> None:
-        """One line, cut with an ellipsis where it is longer than `width`; `top` is its upper edge."""
+        """Write one line, cut with an ellipsis where it is longer than `width`; `top` is its upper edge."""
         self.figure.text(
             left / self.width,
             1 - top / self.height,
@@ -237,12 +239,19 @@ class Sheet:
             parse_math=False,
         )
 
+    def paragraph(self, text: str, left: float, top: float, width: float, height: float) -> None:
+        """Write small red lines that fill a place, cut with an ellipsis where they need more."""
+        line_count = max(1, int(height / _REASON_LINE))
+        lines = textwrap.wrap(text, int(width / _LETTER), max_lines=line_count, placeholder=" …")
+        for number, line in enumerate(lines):
+            self.text(line, left, top + number * _REASON_LINE, width + 0.15, 6.5, RED)
+
     def scale_of(self, grid: Grid, signed: bool, colormap: str | None = None) -> None:
-        """The colour bar beside the panels of a grid."""
+        """Draw the colour bar beside the panels of a grid."""
         self.scale(grid.top + grid.caption, grid.down - grid.caption - grid.row_gap, signed, colormap)
 
     def scale(self, top: float, height: float, signed: bool, colormap: str | None = None) -> None:
-        """The colour bar, at the right edge in the middle of that height, with what its ends mean."""
+        """Draw the colour bar at the right edge, in the middle of a height, with the meaning of its ends."""
         from matplotlib.cm import ScalarMappable
 
         from tf_gradcam._figures.canvas import color_scale
@@ -255,11 +264,11 @@ class Sheet:
         bar = self.figure.colorbar(ScalarMappable(norm, colors), cax=axes, ticks=ticks)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, length=2)
-        bar.set_label("against          for" if signed else "share of the maximum", fontsize=7)
+        bar.set_label("against          for" if signed else "relative to the\nmap's maximum", fontsize=7)
 
 
 def fitted(text: str, width: float, size: float) -> str:
-    """As much of a line of text as fits into `width`, the rest an ellipsis."""
+    """Return as much of a line of text as fits into `width`, the rest as an ellipsis."""
     text = " ".join(text.split())
     lengths = np.cumsum(_advances(text + "…", size))
     if len(text) == 0 or lengths[-2] <= width:
@@ -270,7 +279,7 @@ def fitted(text: str, width: float, size: float) -> str:
 
 
 def _advances(text: str, size: float) -> list[float]:
-    """By how much each letter moves the next, in Matplotlib's current font; one that it lacks counts as a square."""
+    """Return each letter's advance in inches in Matplotlib's current font; a missing letter counts as a square."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     font = get_font(findfont(FontProperties()))
@@ -281,20 +290,37 @@ def _advances(text: str, size: float) -> list[float]:
 
 
 def alpha_of(explanation: Shown) -> float:
-    """Weight of a map in a figure: most of a signed map is far below its full weight, so that is higher."""
+    """Return the weight of a map in a figure; higher for signed maps, which are mostly far below their full weight."""
     return 0.6 if explanation.signed else 0.4
 
 
-def detail(explanation: Shown, index: int) -> str:
-    """The probability or score of what was explained, and the diagnosis of a map that cannot be read."""
+def reason_of(explanation: Shown, index: int) -> str | None:
+    """Return the diagnosis of a map without anything to show; a signed map may still show what speaks against."""
+    return explanation.diagnosis[index] if not (explanation.signed and explanation.shown[index].any()) else None
+
+
+def draw_overlay(
+    sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray, place: Place, colormap: str | None = None
+) -> None:
+    """Draw the overlay, or write the diagnosis of a map without anything to show."""
+    reason = reason_of(explanation, index)
+    if reason is not None:
+        sheet.paragraph(f"No overlay: {reason}", *place)
+        return
+    values = explanation.shown_at(index, photo.shape[:2])
+    sheet.picture(paint(photo, values, explanation.signed, alpha_of(explanation), colormap), *place)
+
+
+def value_of(explanation: Shown, index: int) -> str:
+    """Return the probability or score of what was explained."""
     class_index = int(explanation.class_indices[index])
     probabilities = explanation.probabilities
     if probabilities is not None and probabilities.ndim == 2 and class_index >= 0:
-        told = f"{probabilities[index, class_index]:.1%}"
-    else:
-        told = f"score {explanation.scores[index]:.4g}"
-    reason = explanation.diagnosis[index]
-    is_blank = not explanation.shown[index].any()
-    if reason is None or (explanation.signed and not is_blank):
-        return told
-    return f"{told}, {'blank: ' if is_blank else ''}{reason}"
+        return f"{probabilities[index, class_index]:.1%}"
+    return f"score {explanation.scores[index]:.4g}"
+
+
+def detail(explanation: Shown, index: int) -> str:
+    """Return the value of what was explained, and the diagnosis of a map that cannot be read."""
+    value, reason = value_of(explanation, index), reason_of(explanation, index)
+    return value if reason is None else f"{value}, {'' if explanation.shown[index].any() else 'blank: '}{reason}"

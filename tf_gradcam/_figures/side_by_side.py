@@ -1,4 +1,4 @@
-"""Figures of maps side by side: those of many classes, of several methods, of layers through the depth."""
+"""Figures of maps side by side: of many classes, of several methods, of layers through the depth."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tf_gradcam._figures.sheet import (
     Sheet,
     alpha_of,
     aspect_of,
+    detail,
     grid,
     height_for,
 )
@@ -32,25 +33,25 @@ if TYPE_CHECKING:
     from tf_gradcam._figures.sheet import Shown
 
 _GAP = 0.08
-_MOST = 50  # classes; more make a figure that no screen and few renderers hold
+_MAX_CLASSES = 50  # more make a figure that no screen and few renderers hold
 _CLASSES, _LAYERS = (1.0, 1.9), (1.3, 2.2)  # lowest and highest panel: a row is read from left to right
-_METHODS = {2: 2.4, 5: 1.9, 11: 1.6}  # height of a panel, for up to so many
+_METHODS = {2: 2.4, 5: 1.9, 11: 1.6}  # height of a panel, by the largest number of panels
 _SMALLEST = 1.35
 _NAME, _LINE = 0.16, 0.14  # heights
 _TITLES = 0.56  # height of a title of two lines
-_MORE = 0.1  # weight of a map than in other figures: the maps are what is compared
+_EXTRA_ALPHA = 0.1  # beyond other figures: the maps are what is compared
 
 
 def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str | None = None) -> Figure:
-    """A row for each image: the photo, then the map of each class painted on it; without photos the maps alone.
+    """Draw a row for each image: the photo, then the map of each class painted on it; without photos the maps alone.
 
     Args:
         of_classes: K explanations of the same B images, each of one class of every image.
         photos: B photos (H0, W0, 3) uint8 RGB, or None.
-        colormap: a colour map of OpenCV or Matplotlib; None for the one of overlays.
+        colormap: a colour map of OpenCV or Matplotlib; None for the colours of overlays.
 
     Returns:
-        Matplotlib Figure. More panels than fit side by side go on in the next line.
+        Matplotlib Figure. Panels that do not fit side by side go on in the next line.
 
     Raises:
         TypeError, ValueError: as `Explanation.overlay`; more than 50 classes.
@@ -58,13 +59,13 @@ def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str 
     first = of_classes[0]
     if first.heatmaps.ndim != 3:
         raise ValueError(
-            f"Expected maps of pictures to plot those of several classes, received maps {first.heatmaps.shape} of one. "
+            f"Expected maps of pictures to plot several classes, received maps {first.heatmaps.shape} of one class. "
             "Plot one class at a time: of_class(position).plot(photos)."
         )
-    if len(of_classes) > _MOST:
+    if len(of_classes) > _MAX_CLASSES:
         raise ValueError(
-            f"Expected at most {_MOST} classes to plot, received {len(of_classes)}. Ask for some: class_maps(images, "
-            "top=5)."
+            f"Expected at most {_MAX_CLASSES} classes to plot, received {len(of_classes)}. "
+            "Ask for some: class_maps(images, top=5)."
         )
     if photos is not None:
         first.check_photos(photos)
@@ -78,18 +79,18 @@ def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str 
         if photo is not None:
             _draw(sheet, cards, 0, (f"photo {number}", GREY), photo)
         for index, explanation in enumerate(of_classes, start=0 if photo is None else 1):
-            draw_lines(sheet, explanation, number, *cards.corner(index), cards.card)
+            draw_lines(sheet, explanation, number, *cards.corner(index), cards.card, detail(explanation, number))
             sheet.picture(_painted(explanation, number, photo, colormap), *cards.place(index))
     sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, first.signed, colormap)
     return sheet.figure
 
 
 def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str], photo: np.ndarray | None) -> Figure:
-    """The photo, then the map of each method painted on it; without a photo the maps alone.
+    """Draw the photo, then the map of each method painted on it; without a photo the maps alone.
 
     Args:
         explanations: name -> explanation of the one image.
-        refused: name -> why there is no map; a line below.
+        refused: name -> reason for the missing map, written below.
         photo: (H0, W0, 3) uint8 RGB, or None.
     """
     first = next(iter(explanations.values()))
@@ -105,7 +106,7 @@ def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str],
         _draw(sheet, cards, 0, ("photo", GREY), photo)
     for index, (name, explanation) in enumerate(explanations.items(), start=0 if photo is None else 1):
         line = (name, "black") if explanation.shown.any() else (f"{name}: blank", RED)
-        _draw(sheet, cards, index, line, _painted(explanation, 0, photo, more=_MORE))
+        _draw(sheet, cards, index, line, _painted(explanation, 0, photo, extra=_EXTRA_ALPHA))
     sheet.scale_of(cards, first.signed)
     for index, (name, reason) in enumerate(refused.items()):
         top = cards.top + cards.down + 0.05 + index * _LINE
@@ -114,11 +115,11 @@ def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str],
 
 
 def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray | None) -> Figure:
-    """The photo, then the map of each layer painted on it, in one row where it fits; without a photo the maps alone.
+    """Draw the photo, then the map of each layer painted on it, in one row if it fits; without a photo the maps alone.
 
     Args:
-        explanations: of the one image, one a layer.
-        method: its name, for the title.
+        explanations: one per layer, of the same image.
+        method: name of the method, for the title.
         photo: (H0, W0, 3) uint8 RGB, or None.
     """
     first = explanations[0]
@@ -130,8 +131,8 @@ def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray |
     if photo is not None:
         _draw(sheet, cards, 0, ("photo", GREY), photo)
     for index, explanation in enumerate(explanations, start=0 if photo is None else 1):
-        name = explanation.layer_name.rpartition("/")[2]  # of a long path the end tells more
-        _draw(sheet, cards, index, (name, "black"), _painted(explanation, 0, photo, more=_MORE))
+        name = explanation.layer_name.rpartition("/")[2]  # the end of a long path says more
+        _draw(sheet, cards, index, (name, "black"), _painted(explanation, 0, photo, extra=_EXTRA_ALPHA))
         reason = explanation.diagnosis[0]
         if reason is not None and not explanation.shown[0].any():
             text, color = f"blank: {reason}", RED
@@ -144,7 +145,7 @@ def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray |
 
 
 def _row(count: int, aspect: float, gap: float, heights: tuple[float, float], top: float) -> Grid:
-    """As many panels side by side as fit, and none too small to be read."""
+    """Lay out as many panels side by side as fit without becoming too small to be read."""
     height = float(np.clip(((WIDEST - MARGIN - SCALE) / count - gap) / aspect, *heights))
     return grid(count, aspect, height, caption=CAPTION, card_gap=gap, top=top, columns=count)
 
@@ -155,16 +156,16 @@ def _draw_titles(sheet: Sheet, title: str, below: str) -> None:
 
 
 def _draw(sheet: Sheet, cards: Grid, index: int, line: Line, picture: np.ndarray) -> None:
-    """A panel under its first line."""
+    """Draw a panel under its first line."""
     sheet.text(line[0], *cards.corner(index), cards.card, 7.5, line[1])
     sheet.picture(picture, *cards.place(index))
 
 
 def _painted(
-    explanation: Shown, number: int, photo: np.ndarray | None, colormap: str | None = None, more: float = 0.0
+    explanation: Shown, number: int, photo: np.ndarray | None, colormap: str | None = None, extra: float = 0.0
 ) -> np.ndarray:
-    """(H0, W0, 3) uint8, a map on its photo, or the colours alone."""
+    """Return (H0, W0, 3) uint8: a map on its photo, or the colours alone."""
     size = explanation.image_size if photo is None else photo.shape[:2]
     ground = np.full((*size, 3), 255, np.uint8) if photo is None else photo
-    alpha = 1.0 if photo is None else alpha_of(explanation) + more
+    alpha = 1.0 if photo is None else alpha_of(explanation) + extra
     return paint(ground, explanation.shown_at(number, size), explanation.signed, alpha, colormap)

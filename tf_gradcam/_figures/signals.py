@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tf_gradcam._figures.sheet import Shown
 
 _WIDTH = 6.2
-_HEIGHTS = {1: 1.6, 4: 1.2, 8: 0.9}  # of a plot, for up to so many signals
+_HEIGHTS = {1: 1.6, 4: 1.2, 8: 0.9}  # of a plot, by the largest number of signals
 _SMALLEST = 0.7
 _PER_TRACE = 0.35  # least height of one channel
 _AXIS = 0.34  # the numbers below a plot
@@ -29,7 +29,7 @@ _POINTS = 4000  # more than a page can show
 
 
 def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: str | None = None) -> Figure:
-    """A plot per signal, channels below each other; without signals the height of the line is the relevance too.
+    """Draw a plot per signal, channels below each other; without signals the relevance is also the line's height.
 
     Args:
         explanation: of B signals, maps (B, T).
@@ -64,7 +64,7 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
 
 
 def _traces(explanation: Shown, index: int, signals: Photos | None) -> tuple[np.ndarray, np.ndarray]:
-    """(C, T0) values to draw and (T0,) relevance of one signal."""
+    """Return the values to draw, (C, T0), and the relevance, (T0,), of one signal."""
     if signals is None:
         relevance = explanation.shown_at(index, explanation.image_size)
         return relevance[None], relevance
@@ -76,7 +76,7 @@ def _traces(explanation: Shown, index: int, signals: Photos | None) -> tuple[np.
 
 
 def _stacked(values: np.ndarray) -> np.ndarray:
-    """One signal keeps its values; several are scaled to one height each and stand below each other."""
+    """Return one channel as it is, several scaled to one height each and stacked below each other."""
     if len(values) == 1:
         return values
     low, high = np.nanmin(values, axis=1, keepdims=True), np.nanmax(values, axis=1, keepdims=True)
@@ -93,7 +93,7 @@ def _draw_trace(axes: Axes, trace: np.ndarray, relevance: np.ndarray, signed: bo
     points = np.column_stack([samples, values])
     pieces = np.stack([points[:-1], points[1:]], axis=1)
     colors, norm = color_scale(signed, colormap)
-    # An edge in grey, so that a piece whose colour is that of the paper is seen.
+    # A grey edge shows pieces whose colour is the paper's.
     axes.plot(samples, values, color="0.75", linewidth=2.2, solid_capstyle="round")
     lines = LineCollection(list(pieces), cmap=colors, norm=norm, linewidths=1.4, capstyle="round")
     lines.set_array((heat[:-1] + heat[1:]) / 2)
@@ -101,7 +101,7 @@ def _draw_trace(axes: Axes, trace: np.ndarray, relevance: np.ndarray, signed: bo
 
 
 def _thinned(trace: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of a long signal the lowest and the highest sample of each stretch, in their order: its outline stays."""
+    """Keep the lowest and the highest sample of each stretch of a long signal, in their order: its outline stays."""
     samples = np.arange(len(trace))
     if len(trace) > _POINTS:
         stretches = np.array_split(np.nan_to_num(trace), _POINTS // 2)

@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 _LABEL, _BLOCK_GAP = 0.15, 0.14
 _COLUMNS = 6
 _ROWS_OF_ONE = 2  # of slices, for a single volume; one row each for several
-_WIDTH, _HIGHEST = 1.25, 1.6  # of a slice
+_WIDTH, _MAX_HEIGHT = 1.25, 1.6  # of a slice
 _PIXELS = 256  # longest side of a slice that is drawn
 
 
 def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: str | None = None) -> Figure:
-    """Slices of each volume, evenly spread over its depth; only those that are drawn are resized.
+    """Draw slices of each volume, evenly spread over its depth; only drawn slices are resized.
 
     Args:
         explanation: of B volumes or series of frames, maps (B, D, H, W).
         volumes: B arrays (D0, H0, W0) or (D0, H0, W0, 1), drawn grey from their lowest value to their highest, or
-            (D0, H0, W0, 3), RGB: uint8 as it is, other numbers stretched likewise. None for the maps alone.
+            (D0, H0, W0, 3), RGB: uint8 unchanged, other numbers stretched likewise. None for the maps alone.
         colormap: as `Explanation.overlay`.
 
     Returns:
         Matplotlib Figure.
 
     Raises:
-        ValueError: a volume of another shape, or maps of other axes than the input.
+        ValueError: a volume of another shape, or maps with other axes than the input.
     """
     blocks = [_block(explanation, index, volumes, colormap) for index in range(len(explanation))]
     rows, columns = blocks[0][0][1].shape[:2]
-    height, caption = min(_WIDTH * rows / columns, _HIGHEST), caption_height(explanation)
+    height, caption = min(_WIDTH * rows / columns, _MAX_HEIGHT), caption_height(explanation)
     slices = grid(
         max(map(len, blocks)), columns / rows, height, caption=0.0, card_gap=0.04, row_gap=_LABEL, columns=_COLUMNS
     )
@@ -68,7 +68,7 @@ def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: 
 def _block(
     explanation: Shown, index: int, volumes: Photos | None, colormap: str | None
 ) -> list[tuple[int, np.ndarray]]:
-    """(number, picture) of the slices of one volume."""
+    """Return (number, picture) of the slices of one volume."""
     if volumes is None:
         depth, *size = explanation.image_size
         chosen = chosen_slices(depth, len(explanation))
@@ -93,13 +93,13 @@ def _block(
 
 
 def chosen_slices(depth: int, volume_count: int) -> np.ndarray:
-    """The slices in the middle of equal parts of the depth; all of a shallow volume."""
+    """Return the slices in the middle of equal parts of the depth; all slices of a shallow volume."""
     parts = min(depth, _COLUMNS * (_ROWS_OF_ONE if volume_count == 1 else 1))
     return ((np.arange(parts) + 0.5) * depth / parts).astype(int)
 
 
 def _as_photos(volume: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The chosen slices as uint8; other numbers are stretched from the lowest of the volume to the highest."""
+    """Return the chosen slices as uint8; other numbers are stretched over the range of the whole volume."""
     slices = volume[chosen]
     if volume.dtype == np.uint8:
         return slices
@@ -109,10 +109,10 @@ def _as_photos(volume: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def _slices_of_map(explanation: Shown, index: int, depth: int, chosen: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """(S, H0, W0) the map at the chosen slices, without resizing all the others."""
+    """Return the map at the chosen slices, (S, H0, W0), without resizing the others."""
     cells = explanation.shown[index]
     if cells.ndim != len(explanation.image_size):
-        explanation.shown_at(index, explanation.image_size)  # says why not
+        explanation.shown_at(index, explanation.image_size)  # raises the error that says why
     rows = interpolation_matrix(len(cells), depth)[chosen]
     between = np.tensordot(rows, cells, axes=1).astype(np.float32)
     return resize_maps(np.clip(between, -1, 1), size)

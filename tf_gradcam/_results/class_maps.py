@@ -29,7 +29,7 @@ class ClassMaps:
         heatmaps: (B, K, H, W) float32 in [0, 1]: after relu, each divided by its own maximum; a zero map stays zero.
         raw: (B, K, H, W) float32 before relu and normalising; on one scale for all classes of an image.
         scores: (B, K) float32, the classes' scores before the softmax.
-        probabilities: (B, K) float32, theirs; None where the outputs are values.
+        probabilities: (B, K) float32, the classes' probabilities; None where the outputs are values.
         class_indices: (B, K) int32.
         labels: B lists of K names.
         layer_name: path of the layer.
@@ -39,7 +39,6 @@ class ClassMaps:
     def __init__(
         self, arrays: MapArrays, *, labels: Sequence[Sequence[str]], layer_name: str, method: str, **options: Any
     ):
-        """`options` are those of each class's `Explanation`."""
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
         self.scores = arrays.scores
@@ -47,22 +46,22 @@ class ClassMaps:
         self.labels = [list(row) for row in labels]
         self.layer_name = layer_name
         self.method = method
-        everything = arrays.probabilities
-        self.probabilities = None if everything is None else np.take_along_axis(everything, self.class_indices, axis=1)
+        of_all = arrays.probabilities
+        self.probabilities = None if of_all is None else np.take_along_axis(of_all, self.class_indices, axis=1)
         self._arrays = arrays
-        self._options = {"layer_name": layer_name, "method": method, **options}
+        self._options = {"layer_name": layer_name, "method": method, **options}  # of each class's `Explanation`
 
     def __len__(self) -> int:
         return len(self.heatmaps)
 
     def of_class(self, position: int) -> Explanation:
-        """The B maps at one position of the axis K, with all that an explanation can do: overlay, plot, boxes, save.
+        """Return the B maps at one position of the axis K as an `Explanation` (overlay, plot, boxes, save).
 
         Args:
             position: 0 to K - 1; with `top=`, 0 is each image's best class.
 
         Raises:
-            ValueError: no such position.
+            ValueError: a position outside the axis K.
         """
         count = self.heatmaps.shape[1]
         if not 0 <= position < count:
@@ -73,15 +72,15 @@ class ClassMaps:
         )
 
     def of_each_class(self) -> list[Explanation]:
-        """`of_class` of all K positions."""
+        """Return `of_class` of all K positions."""
         return [self.of_class(position) for position in range(self.heatmaps.shape[1])]
 
     def plot(self, photos: Photos | None = None, colormap: str | None = None) -> Figure:
-        """A figure with a row for each image: its maps, one a class, over them the class and its probability.
+        """Draw a row for each image: its maps, one per class, under the class and its probability.
 
         Args:
-            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, to paint the maps on and to show before them; None for
-                the maps alone.
+            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, to paint the maps on and to show before them; None
+                draws the maps alone.
             colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
 
         Returns:
@@ -89,7 +88,7 @@ class ClassMaps:
 
         Raises:
             TypeError: paths instead of photos.
-            ValueError: another number of photos than of images; maps that are no pictures; more than 50 classes.
+            ValueError: the number of photos is not the number of images; maps that are not pictures; over 50 classes.
         """
         from tf_gradcam._figures.side_by_side import class_figure
 
@@ -99,15 +98,16 @@ class ClassMaps:
         """Write the maps as arrays and, on photos, as overlays.
 
         Args:
-            directory: folder, made where it does not exist.
+            directory: folder, created if it does not exist.
             photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, or None.
 
         Returns:
             Paths of the files: `<number>.class-<index>.heatmap.npy` (H, W) float32 and, with photos,
-            `<number>.class-<index>.overlay.png`, class by class; a class that was asked for twice has one.
+            `<number>.class-<index>.overlay.png`, class by class; a class that was asked for twice has
+            one file.
 
         Raises:
-            TypeError, ValueError, OSError: as `Explanation.save`; nothing is written then.
+            TypeError, ValueError, OSError: as `Explanation.save`, before anything is written.
         """
         written: dict[Path, None] = {}
         for explanation in self.of_each_class():

@@ -1,4 +1,4 @@
-"""The result of an Explainer: heatmaps with what they explain, and the pictures made of them.
+"""The result of an Explainer: heatmaps, what they explain, and their pictures.
 
 Axis legend: B images, H x W cells of the layer (any number of spatial axes), K classes, H0 x W0 pixels.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_MOST_IN_NOTEBOOK = 24
+_MAX_IN_NOTEBOOK = 24
 _PER_IMAGE = {
     *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
     *("_gradient_peaks", "_finite_images", "diagnosis", "photos", "truth"),
@@ -35,28 +35,23 @@ _PER_IMAGE = {
 
 
 class MapArrays(NamedTuple):
-    """The arrays behind an `Explanation`; for maps of several classes, K follows B where the class matters.
+    """The arrays behind an `Explanation`, whose attributes of the same names describe them.
+
+    For maps of several classes, K follows B in `raw`, `heatmaps`, `scores`, `class_indices` and `gradient_peaks`.
 
     Attributes:
-        raw: (B, H, W) or (B, K, H, W) float32 before relu and normalising.
-        heatmaps: likewise, in [0, 1].
-        outputs: (B, K) float32, the scores before a final softmax or sigmoid.
-        probabilities: (B, K) float32, None where the outputs are values.
-        scores: (B,) or (B, K) float32, what was explained.
-        class_indices: (B,) or (B, K) int32, -1 for a callable target.
-        gradient_peaks: (B,) or (B, K) float32, the largest absolute gradient; of a rule that needs none, of what it
-            looks at instead.
-        finite_images: (B,) bool, whether all pixels are finite.
+        gradient_peaks: (B,), the largest absolute gradient, or value that a rule without gradients reads instead.
+        finite_images: (B,), whether all pixels are finite.
     """
 
-    raw: np.ndarray
-    heatmaps: np.ndarray
-    outputs: np.ndarray
-    probabilities: np.ndarray | None
-    scores: np.ndarray
-    class_indices: np.ndarray
-    gradient_peaks: np.ndarray
-    finite_images: np.ndarray
+    raw: NDArray[np.float32]
+    heatmaps: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    probabilities: NDArray[np.float32] | None
+    scores: NDArray[np.float32]
+    class_indices: NDArray[np.int32]
+    gradient_peaks: NDArray[np.float32]
+    finite_images: NDArray[np.bool_]
 
 
 class Explanation:
@@ -68,7 +63,7 @@ class Explanation:
         outputs: (B, K) float32, the scores before a final softmax or sigmoid (of a model's first output).
         probabilities: (B, K) float32, (B, 2) for one sigmoid unit; None where the outputs are values.
         scores: (B,) float32, what was explained.
-        class_indices: (B,) int, the explained classes; -1 for a callable target.
+        class_indices: (B,) int32, the explained classes; -1 for a callable target.
         labels: B names of what was explained.
         layer_name: path of the layer.
         method: name of the rule.
@@ -76,11 +71,12 @@ class Explanation:
         offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
         class_names: {index: name} of the classes, empty where none are known.
-        photos, truth: what `with_photos` was given, else None; truth is (B,) int32.
+        photos: as given to `with_photos`, else None.
+        truth: (B,) int32, the true classes given to `with_photos`, else None.
     """
 
     photos: Photos | None = None
-    truth: NDArray[np.int64] | None = None
+    truth: NDArray[np.int32] | None = None
 
     def __init__(
         self,
@@ -113,11 +109,11 @@ class Explanation:
         self._has_open_head = has_open_head
         self._names = ClassNames(class_names or None)
         self.class_names = self._names.by_index
-        self._needs = needs  # what the rule looks at, so that a diagnosis speaks of that
+        self._needs = needs
 
     @cached_property
     def diagnosis(self) -> list[str | None]:
-        """Per image None, or a sentence on why the map says nothing (blank, or the same everywhere) and what to do."""
+        """Per image None, or the cause and the remedy of a map that shows nothing (blank, or the same everywhere)."""
         return [
             diagnose(
                 self.raw[index],
@@ -134,7 +130,7 @@ class Explanation:
         ]
 
     def _saturated_probability(self, index: int) -> float | None:
-        """The explained value where it is itself a probability, 0 or 1 to seven digits."""
+        """Return the explained value if it is itself a probability, 0 or 1 to seven digits."""
         score, outputs = float(self.scores[index]), self.outputs[index]
         if outputs.ndim != 1 or outputs.min() < 0 or abs(outputs.sum() - 1) > 1e-3:
             return None
@@ -149,16 +145,16 @@ class Explanation:
         offset: tuple[float, ...],
         diagnosis: Sequence[str | None],
     ) -> Explanation:
-        """The same explanation with other maps: what combines or filters maps keeps all else that is known.
+        """Return this explanation with other maps, for functions that combine or filter maps.
 
         Args:
             raw: (B, H, W) float32 before relu and normalising, of any size.
-            layer_name, method: what the maps come from, in words.
-            offset: by how much they are shifted when they are resized, in pixels of the input.
-            diagnosis: per image None, or why its map says nothing.
+            layer_name, method: names of what the maps come from.
+            offset: pixels of the input by which the maps are shifted when they are resized.
+            diagnosis: per image None, or the reason why its map shows nothing.
 
         Returns:
-            A new `Explanation`; this one is left as it is.
+            A new `Explanation`; this one does not change.
         """
         other = copy.copy(self)
         vars(other).pop("signed_heatmaps", None)
@@ -173,7 +169,7 @@ class Explanation:
         return self._of_finite_images(signed_share(self.raw))
 
     def _of_finite_images(self, maps: np.ndarray) -> np.ndarray:
-        """A unit makes a number of NaN, so that the map of a broken image may look like one: it is blank."""
+        """Blank the maps of images that are not finite: a unit may turn NaN into a number."""
         return np.where(np.reshape(self._finite_images, (-1, *[1] * (maps.ndim - 1))), maps, np.float32(0))
 
     def __len__(self) -> int:
@@ -181,26 +177,26 @@ class Explanation:
 
     @property
     def shown(self) -> NDArray[np.float32]:
-        """(B, H, W) float32, what pictures show: `signed_heatmaps` of a signed target, else `heatmaps`."""
+        """(B, H, W) float32, the maps in pictures: `signed_heatmaps` of a signed target, else `heatmaps`."""
         return self.signed_heatmaps if self.signed else self.heatmaps
 
     @property
     def shifts(self) -> tuple[float, ...]:
-        """`offset` with one number per axis of the input, whatever its rank."""
+        """The offset with one number per axis of the input, of any rank."""
         return self.offset if any(self.offset) else (0.0,) * len(self.image_size)
 
     def resized(self, size: Sequence[int] | None = None) -> NDArray[np.float32]:
-        """Heatmaps at the size of a picture: bilinear with half-pixel centres, mirrored input to mirrored output.
+        """Resize the heatmaps to a picture: bilinear with half-pixel centres, mirrored input to mirrored output.
 
         Args:
             size: (height, width) in pixels, (length,) for signals, (depth, height, width) for volumes; None for the
                 model's input.
 
         Returns:
-            (B, H0, W0) float32 in [0, 1], shifted by the measured offset where `align="measured"` was asked for.
+            (B, H0, W0) float32 in [0, 1], shifted by the measured offset if the explainer has `align="measured"`.
 
         Raises:
-            ValueError: `size` is not one positive number per axis, or the layer has other axes than the input.
+            ValueError: `size` is not one positive number per axis, or the maps have other axes than the input.
         """
         return self._resize(self.heatmaps, size)
 
@@ -209,33 +205,33 @@ class Explanation:
         if maps.ndim - 1 != rank:
             raise ValueError(
                 f"Expected maps with the {rank} axes {self.image_size} of the input, received {maps.shape}: layer "
-                f"'{self.layer_name}' is no picture of it. Use .heatmaps."
+                f"'{self.layer_name}' is not a picture of it. Use .heatmaps."
             )
         sides = check_sides(self.image_size if size is None else size, rank)
         shifts = zip(self.shifts, sides, self.image_size, strict=True)
         return resize_maps(maps, sides, [shift * side / pixels for shift, side, pixels in shifts])
 
     def shown_at(self, index: int, size: Sequence[int]) -> NDArray[np.float32]:
-        """(H0, W0) float32, map `index` of `shown` at another size; errors as `resized`."""
+        """Return map `index` of `shown` at another size, (H0, W0) float32; errors as `resized`."""
         return self._resize(self.shown[index][None], size)[0]
 
     def overlay(self, photos: Photos, alpha: float = 0.4, colormap: str | None = None) -> Photo:
-        """Heatmaps painted on photos; of a signed target, what speaks for in one colour and what against in another.
+        """Paint heatmaps on photos; a signed target has one colour for and another against.
 
         Args:
             photos: (B, H0, W0, 3) uint8 RGB, of any one size.
             alpha: weight of the heatmap in [0, 1]; 0 returns the photos byte for byte. Signed maps have this weight
                 where they are -1 or 1, and none where they are zero. Defaults to 0.4.
-            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet"; for signed maps, of which the two
-                ends count, to "bwr": red for, blue against.
+            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet"; for signed maps, which use both
+                end colours, to "bwr": red for, blue against.
 
         Returns:
             (B, H0, W0, 3) uint8 RGB.
 
         Raises:
             TypeError: paths instead of photos.
-            ValueError: another number of photos than of maps, photos of several sizes, maps that are no pictures, or as
-                `overlay_heatmap`.
+            ValueError: the number of photos is not the number of maps, photos of several sizes, maps that are not
+                pictures, or as `overlay_heatmap`.
         """
         self.check_photos(photos)
         sizes = {np.shape(photo)[:2] for photo in photos}
@@ -246,7 +242,7 @@ class Explanation:
         return np.stack([self.overlay_of(index, photo, alpha, colormap) for index, photo in enumerate(photos)])
 
     def overlay_of(self, index: int, photo: NDArray[Any], alpha: float = 0.4, colormap: str | None = None) -> Photo:
-        """The overlay of map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
+        """Paint map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
         self._check_pictures()
         _check_no_path(photo)
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not -len(self) <= index < len(self):
@@ -254,10 +250,10 @@ class Explanation:
         return paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, alpha, colormap)
 
     def check_photos(self, photos: Any) -> None:
-        """Refuse what is not one photo per map, in words."""
+        """Raise an error that says what to pass if `photos` are not one photo per map."""
         _check_no_path(photos)
         if not hasattr(photos, "__len__"):
-            remedy = " np.asarray(picture)[None] is one." if type(photos).__module__.startswith("PIL.") else ""
+            remedy = " Pass np.asarray(picture)[None]." if type(photos).__module__.startswith("PIL.") else ""
             raise TypeError(
                 f"Expected {len(self)} photos in an array or a list, received {type(photos).__name__}.{remedy}"
             )
@@ -280,44 +276,45 @@ class Explanation:
         return [read(heatmap, threshold) for heatmap in self.resized()]
 
     def binary(self, threshold: Threshold = 0.15) -> NDArray[np.bool_]:
-        """The hot pixels of each heatmap, at the size of the model's input.
+        """Return the hot pixels of each heatmap, at the size of the model's input.
 
         Args:
-            threshold: part of each map's maximum, above 0 and at most 1; "otsu" for the level that splits the map's
-                values best in two; "p95" for its 95th percentile, any from p0 to p100. Defaults to the paper's 0.15.
+            threshold: a number relative to the map's maximum, above 0 and at most 1; "otsu" for the level that splits
+                its values best in two; "p95" for its 95th percentile, p0 to p100. Defaults to the paper's 0.15.
 
         Returns:
             (B, H0, W0) bool; all False for a blank map.
 
         Raises:
-            TypeError, ValueError: another threshold; maps that are no pictures.
+            TypeError, ValueError: another threshold; maps that are not pictures.
 
         Source: Selvaraju et al. 2017, section 4.1, https://arxiv.org/abs/1610.02391.
         """
         return np.stack(self._read(hot_pixels, threshold))
 
     def largest_component(self, threshold: Threshold = 0.15) -> NDArray[np.bool_]:
-        """(B, H0, W0) bool, the largest connected region of `binary(threshold)` alone; none for a blank map."""
+        """Return the largest connected region of `binary(threshold)`, (B, H0, W0) bool; empty for a blank map."""
         return np.stack(self._read(largest_of, threshold))
 
     def boxes(self, threshold: Threshold = 0.15) -> list[list[Box]]:
-        """Per image the bounding boxes `Box(xmin, ymin, xmax, ymax)` of the connected regions of `binary(threshold)`,
-        in pixels of the model's input, the largest region first; empty for a blank map.
+        """Return per image the bounding boxes of the connected regions of `binary(threshold)`, the largest first.
+
+        Each is a `Box(xmin, ymin, xmax, ymax)` in pixels of the model's input; the list of a blank map is empty.
         """
         return self._read(boxes_of, threshold)
 
     def contours(self, threshold: Threshold = 0.15) -> list[list[NDArray[np.int32]]]:
-        """Per image the outer outlines of the same regions in the same order, each (P, 2) int32 pixels (x, y)."""
+        """Return per image the outlines of the regions of `boxes` in their order, each (P, 2) int32 pixels (x, y)."""
         return self._read(contours_of, threshold)
 
     def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
-        """The most probable classes of each image: (label, probability), best first.
+        """Return the most probable classes of each image: (label, probability), best first.
 
         Args:
-            count: how many, at least 1; fewer where there are fewer classes. Defaults to 5.
+            count: number of classes, at least 1; a model with fewer returns them all. Defaults to 5.
 
         Raises:
-            ValueError: `count` below 1, or outputs that are no classes.
+            ValueError: `count` below 1, or outputs that are not classes.
         """
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
             raise ValueError(f"Expected count of at least 1, received {count!r}: a whole number of classes.")
@@ -334,7 +331,7 @@ class Explanation:
         return self._names.label(index)
 
     def with_photos(self, photos: Photos | None = None, labels: Labels | None = None) -> Explanation:
-        """The same explanation, which knows what to show beside its maps: in a notebook, and by `plot`.
+        """Return this explanation with the photos and true classes that notebooks and `plot` show beside its maps.
 
             Explainer(model, class_names=names)(images).with_photos(photos, labels)    # last in a cell: the picture
 
@@ -343,11 +340,11 @@ class Explanation:
             labels: the true class of each image, B indices or names; None for those it has.
 
         Returns:
-            A new `Explanation`; this one is left as it is. Photos are kept, not copied.
+            A new `Explanation`; this one does not change. Photos are kept, not copied.
 
         Raises:
             TypeError: paths instead of photos, labels that are neither indices nor names.
-            ValueError: another number of photos or labels than of maps, an unknown class.
+            ValueError: the number of photos or labels is not the number of maps; an unknown class.
         """
         other = copy.copy(self)
         if photos is not None:
@@ -362,14 +359,14 @@ class Explanation:
     def plot(
         self, photos: Photos | None = None, colormap: str | None = None, *, labels: Labels | None = None
     ) -> Figure:
-        """A figure of all maps with their colour bar: what was explained, predicted and true, why a map is blank.
+        """Draw all maps with their explained, predicted and true classes, diagnoses of blank maps and a colour bar.
 
         Args:
-            photos: what to show beside the maps, None for those of `with_photos`, else the maps alone. B photos
+            photos: pictures beside the maps; None for the photos of `with_photos`, else the maps alone. B photos
                 (H0, W0, 3) uint8 RGB, of any sizes; signals (T0,) or (T0, C); volumes (D0, H0, W0) or frames
                 (D0, H0, W0, 3).
             colormap: as `overlay`.
-            labels: the true class of each image, B indices or names; a wrong prediction is told in red.
+            labels: the true class of each image, B indices or names; a wrong prediction is written in red.
 
         Returns:
             Matplotlib Figure, which a notebook shows. `figure.savefig(path)` writes it, .pdf and .svg with text as text
@@ -377,24 +374,23 @@ class Explanation:
 
         Raises:
             TypeError: paths instead of photos, labels that are neither indices nor names.
-            ValueError: another number of photos or labels than of maps; an unknown class; maps of more than three axes,
-                or of others than the input has.
+            ValueError: the number of photos or labels is not the number of maps; an unknown class; maps of more than
+                three axes, or with other axes than the input.
         """
         from tf_gradcam._figures.photos import explanation_figure
 
-        told = self.with_photos(photos, labels)
-        return explanation_figure(told, told.photos, colormap)
+        shown = self.with_photos(photos, labels)
+        return explanation_figure(shown, shown.photos, colormap)
 
     def _repr_html_(self) -> str | None:
-        """The figure, as notebooks ask for it: of the first maps where there are many; None where none can be drawn."""
+        """Return the figure of the first maps for a notebook, None where nothing can be drawn."""
         if not len(self) or self.heatmaps.ndim > 4:
             return None
-        shown = self._first(_MOST_IN_NOTEBOOK)
+        shown = self._first(_MAX_IN_NOTEBOOK)
         more = f"<p>The first {len(shown)} of {len(self)} images.</p>" if len(shown) < len(self) else ""
         return f"{shown.plot()._repr_html_()}{more}"
 
     def _first(self, count: int) -> Explanation:
-        """The explanation of the first images alone."""
         other = copy.copy(self)
         for name in _PER_IMAGE & vars(self).keys():
             if vars(self)[name] is not None:
@@ -405,7 +401,7 @@ class Explanation:
         """Write the maps as arrays and, on photos, as overlays.
 
         Args:
-            directory: folder, made where it does not exist.
+            directory: folder, created if it does not exist.
             photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, or None.
 
         Returns:
@@ -413,16 +409,16 @@ class Explanation:
 
         Raises:
             TypeError: paths instead of photos.
-            ValueError: another number of photos than of maps, photos with maps that are no pictures, or a photo that is
-                none; nothing is written then.
-            OSError: a folder that is a file, or cannot be written.
+            ValueError: the number of photos is not the number of maps, photos for maps that are not pictures, or an
+                array that is not a photo; nothing is written then.
+            OSError: `directory` is a file, or cannot be written.
         """
         return self.save_as([f"{index:04d}" for index in range(len(self))], directory, photos)
 
     def save_as(
         self, stems: Sequence[str], directory: str | os.PathLike[str], photos: Photos | None = None
     ) -> list[Path]:
-        """As `save`, with `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems."""
+        """Write `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems; else as `save`."""
         if photos is not None:
             self.check_photos(photos)
             self._check_pictures()

@@ -1,8 +1,8 @@
-"""The embedded default: phantom slices with true masks, the model that is bundled, and how much heat meets the tumour.
+"""The demo: phantom slices with true masks, the bundled model, and the share of heat on the tumour.
 
     tf-gradcam demo --out demo
 
-Works offline. `phantom_slices` makes labelled slices for notebooks and tests, `load_demo_model` gives a small trained
+Works offline. `phantom_slices` makes labelled slices for notebooks and tests, `load_demo_model` loads a small trained
 classifier for them, with the layer names of VGG16. Axis letters: N slices, S pixels a side, H x W cells of the layer.
 """
 
@@ -44,13 +44,13 @@ _SHOWN = len(CLASS_NAMES)  # slices in the picture; the classes cycle, so each i
 
 @dataclass(frozen=True)
 class DemoRow:
-    """What the model said of one slice, and where it looked.
+    """Result of one slice: its classes and the share of heat on the tumour.
 
     truth, prediction: class names.
     probability: of the prediction, in [0, 1].
     layer: the explained layer.
     heat_share: share of the heat inside the true mask, in [0, 1]; NaN for a blank map; None without a tumour.
-    mask_share: share of the image that the mask covers, which is what an even map would score; None without a tumour.
+    mask_share: share of the image inside the mask, the score of an even map; None without a tumour.
     """
 
     truth: str
@@ -61,12 +61,12 @@ class DemoRow:
     mask_share: float | None
 
     def __str__(self) -> str:
-        told = f"{self.truth:<10} predicted {self.prediction:<10} {self.probability:7.1%}  {self.layer}  "
-        return told + self.heat
+        classes = f"True: {self.truth:<10}  Predicted: {self.prediction:<10} {self.probability:7.1%}"
+        return f"{classes}  {self.layer}  {self.heat}"
 
     @property
     def heat(self) -> str:
-        """Where the heat is, in words."""
+        """The share of heat in the mask, as text."""
         if self.heat_share is None or self.mask_share is None:
             return "no tumour"
         if np.isnan(self.heat_share):
@@ -75,9 +75,9 @@ class DemoRow:
 
 
 def load_demo_model() -> keras.Model:
-    """The bundled classifier of phantom slices, a narrow VGG16, loaded anew at each call.
+    """Load the bundled classifier of phantom slices, a narrow VGG16; each call returns a new model.
 
-    It takes (N, 224, 224, 3) RGB 0..255 and returns the probabilities of `CLASS_NAMES`. Layers are named as those of
+    It takes (N, 224, 224, 3) RGB 0..255 and returns the probabilities of `CLASS_NAMES`. Layers have the names of
     `keras.applications.VGG16`, with `rescaling` before them. Trained by `python -m training.demo_model`.
 
     Returns:
@@ -93,7 +93,7 @@ def run_demo(directory: str | os.PathLike[str], count: int = 4, seed: int = 2026
     """Explain slices that the model has not seen, and write `demo.png`: slice, true mask, map and overlay.
 
     Args:
-        directory: folder for the picture, made where it does not exist.
+        directory: folder for the picture, created if it does not exist.
         count: number of slices, at least 1; the picture shows the first four, one of each class. Defaults to 4.
         seed: of the slices, see `phantom_slices`. The training's seeds begin at 1,000,000. Defaults to 2026.
 
@@ -102,7 +102,7 @@ def run_demo(directory: str | os.PathLike[str], count: int = 4, seed: int = 2026
 
     Raises:
         ValueError: if `count < 1` or `seed < 0`.
-        OSError: a folder that cannot be made or written.
+        OSError: a folder that cannot be created or written.
     """
     from tf_gradcam._explain.drop_in import make_gradcam_heatmap
 
@@ -137,7 +137,7 @@ def _row(label: int, probabilities: np.ndarray, heatmap: np.ndarray, mask: np.nd
 
 
 def _figure(phantom: Phantom, heatmaps: np.ndarray, rows: list[DemoRow]) -> Figure:
-    """A line of four panels per row. Matplotlib's objects, no pyplot: no global state, no backend is touched."""
+    """Draw a line of four panels per row, without pyplot's global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.6, 2.85 * len(rows) + 0.3), layout="constrained")
@@ -160,6 +160,8 @@ def _figure(phantom: Phantom, heatmaps: np.ndarray, rows: list[DemoRow]) -> Figu
             panel.set_axis_off()
         if row.mask_share is not None:
             line[3].contour(mask, levels=[0.5], colors="white", linewidths=1.0)
-    figure.colorbar(drawn, ax=lines, fraction=0.03, aspect=30 * len(rows) / 4 + 5, label="part of the maximum")
+    figure.colorbar(
+        drawn, ax=lines, fraction=0.03, aspect=30 * len(rows) / 4 + 5, label="relative to the map's maximum"
+    )
     figure.suptitle(f"Grad-CAM of the bundled model at {LAYER_NAME}; white: border of the true mask", fontsize=11)
     return figure

@@ -1,14 +1,14 @@
-"""Phantom brain slices with true tumour masks: a picture whose right answer is known to the pixel.
+"""Phantom brain slices with true tumour masks: pictures whose correct map is known to the pixel.
 
-Every slice is drawn from formulas and random numbers; no picture of a person is in it or behind it. The anatomy
-is drawn before the tumour and in the same way for all classes, so the tumour alone tells them apart:
+Every slice is drawn from formulas and random numbers; no picture of a person was used. The anatomy is drawn before the
+tumour and in the same way for all classes, so only the tumour distinguishes them:
 
     glioma       irregular, blurred and mixed: dark core, patchy bright rim, dim oedema; inside one hemisphere
     meningioma   bright, even, round and well bordered; broad against the inside of the skull
-    notumor      nothing; the mask is empty
+    notumor      no tumour; the mask is empty
     pituitary    small, bright, round; in the midline below the centre, in the cistern that every slice has
 
-All classes also carry what a lazy classifier falls for: small bright vessels, and often a dark cyst without a rim.
+All classes also have misleading details: small bright vessels, and often a dark cyst without a rim.
 Axis letters: N slices, S pixels a side. Lengths are in half heights of the head; `r` is 1 at the scalp's outer edge.
 """
 
@@ -24,7 +24,7 @@ CLASS_NAMES = ("glioma", "meningioma", "notumor", "pituitary")
 
 
 class Phantom(NamedTuple):
-    """Slices and what is true about them.
+    """Slices with their true classes and masks.
 
     images: (N, S, S, 3) float32, RGB 0..255 in whole grey levels, so `images.astype("uint8")` loses nothing.
     labels: (N,) int64, index into `CLASS_NAMES`.
@@ -37,12 +37,12 @@ class Phantom(NamedTuple):
 
 
 def phantom_slices(count: int, seed: int, size: int = 224) -> Phantom:
-    """Axial slices like a T1 scan with contrast agent, each with its class and its true tumour mask.
+    """Draw axial slices like a T1 scan with contrast agent, each with its class and its true tumour mask.
 
         phantom_slices(8, seed=1)             # two of each class
         phantom_slices(8, seed=1, size=64)    # the same eight heads, coarser
 
-    Slice `i` depends on `seed` and `i` alone: the first 10 of 100 are those of 10. The classes cycle, slice `i` is of
+    Slice `i` depends on `seed` and `i` alone: the first 10 of 100 equal a call for 10. Classes cycle: slice `i` is of
     class `i % 4`, so every multiple of four is balanced; shuffle before training.
 
     Args:
@@ -70,7 +70,7 @@ def phantom_slices(count: int, seed: int, size: int = 224) -> Phantom:
 
 
 def _draw_slice(rng: np.random.Generator, class_name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """One slice: the head, its tumour, the scanner. Grey (S, S) float32 0..255 and mask (S, S) bool."""
+    """Draw the head, its tumour, the scanner: grey (S, S) float32 0..255 and mask (S, S) bool."""
     head = _draw_head(rng, size)
     tissue = _draw_tissue(rng, head)
     scanner = rng.spawn(1)[0]  # drawn apart, so that a tumour does not change the noise
@@ -81,7 +81,7 @@ def _draw_slice(rng: np.random.Generator, class_name: str, size: int) -> tuple[n
 
 
 class _Head(NamedTuple):
-    """Where everything is: (S, S) maps `u` to the head's left, `v` to its back, `r` from centre to scalp; borders."""
+    """Coordinates of a head: (S, S) maps `u` to its left, `v` to its back, `r` from centre to scalp; borders."""
 
     u: np.ndarray
     v: np.ndarray
@@ -93,13 +93,13 @@ class _Head(NamedTuple):
     edge: float  # width of one soft border, about a pixel
 
     def inside(self, border: float) -> np.ndarray:
-        """1 inside the contour r = border, 0 outside, soft between."""
+        """Return 1 inside the contour r = border, 0 outside, soft between."""
         return _soft((border - self.r) / self.edge)
 
     def ellipse(
         self, u: float, v: float, half_u: float, half_v: float, tilt: float = 0.0, blur: float = 0.0
     ) -> np.ndarray:
-        """1 inside a tilted ellipse, 0 outside."""
+        """Return 1 inside a tilted ellipse, 0 outside."""
         across, along = self.u - u, self.v - v
         cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
         distance = np.hypot((cos * across + sin * along) / half_u, (cos * along - sin * across) / half_v)
@@ -107,7 +107,7 @@ class _Head(NamedTuple):
 
 
 def _draw_head(rng: np.random.Generator, size: int) -> _Head:
-    """A head of random size, place, turn and shape."""
+    """Draw a head of random size, place, turn and shape."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
     scale, turn = rng.uniform(0.66, 0.9), rng.normal(0, 0.12)
     room = 1 - 1.05 * scale
@@ -126,7 +126,7 @@ def _draw_head(rng: np.random.Generator, size: int) -> _Head:
 
 
 def _draw_tissue(rng: np.random.Generator, head: _Head) -> np.ndarray:
-    """Scalp, bone, fluid, folded cortex, white matter, deep nuclei, ventricles, vessels: (S, S), 0 to about 1."""
+    """Draw scalp, bone, fluid, folded cortex, white matter, nuclei, ventricles, vessels: (S, S), 0 to about 1."""
     size = len(head.r)
     fluid, grey = rng.uniform(0.06, 0.12), rng.uniform(0.32, 0.42)
     white = grey * rng.uniform(1.25, 1.5)
@@ -156,39 +156,39 @@ def _draw_tissue(rng: np.random.Generator, head: _Head) -> np.ndarray:
 
 
 def _details(rng: np.random.Generator, head: _Head, fluid: float) -> list[tuple[float, np.ndarray]]:
-    """Fissure, ventricles, cistern, pineal body, sinus, vessels and cysts, each with its intensity."""
+    """Return intensity and shape of fissure, ventricles, cistern, pineal body, sinus, vessels and cysts."""
     wobble = head.u + 0.012 * _field(rng, len(head.u), 8)
     cleft = _soft((rng.uniform(0.004, 0.01) - np.abs(wobble)) / 0.006) * (np.abs(head.v) > rng.uniform(0.3, 0.4))
-    found = [(fluid, 0.8 * cleft)]
+    details = [(fluid, 0.8 * cleft)]
     width = rng.uniform(0.7, 1.4)
     for side in (-1, 1):
-        one = width * rng.uniform(0.85, 1.15)
-        front = head.ellipse(side * 0.085, -0.18, 0.042 * one, 0.16 * one**0.5, side * 0.3)
-        back = head.ellipse(side * 0.17, 0.2, 0.042 * one, 0.17 * one**0.5, side * -0.4)
-        waist = head.ellipse(side * 0.06, 0.0, 0.024 * one, 0.13)
-        found.append((fluid, np.maximum(np.maximum(front, back), waist)))
+        own = width * rng.uniform(0.85, 1.15)
+        front = head.ellipse(side * 0.085, -0.18, 0.042 * own, 0.16 * own**0.5, side * 0.3)
+        back = head.ellipse(side * 0.17, 0.2, 0.042 * own, 0.17 * own**0.5, side * -0.4)
+        waist = head.ellipse(side * 0.06, 0.0, 0.024 * own, 0.13)
+        details.append((fluid, np.maximum(np.maximum(front, back), waist)))
     cistern = np.maximum(head.ellipse(0, 0.43, 0.1, 0.035), head.ellipse(0, 0.43, 0.035, 0.09))
-    found.append((fluid, 0.8 * cistern))
-    found.append((rng.uniform(0.5, 0.9), head.ellipse(0, 0.17, 0.02, 0.025)))
-    found.append((rng.uniform(0.5, 0.9), head.ellipse(0, head.brain - 0.02, 0.04, 0.03)))
+    details.append((fluid, 0.8 * cistern))
+    details.append((rng.uniform(0.5, 0.9), head.ellipse(0, 0.17, 0.02, 0.025)))
+    details.append((rng.uniform(0.5, 0.9), head.ellipse(0, head.brain - 0.02, 0.04, 0.03)))
     for _ in range(rng.integers(3, 9)):
         u, v = _inside_brain(rng, head, 0.9)
-        found.append((rng.uniform(0.5, 0.9), head.ellipse(u, v, 0.012, rng.uniform(0.012, 0.05), rng.uniform(0, 3))))
+        details.append((rng.uniform(0.5, 0.9), head.ellipse(u, v, 0.012, rng.uniform(0.012, 0.05), rng.uniform(0, 3))))
     if rng.random() < 0.5:
         u, v = _inside_brain(rng, head, 0.7)
         half_u, half_v = rng.uniform(0.04, 0.12), rng.uniform(0.04, 0.12)
-        found.append((rng.uniform(fluid, 0.25), 0.9 * head.ellipse(u, v, half_u, half_v, rng.uniform(0, 3), 0.01)))
-    return found
+        details.append((rng.uniform(fluid, 0.25), 0.9 * head.ellipse(u, v, half_u, half_v, rng.uniform(0, 3), 0.01)))
+    return details
 
 
 def _inside_brain(rng: np.random.Generator, head: _Head, reach: float) -> tuple[float, float]:
-    """A point (u, v) of the brain, anywhere up to `reach` of its radius."""
+    """Return a random point (u, v) of the brain, up to `reach` of its radius."""
     angle, r = rng.uniform(0, 2 * np.pi), head.brain * reach * rng.uniform(0, 1) ** 0.5
     return r * head.aspect * float(np.cos(angle)), r * float(np.sin(angle))
 
 
 def _glioma(rng: np.random.Generator, head: _Head, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dark core, patchy rim, oedema; ragged and blurred, on one side of the midline."""
+    """Draw a dark core, patchy rim and oedema; ragged and blurred, on one side of the midline."""
     size, radius, side = len(tissue), rng.uniform(0.17, 0.27), int(rng.choice([-1, 1]))
     u, v = side * rng.uniform(0.3, 0.42), rng.uniform(-0.45, 0.45)
     distance = np.hypot((head.u - u) / rng.uniform(0.85, 1.1), (head.v - v) / rng.uniform(0.85, 1.25)) / radius
@@ -206,7 +206,7 @@ def _glioma(rng: np.random.Generator, head: _Head, tissue: np.ndarray) -> tuple[
 
 
 def _meningioma(rng: np.random.Generator, head: _Head, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An even bright ball against the dura, clipped by the skull, with a short tail along it."""
+    """Draw an even bright ball against the dura, clipped by the skull, with a short tail along it."""
     size, radius, angle = len(tissue), rng.uniform(0.15, 0.24), rng.uniform(0, 2 * np.pi)
     r = head.bone_in - radius * rng.uniform(0.45, 0.8)
     distance = np.hypot(head.u - r * head.aspect * float(np.cos(angle)), head.v - r * float(np.sin(angle))) / radius
@@ -219,7 +219,7 @@ def _meningioma(rng: np.random.Generator, head: _Head, tissue: np.ndarray) -> tu
 
 
 def _pituitary(rng: np.random.Generator, head: _Head, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A small bright ball in the cistern, in the midline."""
+    """Draw a small bright ball in the cistern, in the midline."""
     half_u, half_v = rng.uniform(0.085, 0.13), rng.uniform(0.085, 0.12)
     u, v = rng.normal(0, 0.008), 0.43 + rng.normal(0, 0.015)
     distance = np.hypot((head.u - u) / half_u, (head.v - v) / half_v) + 0.05 * _field(rng, len(tissue), 14)
@@ -236,7 +236,7 @@ TUMOURS: dict[str, Callable[[np.random.Generator, _Head, np.ndarray], tuple[np.n
 
 
 def _scan(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
-    """The scanner: bias field, Rician noise (magnitude of a complex signal), window. Whole grey levels 0..255."""
+    """Add bias field, Rician noise (magnitude of a complex signal) and window; whole grey levels 0..255."""
     size = len(tissue)
     signal = np.maximum(tissue, 0) * np.exp(0.1 * _field(rng, size, 4))
     noise = rng.uniform(0.01, 0.035) * rng.standard_normal((2, size, size), np.float32)
@@ -246,14 +246,14 @@ def _scan(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
 
 
 def _field(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """(S, S) smooth random field of unit variance, `cells` bumps a side; the same field at every size."""
+    """Return a smooth random field (S, S) of unit variance, `cells` bumps a side; the same at every size."""
     basis = _spline(size, cells)
     return basis @ rng.standard_normal((cells, cells), np.float32) @ basis.T
 
 
 @lru_cache(maxsize=64)
 def _spline(size: int, cells: int) -> np.ndarray:
-    """(S, cells) cubic B-spline basis, rows of unit length, so that white noise keeps its variance."""
+    """Return a cubic B-spline basis (S, cells), rows of unit length, so that white noise keeps its variance."""
     place = (np.arange(size) + 0.5) / size * (cells - 1)
     t = np.abs(place[:, None] - np.arange(cells))
     basis = np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.maximum(0, 2 - t) ** 3 / 6)
@@ -261,10 +261,10 @@ def _spline(size: int, cells: int) -> np.ndarray:
 
 
 def _soft(signed: np.ndarray) -> np.ndarray:
-    """0 for signed distances below -1, 1 above 1, straight between."""
+    """Return 0 for signed distances below -1, 1 above 1, linear between."""
     return np.clip(signed / 2 + 0.5, 0, 1)
 
 
 def _blend(below: np.ndarray, above: np.ndarray | float, weight: np.ndarray) -> np.ndarray:
-    """`above` where the weight is 1, `below` where it is 0."""
+    """Return `above` where the weight is 1, `below` where it is 0."""
     return below + (above - below) * weight

@@ -1,8 +1,7 @@
-"""What an image file says before it is decoded: format, size, orientation, and whether it is whole.
+"""Headers of image files, read before decoding: format, size, orientation, and whether the file is whole.
 
-Decoders are no judges of that: some hand out a half grey picture for a truncated file, or take all memory
-for a header that claims 100 000 x 100 000 pixels. Only the few fields needed are read, of JPEG, PNG, WebP,
-BMP and TIFF files.
+Decoders do not check this: some return a half grey picture for a truncated file, or take all memory for a header that
+claims 100 000 x 100 000 pixels. Only the few fields needed are read, of JPEG, PNG, WebP, BMP and TIFF files.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ _JPEG_END, _JPEG_SCAN, _JPEG_APP1 = 0xD9, 0xDA, 0xE1
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION, _TIFF_EXTRA_SAMPLES = 256, 257, 274, 338
 _TIFF_PARTS = ((273, 279), (324, 325))  # (starts, lengths) of the strips, of the tiles
 _TIFF_WORDS = {3: "H", 4: "I"}
-_MOST_SCANS = 100  # each takes a decoder through the whole picture; encoders write about ten
+_MAX_SCANS = 100  # each takes a decoder through the whole picture; encoders write about ten
 _PNG_PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # the chunks without which there is no picture
 
-# What often carries the name of an image and is none of the five formats: (position, bytes, what it is).
+# Other formats often found under the name of an image: (position, bytes, description).
 _FOREIGN = (
     (0, b"GIF8", "a GIF, convert it to PNG"),
     (4, b"ftyp", "a HEIC or AVIF image or a video, convert it to JPEG or PNG"),
@@ -34,12 +33,12 @@ _FOREIGN = (
 
 
 class Header(NamedTuple):
-    """Facts of an image file.
+    """Header of an image file.
 
     width, height: pixels as stored, before any rotation.
     orientation: EXIF orientation, 1 to 8, that is left to apply after decoding.
     whole: False where the file ends before its picture does.
-    sound: False where the checksums of a PNG do not fit what it holds.
+    sound: False where the checksums of a PNG do not fit its contents.
     alpha_flag: position of the byte by which a TIFF says that its colours are not multiplied by alpha.
     """
 
@@ -53,14 +52,10 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of a JPEG, PNG, WebP, BMP or TIFF file; None if it is damaged or cut short.
-
-    Args:
-        data: the bytes of the file.
+    """Return the header of a JPEG, PNG, WebP, BMP or TIFF file; None if it is damaged or cut short.
 
     Raises:
-        ValueError: if the bytes are none of the five formats, saying what they look like; a JPEG of absurdly many
-            scans.
+        ValueError: another format, with what the bytes look like; a JPEG of more than 100 scans.
     """
     try:
         if data[:3] == b"\xff\xd8\xff":
@@ -76,7 +71,7 @@ def read_header(data: bytes) -> Header | None:
     except (struct.error, KeyError):
         return None
     looks = [what for position, sign, what in _FOREIGN if data[position:].startswith(sign)]
-    raise ValueError(f"it looks like {looks[0]}" if looks else "its first bytes are those of none of them")
+    raise ValueError(f"it looks like {looks[0]}" if looks else "its first bytes match none of these formats")
 
 
 def _jpeg(data: bytes) -> Header | None:
@@ -91,8 +86,8 @@ def _jpeg(data: bytes) -> Header | None:
             height, width = struct.unpack_from(">HH", data, position + 3)
         elif marker[1][0] == _JPEG_SCAN:
             scans += 1
-            if scans > _MOST_SCANS:
-                raise ValueError(f"it is a JPEG of more than {_MOST_SCANS} scans, made to take a decoder for ever")
+            if scans > _MAX_SCANS:
+                raise ValueError(f"it is a JPEG of more than {_MAX_SCANS} scans, made to take a decoder for ever")
         elif marker[1][0] == _JPEG_APP1 and data.startswith(b"Exif\0\0", position + 2):
             orientation = _exif_orientation(data[position + 8 : position + length])
         position += length
@@ -175,10 +170,10 @@ class _Tag(NamedTuple):
 
 
 def _tiff_tags(data: bytes, wanted: set[int]) -> dict[int, _Tag]:
-    """Tags in the first directory of a TIFF file, or of EXIF data, which have the same form.
+    """Return the tags in the first directory of a TIFF file, or of EXIF data, which have the same form.
 
-    Of a tag that is there again the first counts, as in libtiff: else a file could show this reader a small picture and
-    the decoder a large one, or have one long array read as often as it has entries.
+    The first of repeated tags counts, as in libtiff: else a file could show this reader a small picture and the decoder
+    a large one, or have one long array read as often as it has entries.
     """
     order = "<" if data[:2] == b"II" else ">"
     (directory,) = struct.unpack_from(order + "I", data, 4)
@@ -200,7 +195,7 @@ def _tiff_tags(data: bytes, wanted: set[int]) -> dict[int, _Tag]:
 
 
 def _exif_orientation(exif: bytes) -> int:
-    """1 to 8; damaged EXIF data count as none, the picture is still good."""
+    """Return 1 to 8; damaged EXIF data count as missing, since the picture is still good."""
     try:
         orientation = _tiff_tags(exif, {_TIFF_ORIENTATION})[_TIFF_ORIENTATION].values[0]
     except (struct.error, KeyError):

@@ -1,4 +1,4 @@
-"""Image files: pixels out of them and into them, the whole picture or an error."""
+"""Image files: reading and writing of whole pictures, or an error."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Photos: TypeAlias = Sequence[NDArray[Any]] | NDArray[Any]  # B photos (H0, W0, 3
 Interpolation = Literal["area", "nearest"]
 
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; Pillow draws the line at the same number
-_MOST_BYTES = 2**31  # 16 bits of RGB and alpha for each of these pixels, and a third more
+_MAX_BYTES = 2**31  # 16 bits of RGB and alpha for each of these pixels, and a third more
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
-# By EXIF orientation: what makes the picture of the stored rows and columns.
+# By EXIF orientation: the function from stored rows and columns to the picture.
 _UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
     1: lambda stored: stored,
     2: lambda stored: stored[:, ::-1],
@@ -42,28 +42,28 @@ _UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
 def load_image(
     path: str | os.PathLike[str], size: tuple[int, int] | None = None, interpolation: Interpolation = "area"
 ) -> Photo:
-    """The picture in a file, upright, as RGB.
+    """Read an image file, upright, as RGB.
 
-    Reads JPEG, PNG, WebP, BMP and TIFF, told by their bytes and not by the name. The orientation of EXIF data
-    or TIFF tags is applied (Keras ignores that of EXIF). Grey, palette and CMYK pictures become RGB. Alpha is
-    dropped and not blended with a background, as in Keras. 16 bits are scaled to 8, `value / 257` rounded
-    (Keras clips grey ones at 255). Colour profiles are ignored. Of the pages of a TIFF the first is read.
+    The bytes, not the name, tell JPEG, PNG, WebP, BMP and TIFF apart. The orientation of EXIF data or TIFF tags is
+    applied (Keras ignores EXIF). Grey, palette and CMYK pictures become RGB. Alpha is dropped and not blended with a
+    background, as in Keras. 16 bits are scaled to 8, `value / 257` rounded (Keras clips grey ones at 255). Colour
+    profiles are ignored. Only the first page of a TIFF is read.
 
     Args:
         path: the file.
         size: (height, width) in pixels, proportions not kept; None for the stored size.
-        interpolation: "area" averages where it shrinks and is bilinear where it enlarges; "nearest" takes the
-            same pixels as `keras.utils.load_img(path, target_size=size)`. Defaults to "area".
+        interpolation: "area" averages where it shrinks and is bilinear where it enlarges; "nearest" takes the same
+            pixels as `keras.utils.load_img(path, target_size=size)`. Defaults to "area".
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, PermissionError: if the path is none of a file that can be read.
-        ValueError: if the file is empty, truncated, damaged, of another format, of more than `MAX_PIXELS`
-            pixels by its header (which is read first), or neither 8 nor 16 bits deep; if `size` is not two
-            positive integers; if `interpolation` is unknown.
-        TypeError: if the path is none.
+        FileNotFoundError, IsADirectoryError, PermissionError: if the path is not a file that can be read.
+        ValueError: if the file is empty, truncated, damaged, of another format, of more than `MAX_PIXELS` pixels by its
+            header (which is read first), or neither 8 nor 16 bits deep; if `size` is not two positive integers; if
+            `interpolation` is unknown.
+        TypeError: if `path` is not a path.
         OSError: if the path is a pipe or a device, of more than 2 GiB, or cannot be read for another reason.
     """
     if size is not None:
@@ -83,15 +83,14 @@ def save_image(path: str | os.PathLike[str], photo: Photo) -> None:
     PNG, WebP, BMP and TIFF keep every pixel; JPEG is written with quality 95.
 
     Args:
-        path: the file, replaced if it exists. Its suffix names the format: .png, .jpg, .jpeg, .webp, .bmp,
-            .tif or .tiff.
+        path: the file, replaced if it exists. Its suffix names the format: .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff.
         photo: (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: if the suffix is another one, `photo` is not uint8 of that shape, or the format cannot
-            hold it (sides end at 16 383 pixels in WebP and at 65 500 in JPEG).
-        FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError: if there is no such folder,
-            it is a file, the path is a folder, or writing is not permitted.
+        ValueError: if the suffix is another one, `photo` is not uint8 of that shape, or the format cannot hold it
+            (sides end at 16 383 pixels in WebP and at 65 500 in JPEG).
+        FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError: if the folder does not exist or is a
+            file, the path is a folder, or writing is not permitted.
         OSError: if writing fails for another reason, such as a full disk.
     """
     path = checked_path(path, "the file to write")
@@ -99,7 +98,7 @@ def save_image(path: str | os.PathLike[str], photo: Photo) -> None:
 
 
 def read_checked(path: str | os.PathLike[str]) -> tuple[bytes, Header]:
-    """The bytes of an image file that is worth decoding, and its header; errors as `load_image`."""
+    """Return the bytes of an image file that can be decoded, and its header; errors as `load_image`."""
     path = checked_path(path, "the image file")
     data = _read(path)
     return data, _check(data, repr(str(path)))
@@ -127,28 +126,27 @@ def _read(path: Path) -> bytes:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what has no end, or none that fits into memory, before it is read."""
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
+    """Raise an error for a file without an end, or larger than the memory, before it is read."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(f"Expected an image file, but {str(path)!r} is a pipe or a device. Copy the picture to a file.")
-    if found.st_size > _MOST_BYTES:
+    if status.st_size > _MAX_BYTES:
         raise OSError(
-            f"Expected an image file of at most {_MOST_BYTES} bytes, but {str(path)!r} has {found.st_size}. If it is "
+            f"Expected an image file of at most {_MAX_BYTES} bytes, but {str(path)!r} has {status.st_size}. If it is "
             "an image, scale it down with another program."
         )
 
 
 def _check(data: bytes, name: str) -> Header:
-    """The header of a file that is worth decoding."""
     again = "Copy or download it again."
     if not data:
         raise ValueError(f"The image file {name} is empty (0 bytes). {again}")
     try:
         header = read_header(data)
     except ValueError as error:
-        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF image, but {name} is none: {error}.") from None
+        raise ValueError(f"Expected a JPEG, PNG, WebP, BMP or TIFF image, but {name} is not one: {error}.") from None
     if header is None or not (header.width and header.height):
         raise ValueError(f"The header of the image file {name} is damaged or cut short. {again}")
     if header.width * header.height > MAX_PIXELS:
@@ -158,7 +156,7 @@ def _check(data: bytes, name: str) -> Header:
         )
     if not header.whole:
         raise ValueError(f"The {header.format} file {name} is truncated: its picture is not complete. {again}")
-    if not header.sound:  # the decoder would refuse it too, and talk of it on the terminal
+    if not header.sound:  # the decoder would refuse it too, and print to the terminal
         raise ValueError(f"The {header.format} file {name} is damaged: its checksums do not fit. {again}")
     return header
 
@@ -211,7 +209,7 @@ def _encode(path: Path, photo: Photo) -> bytes:
 
 
 def resize_by_area(photo: Photo, size: tuple[int, int]) -> Photo:
-    """Shrink first, then enlarge: OpenCV's INTER_AREA averages only where neither side grows."""
+    """Shrink a photo first, then enlarge it: OpenCV's INTER_AREA averages only where neither side grows."""
     cv2 = opencv()
     height, width = (min(old, new) for old, new in zip(photo.shape, size, strict=False))
     shrunk = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
@@ -219,9 +217,8 @@ def resize_by_area(photo: Photo, size: tuple[int, int]) -> Photo:
 
 
 def _resize_by_nearest(photo: Photo, size: tuple[int, int]) -> Photo:
-    """As Pillow does: the step from pixel to pixel is added up, and so is its rounding error, which decides
-    where a pixel lies between two. OpenCV's INTER_NEAREST_EXACT decides otherwise in version 4.9.
-    """
+    # As Pillow: the steps from pixel to pixel are added up, and so is its rounding error, which decides where a pixel
+    # lies between two. OpenCV's INTER_NEAREST_EXACT decides otherwise in version 4.9.
     sides = zip(photo.shape, size, strict=False)
     rows, columns = (
         np.add.accumulate([0.5 * old / new, *[old / new] * (new - 1)]).astype(np.intp) for old, new in sides

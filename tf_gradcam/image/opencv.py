@@ -6,13 +6,11 @@ from types import ModuleType
 
 
 def opencv() -> ModuleType:
-    """The module `cv2`, or an error that says how to get it.
-
-    Returns:
-        the imported module.
+    """Return the module `cv2`.
 
     Raises:
-        ImportError: if OpenCV is not installed, or lacks a system library, as on a server without a display.
+        ImportError: OpenCV is not installed, or lacks a system library, as on a server without a display; the message
+            has the command that installs it.
     """
     try:
         import cv2
@@ -22,7 +20,7 @@ def opencv() -> ModuleType:
         if any(sign in str(error) for sign in ("libGL", "libgthread", "shared object file")):
             raise ImportError(
                 f"OpenCV is installed but misses a system library ({error}). Install it with "
-                "`apt-get install libgl1 libglib2.0-0`, or take the build that needs none: "
+                "`apt-get install libgl1 libglib2.0-0`, or take the build without it: "
                 "`pip uninstall opencv-python`, then `pip install --force-reinstall --no-deps opencv-python-headless`."
             ) from error
         raise

@@ -18,21 +18,20 @@ _PREFIX = "COLORMAP_"
 
 
 def colormap_colors(name: str) -> NDArray[np.uint8]:
-    """The 256 colours of a map: row 0 paints a heat of 0, row 255 a heat of 1.
+    """Return the 256 colours of a map: row 0 paints a heat of 0, row 255 a heat of 1.
 
-    Where OpenCV and Matplotlib share a name, OpenCV's colours count: its jet is the one of most published
-    Grad-CAM pictures, and it costs no import of Matplotlib. The two agree within 2 of 255 levels, except jet
-    (the same ends, other steps), hot, hsv, ocean, pink, and rainbow, which OpenCV runs from red to violet.
+    Of a name that both have, OpenCV's colours count: most published Grad-CAM pictures use its jet, and
+    Matplotlib need not be imported. The two agree within 2 of 255 levels, except jet (the same ends, other steps), hot,
+    hsv, ocean, pink, and rainbow, which OpenCV runs from red to violet.
 
     Args:
-        name: one of OpenCV's in lower case ("jet", "turbo", "viridis", ...), or any of Matplotlib's as it is
-            spelled there ("Reds", "coolwarm", "viridis_r", ...).
+        name: an OpenCV name in lower case ("jet", "turbo", ...), or a Matplotlib name ("Reds", "viridis_r", ...).
 
     Returns:
         (256, 3) uint8 RGB.
 
     Raises:
-        TypeError: if `name` is no string.
+        TypeError: if `name` is not a string.
         ValueError: if neither library knows the name; the nearest ones are listed.
     """
     if not isinstance(name, str):
@@ -54,15 +53,15 @@ def colormap_colors(name: str) -> NDArray[np.uint8]:
 
 
 def overlay_heatmap(image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, colormap: str = "jet") -> Photo:
-    """The heatmap in colours over the photo: `photo * (1 - alpha) + colour * alpha`, rounded to nearest.
+    """Paint a heatmap over a photo: `photo * (1 - alpha) + colour * alpha`, rounded to nearest.
 
         overlay_heatmap(photo, heatmap)
         overlay_heatmap(photo, heatmap, alpha=1, colormap="viridis")    # the colours alone
 
     Args:
         image: (H0, W0, 3) or (H0, W0), a photo as `to_photo` accepts it: uint8, or floats in 0..255.
-        heatmap: (H, W) in [0, 1], resized by `resize_heatmaps` where it is not of the size of the image. A
-            heat of 0 has the first of the map's 256 colours, 1 the last, one between them the nearest.
+        heatmap: (H, W) in [0, 1], resized by `resize_heatmaps` to the size of the image. A heat of 0 has the first of
+            the map's 256 colours, 1 the last, a value between them the nearest.
         alpha: weight of the heatmap in [0, 1]: 0 is the photo byte for byte, 1 the colours. Defaults to 0.4.
         colormap: a name that `colormap_colors` knows. Defaults to "jet".
 
@@ -70,9 +69,9 @@ def overlay_heatmap(image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, co
         (H0, W0, 3) uint8 RGB, a new array.
 
     Raises:
-        TypeError: if `alpha` is no number, `colormap` no string, or an array not numeric.
-        ValueError: if `image` is no photo; if `heatmap` is not of rank 2, has NaN or leaves [0, 1]; if
-            `alpha` leaves [0, 1]; if the colour map is unknown.
+        TypeError: if `alpha` is not a number, `colormap` not a string, or an array not numeric.
+        ValueError: if `image` is not a photo; if `heatmap` is not of rank 2, has NaN or leaves [0, 1]; if `alpha`
+            leaves [0, 1]; if the colour map is unknown.
     """
     photo = to_photo(image)
     heat = _check_heatmap(heatmap)
@@ -85,8 +84,8 @@ def overlay_heatmap(image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, co
         heat = resize_heatmaps(heat[None], photo.shape[:2])[0]
     levels = np.rint(heat * 255).astype(np.uint8)
 
-    # 256 photo values and 256 heat levels have 65 536 blends a channel: each is computed once, in float64,
-    # and the pixels look theirs up. Blending every pixel in float64 would take gigabytes for a large photo.
+    # 256 photo values and 256 heat levels have 65 536 blends per channel: each is computed once, in float64, and looked
+    # up by the pixels. Blending every pixel in float64 would take gigabytes for a large photo.
     weight, values = float(alpha), np.arange(256.0)
     overlay = np.empty_like(photo)
     for channel in range(3):
@@ -96,19 +95,18 @@ def overlay_heatmap(image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, co
 
 
 def to_photo(image: ArrayLike) -> Photo:
-    """An array of pixel values 0..255 as a photo, uint8 RGB.
+    """Convert pixel values 0..255 to a photo, uint8 RGB.
 
     Args:
-        image: (H0, W0, 3) RGB, or (H0, W0) or (H0, W0, 1) grey; integers or floats in 0..255. Floats are
-            rounded to nearest.
+        image: (H0, W0, 3) RGB, or (H0, W0) or (H0, W0, 1) grey; integers, or floats in 0..255, rounded to nearest.
 
     Returns:
         (H0, W0, 3) uint8 RGB, a new array.
 
     Raises:
         TypeError: if the values are neither integers nor floats.
-        ValueError: if the shape is another one, or there is no pixel; if a value is NaN or leaves 0..255; if
-            the values are floats that are not all 0 and none is above 1, so that they may be meant as 0..1.
+        ValueError: if the shape is another one, or empty; if a value is NaN or leaves 0..255; if the values are floats
+            up to 1 that are not all 0, so that they may be meant as 0..1.
     """
     if isinstance(image, (str, bytes, os.PathLike)):
         name = os.fsdecode(image)
@@ -162,11 +160,11 @@ def _check_heatmap(heatmap: ArrayLike) -> NDArray[np.float32]:
     return heat.astype(np.float32)
 
 
-_STEPS = 127  # levels on either side of zero; an even number of colours would have none for zero itself
+_STEPS = 127  # levels on either side of zero, which has a colour of its own
 
 
 def diverging_colors(colormap: str = "bwr") -> NDArray[np.uint8]:
-    """The colours of a signed map on white: 127 below zero, white, 127 above.
+    """Return the colours of a signed map on white: 127 below zero, white, 127 above.
 
     Args:
         colormap: a name that `colormap_colors` knows; only its first and last colour count. Defaults to "bwr".
@@ -181,15 +179,15 @@ def diverging_colors(colormap: str = "bwr") -> NDArray[np.uint8]:
 
 
 def overlay_signed(image: ArrayLike, signed: ArrayLike, alpha: float = 0.4, colormap: str = "bwr") -> Photo:
-    """A signed map in colours over the photo: the stronger a pixel speaks, the less of the photo shows.
+    """Paint a signed map over a photo: the larger the absolute value, the less of the photo shows.
 
         photo * (1 - alpha * abs(v)) + end * alpha * abs(v)
 
-    where `end` is the last colour of the map for v above zero, the first for v below. Zero leaves the photo as it is.
+    where `end` is the last colour of the map for v above zero, the first for v below. Zero shows the photo unchanged.
 
     Args:
         image: (H0, W0, 3) or (H0, W0), a photo as `to_photo` accepts it.
-        signed: (H, W) in [-1, 1], resized where it is not of the size of the image.
+        signed: (H, W) in [-1, 1], resized to the size of the image.
         alpha: weight of the colour where the map is -1 or 1, in [0, 1]. Defaults to 0.4.
         colormap: a name that `colormap_colors` knows. Defaults to "bwr", from blue to red.
 
@@ -218,7 +216,7 @@ def overlay_signed(image: ArrayLike, signed: ArrayLike, alpha: float = 0.4, colo
 
 
 def _blends(colormap: str, alpha: float) -> NDArray[np.uint8]:
-    """(255, 256, 3): what each level makes of each value of a photo, channel by channel."""
+    """Return the blend of each level with each value of a photo, channel by channel, (255, 256, 3)."""
     colors = colormap_colors(colormap).astype(np.float64)
     steps = np.arange(-_STEPS, _STEPS + 1)
     ends = np.where(steps[:, None] < 0, colors[0], colors[-1])[:, None]
@@ -227,14 +225,12 @@ def _blends(colormap: str, alpha: float) -> NDArray[np.uint8]:
 
 
 def paint(photo: Any, values: np.ndarray, signed: bool, alpha: float = 0.4, colormap: str | None = None) -> Photo:
-    """A map on a photo: `overlay_signed` for signed ones ("bwr" where no colour map is named), else `overlay_heatmap`
-    ("jet").
-    """
+    """Paint a map on a photo: by `overlay_signed` ("bwr" by default) if signed, else by `overlay_heatmap` ("jet")."""
     if signed:
         return overlay_signed(photo, values, alpha, colormap or "bwr")
     return overlay_heatmap(photo, values, alpha, colormap or "jet")
 
 
 def colors_of(signed: bool, colormap: str | None = None) -> NDArray[np.uint8]:
-    """The colours that `paint` uses, from the lowest value to the highest: (255, 3) for signed maps, else (256, 3)."""
+    """Return the colours of `paint` from the lowest value to the highest: (255, 3) for signed maps, else (256, 3)."""
     return diverging_colors(colormap or "bwr") if signed else colormap_colors(colormap or "jet")

@@ -1,6 +1,6 @@
 """Regions of a heatmap: the connected pixels above a threshold, their boxes and their outlines.
 
-Axis legend: H0 x W0 pixels. A threshold is a part of the maximum (0.15), "otsu", or a percentile ("p95").
+Axis legend: H0 x W0 pixels. A threshold is relative to the map's maximum (0.15), "otsu", or a percentile ("p95").
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Threshold = float | str
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels; the right and lower edge are not part of it."""
+    """Rectangle in pixels, without its right and lower edge."""
 
     xmin: int
     ymin: int
@@ -26,22 +26,21 @@ class Box(NamedTuple):
 
 
 class HotRegion(NamedTuple):
-    """Connected pixels, that touch at a side or a corner."""
+    """Region of pixels that touch at a side or a corner."""
 
     box: Box
     area: int  # pixels
-    pixels: NDArray[np.bool_]  # those of the box that belong to the region
+    pixels: NDArray[np.bool_]  # of the box: True inside the region
 
 
 def hot_pixels(heatmap: np.ndarray, threshold: Threshold) -> NDArray[np.bool_]:
-    """The pixels of a map that a threshold keeps; those of no heat never count.
+    """Return the pixels of a map that reach a threshold; pixels without heat never do.
 
     Args:
         heatmap: (H0, W0) float32 in [0, 1].
-        threshold: a number: at least that part of the map's maximum, above 0 and at most 1. "otsu": above the level
-            that splits the 256 grey levels of the map into two classes of least variance; every pixel of a map that
-            is equal everywhere. "p95": at least the 95th percentile, so about the hottest 5 % of the pixels; any
-            number from 0 to 100.
+        threshold: a number, relative to the map's maximum, above 0 and at most 1. "otsu": above the level that splits
+            the 256 grey levels of the map into two classes of least variance; every pixel of a map that is equal
+            everywhere. "p95": at least the 95th percentile, about the hottest 5 % of the pixels; from 0 to 100.
 
     Returns:
         (H0, W0) bool; all False for a blank map.
@@ -64,22 +63,22 @@ def hot_pixels(heatmap: np.ndarray, threshold: Threshold) -> NDArray[np.bool_]:
 
 
 def _check_threshold(threshold: Threshold) -> float | None:
-    """The percentile that is asked for, None for the other kinds of threshold."""
+    """Return the percentile of a threshold such as "p95", None for the other kinds."""
     if isinstance(threshold, str):
-        found = re.fullmatch(r"p(\d+(?:\.\d+)?)", threshold)
-        if threshold != "otsu" and (found is None or float(found[1]) > 100):
+        percentile = re.fullmatch(r"p(\d+(?:\.\d+)?)", threshold)
+        if threshold != "otsu" and (percentile is None or float(percentile[1]) > 100):
             raise ValueError(
-                "Expected threshold as a part of the maximum (0.15), 'otsu', or a percentile such as 'p95', received "
+                "Expected threshold relative to the maximum (0.15), 'otsu', or a percentile such as 'p95', received "
                 f"{threshold!r}."
             )
-        return float(found[1]) if found else None
+        return float(percentile[1]) if percentile else None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.integer, np.floating)):
         raise TypeError(
             "Expected threshold as a number, 'otsu', or a percentile such as 'p95', received "
             f"{type(threshold).__name__}."
         )
     if not 0 < threshold <= 1:
-        raise ValueError(f"Expected threshold as a part of the maximum, above 0 and at most 1, received {threshold}.")
+        raise ValueError(f"Expected threshold relative to the maximum, above 0 and at most 1, received {threshold}.")
     return None
 
 
@@ -93,52 +92,42 @@ def _above_otsu(heatmap: np.ndarray) -> NDArray[np.bool_]:
 
 
 def regions_of(heatmap: np.ndarray, threshold: Threshold) -> list[HotRegion]:
-    """The connected regions of the hot pixels, the largest first, those of one size from top to bottom.
+    """Return the connected regions of the hot pixels, the largest first, equal sizes from top to bottom.
 
-    Args:
-        heatmap: (H0, W0) float32 in [0, 1].
-        threshold: as `hot_pixels`.
-
-    Returns:
-        One `HotRegion` each, none for a blank map.
-
-    Raises:
-        TypeError, ValueError: as `hot_pixels`.
+    Arguments and errors as `hot_pixels`; a blank map does not have regions.
     """
     hot = hot_pixels(heatmap, threshold).astype(np.uint8)
     _, labels, rows, _ = opencv().connectedComponentsWithStats(hot, connectivity=8)
-    found = []
+    regions = []
     for label, (left, top, width, height, area) in enumerate(rows.tolist()):
         if label > 0:  # 0 is the background
             pixels = labels[top : top + height, left : left + width] == label
-            found.append(HotRegion(Box(left, top, left + width, top + height), area, pixels))
-    return sorted(found, key=lambda region: (-region.area, region.box.ymin, region.box.xmin))
+            regions.append(HotRegion(Box(left, top, left + width, top + height), area, pixels))
+    return sorted(regions, key=lambda region: (-region.area, region.box.ymin, region.box.xmin))
 
 
 def boxes_of(heatmap: np.ndarray, threshold: Threshold) -> list[Box]:
-    """Bounding boxes of the regions; arguments, order and errors as `regions_of`."""
+    """Return the bounding boxes of the regions; arguments, order and errors as `regions_of`."""
     return [region.box for region in regions_of(heatmap, threshold)]
 
 
 def contours_of(heatmap: np.ndarray, threshold: Threshold) -> list[NDArray[np.int32]]:
-    """Outer outlines of the regions; arguments, order and errors as `regions_of`.
+    """Return the outer outlines of the regions; arguments, order and errors as `regions_of`.
 
-    Returns:
-        Per region (P, 2) int32, the (x, y) of its outermost pixels in their order around it; the straight runs between
-        are left out, and holes.
+    Each is (P, 2) int32, the (x, y) of outermost pixels in their order around the region, without holes; pixels inside
+    straight runs are left out.
     """
     cv2 = opencv()
     outlines = []
     for region in regions_of(heatmap, threshold):
-        found, _ = cv2.findContours(
-            region.pixels.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=region.box[:2]
-        )
-        outlines.append(found[0].reshape(-1, 2).astype(np.int32))
+        pixels = region.pixels.astype(np.uint8)
+        (outline, *_), _ = cv2.findContours(pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=region.box[:2])
+        outlines.append(outline.reshape(-1, 2).astype(np.int32))
     return outlines
 
 
 def largest_of(heatmap: np.ndarray, threshold: Threshold) -> NDArray[np.bool_]:
-    """The pixels (H0, W0) bool of the largest region, none for a blank map; arguments and errors as `regions_of`."""
+    """Return the pixels of the largest region, (H0, W0) bool, all False for a blank map; else as `regions_of`."""
     inside = np.zeros(heatmap.shape, bool)
     for region in regions_of(heatmap, threshold)[:1]:
         xmin, ymin, xmax, ymax = region.box

@@ -1,6 +1,6 @@
 """Sizes: bilinear matrices, maps of any number of axes, and zoom.
 
-Axis legend: B batch, N cells of the layer (any number of spatial axes: T, H x W, D x H x W), N0 the same of the input.
+Axis legend: B batch, N cells of the layer (any number of spatial axes: T, H x W, D x H x W), N0 pixels of the input.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def interpolation_matrix(cells: int, pixels: int, offset: float = 0.0) -> NDArray[np.float64]:
-    """The bilinear weights of one axis: the values of the pixels are this matrix times those of the cells.
+    """Return the bilinear weights of one axis, the matrix that turns values of cells into values of pixels.
 
     Each row sums to 1 and has at most two entries above 0. The centre of pixel `p` samples the cells at
     `(p + 0.5 - offset) * cells / pixels - 0.5`, clipped to the centres of the first and last cell.
 
     Args:
-        cells: number of cells, at least 1.
-        pixels: number of pixels, at least 1.
+        cells, pixels: number of each, at least 1.
         offset: pixels by which the map is shifted towards higher indices. Defaults to 0.
 
     Returns:
         (pixels, cells) float64.
 
     Raises:
-        ValueError: if `cells` or `pixels` is no positive integer, or `offset` is not finite.
+        ValueError: if `cells` or `pixels` is not a positive integer, or `offset` is not finite.
     """
     cells, pixels = check_size((cells, pixels), "(cells, pixels)")
     offset, _ = _check_offset((offset, 0.0))
@@ -44,24 +43,23 @@ def interpolation_matrix(cells: int, pixels: int, offset: float = 0.0) -> NDArra
 def resize_heatmaps(
     heatmaps: ArrayLike, size: tuple[int, int], offset: tuple[float, float] = (0.0, 0.0)
 ) -> NDArray[np.float32]:
-    """Heatmaps at the size of the image, the value of each cell at the centre of its tile.
+    """Resize heatmaps to the image, with the value of each cell at the centre of its tile.
 
-    Mirrored cells give mirrored pixels bit for bit, no value leaves the range of its map, and the same size
-    is the identity. The numbers are those of `cv2.resize` with `INTER_LINEAR`, and of `tf.image.resize` with
-    "bilinear". A smaller size samples the map; it does not average.
+    Mirrored cells give mirrored pixels bit for bit, no value leaves the range of its map, and the same size is the
+    identity. The numbers equal `cv2.resize` with `INTER_LINEAR` and `tf.image.resize` with "bilinear". A smaller size
+    samples the map; it does not average.
 
     Args:
         heatmaps: (B, H, W), any finite range; read as float32.
         size: (height, width) in pixels.
-        offset: (dy, dx) in pixels of the result, by which the maps are shifted down and right; edges are
-            replicated. Defaults to no shift.
+        offset: (dy, dx) pixels of the result, by which maps are shifted down and right; edges are replicated.
 
     Returns:
         (B, H0, W0) float32.
 
     Raises:
-        ValueError: if `heatmaps` is not of rank 3, has no cells, or holds NaN or infinity; if `size` is not
-            two positive integers; if `offset` is not two finite numbers.
+        ValueError: if `heatmaps` is not of rank 3, is empty, or holds NaN or infinity; if `size` is not two positive
+            integers; if `offset` is not two finite numbers.
     """
     height, width = check_size(size)
     dy, dx = _check_offset(offset)
@@ -73,8 +71,8 @@ def resize_heatmaps(
     if not np.isfinite(cells).all():
         raise ValueError("Expected finite heatmaps, received NaN or infinity. Set those cells to 0 first.")
 
-    # Two products and their sum, not a matrix product: a sum of two does not depend on its order, so mirrored
-    # maps agree in every bit. In float64, so that rounding to float32 brings each value back into its range.
+    # Two products and their sum, not a matrix product: a sum of two does not depend on its order, so mirrored maps are
+    # equal in every bit. In float64, so that rounding to float32 brings each value back into its range.
     near = _neighbours(cells.shape[2], width, dx)
     lines = cells[:, :, near.below] * near.weight_below + cells[:, :, near.above] * near.weight_above
     near = _neighbours(cells.shape[1], height, dy)
@@ -86,7 +84,7 @@ def resize_heatmaps(
 
 
 def check_size(size: Any, name: str = "size (height, width) in pixels") -> tuple[int, int]:
-    """Two positive integers, or a ValueError that says so."""
+    """Return `size` as two positive integers, or raise a ValueError."""
     try:
         first, second = (operator.index(number) for number in size)
     except (TypeError, ValueError):
@@ -97,7 +95,7 @@ def check_size(size: Any, name: str = "size (height, width) in pixels") -> tuple
 
 
 class _Neighbours(NamedTuple):
-    """Per pixel: the last cell whose centre is not beyond the pixel's, the next, and the weight of each."""
+    """Cells around each pixel: the last one whose centre is not beyond the pixel's, the next, and their weights."""
 
     below: NDArray[np.intp]
     above: NDArray[np.intp]
@@ -106,8 +104,8 @@ class _Neighbours(NamedTuple):
 
 
 def _neighbours(cells: int, pixels: int, offset: float) -> _Neighbours:
-    # Positions are counted in units of 1 / (2 * pixels) of a cell, where they are whole numbers if the offset
-    # is one. Each weight is then the rounding of one division, and mirrored pixels have the same two weights.
+    # Positions are counted in units of 1 / (2 * pixels) of a cell, where they are whole numbers if the offset is one.
+    # Each weight is then the rounding of one division, and mirrored pixels have the same two weights.
     unit = 2.0 * pixels
     position = (2.0 * np.arange(pixels) + 1.0 - 2.0 * offset) * cells - pixels
     position = np.clip(position, 0.0, unit * (cells - 1))
@@ -128,16 +126,16 @@ def _check_offset(offset: Any) -> tuple[float, float]:
 
 
 def exact_zoom(side: int, zoom: float) -> float:
-    """The zoom nearest to the given one that adds or takes whole pixels, as many on both sides; content remains."""
+    """Return the nearest zoom that adds or removes whole pixels, the same number on both sides; content remains."""
     margin = max(round(side * (zoom - 1) / 2), -((side - 1) // 2))
     return (side + 2 * margin) / side
 
 
 def zoom_matrix(side: int, zoom: float) -> NDArray[np.float64]:
-    """(side, side) what each pixel of the zoomed axis takes of those of the axis; rows sum to 1.
+    """Return the linear weights of an axis's pixels in the zoomed axis, (side, side); rows sum to 1.
 
-    Linear. Where the content shrinks, each pixel averages all those that fall on it, weighted by distance, and its edge
-    pixels are repeated over the margins.
+    Where the content shrinks, each pixel averages all pixels that fall on it, weighted by distance, and edge pixels are
+    repeated over the margins.
     """
     length = round(side * exact_zoom(side, zoom))
     margin = abs(length - side) // 2
@@ -149,7 +147,7 @@ def zoom_matrix(side: int, zoom: float) -> NDArray[np.float64]:
 
 
 def unzoom_matrix(cells: int, zoom: float) -> NDArray[np.float64]:
-    """(cells, cells) what a cell at its place in the axis takes of the cells of a map of the zoomed one; linear."""
+    """Return the linear weights, (cells, cells), that bring a map of the zoomed axis back to the axis."""
     places = np.clip(_zoomed_centres(cells, zoom) * cells - 0.5, 0, cells - 1)
     below = np.floor(places).astype(np.intp)
     matrix = np.zeros((cells, cells))
@@ -160,12 +158,12 @@ def unzoom_matrix(cells: int, zoom: float) -> NDArray[np.float64]:
 
 
 def coverage(cells: int, zoom: float) -> NDArray[np.bool_]:
-    """(cells,) whether the zoomed axis still shows the centre of each cell."""
+    """Return whether the zoomed axis still shows the centre of each cell, (cells,)."""
     return np.abs(_zoomed_centres(cells, zoom) - 0.5) < 0.5 + 1e-9
 
 
 def _zoomed_centres(cells: int, zoom: float) -> NDArray[np.float64]:
-    """Where the centre of each cell lies on the zoomed axis, in parts of it."""
+    """Return the centre of each cell on the zoomed axis, from 0 to 1."""
     return ((np.arange(cells) + 0.5) / cells - 0.5) * zoom + 0.5
 
 
@@ -175,26 +173,12 @@ _EXAMPLES = {1: "(length,), such as (1000,)", 3: "(depth, height, width), such a
 
 
 def positive_share(raw: np.ndarray) -> Maps:
-    """relu, then each map divided by its maximum; a map without a positive finite maximum is zero.
-
-    Args:
-        raw: (B, N) float32.
-
-    Returns:
-        (B, N) float32 in [0, 1].
-    """
+    """Return relu of maps (B, N), each divided by its maximum; a map without a positive finite maximum is zero."""
     return _share(np.maximum(raw, 0), raw)
 
 
 def signed_share(raw: np.ndarray) -> Maps:
-    """Each map divided by its largest absolute value; a map that is not finite, or zero, is zero.
-
-    Args:
-        raw: (B, N) float32.
-
-    Returns:
-        (B, N) float32 in [-1, 1]; the sign is that of `raw`, zero stays zero.
-    """
+    """Return maps (B, N), each divided by its largest absolute value; a map that is not finite, or zero, is zero."""
     return _share(raw, raw)
 
 
@@ -207,10 +191,7 @@ def _share(values: np.ndarray, raw: np.ndarray) -> Maps:
 
 
 def resize_maps(maps: np.ndarray, size: Sequence[int], offset: Sequence[float] | None = None) -> Maps:
-    """Maps at another size along every spatial axis: as `resize_heatmaps`, whatever the number of axes.
-
-    Linear along each axis, half-pixel centres, edges replicated; mirrored maps give mirrored results bit for bit, no
-    value leaves the range of its map, and the same size is the identity.
+    """Resize maps along every spatial axis: as `resize_heatmaps`, for any number of axes.
 
     Args:
         maps: (B, N) finite numbers, at least one spatial axis.
@@ -218,10 +199,10 @@ def resize_maps(maps: np.ndarray, size: Sequence[int], offset: Sequence[float] |
         offset: one number per spatial axis, in units of the result, by which maps are shifted towards higher indices.
 
     Returns:
-        (B, N0) float32. Beside it, one map at a time is held in float64.
+        (B, N0) float32. Besides it, one map at a time is held in float64.
 
     Raises:
-        ValueError: another number of sides than of spatial axes, no positive integers, or maps that are not finite.
+        ValueError: a size that is not one positive integer per spatial axis, or maps that are not finite.
     """
     rank = maps.ndim - 1
     sides = check_sides(size, rank)
@@ -235,7 +216,7 @@ def resize_maps(maps: np.ndarray, size: Sequence[int], offset: Sequence[float] |
 
 
 def _resize_one(cells: np.ndarray, sides: tuple[int, ...], shifts: Sequence[float]) -> Maps:
-    """One map: all axes but the last two one by one, those two as a picture; a signal is a picture of one row."""
+    """Resize one map: leading axes one by one, the last two as a picture; a signal is a picture of one row."""
     if cells.ndim == 1:
         return resize_heatmaps(cells[None, None], (1, sides[0]), (0.0, shifts[0]))[0, 0]
     for axis in range(cells.ndim - 2):
@@ -250,7 +231,7 @@ def _resize_one(cells: np.ndarray, sides: tuple[int, ...], shifts: Sequence[floa
 
 
 def check_sides(size: Any, rank: int) -> tuple[int, ...]:
-    """`rank` positive integers, or a ValueError that says so."""
+    """Return `size` as `rank` positive integers, or raise a ValueError."""
     if rank == 2:
         return check_size(size)
     try:

@@ -1,4 +1,4 @@
-"""Small pictures: JPEG bytes, and photos no larger than what is shown.
+"""Small pictures: JPEG bytes, and photos no larger than a panel.
 
 Axis legend: H0 x W0 pixels, C channels.
 """
@@ -15,12 +15,7 @@ _QUALITY = 80
 
 
 def thumbnail(photo: np.ndarray, side: int) -> bytes:
-    """The photo as a JPEG whose longer side has at most `side` pixels, proportions kept.
-
-    Args:
-        photo: (H0, W0, 3) uint8 RGB.
-        side: pixels, at least 1; a smaller photo stays as it is.
-    """
+    """Return a photo (H0, W0, 3) uint8 RGB as a JPEG, `shrunk` to `side` pixels."""
     cv2 = opencv()
     colors = np.ascontiguousarray(shrunk(photo, side)[..., ::-1])
     _, data = cv2.imencode(".jpg", colors, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
@@ -28,12 +23,7 @@ def thumbnail(photo: np.ndarray, side: int) -> bytes:
 
 
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
-    """An image whose longer side has at most `side` pixels, each the mean of those that it stands for.
-
-    Args:
-        image: (H0, W0, C) uint8 or float32.
-        side: pixels, at least 1; a smaller image stays as it is.
-    """
+    """Return an image (H0, W0, C) whose longer side has at most `side` pixels, averaged; a smaller image unchanged."""
     height, width, channels = image.shape
     scale = side / max(height, width)
     if scale >= 1:
@@ -44,5 +34,5 @@ def shrunk(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def shown_photo(photo: ArrayLike, side: int = 640) -> np.ndarray:
-    """A photo as (H0, W0, 3) uint8 RGB, shrunk where it has more pixels than a panel can show; errors as `to_photo`."""
+    """Return a photo as (H0, W0, 3) uint8 RGB, `shrunk` to what a panel can show; errors as `to_photo`."""
     return shrunk(to_photo(photo), side)
