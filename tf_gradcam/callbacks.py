@@ -41,13 +41,7 @@ _CHOOSE = "Choose some, as images[:16]."
 class FixedImages:
     """A few images with their photos and labels.
 
-    Args:
-        images: (B, H0, W0, C) as a model expects them, or a list or dict of the inputs of one that has several.
-        photos: B photos (H0, W0, 3) uint8 RGB, of any sizes; None where the images are RGB or grey in 0..255.
-        labels: B indices or names of classes, (B,) or (B, 1); None where unknown.
-        class_names: as `Explainer`.
-
-    Attributes:
+    Attributes, from arguments as of `GradCAMCallback`:
         images: a copy, in the same structure.
         photos: B photos uint8 RGB, no larger than a panel of a figure can show.
         labels: (B,) int32, or None.

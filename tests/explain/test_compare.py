@@ -160,5 +160,5 @@ def test_compare_refuses_what_is_no_model() -> None:
 
 
 def test_compare_refuses_signals() -> None:
-    with pytest.raises(ValueError, match="of a picture to compare"):
+    with pytest.raises(ValueError, match="of a picture at 'cells'"):
         compare({"map": seeing(lambda images: np.ones((1, 5)), image_size=(5,))}, IMAGE)

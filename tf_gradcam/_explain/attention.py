@@ -246,18 +246,10 @@ class AttentionExplainer:
         self._pass(None)
 
     def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
-        """Explain a batch.
-
-        Args:
-            images: (B, H0, W0, 3) as the model expects them.
-            target: None for each image's top class, a class index or name, one of either per image, or a callable.
-            progress: as `Explainer`.
+        """Explain a batch; arguments and errors as `Explainer`.
 
         Returns:
-            `Explanation` of the B images; `raw` (B, H, W) is at least 0.
-
-        Raises:
-            TypeError, ValueError: as `Explainer`.
+            `Explanation` of the B images; `raw` (B, H, W) float32 is at least 0.
         """
         inputs = self._reader.inputs
         arrays = inputs.flatten(images)

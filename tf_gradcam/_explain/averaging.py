@@ -45,13 +45,12 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
     Args:
         explainer: an `Explainer`, or the result of `fuse`, `smooth` or `augment`.
         flips: whether each copy is also mirrored left to right. Defaults to True.
-        scales: factors for height and width of the content, each above 0, rounded to whole pixels; depth and time
-            stay. Defaults to (1.0,).
+        scales: factors of the content's height and width, above 0, rounded to whole pixels. Defaults to (1.0,).
 
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
         all copies together. In a list or dict, all inputs that are pictures are changed alike. Scores, labels,
-        probabilities and, for target=None, the class are those of the images as they are. It raises ValueError for
+        probabilities and, for target=None, the class come from the unchanged images. It raises ValueError for
         signals, and for maps with other axes than the images.
 
     Raises:
@@ -147,8 +146,7 @@ def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: 
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
         all copies together. In a list or dict, all inputs that are pictures are changed. `raw` is the mean of the
-        copies' raw maps. Scores, labels, probabilities and, for target=None, the class are those of the images as they
-        are.
+        copies' raw maps. Scores, labels, probabilities and, for target=None, the class come from the unchanged images.
 
     Raises:
         TypeError: not a callable; `copies` or `seed` not an integer.

@@ -63,8 +63,7 @@ def explain(
             file counts once, in this order.
         model: a built Keras model of one input of images, a .keras or .h5 file, or the name of a network of
             `keras.applications`, whose ImageNet weights Keras downloads once.
-        target: None for each image's top class, a class index or name, one of either per image, or a callable, as
-            `Explainer` takes it.
+        target: None for each image's top class, a class index or name, one of either per image, or a callable.
         layer: as `Explainer` takes it; None for the last spatial layer.
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         class_names: names in class order, {index: name}, or a file of them, one a line or JSON; None for the names that
@@ -131,8 +130,7 @@ class Result:
 
     Attributes:
         row: for the manifest.
-        top: the five most probable classes, (label, probability), best first; empty for a failed image and for
-            outputs that are not classes.
+        top: the five most probable classes, (label, probability), best first; empty where unknown.
         note: the diagnosis of its map, or None.
     """
 

@@ -49,8 +49,7 @@ def plot_layers(
 
     Args:
         model: any built Keras 3 model; it is not changed.
-        image: (H0, W0, 3) or (1, H0, W0, 3) as the model expects it; a list or dict of one each for a model of several
-            inputs.
+        image: (H0, W0, 3) or (1, H0, W0, 3) as the model expects it; a list or dict for a model of several inputs.
         layers: names, paths, indices or objects in any order, as `Explainer`. None for the last learned layer of each
             grid size that every path to the output passes, up to the default layer; if all have one size, as the
             blocks of a transformer, six of them from the first to the last.
@@ -79,11 +78,7 @@ def plot_layers(
     reader = reader_of(model)
     for layer in through_the_depth(reader) if layers is None else layers:
         explanation = Explainer(reader, layer, rule, class_names=class_names)(images, target)
-        if len(explanation) != 1 or explanation.heatmaps.ndim != 3:
-            raise ValueError(
-                f"Expected one map (1, H, W) of a picture at '{explanation.layer_name}', received "
-                f"{explanation.heatmaps.shape}."
-            )
+        _check_picture(explanation)
         target = resolved_target(explanation, target)
         explanations.append(explanation)
     return layer_figure(explanations, name, picture)
@@ -136,8 +131,7 @@ def compare(
         model_or_explainers: a Keras model, or {name: explainer}, called like an `Explainer`.
         image: (H0, W0, 3) or (1, H0, W0, 3) as the model expects it.
         methods: keys of `METHODS` or callables. None for all methods that run the model once, "all" to add those that
-            run it many times, which takes minutes; both list the methods that do not suit this model, with the
-            reason. Not for explainers.
+            run it many times, which takes minutes; both list unsuited methods with the reason. Not for explainers.
         layer: as `Explainer`; not for explainers. A method of all layers, such as FullGrad, has no layer.
         class_names: as `Explainer`; not for explainers.
         target: as `Explainer`, the same for all; None for the top class that the first of them sees.
@@ -179,7 +173,8 @@ def compare(
 
 def _check_picture(explanation: Explanation) -> None:
     if len(explanation) != 1 or explanation.heatmaps.ndim != 3:
-        raise ValueError(f"Expected one map (1, H, W) of a picture to compare, received {explanation.heatmaps.shape}.")
+        layer, shape = explanation.layer_name, explanation.heatmaps.shape
+        raise ValueError(f"Expected one map (1, H, W) of a picture at '{layer}', received {shape}.")
 
 
 def _given(explainers: Mapping[str, ExplainerLike], *unused: Any) -> dict[str, Callable[[], ExplainerLike]]:

@@ -45,8 +45,7 @@ class Explainer:
         layer: name, "outer/inner" path, index into `model.layers`, or layer object; None for the last spatial layer
             that every path to the output passes; a list of these fuses their maps by mean (other ways: `fuse`).
         method: a key of `METHODS`, or a callable (activations, gradients) -> weights of the same contract.
-        classifier_layers: names of the layers behind `layer`, called in this order; None cuts the tail out of the
-            graph.
+        classifier_layers: names of the layers behind `layer`, in call order; None cuts the tail out of the graph.
         class_names: names in class order, or {index: name}; targets may then be names, and results carry them.
         align: False for plain upsampling, or "measured" to shift the map to the measured receptive fields of the cells.
         token_grid: (rows, columns) of the patches where `layer` is (B, T, C) of a transformer; None to find them from

@@ -79,8 +79,7 @@ class GuidedBackprop:
 
         Args:
             images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
-            target: None for each image's top class, a class index or name, one of either per image, or a callable
-                outputs -> (B,).
+            target: as an explainer's call.
 
         Returns:
             (B, H0, W0, 3) float32, signed.
@@ -138,8 +137,10 @@ def guided_gradcam(
     Args:
         model: any built Keras 3 model of ReLUs.
         images: (B, H0, W0, 3) as the model expects them.
-        layer, method: of the heatmap, as `Explainer`.
-        target, class_names: as `Explainer`.
+        layer: of the heatmap, as `Explainer`.
+        target: as `Explainer`.
+        method: of the heatmap, as `Explainer`. Defaults to "gradcam".
+        class_names: as `Explainer`.
 
     Returns:
         (B, H0, W0, 3) float32, signed.

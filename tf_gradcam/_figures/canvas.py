@@ -51,9 +51,7 @@ class NotebookFigure(Figure):
 class NearestColor(Normalize):
     """A norm that rounds to the nearest colour, as overlays do; Matplotlib's own cuts its range into equal parts.
 
-    Args:
-        lowest: value of the first colour, -1 or 0; the value of the last colour is 1.
-        count: number of colours.
+    The first of `count` colours has the value `lowest`, -1 or 0, the last has 1.
     """
 
     def __init__(self, lowest: float, count: int):

@@ -28,12 +28,8 @@ def explanation_figure(explanation: Shown, photos: Photos | None = None, colorma
     """Draw all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
     Args:
-        explanation: of B images.
         photos: B photos (H0, W0, 3) uint8 RGB, or signals or volumes; None for the maps alone.
         colormap: a colour map of OpenCV or Matplotlib; None for the colours of overlays.
-
-    Returns:
-        Matplotlib Figure.
 
     Raises:
         ValueError: maps of more than three axes, or with other axes than the input.

@@ -168,11 +168,7 @@ def height_for(count: int, heights: Mapping[int, float], smallest: float) -> flo
 
 
 class Sheet:
-    """A figure with pictures, heatmaps and text at places in inches.
-
-    Args:
-        width, height: of the figure.
-    """
+    """A figure of a width and height, with pictures, heatmaps and text at places in inches."""
 
     def __init__(self, width: float, height: float):
         from tf_gradcam._figures.canvas import NotebookFigure

@@ -120,7 +120,6 @@ def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray |
     Args:
         explanations: one per layer, of the same image.
         method: name of the method, for the title.
-        photo: (H0, W0, 3) uint8 RGB, or None.
     """
     first = explanations[0]
     photo = None if photo is None else shown_photo(photo)

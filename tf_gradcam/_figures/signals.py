@@ -36,9 +36,6 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
         signals: B arrays (T0,) or (T0, C), of any lengths; the first eight channels are drawn. None for the maps alone.
         colormap: as `Explanation.overlay`.
 
-    Returns:
-        Matplotlib Figure.
-
     Raises:
         ValueError: a signal of another shape.
     """

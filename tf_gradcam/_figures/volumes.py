@@ -37,9 +37,6 @@ def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: 
             (D0, H0, W0, 3), RGB: uint8 unchanged, other numbers stretched likewise. None for the maps alone.
         colormap: as `Explanation.overlay`.
 
-    Returns:
-        Matplotlib Figure.
-
     Raises:
         ValueError: a volume of another shape, or maps with other axes than the input.
     """

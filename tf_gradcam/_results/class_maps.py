@@ -79,8 +79,7 @@ class ClassMaps:
         """Draw a row for each image: its maps, one per class, under the class and its probability.
 
         Args:
-            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, to paint the maps on and to show before them; None
-                draws the maps alone.
+            photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, under and before the maps; None for the maps alone.
             colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
 
         Returns:

@@ -189,8 +189,7 @@ class Explanation:
         """Resize the heatmaps to a picture: bilinear with half-pixel centres, mirrored input to mirrored output.
 
         Args:
-            size: (height, width) in pixels, (length,) for signals, (depth, height, width) for volumes; None for the
-                model's input.
+            size: (height, width) pixels, (length,) for signals, (depth, height, width) for volumes; None: the input's.
 
         Returns:
             (B, H0, W0) float32 in [0, 1], shifted by the measured offset if the explainer has `align="measured"`.

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 CLASS_NAMES = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -31,9 +32,9 @@ class Phantom(NamedTuple):
     masks: (N, S, S) bool, the whole tumour (for a glioma with its oedema); empty for "notumor".
     """
 
-    images: np.ndarray
-    labels: np.ndarray
-    masks: np.ndarray
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    masks: NDArray[np.bool_]
 
 
 def phantom_slices(count: int, seed: int, size: int = 224) -> Phantom:
@@ -49,9 +50,6 @@ def phantom_slices(count: int, seed: int, size: int = 224) -> Phantom:
         count: number of slices, at least 1.
         seed: non-negative integer.
         size: S, pixels a side, at least 32. Defaults to 224.
-
-    Returns:
-        Phantom: images (N, S, S, 3) float32 RGB 0..255, labels (N,) int64, masks (N, S, S) bool.
 
     Raises:
         ValueError: if `count < 1`, `seed < 0` or `size < 32`.

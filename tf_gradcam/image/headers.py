@@ -19,7 +19,7 @@ _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION, _TIFF_EXTRA_SAMPLES = 256, 257, 27
 _TIFF_PARTS = ((273, 279), (324, 325))  # (starts, lengths) of the strips, of the tiles
 _TIFF_WORDS = {3: "H", 4: "I"}
 _MAX_SCANS = 100  # each takes a decoder through the whole picture; encoders write about ten
-_PNG_PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # the chunks without which there is no picture
+_PNG_PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # the chunks that a picture needs
 
 # Other formats often found under the name of an image: (position, bytes, description).
 _FOREIGN = (

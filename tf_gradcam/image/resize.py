@@ -193,16 +193,8 @@ def _share(values: np.ndarray, raw: np.ndarray) -> Maps:
 def resize_maps(maps: np.ndarray, size: Sequence[int], offset: Sequence[float] | None = None) -> Maps:
     """Resize maps along every spatial axis: as `resize_heatmaps`, for any number of axes.
 
-    Args:
-        maps: (B, N) finite numbers, at least one spatial axis.
-        size: one positive integer per spatial axis.
-        offset: one number per spatial axis, in units of the result, by which maps are shifted towards higher indices.
-
-    Returns:
-        (B, N0) float32. Besides it, one map at a time is held in float64.
-
-    Raises:
-        ValueError: a size that is not one positive integer per spatial axis, or maps that are not finite.
+    Maps (B, N) become (B, N0) float32; `size` and `offset` have one number per spatial axis. One map at a time is held
+    in float64. Raises a ValueError for another size, or maps that are not finite.
     """
     rank = maps.ndim - 1
     sides = check_sides(size, rank)
