@@ -89,7 +89,7 @@ def test_figures_of_a_path_say_how_to_read_it(draw: object, model: keras.Model) 
 
 
 def test_photo_of_pillow_is_told_the_way_to_an_array(explainer: Explainer) -> None:
-    with pytest.raises(TypeError, match=r"received Picture\. np\.asarray\(picture\)\[None\] is one"):
+    with pytest.raises(TypeError, match=r"received Picture\. Pass np\.asarray\(picture\)\[None\]"):
         explainer(IMAGES).plot(Picture())
 
 
