@@ -240,7 +240,7 @@ def test_methods_are_compared_side_by_side(page):
     page.shows("Ready", "status")
     titles = page.page.locator("#tg-view h3").all_inner_texts()
     assert titles == ["Photo", "gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam", "cam"]
-    assert "Not available here: Method 'cam' holds for" in page.text()
+    assert "Not available here: Method 'cam' needs a" in page.text()
     page.shot("compare")
     name, data = page.download("Figure (PNG)")
     assert name == "compare.png"
