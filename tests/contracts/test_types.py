@@ -145,7 +145,6 @@ def mypy(project: Path, installed: Path, text: str) -> list[str]:
 # Completion.
 
 
-@pytest.mark.slow
 def test_editor_offers_public_names_before_all_others(project: Path) -> None:
     """What begins with an underscore cannot be hidden, folders least of all: it comes last."""
     command = [sys.executable, "-c", "from basedpyright.langserver import main; main()", "--stdio"]
@@ -177,22 +176,18 @@ def first_block() -> str:
     return next(block.text for block in blocks("python") if block.page == README.name)
 
 
-@pytest.mark.slow
 def test_script_passes_pyright(project: Path) -> None:
     assert pyright(project, SCRIPT) == []
 
 
-@pytest.mark.slow
 def test_script_passes_mypy(project: Path, installed: Path) -> None:
     assert mypy(project, installed, SCRIPT) == []
 
 
-@pytest.mark.slow
 def test_first_block_of_readme_passes_pyright(project: Path) -> None:
     assert pyright(project, first_block()) == []
 
 
-@pytest.mark.slow
 def test_first_block_of_readme_passes_mypy(project: Path, installed: Path) -> None:
     assert mypy(project, installed, first_block()) == []
 
@@ -209,7 +204,6 @@ MISTAKES = {  # last line of a script: rule that reports it
 }
 
 
-@pytest.mark.slow
 def test_mistakes_are_reported_by_pyright(project: Path) -> None:
     lines = ["from tf_gradcam import Explainer, fuse, demo", "model = demo.load_demo_model()", *MISTAKES]
     reported = pyright(project, "\n".join(lines) + "\n")
