@@ -374,7 +374,7 @@ def test_ten_thousand_images_are_a_page_below_fifteen_megabytes_in_seconds(tmp_p
     page = page_of(result, tmp_path)
     assert time.perf_counter() - start < 30  # 3 on an idle core
     assert len(page.html.encode()) < 15_000_000
-    assert "Most confident, and right 24 of" in page.text
+    assert "Correct, most confident 24 of" in page.text
 
 
 def test_page_without_room_for_a_picture_says_so_and_keeps_its_text(tmp_path: Path, monkeypatch: Any) -> None:
