@@ -1,4 +1,4 @@
-"""What the manual generates from the code is current: `python docs/tables.py` rewrites it."""
+"""Generated blocks of the manual are current: `python docs/tables.py` rewrites it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def followed(call: Any) -> list[str]:
 
 
 def _is_import(frame: FrameType | None) -> bool:
-    """Whether a module is being imported: its own lines, and what these call."""
+    """Return True while a module is imported: its own lines, and what these call."""
     while frame is not None:
         if frame.f_code.co_name == "<module>" and Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
             return True

@@ -1,4 +1,4 @@
-"""What an editor and a type checker say of an installed package: they read files and run nothing.
+"""Editors and type checkers on an installed package: they read files and run nothing.
 
 basedpyright is pyright, packed for Python with all that it needs; `pyright` itself, from the same index, downloads its
 program at first use. The settings below make the two alike.
@@ -146,7 +146,7 @@ def mypy(project: Path, installed: Path, text: str) -> list[str]:
 
 
 def test_editor_offers_public_names_before_all_others(project: Path) -> None:
-    """What begins with an underscore cannot be hidden, folders least of all: it comes last."""
+    """Names with an underscore cannot be hidden, folders least of all: they come last."""
     command = [sys.executable, "-c", "from basedpyright.langserver import main; main()", "--stdio"]
     with LanguageServer(command, project) as server:
         answers = [server.complete(text) for text in ("from tf_gradcam import ", "import tf_gradcam\ntf_gradcam.")]

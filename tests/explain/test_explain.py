@@ -123,7 +123,7 @@ def test_size_and_preprocessing_reach_the_images(tmp_path: Path) -> None:
 
 
 def probabilities_of_the_command(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> np.ndarray:
-    """What the command computes for its only image: the last call of its explainer; the first tries the model out."""
+    """Return the probabilities of the command: the last call of its explainer; the first tries the model out."""
     seen: list[Explanation] = []
     call = Explainer.__call__
 

@@ -21,7 +21,7 @@ from tf_gradcam._models.reader import ModelReader, reader_of
 
 @pytest.fixture
 def readings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often a graph and a preprocessing were read."""
+    """Counts of the readings of graph and preprocessing."""
     count: Counter[str] = Counter()
     read_graph, read_preprocessing = Graph.__init__, reading.find_preprocessing
 

@@ -1,4 +1,4 @@
-"""What each rule gives in worlds small enough to work out by hand.
+"""Weights and maps of each rule in worlds small enough to work out by hand.
 
 Also tests _rules/eigen.py.
 """
