@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_NOT_FINITE = "Expected finite heatmaps, received NaN or infinity. Set those cells to 0 first."
 
 
 def interpolation_matrix(cells: int, pixels: int, offset: float = 0.0) -> NDArray[np.float64]:
@@ -69,18 +72,9 @@ def resize_heatmaps(
             f"Expected heatmaps of shape (B, H, W), received {cells.shape}. Pass one map as `heatmap[None]`."
         )
     if not np.isfinite(cells).all():
-        raise ValueError("Expected finite heatmaps, received NaN or infinity. Set those cells to 0 first.")
+        raise ValueError(_NOT_FINITE)
 
-    # Two products and their sum, not a matrix product: a sum of two does not depend on its order, so mirrored maps are
-    # equal in every bit. In float64, so that rounding to float32 brings each value back into its range.
-    near = _neighbours(cells.shape[2], width, dx)
-    lines = cells[:, :, near.below] * near.weight_below + cells[:, :, near.above] * near.weight_above
-    near = _neighbours(cells.shape[1], height, dy)
-    below, above = lines[:, near.below], lines[:, near.above]
-    below *= near.weight_below[:, None]
-    above *= near.weight_above[:, None]
-    pixels = np.empty((len(cells), height, width), np.float32)
-    return np.add(below, above, out=pixels, casting="same_kind")
+    return _sampled(cells, _neighbours(cells.shape[1], height, dy), _neighbours(cells.shape[2], width, dx))
 
 
 def check_size(size: Any, name: str = "size (height, width) in pixels") -> tuple[int, int]:
@@ -113,6 +107,26 @@ def _neighbours(cells: int, pixels: int, offset: float) -> _Neighbours:
     distance = position - below * unit
     index = below.astype(np.intp)
     return _Neighbours(index, np.minimum(index + 1, cells - 1), (unit - distance) / unit, distance / unit)
+
+
+def _neighbours_of(position: NDArray[np.float64], cells: int) -> _Neighbours:
+    """Return the cells around positions in units of cells, where cell 0 is at 0; clipped to the first and last cell."""
+    position = np.clip(position, 0.0, cells - 1)
+    below = np.floor(position)
+    index = below.astype(np.intp)
+    return _Neighbours(index, np.minimum(index + 1, cells - 1), 1 - (position - below), position - below)
+
+
+def _sampled(cells: np.ndarray, rows: _Neighbours, columns: _Neighbours) -> Maps:
+    """Interpolate pictures (B, H, W) between the neighbours of each row and column."""
+    # Two products and their sum, not a matrix product: a sum of two does not depend on its order, so mirrored maps are
+    # equal in every bit. In float64, so that rounding to float32 brings each value back into its range.
+    lines = cells[:, :, columns.below] * columns.weight_below + cells[:, :, columns.above] * columns.weight_above
+    below, above = lines[:, rows.below], lines[:, rows.above]
+    below *= rows.weight_below[:, None]
+    above *= rows.weight_above[:, None]
+    pixels = np.empty((len(cells), len(rows.below), len(columns.below)), np.float32)
+    return np.add(below, above, out=pixels, casting="same_kind")
 
 
 def _check_offset(offset: Any) -> tuple[float, float]:
@@ -201,25 +215,34 @@ def resize_maps(maps: np.ndarray, size: Sequence[int], offset: Sequence[float] |
     shifts = tuple(offset or (0.0,) * rank)
     if rank == 2:
         return resize_heatmaps(maps, (sides[0], sides[1]), (shifts[0], shifts[1]))
-    resized = np.empty((len(maps), *sides), np.float32)
-    for index, cells in enumerate(maps):
-        resized[index] = _resize_one(cells, sides, shifts)
-    return resized
+    return _sampled_maps(maps, [_neighbours(*axis) for axis in zip(maps.shape[1:], sides, shifts, strict=True)])
 
 
-def _resize_one(cells: np.ndarray, sides: tuple[int, ...], shifts: Sequence[float]) -> Maps:
-    """Resize one map: leading axes one by one, the last two as a picture; a signal is a picture of one row."""
+def _sampled_maps(maps: np.ndarray, near: Sequence[_Neighbours]) -> Maps:
+    """Interpolate maps of any number of axes between the neighbours along each."""
+    if not np.isfinite(maps).all():
+        raise ValueError(_NOT_FINITE)
+    if maps.ndim == 3:
+        return _sampled(np.asarray(maps, np.float32), *near)
+    sampled = np.empty((len(maps), *(len(axis.below) for axis in near)), np.float32)
+    for index, cells in enumerate(np.asarray(maps, np.float32)):
+        sampled[index] = _sampled_one(cells, near)
+    return sampled
+
+
+def _sampled_one(cells: np.ndarray, near: Sequence[_Neighbours]) -> Maps:
+    """Interpolate one map: leading axes one by one, the last two as a picture; a signal is a picture of one row."""
     if cells.ndim == 1:
-        return resize_heatmaps(cells[None, None], (1, sides[0]), (0.0, shifts[0]))[0, 0]
+        return _sampled(cells[None, None], _neighbours(1, 1, 0.0), near[0])[0, 0]
     for axis in range(cells.ndim - 2):
         before, behind = cells.shape[:axis], cells.shape[axis + 1 :]
         # Seen as (before, axis, behind) the array is a stack of pictures whose width stays.
         stack = cells.reshape(math.prod(before), cells.shape[axis], math.prod(behind))
-        stack = resize_heatmaps(stack, (sides[axis], stack.shape[2]), (shifts[axis], 0.0))
-        cells = stack.reshape(*before, sides[axis], *behind)
+        stack = _sampled(stack, near[axis], _neighbours(stack.shape[2], stack.shape[2], 0.0))
+        cells = stack.reshape(*before, stack.shape[1], *behind)
     pictures = cells.reshape(-1, *cells.shape[-2:])
-    resized = resize_heatmaps(pictures, (sides[-2], sides[-1]), (shifts[-2], shifts[-1]))
-    return resized.reshape(sides)
+    sampled = _sampled(pictures, near[-2], near[-1])
+    return sampled.reshape(*cells.shape[:-2], *sampled.shape[1:])
 
 
 def check_sides(size: Any, rank: int) -> tuple[int, ...]:
@@ -234,3 +257,97 @@ def check_sides(size: Any, rank: int) -> tuple[int, ...]:
         wanted = _EXAMPLES.get(rank, f"{rank} numbers")
         raise ValueError(f"Expected size as positive integers {wanted}, received {size!r}.")
     return sides
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The places of a map's cells in the picture.
+
+    Attributes:
+        input_index: which of the model's inputs is the picture, in flat order.
+        image_size: sides of the picture in pixels, in the picture's own order: (H0, W0), (T0,), (D0, H0, W0).
+        axes: for each axis of the map the picture axis that it moves along: (0, 1) normally, (1, 0) behind a Permute,
+            (1, 2) for the map of one frame of (T0, H0, W0), -1 for an axis that is not a place (frequencies).
+        scale: pixels per cell, for each axis of the map.
+        start: pixel coordinate of the centre of cell 0, for each axis of the map; the first pixel's centre is 0.5.
+        known_by: "tiles" (the cells are assumed to tile the picture), "arithmetic" (of receptive fields), "probes" (of
+            perturbed pixels) or "measured" (from gradients).
+        reach: for each axis of the map the stretch of pixels (from, to) that reaches the layer at all; None for the
+            whole picture. A model that crops sees nothing outside of the crop: the map is zero there.
+        frame: the one index along picture axis 0 that a map of one frame belongs to, else None.
+    """
+
+    input_index: int
+    image_size: tuple[int, ...]
+    axes: tuple[int, ...]
+    scale: tuple[float, ...]
+    start: tuple[float, ...]
+    known_by: Literal["tiles", "arithmetic", "probes", "measured"]
+    reach: tuple[tuple[float, float], ...] | None = None
+    frame: int | None = None
+
+    @classmethod
+    def tiles(cls, cells: Sequence[int], image_size: Sequence[int], input_index: int = 0) -> Placement:
+        """Return the placement of cells that tile the picture, axis by axis."""
+        scale = tuple(side / count for side, count in zip(image_size, cells, strict=True))
+        start = tuple(pixels / 2 for pixels in scale)
+        return cls(input_index, tuple(image_size), tuple(range(len(scale))), scale, start, "tiles")
+
+    def offset_of(self, cells: Sequence[int]) -> tuple[float, ...]:
+        """Return the pixels from the middle of the picture to the middle of the map, for each axis of the map."""
+        offsets = []
+        for axis, scale, start, count in zip(self.axes, self.scale, self.start, cells, strict=True):
+            side = self.image_size[axis] if axis >= 0 else scale * count
+            is_tile = scale == side / count
+            offsets.append(start - scale / 2 if is_tile else start + scale * (count - 1) / 2 - side / 2)
+        return tuple(offsets)
+
+
+def place_maps(maps: np.ndarray, placement: Placement, size: Sequence[int] | None = None) -> Maps:
+    """Resize maps to the picture, each cell at its place.
+
+    Between the centres of cells, values are interpolated as by `resize_heatmaps`. Edge cells extend to the border of
+    the picture, or of `placement.reach`, beyond which nothing reaches the layer and the map is zero. Along picture axes
+    that the map does not move along, it repeats; a map of one frame is zero in the other frames.
+
+    Args:
+        maps: (B, N) finite.
+        placement: of their cells; all axes are places.
+        size: sides in pixels of the result; None for the picture's own.
+
+    Returns:
+        (B, N0) float32; where the cells tile the picture, exactly `resize_maps(maps, size)`.
+    """
+    picture = placement.image_size
+    sides = picture if size is None else check_sides(size, len(picture))
+    near, cells = [], maps.shape[1:]
+    for number, axis in enumerate(placement.axes):
+        near.append(
+            _placed(cells[number], sides[axis], picture[axis], placement.scale[number], placement.start[number])
+        )
+    placed = _sampled_maps(maps, near)
+    for number, (first, last) in enumerate(placement.reach or ()):
+        axis = placement.axes[number]
+        centres = (np.arange(sides[axis]) + 0.5) * picture[axis] / sides[axis]
+        is_outside = (centres < first) | (centres > last)
+        placed[(slice(None),) * (number + 1) + (is_outside,)] = 0
+    placed = placed.transpose(0, *(np.argsort(placement.axes) + 1))
+    missing = tuple(axis + 1 for axis in range(len(picture)) if axis not in placement.axes)
+    if missing:
+        placed = np.broadcast_to(np.expand_dims(placed, missing), (len(maps), *sides)).copy()
+    if placement.frame is not None:
+        placed[:, np.arange(sides[0]) != placement.frame * sides[0] // picture[0]] = 0
+    return placed
+
+
+def _placed(cells: int, pixels: int, side: int, scale: float, start: float) -> _Neighbours:
+    """Return the cells around each of `pixels` pixels of an axis that has `side` pixels in the model's input."""
+    if scale == side / cells:  # tiles, shifted or not: the arithmetic of `resize_heatmaps`, equal in every bit
+        return _neighbours(cells, pixels, (start - scale / 2) * pixels / side)
+    # Counted from the middle in small exact steps, so that mirrored pixels have the same two weights.
+    middle = (side / 2 - start) / scale - (cells - 1) / 2
+    from_middle = (np.arange(pixels) + 0.5 - pixels / 2) * (side / pixels / scale) + middle
+    return _neighbours_of((cells - 1) / 2 + np.round(from_middle * _STEPS) / _STEPS, cells)
+
+
+_STEPS = 2.0**30  # of a cell
