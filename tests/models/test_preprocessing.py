@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
 
+from tf_gradcam._errors import for_command_line
 from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, range_warning
 from tf_gradcam._models.reader import ModelReader
 
@@ -162,6 +165,95 @@ def test_adapted_normalization_tells_what_it_was_adapted_to():
         layer = L.Normalization()
         layer.adapt((rng.random((8, 6, 10, 3)) * scale).astype("float32"))
         assert preprocessing_of(own_network(layer)).mode == mode
+
+
+class WithCoordinates(keras.layers.Layer):
+    """Two more channels: the row and the column, from -1 to 1."""
+
+    def call(self, images):
+        rows = keras.ops.linspace(-1.0, 1.0, 6)[None, :, None, None] * keras.ops.ones_like(images[..., :1])
+        columns = keras.ops.linspace(-1.0, 1.0, 10)[None, None, :, None] * keras.ops.ones_like(images[..., :1])
+        return keras.ops.concatenate([images, rows, columns], -1)
+
+
+def spectral():
+    return L.SpectralNormalization(L.Conv2D(2, 3))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda: [spectral()],
+        lambda: [WithCoordinates()],
+        lambda: [L.Lambda(lambda images: keras.ops.clip(images, 0, 1))],
+        lambda: [L.Lambda(lambda images: 1 - images)],
+        lambda: [L.Lambda(lambda images: keras.ops.sqrt(keras.ops.abs(images) / 255))],
+        lambda: [L.Rescaling(1 / 65535)],
+        lambda: [L.Rescaling(1 / 4095)],
+        lambda: [L.Rescaling(1 / 4000, 0.25)],
+        lambda: [L.Rescaling(1 / 400, 0.4)],  # soft tissue, -160 to 240 Hounsfield units
+        lambda: [L.Lambda(lambda images: keras.ops.clip((images + 160) / 400, 0, 1))],
+        lambda: [L.Normalization(mean=-500.0, variance=450.0**2)],
+        lambda: [L.Rescaling(0.5)],
+    ],
+)
+def test_change_that_is_not_a_convention_is_unknown(first):
+    assert preprocessing_of(own_network(*first())).mode == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("first", "mode"),
+    [
+        (lambda: [L.Rescaling(1 / 255), spectral()], "raw"),
+        (lambda: [L.Rescaling(1 / 255), WithCoordinates()], "raw"),
+        (lambda: [L.Lambda(lambda images: keras.ops.clip(images / 255, 0, 1))], "raw"),
+        (lambda: [L.Rescaling(1 / 255, -0.5)], "raw"),
+        (lambda: [L.Rescaling(1 / 128, -1)], "raw"),
+        (lambda: [L.Normalization(mean=33.3, variance=78.6**2)], "raw"),  # MNIST, dark
+        (lambda: [L.Normalization(mean=0.1307, variance=0.3081**2)], "unit"),
+        (lambda: [L.Lambda(lambda images: images[..., ::-1] - [103.9, 116.8, 123.7])], "raw"),
+        (lambda: [L.Rescaling(2, -1)], "unit"),
+        (lambda: [L.Rescaling(255)], "unit"),
+    ],
+)
+def test_change_to_a_convention_tells_what_the_model_takes(first, mode):
+    found = preprocessing_of(own_network(*first()))
+    assert (found.mode, found.source) == (mode, "own")
+
+
+def test_integers_of_sixteen_bits_are_not_photos():
+    inputs = keras.Input((6, 10, 1), dtype="uint16")
+    model = keras.Model(inputs, classifier(L.Conv2D(2, 3)(keras.ops.cast(inputs, "float32"))))
+    assert preprocessing_of(model).mode == "unknown"
+
+
+def test_hounsfield_units_are_not_warned_of_where_the_scaling_is_unknown():
+    found = preprocessing_of(own_network(L.Rescaling(1 / 4000, 0.25)))
+    assert range_warning(ramp(-1024, 3000), found) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "statement"),
+    [
+        ([], r"^unknown \(unknown values\), because the model does not show its own\.$"),
+        ([L.Rescaling(1 / 255)], r"^raw \(RGB in 0\.\.255\), from the model's own Rescaling layer\.$"),
+        (
+            [L.Normalization(mean=0.45, variance=0.06)],
+            r"^unit \(RGB in \[0, 1\]\), from the model's own Normalization l",
+        ),
+    ],
+)
+def test_statement_names_the_scaling_and_how_it_is_known(first, statement):
+    assert re.search(statement, preprocessing_of(own_network(*first)).statement)
+
+
+def test_statement_of_an_assumption_has_a_remedy_for_both_doors():
+    statement = preprocessing_of(look_alike(widths=(64, 64, 128))).statement
+    assert statement == (
+        "caffe (BGR in 0..255 less ImageNet's mean colour), assumed, because the backbone is VGG16; if you trained on "
+        "pictures / 255 use preprocess='unit'."
+    )
+    assert for_command_line(statement).endswith("if you trained on pictures / 255 use --preprocess unit.")
 
 
 def test_layer_that_refuses_the_probe_leaves_the_model_unknown():

@@ -23,7 +23,7 @@ from tf_gradcam._models.reader import ModelReader, reader_of
 def readings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts of the readings of graph and preprocessing."""
     count: Counter[str] = Counter()
-    read_graph, read_preprocessing = Graph.__init__, reading.find_preprocessing
+    read_graph, read_preprocessing = Graph.__init__, reading.measure_preprocessing
 
     def counted_graph(self: Graph, model: keras.Model) -> None:
         count["graph"] += 1
@@ -34,7 +34,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return read_preprocessing(*arguments)
 
     monkeypatch.setattr(Graph, "__init__", counted_graph)
-    monkeypatch.setattr(reading, "find_preprocessing", counted_preprocessing)
+    monkeypatch.setattr(reading, "measure_preprocessing", counted_preprocessing)
     return count
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import ModelWarning, unknown_name, warn
+from tf_gradcam._errors import Message, ModelWarning, unknown_name, warn
 
 if TYPE_CHECKING:
     from tf_gradcam._models.graph import Graph, Step
@@ -57,6 +57,13 @@ FAMILIES = (
     Family("nasnet", "tf", 3, 2, {"stem_conv1": ANY, "reduction_conv_1_stem_1": ANY}),
     Family("convnext", "torch", 4, 4, {r".+_stem_conv": ANY, r".+_stem_layernorm": ANY}),
 )
+
+_TITLES = {
+    **{"vgg16": "VGG16", "vgg19": "VGG19", "xception": "Xception", "resnet": "ResNet", "resnet_v2": "ResNetV2"},
+    **{"densenet": "DenseNet", "inception_v3": "InceptionV3", "inception_resnet_v2": "InceptionResNetV2"},
+    **{"mobilenet": "MobileNet", "mobilenet_v2": "MobileNetV2", "mobilenet_v3": "MobileNetV3", "nasnet": "NASNet"},
+    **{"efficientnet": "EfficientNet", "efficientnet_v2": "EfficientNetV2", "convnext": "ConvNeXt"},
+}
 
 # Their `preprocess_input` returns its argument: the scaling is a layer of the model, or was left out of it.
 PASS_THROUGH = {"mobilenet_v3", "efficientnet", "efficientnet_v2", "convnext"}
@@ -109,13 +116,20 @@ MODES = {
 }
 
 
+Source: TypeAlias = Literal["own", "assumed", "file", "given", "detected", "unknown"]
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """The input scaling of a model; called on photos, it returns images for the model.
 
     Attributes:
         architecture: the module of keras.applications that the network comes from ("vgg16", "resnet_v2", ...) or None.
-        mode: a key of `MODES` ("raw" for a model that scales its input itself), or "unknown".
+        mode: "raw" (RGB in 0..255, also for a model that scales its input itself), "unit" ([0, 1]), "tf" ([-1, 1]),
+            "torch" (ImageNet's mean and deviation), "caffe" (BGR less ImageNet's mean), or "unknown".
+        source: how the mode is known: "own" (measured in the model's first layers), "assumed" (from its architecture),
+            "file" (described in its file), "given" (by the user), "detected" (from pictures), or "unknown".
+        evidence: the layer, architecture or pictures that show it, as a part of a sentence.
 
     Raises:
         ValueError: another mode.
@@ -123,6 +137,8 @@ class Preprocessing:
 
     architecture: str | None
     mode: str
+    source: Source = field(default="unknown", compare=False)
+    evidence: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.mode != "unknown" and self.mode not in MODES:
@@ -170,6 +186,21 @@ class Preprocessing:
         return scale(images, data_format="channels_last", mode=self.mode)
 
     @property
+    def statement(self) -> Message:
+        """Which scaling this is and how it is known, as one sentence."""
+        known = {
+            "given": "as you chose",
+            "file": "as the model's file says",
+            "assumed": f"assumed, because {self.evidence}",
+        }
+        how = known.get(self.source, self.evidence or "unknown")
+        fact = f"{self.mode} ({self.meaning}), {how}"
+        if self.source != "assumed":
+            return Message(f"{fact}.", "", "")
+        fact = f"{fact}; if you trained on pictures / 255"
+        return Message(fact, "use preprocess='unit'.", "use --preprocess unit.")
+
+    @property
     def remedy(self) -> str:
         """Instruction that turns RGB images in 0..255 into images for the model."""
         if self.mode in ("raw", "unknown"):
@@ -183,28 +214,28 @@ class Preprocessing:
         return f"Pass RGB images in 0..255 through `{call}`"
 
 
-UNKNOWN = Preprocessing(None, "unknown")
+UNKNOWN = Preprocessing(None, "unknown", evidence="because the model does not show its own")
 
 
 def check_mode(mode: str) -> None:
-    """Check that a mode is "auto", "none" or a key of `MODES`.
+    """Check that a mode is "auto", "detect", "none" or a key of `MODES`.
 
     Raises:
         ValueError: an unknown mode; the message lists the nearest ones.
     """
-    if mode not in ("auto", "none", *MODES):
-        raise ValueError(unknown_name("preprocessing mode", str(mode), ["auto", "none", *MODES]))
+    if mode not in (known := ["auto", "detect", "none", *MODES]):
+        raise ValueError(unknown_name("preprocessing mode", str(mode), known))
 
 
-def find_preprocessing(model: Any, graph: Graph | None) -> Preprocessing:
+def measure_preprocessing(model: Any, graph: Graph | None) -> Preprocessing:
     """Find the input scaling that `model` expects, measured between its image input and the first kernel.
 
-    Constant images of -1, 0, 1 and 255 pass the layers between them, whatever these are (Rescaling, Normalization,
-    Lambda, `preprocess_input`, augmentation, padding). If they arrive unchanged, the caller preprocesses: as the family
-    of keras.applications demands, "unknown" for other networks. If they arrive changed, the model scales its input
-    itself, and expects the range, of 0..255, [0, 1] and [-1, 1], that arrives nearest to the values that a first
-    convolution is trained on. For a task of keras_hub the mode is read from its preprocessor, which scales photos for
-    `predict` and `fit`, not for a call.
+    Constant images of some levels pass the layers between them, whatever these are (Rescaling, Normalization, Lambda,
+    `preprocess_input`, augmentation, padding). If they arrive unchanged, the caller preprocesses: as the family of
+    keras.applications demands, "unknown" for other networks. If they arrive changed, the model scales its input itself,
+    and expects the range, of 0..255, [0, 1] and [-1, 1], that arrives near to the values of a convention. Any other
+    change (a clip, 1 - x, the values of 16 bits or of CT) is "unknown". For a task of keras_hub the mode is read from
+    its preprocessor, which scales photos for `predict` and `fit`, not for a call.
 
     Args:
         model: a built Keras model, nested to any depth, reloaded or not; left unchanged.
@@ -218,10 +249,16 @@ def find_preprocessing(model: Any, graph: Graph | None) -> Preprocessing:
         return UNKNOWN
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     if converter is not None:
-        return Preprocessing(None, _converted_mode(converter))
-    takes_integers = any("int" in tensor.dtype for tensor in model.inputs if _is_image(tensor.shape))
-    judged = {_judge(graph, step, slot, takes_integers, model) for step, slot in _first_kernels(graph)}
+        mode = _converted_mode(converter)
+        return UNKNOWN if mode == "unknown" else _own(None, mode, "preprocessor")
+    # Integers of 16 bits are X-rays or CT, not photos.
+    takes_bytes = any("int" in t.dtype and "16" not in t.dtype for t in model.inputs if _is_image(t.shape))
+    judged = {_judge(graph, step, slot, takes_bytes, model) for step, slot in _first_kernels(graph)}
     return judged.pop() if len(judged) == 1 else UNKNOWN
+
+
+def _own(architecture: str | None, mode: str, layer: str) -> Preprocessing:
+    return Preprocessing(architecture, mode, "own", f"from the model's own {layer}")
 
 
 def _converted_mode(converter: Any) -> str:
@@ -258,12 +295,17 @@ def _first_kernels(graph: Graph) -> list[tuple[Step, int]]:
 
 def _has_kernel(step: Step) -> bool:
     """Return whether a step has weights of several axes; statistics and entrances of nested models do not count."""
-    if step.function is not None or "Normalization" in type(step.operation).__name__:
+    if step.function is not None or _is_statistics(step.operation):
         return False
     return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", ()))
 
 
-def _judge(graph: Graph, step: Step, slot: int, takes_integers: bool, model: Any) -> Preprocessing:
+def _is_statistics(layer: Any) -> bool:
+    """Return whether a layer normalises by statistics; SpectralNormalization wraps a layer with a kernel."""
+    return "Normalization" in type(layer).__name__ and not hasattr(layer, "layer")
+
+
+def _judge(graph: Graph, step: Step, slot: int, takes_bytes: bool, model: Any) -> Preprocessing:
     """Return the preprocessing that the steps up to `slot`, which `step` reads, suggest."""
     folder = step.path.rpartition("/")[0]
     siblings = [other for other in graph.steps if other.path.rpartition("/")[0] == folder]
@@ -273,43 +315,88 @@ def _judge(graph: Graph, step: Step, slot: int, takes_integers: bool, model: Any
     if not _is_of_hub(owner):
         family = find_family(step.operation, {other.operation.name: other.operation for other in siblings})
     name = family.name if family else None
-    if takes_integers:
-        return Preprocessing(name, "raw")
-    arrived = _send(graph, slot)
-    if all(np.isclose(value, level, rtol=1e-2) for level, value in arrived.items()):
-        return Preprocessing(name, family.mode) if family else UNKNOWN
-    mode = _nearest_mode(arrived, MODES[family.mode if family else "tf"].value_range)
-    return Preprocessing(name, mode)
+    if takes_bytes:
+        return _own(name, "raw", "input of integers")
+    before = graph.ancestors([slot])
+    arrived = _send(graph, before, slot)
+    unknown = Preprocessing(name, "unknown", evidence=UNKNOWN.evidence)
+    if arrived is None:
+        return unknown
+    if _is_unchanged(arrived, _LEVELS):
+        if family is None:
+            return UNKNOWN
+        return Preprocessing(name, family.mode, "assumed", f"the backbone is {_TITLES[family.name]}")
+    kinds = [type(other.operation).__name__ for other in before if other.function is None]
+    has_statistics = any(_is_statistics(other.operation) for other in before)
+    mode = _clear_mode(arrived, has_statistics)
+    layer = next(
+        (kind for kind in kinds if kind in ("Rescaling", "Normalization", "BatchNormalization", "Lambda")), None
+    )
+    return unknown if mode is None else _own(name, mode, f"{layer} layer" if layer else "first layers")
 
 
-def _send(graph: Graph, slot: int) -> Mapping[float, float]:
-    """Map each level of a constant image to the mean at the middle of `slot`, away from padding; NaN on failure."""
-    levels = np.array([-1, 0, 1, 255], np.float32)
+_LEVELS = (-1.0, 0.0, 0.5, 1.0, 127.5, 255.0)  # start, middle and end of raw, unit and tf
+
+
+def _send(graph: Graph, steps: Sequence[Step], slot: int) -> np.ndarray | None:
+    """Return the values (levels, C) of constant images in the middle of `slot`, away from padding.
+
+    C are the channels there that depend on the level, at least one; coordinates and masks do not. None if there are
+    none, if a value is not finite, or if a layer fails.
+    """
+    levels = np.array(_LEVELS, np.float32)
     values = {}
     for source in graph.inputs:
         sides = [32 if side is None else side for side in graph.shapes[source][1:]]
         column = levels if _is_image(graph.shapes[source]) else 0 * levels
         values[source] = np.broadcast_to(column.reshape(-1, *[1] * len(sides)), (len(levels), *sides))
     try:
-        result = np.asarray(graph.run(graph.ancestors([slot]), values)[slot], np.float32)
+        result = np.asarray(graph.run(steps, values)[slot], np.float32)
     except Exception:  # a layer of the user's own may raise anything on a constant image
-        return dict.fromkeys(levels.tolist(), float("nan"))
+        return None
     if result.ndim == 4:
         result = result[:, result.shape[1] // 2, result.shape[2] // 2]
-    means = result.reshape(len(levels), -1).mean(axis=1)
-    return dict(zip(levels.tolist(), means.tolist(), strict=True))
+    result = result.reshape(len(levels), -1)
+    result = result[:, np.ptp(result, axis=0) > 1e-6]
+    return result if result.size and np.isfinite(result).all() else None
 
 
-def _nearest_mode(arrived: Mapping[float, float], wanted: tuple[float, float]) -> str:
-    """Return the mode whose range arrives as the interval nearest to `wanted` in width and place."""
-    misses = {}
+def _is_unchanged(arrived: np.ndarray, levels: Sequence[float]) -> bool:
+    return np.allclose(arrived, np.array(levels)[:, None], rtol=1e-2, atol=1e-6)
+
+
+# Half the distance, see `_miss`, of the two nearest conventions, [0, 1] and [-0.5, 0.5]: no values are near to both.
+# The variants of one convention (x / 128 - 1, the means and deviations of other data sets) are nearer than that.
+_NEAR = 0.25
+_CENTRED = (-0.5, 0.5)  # pictures / 255 - 0.5
+# Statistics of a data set bring it to mean 0 and deviation 1. Black and white are then farther away for a dark or plain
+# one (MNIST: -0.4 and 2.8), but 0 lies between them, and a deviation is a sixteenth to four tenths of the whole range.
+_DEVIATIONS = (2.5, 16.0)
+
+
+def _clear_mode(arrived: np.ndarray, has_statistics: bool) -> str | None:
+    """Return the mode whose range arrives as that of a convention, by a straight line that rises; None without one."""
+    at = dict(zip(_LEVELS, arrived, strict=True))
+    misses, standardised = {}, []
     for mode in ("raw", "unit", "tf"):
-        start, end = (arrived[level] for level in MODES[mode].value_range)
-        width = abs(end - start)
-        if np.isfinite(width) and width > 0:
-            shift = abs((start + end) - sum(wanted)) / 2
-            misses[mode] = abs(np.log(width / (wanted[1] - wanted[0]))) + shift / width
-    return min(misses, key=misses.__getitem__) if misses else "unknown"
+        start, end = MODES[mode].value_range
+        low, high = at[start], at[end]
+        bent = np.abs(at[(start + end) / 2] - (low + high) / 2) > 0.01 * np.abs(high - low)
+        if bent.any() or (high <= low).any() or _is_unchanged(np.stack([low, high]), (start, end)):
+            continue
+        black, white = float(low.mean()), float(high.mean())
+        known = [convention.value_range for convention in MODES.values()] + ([] if mode == "tf" else [_CENTRED])
+        misses[mode] = min(_miss((black, white), convention) for convention in known)
+        if has_statistics and black < 0 < white and _DEVIATIONS[0] <= white - black <= _DEVIATIONS[1]:
+            standardised.append(mode)
+    near = [mode for mode in sorted(misses, key=misses.__getitem__) if misses[mode] < _NEAR]
+    return next(iter([*near, *standardised]), None)
+
+
+def _miss(arrives: tuple[float, float], wanted: tuple[float, float]) -> float:
+    """Return the distance of two intervals in width (logarithm) and place (relative to the width)."""
+    width = arrives[1] - arrives[0]
+    return abs(np.log(width / (wanted[1] - wanted[0]))) + abs(sum(arrives) - sum(wanted)) / 2 / width
 
 
 def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
@@ -323,7 +410,7 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
 
     Args:
         images: (B, H0, W0, C) float, as they go into the model.
-        preprocessing: of the model, from `find_preprocessing`.
+        preprocessing: of the model, from `measure_preprocessing`.
     """
     if preprocessing.mode not in MODES:
         return None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tf_gradcam._models.graph import Graph, graph_of
 from tf_gradcam._models.keras_internals import built_input_shapes, declared_inputs, sublayers
-from tf_gradcam._models.preprocessing import Preprocessing, find_preprocessing
+from tf_gradcam._models.preprocessing import Preprocessing, measure_preprocessing
 from tf_gradcam._models.watched import WatchedModel
 
 # A batch as the model expects it, (B, H0, W0, C); a list or dict of them for a model of several inputs.
@@ -64,8 +64,8 @@ class ModelReader:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """The scaling of the model's input, see `find_preprocessing`; read first while the model lives."""
-        return find_preprocessing(self._alive(), self.graph)
+        """The scaling of the model's input, see `measure_preprocessing`; read first while the model lives."""
+        return measure_preprocessing(self._alive(), self.graph)
 
     def top_level(self, index: int) -> Any:
         """Return `model.layers[index]`."""
