@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.loop.run_folder import Run
+from training.loop.run_folder import METRICS, Run
+from training.reading import read_object
 
 
 class Finished(NamedTuple):
@@ -29,12 +30,14 @@ def read_run(path: Path) -> Finished:
 
     Raises:
         FileNotFoundError: there is no run, or it has not ended.
+        ValueError: a file of the run is damaged.
     """
     files = [path / name for name in ("config.json", "metrics.json")]
     if not all(file.is_file() for file in files):
         raise FileNotFoundError(f"Expected a finished run in '{path}', with config.json and metrics.json. Resume it.")
-    config, metrics = (json.loads(file.read_text(encoding="utf-8")) for file in files)
-    seconds = sum(float(row["seconds"]) for row in Run(path, resume=True).rows())
+    config = read_object(files[0], {"data": dict, "training": dict})
+    metrics = read_object(files[1], METRICS)
+    seconds = sum(float(row["seconds"]) for row in Run(path, resume=True).rows(("seconds",)))
     return Finished(path.name, config, metrics, seconds / 60)
 
 
@@ -75,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs")
     try:
         runs = [read_run(path) for path in parser.parse_args(words).runs]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     print("| network | data | split, train / validate | seeds | accuracy | loss | minutes |")

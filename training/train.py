@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -17,11 +16,12 @@ from training.data.duplicates import duplicate_groups
 from training.data.folder import Samples, read_folder
 from training.data.phantom import write_phantom
 from training.data.split import Parts, apart, counted, first_classes, split, validation_table, without
-from training.loop.fit import feed, fit
-from training.loop.run_folder import Run, is_complete
+from training.loop.fit import HISTORY, feed, fit
+from training.loop.run_folder import METRICS, Run, is_complete
 from training.loop.strategy import is_chief, strategy_scope, worker
 from training.model.backbone import unfreeze
 from training.model.classifier import build_classifier
+from training.reading import read_object
 from training.report.evaluate import measure, metrics_text
 from training.report.figures import write_figures
 
@@ -49,7 +49,8 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
     run.check_config(data, training)
     if is_complete(out):
         print(f"The run in '{out}' is complete.", flush=True)
-        return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        return read_object(out / "metrics.json", METRICS)
+    run.rows(HISTORY)  # raises now if it is damaged, not after an epoch
 
     samples = _samples(data, run)
     parts = _parts(samples, data)

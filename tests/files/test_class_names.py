@@ -137,7 +137,7 @@ def test_names_that_unpack_to_gigabytes_are_not_unpacked(tmp_path, monkeypatch):
 def test_damaged_names_inside_are_an_error_in_words(tmp_path):
     path = model_with(tmp_path, '["red", "blue"]')
     path.write_bytes(path.read_bytes().replace(b'["red", "blue"]', b'["rad", "blue"]'))
-    with pytest.raises(ValueError, match=r"The class names 'class_names.json' in .* are damaged: Bad CRC"):
+    with pytest.raises(ValueError, match=r"The class names 'class_names.json' in .* cannot be unpacked: Bad CRC"):
         class_names_inside(path)
 
 

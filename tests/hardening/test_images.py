@@ -323,7 +323,7 @@ def test_scans_of_usual_pictures_are_few() -> None:
 def test_pipe_and_device_are_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for path in (tmp_path / "pipe.png", Path("/dev/zero")):
-        with pytest.raises(OSError, match=rf"but '{path}' is a pipe or a device. Copy the picture to a file"):
+        with pytest.raises(OSError, match=rf"but '{path}' is a (pipe|device). Copy its content to a file"):
             load_image(path)
 
 

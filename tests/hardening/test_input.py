@@ -595,7 +595,7 @@ IMAGES_AT_FAULT = {
     "huge": "at most 178956970 pixels",
     "missing": "No image file",
     "folder.png/inside": "there is no folder",
-    "pipe": "is a pipe or a device",
+    "pipe": "is a pipe",
     "loop": "Too many levels of symbolic links",
 }
 

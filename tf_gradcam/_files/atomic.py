@@ -16,6 +16,8 @@ from typing import IO
 
 import numpy as np
 
+from tf_gradcam._files.opening import check_regular
+
 _LOCK_FILE = "run.lock"
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
@@ -87,6 +89,7 @@ def _lock(file: IO[str]) -> None:
 def _owner(path: Path) -> str:
     """Return the owner named in the lock file, as a part of a message; "" if it names none."""
     try:
+        check_regular(path, "the file of a lock")
         owner = json.loads(path.read_text(encoding="utf-8"))
         return f" (process {owner['pid']} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, nearest_files, unknown_name
+from tf_gradcam._files.opening import check_file, check_regular, zip_member
 
 TOP_CLASS = -1  # in an array of class indices: the image's top class
 
@@ -53,6 +53,7 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
         ValueError: it is not UTF-8, not JSON or of another form, holds no names or an empty name, or skips a class.
     """
     path = Path(path)
+    check_file(path, "a file of class names")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -81,20 +82,17 @@ def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
         ValueError: the member is damaged, larger than 4 MiB, not UTF-8, not JSON, or holds no names.
     """
     source = f"'{MEMBER}' in '{path}'"
+    check_regular(path, "a model file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if MEMBER not in archive.namelist():
-                return None
-            with archive.open(MEMBER) as member:
-                data = member.read(_MAX_MEMBER_BYTES + 1)
+        data = zip_member(path, MEMBER, _MAX_MEMBER_BYTES)
     except OSError as error:
         raise type(error)(f"Cannot read the model file '{path}': {error.strerror}.") from error
     except zipfile.BadZipFile as error:
         if not zipfile.is_zipfile(path):
             return None
-        raise ValueError(f"The class names {source} are damaged: {error}. Write them again.") from error
-    except (zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or unknown compression
         raise ValueError(f"The class names {source} cannot be unpacked: {error}. Write them again.") from error
+    if data is None:
+        return None
     if len(data) > _MAX_MEMBER_BYTES:
         raise ValueError(f"Expected class names of at most {_MAX_MEMBER_BYTES} bytes, but {source} has more.")
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_gradcam._errors import Message, unknown_name
+from tf_gradcam._files.opening import check_file
 from tf_gradcam._models.safety import FROM_PYTHON, LAMBDA, check_config, config_of, no_more_weights_than_in
 
 
@@ -174,6 +175,7 @@ def load_model_file(path: str | os.PathLike[str]) -> Any:
 
 
 def _check_path(path: Path) -> None:
+    check_file(path, "a model file")
     if path.is_dir():
         kind = "a SavedModel, whose operations hide the layers" if (path / "saved_model.pb").exists() else "a folder"
         raise ValueError(f"Expected a .keras or .h5 file, but '{path}' is {kind}. Save it by model.save('name.keras').")
@@ -215,6 +217,7 @@ def load_weights_file(model: Any, path: str | os.PathLike[str]) -> None:
         ValueError: it is not a file of weights, or they do not fit the model.
     """
     path = Path(path)
+    check_file(path, "a file of weights")
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of weights '{path}'. Check the path.")
     if path.suffix.lower() not in MODEL_SUFFIXES:

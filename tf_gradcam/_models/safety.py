@@ -8,12 +8,12 @@ import math
 import re
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tf_gradcam._errors import Message
+from tf_gradcam._files.opening import zip_member
 
 FROM_PYTHON = "Load it in Python and explain it there: `Explainer(model)`"
 _MAX_CONFIG_BYTES = 64 * 2**20  # the largest networks take 2 MiB; JSON takes ten times its size in memory
@@ -43,10 +43,11 @@ def config_of(path: Path) -> Any:
     if path.suffix.lower() != ".keras":
         return _parsed(_config_in_hdf5(path), path)
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as member:
-            text = member.read(_MAX_CONFIG_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
+        text = zip_member(path, "config.json", _MAX_CONFIG_BYTES)
+    except zipfile.BadZipFile as error:
         raise ValueError(f"'{path}' is not a .keras file, or is damaged: {error}. Copy or save it again.") from error
+    if text is None:
+        raise ValueError(f"'{path}' is not a .keras file, or is damaged: it has no config.json. Copy or save it again.")
     if len(text) > _MAX_CONFIG_BYTES:
         raise ValueError(f"Expected layers in at most {_MAX_CONFIG_BYTES} bytes, but the layers of '{path}' take more.")
     return _parsed(text, path)

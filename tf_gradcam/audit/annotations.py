@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._files.opening import check_file
 from tf_gradcam.image.io import read_checked
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.metrics.localisation import box_region
@@ -100,7 +101,7 @@ class MaskFolder:
         for file in files:
             name = Path(file).stem + ".png"
             candidates = (root / Path(file).parent.name / name, root / name)
-            mask = next((path for path in candidates if path.is_file()), None)
+            mask = next((path for path in candidates if path.exists()), None)
             if mask in owners and owners[mask] != file:
                 raise ValueError(
                     f"The mask '{mask}' fits both '{owners[mask]}' and '{file}'. Put it into a folder inside "
@@ -150,6 +151,7 @@ class _Places:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the lines of a CSV file as (line number, columns); the column of files is always called `file`."""
+    check_file(path, "a CSV file of boxes")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -161,6 +163,8 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected boxes in UTF-8, but '{path}' is not. Save it as UTF-8 text.") from error
+    except csv.Error as error:
+        raise ValueError(f"Expected '{path}' as a CSV file, but it cannot be read: {error}. Save it again.") from error
     named = next((name for name in _FILE_COLUMNS if name in columns), None)
     missing = next((name for name in _SIDES if name not in columns), "file" if named is None else None)
     if missing is not None:

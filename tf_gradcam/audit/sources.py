@@ -18,6 +18,7 @@ import tensorflow as tf
 from tf_gradcam._errors import Message
 from tf_gradcam._files.class_names import ClassNames, label_indices
 from tf_gradcam._files.find import SUFFIXES, find_images
+from tf_gradcam._files.opening import check_file
 
 UNKNOWN = -1  # the label of an image whose class is not known
 _MAX_CLASSES = 100_000  # a higher number in a table is not an index
@@ -155,6 +156,7 @@ def _in_table(path: Path, class_names: Sequence[str] | None) -> Samples:
 
 def _read_table(path: Path) -> tuple[list[str], list[str]]:
     """Read paths and labels as they are written."""
+    check_file(path, "a CSV file of images")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

@@ -19,6 +19,7 @@ import numpy as np
 
 from tf_gradcam._errors import Message, require
 from tf_gradcam._files.atomic import FolderLock, made_folder, remove_leftovers, write_bytes
+from tf_gradcam._files.opening import check_regular
 from tf_gradcam.audit.rows import Rows
 
 pa = require("pyarrow", extra="audit")
@@ -194,6 +195,7 @@ class PartFolder(AbstractContextManager["PartFolder"]):
     def _table(self, number: int) -> Any:
         """Read a part; None if it cannot be read."""
         try:
+            check_regular(self.path(number), "a part of a run")
             table = pq.ParquetFile(self.path(number), page_checksum_verification=True, memory_map=False).read()
         except (pa.ArrowException, OSError, ValueError):
             return None
@@ -230,10 +232,11 @@ class PartFolder(AbstractContextManager["PartFolder"]):
 
 def _read_run(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path, "the file of a run")
         run = json.loads(path.read_text(encoding="utf-8"))
-        if {"fingerprint", "row_count", "rows_per_part"} <= set(run):
-            return dict(run)
-    except (ValueError, TypeError):
+        if isinstance(run["fingerprint"], dict) and isinstance(run["row_count"], int | None):
+            return {**run, "rows_per_part": run["rows_per_part"]}
+    except (ValueError, TypeError, KeyError, RecursionError):
         pass
     raise ValueError(
         f"'{path}' is damaged, or was not written by this program. Choose another folder, or delete this one."

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tf_gradcam._errors import nearest_files, unknown_name
 from tf_gradcam._files.atomic import checked_path, write_bytes
+from tf_gradcam._files.opening import check_regular
 from tf_gradcam.image.headers import Header, read_header
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.resize import check_size
@@ -64,7 +65,7 @@ def load_image(
             header (which is read first), or neither 8 nor 16 bits deep; if `size` is not two positive integers; if
             `interpolation` is unknown.
         TypeError: if `path` is not a path.
-        OSError: if the path is a pipe or a device, of more than 2 GiB, or cannot be read for another reason.
+        OSError: if the path is a pipe, a socket or a device, of more than 2 GiB, or cannot be read for another reason.
     """
     if size is not None:
         size = check_size(size)
@@ -130,8 +131,7 @@ def _check_file(path: Path) -> None:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"Expected an image file, but {str(path)!r} is a pipe or a device. Copy the picture to a file.")
+    check_regular(path, "an image file")
     if status.st_size > _MAX_BYTES:
         raise OSError(
             f"Expected an image file of at most {_MAX_BYTES} bytes, but {str(path)!r} has {status.st_size}. If it is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import re
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from training.data.download import download, sha256_of, shown
+from training.reading import check_regular
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 500 * 10**9  # unpacked
@@ -63,6 +65,7 @@ def fetch(source: str, folder: Path, sha256: str | None = None) -> Path:
         raise ValueError(f"Expected a zip for a checksum, received the folder {source!r}. Leave the checksum out.")
     if not path.exists():
         raise FileNotFoundError(f"The folder or zip file {source!r} does not exist. Check the path.")
+    check_regular(path, "a folder or a zip")
     return _class_root(_unpacked(path, folder, sha256))
 
 
@@ -118,7 +121,7 @@ def _unpack(path: Path, target: Path, digest: str, name: str) -> None:
             temporary.rename(target)
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"The zip {name} is refused: it holds {error.filename!r} twice.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         with open(path, "rb") as file:
             page = " It is a web page: does it ask for a login?" if file.read(256).lstrip().startswith(b"<") else ""
         raise ValueError(f"Expected a zip that can be unpacked, but {name} is broken: {error}.{page}") from error
@@ -158,7 +161,12 @@ def _write(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Pat
         path.parent.mkdir(parents=True, exist_ok=True)
         # "x": no member over another one. What comes out is never more than the size that was checked.
         with archive.open(info) as packed, open(path, "xb") as file:
-            shutil.copyfileobj(packed, file, 2**20)
+            try:
+                shutil.copyfileobj(packed, file, 2**20)
+            except OSError as error:
+                if error.errno is None:  # bz2's own word for damage
+                    raise zipfile.BadZipFile(str(error)) from error
+                raise
         if count == len(members) or time.monotonic() > told + 5:
             told = time.monotonic()
             print(f"Unpacked {count:,} of {len(members):,} files of {name}", file=sys.stderr, flush=True)

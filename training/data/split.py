@@ -14,6 +14,7 @@ import numpy as np
 
 from training.data.duplicates import across
 from training.data.folder import Samples, draw_key, read_folder
+from training.reading import read_rows
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that starts so is a formula to a spreadsheet
 
@@ -127,10 +128,10 @@ def without(samples: Samples, table: Path) -> Samples:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file names none of the samples.
+        ValueError: it is not CSV in UTF-8, or names none of the samples.
     """
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        named = {row[0].replace("\\", "/").removeprefix("./") for row in list(csv.reader(file))[1:] if row}
+    rows = read_rows(table, "a CSV file of samples")[1:]
+    named = {row[0].replace("\\", "/").removeprefix("./") for row in rows if row}
     kept = [index for index in range(len(samples)) if samples.name(index) not in named]
     if len(kept) == len(samples):
         example = samples.name(0)

@@ -19,6 +19,7 @@ from training.data.pipeline import arrays, augmentation, batches
 from training.loop.run_folder import Run, whole
 from training.loop.strategy import model_class
 from training.model.backbone import parameters, unfreeze
+from training.reading import read_object
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -82,6 +83,9 @@ def fit(
     if done.exists():
         model.load_weights(done)
         return
+    state = run.backup / stage.name / "training_metadata.json"  # of Keras
+    if state.exists() and not state.with_name(f"{state.name}.bkp").exists():  # from which Keras would go on
+        read_object(state, {"epoch": int, "batch": int})
     print(
         f"{stage.name}: {stage.epochs} epochs at {stage.learning_rate:g}, training {', '.join(trained)}, "
         f"{sum(parameters(model).values()):,} of {model.count_params():,} parameters",
@@ -184,7 +188,7 @@ class Journal(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         number = epoch + 1
         # A run that was killed after this line repeats the epoch: its row is then written anew.
-        before = [row for row in self._run.rows() if row["stage"] != self._stage or int(row["epoch"]) < number]
+        before = [row for row in self._run.rows(HISTORY) if row["stage"] != self._stage or int(row["epoch"]) < number]
         row = {"stage": self._stage, "epoch": number, **{key: f"{logs[key]:.6g}" for key in _KEYS}}
         row["learning_rate"] = f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.4g}"
         row["training_seconds"] = f"{self._trained - self._started:.1f}"
@@ -214,6 +218,7 @@ class Journal(keras.callbacks.Callback):
 
 
 _KEYS = ("loss", "accuracy", "val_loss", "val_accuracy")
+HISTORY = ("epoch", *_KEYS, "learning_rate", "training_seconds", "seconds")  # columns of numbers, beside the stage
 
 
 def _merit(row: dict[str, Any]) -> tuple[float, float]:

@@ -20,8 +20,10 @@ import keras
 import numpy as np
 
 from training.config import DataConfig, TrainingConfig
+from training.reading import read_object, read_rows
 
 PREPARED = {"phantom", "data"}  # folders of images, drawn or unpacked, that may exist before a run begins
+METRICS = {"accuracy": float, "loss": float, "split": dict}  # parts of metrics.json, and their types
 CLASS_NAMES = "class_names.json"  # also the member of best.keras that `tf-gradcam explain` reads
 
 
@@ -63,12 +65,12 @@ class Run:
         """Check that a resumed run has the settings that it began with.
 
         Raises:
-            ValueError: settings differ; they are named.
+            ValueError: settings differ; they are named. Or config.json is damaged.
         """
         file = self.path / "config.json"
         if not file.exists():
             return
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_object(file, {"data": dict, "training": dict})
         changed = [
             f"{part}.{key} {before[part].get(key)!r} -> {value!r}"
             for part, values in _settings(data, training).items()
@@ -116,12 +118,29 @@ class Run:
         if free < size:
             raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free", str(self.path))
 
-    def rows(self) -> list[dict[str, str]]:
-        """Return the rows of the history."""
+    def rows(self, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+        """Return the rows of the history.
+
+        Args:
+            numbers: columns that must be there and hold numbers.
+
+        Raises:
+            ValueError: the file is not a history with these columns.
+        """
         if not self.history.exists():
             return []
-        with open(self.history, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        columns, *lines = read_rows(self.history, "the history of a run") or [[]]
+        rows = [dict(zip(columns, line, strict=False)) for line in lines]
+        try:
+            [float(row[name]) for row in rows for name in numbers]
+            if not set(numbers) <= set(columns):
+                raise KeyError
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"'{self.history}' is damaged: expected numbers in the columns {', '.join(numbers)}. Restore the file, "
+                "or begin a new run in another folder."
+            ) from error
+        return rows
 
     def write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the whole history again."""

@@ -21,6 +21,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from training.reading import check_regular
+
 _REMEDY = "Give a file by --weights FILE (weights of keras.applications: https://keras.io/api/applications/), or none."
 _OURS = ("include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "classifier_activation", "name")
 _OTHER = "Give --backbone (and --backbone-arguments) of the file, or other weights."
@@ -146,6 +148,7 @@ def load_trunk(
         FileNotFoundError: the file does not exist.
         ValueError: the file is damaged or of another architecture; the difference is named.
     """
+    check_regular(file, "a file of weights")
     if not file.is_file():
         raise FileNotFoundError(f"The file of weights '{file}' does not exist. {_REMEDY}")
     copy_trunk(model, _network_in(file, backbone, arguments), f"{backbone} in '{file}'", also)
