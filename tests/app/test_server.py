@@ -241,7 +241,7 @@ def test_upload_is_moved_and_the_folder_leaves_nothing(tmp_path):
 
 
 def test_upload_that_is_gone_is_told(tmp_path):
-    with pytest.raises(ValueError, match=r"'photo\.png' was uploaded in another window at the same time"):
+    with pytest.raises(ValueError, match=r"'photo\.png' was uploaded too long ago and is gone"):
         take_upload(tmp_path / "photo.png", tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
 
@@ -421,13 +421,22 @@ def test_closed_window_is_known_no_longer_and_leaves_no_file(sessions):
 
 
 def test_oldest_window_is_closed_where_there_are_too_many(sessions, monkeypatch):
-    monkeypatch.setattr("tf_gradcam._app.session._MAX_SESSIONS", 2)
+    monkeypatch.setattr("tf_gradcam._app.session.MAX_SESSIONS", 2)
     first, second = sessions.new(), sessions.new()
     sessions.find(first.token)  # used again: now the second is the oldest
     sessions.new()
     assert sessions.find(first.token) is first
     with pytest.raises(ValueError, match="Reload"):
         sessions.find(second.token)
+
+
+def test_names_of_windows_are_not_kept_for_ever(sessions, monkeypatch):
+    monkeypatch.setattr("tf_gradcam._app.session._MAX_WINDOWS", 2)
+    first = sessions.token_of("a")
+    assert sessions.token_of("a") == first
+    for window in "bc":
+        sessions.token_of(window)
+    assert sessions.token_of("a") != first
 
 
 def test_methods_that_do_not_hold_are_told_and_the_others_done():

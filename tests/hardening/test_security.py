@@ -33,7 +33,8 @@ from tests.helpers.redblue import red_blue_model, red_blue_photo
 from tf_gradcam._app import guard as appguard
 from tf_gradcam._app import worker as appjob
 from tf_gradcam._app.guard import UPLOAD, RequestGuard
-from tf_gradcam._app.model import AppModel
+from tf_gradcam._app.model import AppModel, look_of, names_of
+from tf_gradcam._app.server import is_local
 from tf_gradcam._app.worker import Worker
 from tf_gradcam._cli.main import main
 from tf_gradcam._models.loading import load_model_file, load_weights_file
@@ -380,7 +381,24 @@ def test_request_is_small_json(tmp_path: Path) -> None:
     assert ask(tmp_path, b"[" * 100_000) == (400, 0)
     assert ask(tmp_path, b"a=b") == (400, 0)
     assert ask(tmp_path) == (200, 1)
-    assert ask(tmp_path, json.dumps(["a" * (appguard.MAX_BODY_BYTES - 4)]).encode()) == (200, 1)
+    assert ask(tmp_path, json.dumps({"a": "a" * (appguard.MAX_BODY_BYTES - 9)}).encode()) == (200, 1)
+
+
+def test_request_names_its_window_in_a_few_letters_of_whole_characters(tmp_path: Path) -> None:
+    """Gradio keeps a window's name for as long as it runs."""
+    for window, status in (
+        ("a1b2c3", 200),
+        (None, 200),
+        ("a" * 64, 200),
+        ("a" * 65, 400),
+        ("", 400),
+        ("a b", 400),
+        (7, 400),
+    ):
+        assert ask(tmp_path, json.dumps({"session_hash": window}).encode())[0] == status, window
+    assert ask(tmp_path, b'{"data": ["\\ud800"]}') == (400, 0)
+    assert ask(tmp_path, b'{"data": ["\\ud83d\\ude00"]}') == (200, 1)
+    assert ask(tmp_path, b"[]") == (400, 0)
 
 
 def test_uploads_that_nobody_takes_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +408,7 @@ def test_uploads_that_nobody_takes_do_not_fill_the_disk(tmp_path: Path, monkeypa
     assert ask(tmp_path, b"a" * 40, UPLOAD, content_length="40") == (200, 1)
     assert ask(tmp_path, b"a" * 41, UPLOAD, content_length="41") == (507, 0)
     assert ask(tmp_path, b"a" * 41, UPLOAD) == (411, 0)
+    assert ask(tmp_path, b"a" * 41, UPLOAD, content_length="1", transfer_encoding="chunked") == (411, 0)
 
 
 def test_work_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,14 +502,87 @@ def test_page_is_shown_in_no_other(server: Server) -> None:
 def test_page_explains_uploaded_pictures_alone(server: Server, tmp_path: Path) -> None:
     """Without a guard Gradio copies any picture of this machine to where the page reads it."""
     (tmp_path / "private.png").write_bytes(encoded(red_blue_photo(), "PNG"))
-    config = json.loads(server.get("/config")[2])
-    (file,) = (one["id"] for one in config["components"] if one["props"].get("elem_id") == "tg-file")
-    (event,) = (one for one in config["dependencies"] if [file, "upload"] in one["targets"])
+    number, data = photo_event(server)
     own = json.loads(send_photo(server)[1])[0]
     for path, status in ((str(tmp_path / "private.png"), 403), ("http://localhost/a.png", 403), (own, 200)):
-        picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        data = [picture if number == file else None for number in event["inputs"]]
-        body = json.dumps({"fn_index": event["id"], "data": data, "session_hash": "window"}).encode()
+        body = json.dumps({"fn_index": number, "data": data(path), "session_hash": "window"}).encode()
         answer = post(server, "/gradio_api/queue/join", body, "application/json")
         assert answer[0] == status, answer
         assert (b"Expected files that were uploaded here" in answer[1]) == (status == 403)
+
+
+def photo_event(server: Server) -> tuple[int, Callable[[str], list[Any]]]:
+    """The number of the event of a dropped picture, and its values for the path of an upload."""
+    config = json.loads(server.get("/config")[2])
+    values = {one["id"]: one["props"].get("value") for one in config["components"]}
+    (file,) = (one["id"] for one in config["components"] if one["props"].get("elem_id") == "tg-file")
+    (event,) = (one for one in config["dependencies"] if [file, "upload"] in one["targets"])
+
+    def data(path: str) -> list[Any]:
+        picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        return [picture if number == file else values[number] for number in event["inputs"]]
+
+    return event["id"], data
+
+
+def answer_of(server: Server, window: str, number: int, data: list[Any]) -> str:
+    """What the page gets for an event of a window, up to its end."""
+    body = json.dumps({"fn_index": number, "data": data, "session_hash": window}).encode()
+    assert post(server, "/gradio_api/queue/join", body, "application/json")[0] == 200
+    host, port = server.address.removeprefix("http://").split(":")
+    with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=60)) as connection:
+        connection.request("GET", f"/gradio_api/queue/data?session_hash={window}")
+        lines = []
+        for line in connection.getresponse():
+            lines.append(line.decode())
+            if "process_completed" in lines[-1]:
+                break
+    return "".join(lines)
+
+
+@needs_gradio
+def test_equal_uploads_of_many_windows_do_not_take_each_others_place(server: Server) -> None:
+    number, data = photo_event(server)
+    with ThreadPool(8) as pool:
+        paths = [json.loads(content)[0] for _, content in pool.map(lambda _: send_photo(server), range(8))]
+        asked = [(server, f"equal{index}", number, data(path)) for index, path in enumerate(paths)]
+        answers = pool.starmap(answer_of, asked)
+    assert len(set(paths)) == 8
+    assert all("tg-ready" in answer for answer in answers)
+
+
+@needs_gradio
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (1, None, "Expected a layer"),
+        (2, [], "Expected a layer"),
+        (3, [], "Expected classes"),
+        (4, True, "Expected classes"),
+    ],
+)
+def test_request_with_a_missing_setting_is_refused_by_name(server: Server, place: int, value: Any, reason: str) -> None:
+    number, data = photo_event(server)
+    values = data(json.loads(send_photo(server)[1])[0])
+    values[place] = value
+    assert reason in answer_of(server, "missing", number, values)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [((None, 0.5, ""), "received None and 0.5"), ((0.4, float("nan"), ""), "0.4 and nan"), ((True, 0, ""), "True")],
+)
+def test_look_that_is_not_made_of_numbers_is_refused(values: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        look_of(*values)
+
+
+def test_list_of_methods_that_is_not_one_is_refused() -> None:
+    for chosen in (None, "gradcam", ["gradcam", 7], {"gradcam": 1}):
+        with pytest.raises(ValueError, match="Expected a list of names"):
+            names_of(chosen)
+
+
+def test_address_of_this_machine_is_known_however_it_is_written() -> None:
+    assert all(map(is_local, ("127.0.0.1", "127.0.0.2", "LOCALHOST", "127.1", "::1", "0:0:0:0:0:0:0:1")))
+    assert not any(map(is_local, ("0.0.0.0", "::", "192.0.2.1", "no such host")))

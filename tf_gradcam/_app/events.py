@@ -25,6 +25,7 @@ from tf_gradcam._app.model import (
     layer_choices,
     look_of,
     method_choices,
+    names_of,
     question_of,
 )
 from tf_gradcam._app.session import Session, Sessions
@@ -91,19 +92,20 @@ class Events:
     def compare(self, token: str, methods: Sequence[str], *question: Any) -> Iterator[Values]:
         """Compare the chosen methods; each map is shown when it is ready. Outputs: result."""
         asked = question_of(*question)
-        names = [name for name in self._methods if name in methods]
+        chosen = names_of(methods)
+        names = [name for name in self._methods if name in chosen]
         questions: dict[str, Question] = {name: dataclasses.replace(asked, method=name) for name in names}
         yield from self._each(token, "compare", asked, questions, "Choose at least one method.")
 
     def layers(self, token: str, layers: Sequence[str], *question: Any) -> Iterator[Values]:
         """Explain the chosen layers, in the order of the network. Outputs: result."""
-        asked = question_of(*question)
+        asked, chosen = question_of(*question), names_of(layers)
         try:
             rows = self._sessions.find(token).model.layers
         except ValueError as error:
             yield self._failed(token, error)
             return
-        questions = {row.path: dataclasses.replace(asked, layer=row.path) for row in rows if row.path in layers}
+        questions = {row.path: dataclasses.replace(asked, layer=row.path) for row in rows if row.path in chosen}
         yield from self._each(token, "layers", asked, questions, "Choose at least one layer.")
 
     def _each(

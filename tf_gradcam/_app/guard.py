@@ -1,13 +1,14 @@
-"""The guard of the web page: requests must come from the page, be small, and name uploaded files only.
+"""The guard of the web page: requests must come from the page, be small and well formed, and name uploaded files only.
 
-Gradio 6 below other routes checks nothing of this: it accepts a file from any page that a browser shows, and the path
-of any picture, model or text on this machine as an upload.
+Gradio 6 below other routes checks nothing of this: it accepts a file from any page that a browser shows, the path of
+any picture, model or text on this machine as an upload, and a window's name of any length, which it keeps.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ UPLOAD = "/gradio_api/upload"
 MAX_BODY_BYTES = 4 * 2**20  # of a request without an upload: the settings of a page, the names of 200 files
 _HARMLESS = ("GET", "HEAD", "OPTIONS")
 _OWN = ("same-origin", "none")
+_WINDOW = re.compile(r"[\w-]{1,64}", re.ASCII)  # Gradio names windows with about eleven letters and digits
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -36,6 +38,7 @@ class RequestGuard:
     def __init__(self, app: Any, uploads: Path):
         self._app = app
         self._uploads = uploads.resolve()
+        self._arriving = 0  # bytes that the running uploads stated
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in _HARMLESS:
@@ -53,12 +56,18 @@ class RequestGuard:
 
     async def _upload(self, headers: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         length = headers.get("content-length", "")
-        if not length.isdecimal():
-            await _answer(send, 411, "Expected an upload with a Content-Length, received none.")
-        elif int(length) + bytes_in(self._uploads) > MAX_WAITING_BYTES:
+        if not length.isdecimal() or "transfer-encoding" in headers:
+            await _answer(send, 411, "Expected an upload with a Content-Length and not in chunks. Send its length.")
+            return
+        size = int(length)
+        if size + self._arriving + bytes_in(self._uploads) > MAX_WAITING_BYTES:
             await _answer(send, 507, "Too many uploaded files wait to be used. Try again later.")
-        else:
+            return
+        self._arriving += size
+        try:
             await self._app(scope, receive, send)
+        finally:
+            self._arriving -= size
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive)
@@ -66,11 +75,16 @@ class RequestGuard:
             await _answer(send, 413, f"Expected a request of at most {MAX_BODY_BYTES} bytes, received more.")
             return
         try:
-            paths = [*named_files(json.loads(body))] if body else []
+            asked = json.loads(body) if body else {}
+            json.dumps(asked, ensure_ascii=False).encode()  # half a surrogate pair fails here, not in the response
         except (ValueError, RecursionError):
-            await _answer(send, 400, "Expected JSON, received other text.")
+            await _answer(send, 400, "Expected JSON of complete characters, received other text.")
             return
-        if not all(self._is_upload(path) for path in paths):
+        window = asked.get("session_hash") if isinstance(asked, dict) else ""
+        if window is not None and not (isinstance(window, str) and _WINDOW.fullmatch(window)):
+            await _answer(send, 400, "Expected a window's name of at most 64 letters and digits. Reload the page.")
+            return
+        if not all(self._is_upload(path) for path in named_files(asked)):
             await _answer(send, 403, "Expected files that were uploaded here, received another path.")
             return
         left = [{"type": "http.request", "body": body, "more_body": False}]

@@ -261,13 +261,33 @@ TOP, NOTHING = -1, -1  # the first entries of the lists of classes
 
 
 def question_of(layer: str, method: MethodName, target: int | None, against: int | None, mode: str) -> Question:
-    """Return the settings of the controls; an emptied list counts as its first entry."""
-    chosen = None if target in (None, TOP) else int(target)
-    other = None if against in (None, NOTHING) else int(against)
+    """Return the settings of the controls; an emptied list of classes counts as its first entry.
+
+    Raises:
+        ValueError: a value of another kind, which only a request that is not the page's own can have.
+    """
+    if not all(isinstance(value, str) for value in (layer, method, mode)):
+        raise ValueError(
+            f"Expected a layer, a method and pixel values, received {layer}, {method}, {mode}. Choose each."
+        )
+    if not all(value is None or type(value) is int for value in (target, against)):
+        raise ValueError(f"Expected classes as numbers, received {target}, {against}. Choose them from the lists.")
+    chosen = None if target in (None, TOP) else target
+    other = None if against in (None, NOTHING) else against
     return Question(layer, method, chosen, other, mode)
 
 
+def names_of(chosen: Any) -> list[str]:
+    """Return the chosen entries of a list of methods or layers; raise ValueError for anything else."""
+    if not isinstance(chosen, list) or not all(isinstance(name, str) for name in chosen):
+        raise ValueError(f"Expected a list of names, received {chosen}. Choose them on the page.")
+    return chosen
+
+
 def look_of(alpha: float, threshold: float, colormap: str | None) -> Look:
+    """Return the look of maps; raise ValueError for values that are not numbers."""
+    if not all(type(value) in (int, float) and value == value for value in (alpha, threshold)):
+        raise ValueError(f"Expected an opacity and a threshold in [0, 1], received {alpha} and {threshold}.")
     return Look(min(max(float(alpha), 0.0), 1.0), min(max(float(threshold), 0.0), 1.0), colormap or None)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from tf_gradcam._app.events import READY, Events
 from tf_gradcam._app.html import progress_html
 from tf_gradcam._app.model import NOTHING, TOP, AppModel, class_choices, headline, layer_choices, method_choices
-from tf_gradcam._app.session import Sessions
+from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
 from tf_gradcam._models.loading import MODEL_SUFFIXES
@@ -34,7 +34,10 @@ class Page:
         with self.blocks:
             self._build(sessions.model)
             self._wire()
-        self.blocks.queue(max_size=64, default_concurrency_limit=_MAX_HANDLERS)
+        self.blocks.queue(max_size=MAX_SESSIONS, default_concurrency_limit=_MAX_HANDLERS)
+        # Gradio keeps the state of 10,000 windows, and the unread answers of 2,000, each with the pictures in it.
+        self.blocks.state_session_capacity = MAX_SESSIONS
+        self.blocks._queue.pending_messages_per_session.max_size = MAX_SESSIONS
 
     def _html(self, value: str = "", **options: Any) -> Any:
         """Create HTML that only our own style sheet applies to."""
@@ -156,18 +159,23 @@ class Page:
             changed.then(own(events.again), question, result, **working)
 
     def _own(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a handler so that its first argument is the token of the window's own session."""
-        token_of = self._sessions.token_of
-        if inspect.isgeneratorfunction(handler):
+        """Wrap a handler: its first argument is the token of the window's own session; it refuses malformed values."""
+        token_of, is_long = self._sessions.token_of, inspect.isgeneratorfunction(handler)
 
-            def called(request: Any, *values: Any) -> Any:
-                yield from handler(token_of(request.session_hash or ""), *values)
-        else:
+        def values_of(request: Any, *values: Any) -> Any:
+            try:
+                result = handler(token_of(request.session_hash or ""), *values)
+                if is_long:
+                    yield from result
+                else:
+                    yield result
+            except ValueError as error:  # of a request that the page itself does not make
+                raise self._gr.Error(str(error)) from None
 
-            def called(request: Any, *values: Any) -> Any:
-                return handler(token_of(request.session_hash or ""), *values)
+        def value_of(request: Any, *values: Any) -> Any:
+            return next(values_of(request, *values))
 
-        return self._asking(called)
+        return self._asking(values_of if is_long else value_of)
 
     def _asking(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Annotate a handler, so that Gradio passes it the request, which knows the window."""

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import re
+import secrets
+import shutil
 import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from tf_gradcam._app.guard import Receive, RequestGuard, Scope, Send
+from tf_gradcam._app.guard import UPLOAD, Receive, RequestGuard, Scope, Send
 from tf_gradcam._app.model import load_app_model, look_of
 from tf_gradcam._app.page import Page
 from tf_gradcam._app.session import Sessions
@@ -26,7 +30,6 @@ from tf_gradcam._app.view import MEDIA, download
 from tf_gradcam._errors import require
 
 PORT = 7860
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 # Scripts, styles, fonts and connections of the page's own address only.
 _POLICY = (
@@ -96,10 +99,12 @@ def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
         media = MEDIA[name[name.rfind(".") :]]
         return fastapi.Response(data, media_type=media, headers={"cache-control": "no-store"})
 
+    page = Page(gradio, sessions).blocks
     app.add_api_route("/download/{token}/{name}", file, response_model=None)
+    app.add_route(UPLOAD, _uploading(page, sessions.folder.uploads), methods=["POST"])  # in place of Gradio's
     gradio.mount_gradio_app(
         app,
-        Page(gradio, sessions).blocks,
+        page,
         "/",
         server_name=host,
         footer_links=[],
@@ -111,9 +116,47 @@ def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
     )
     app.add_middleware(RequestGuard, uploads=sessions.folder.uploads)
     app.add_middleware(_OwnAddressOnly)
-    if host in _LOCAL:  # refuse other names, which somebody else may point at this machine
-        app.add_middleware(trusted.TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    if is_local(host):  # refuse other names, which somebody else may point at this machine
+        own = f"[{host}]" if ":" in host else host
+        app.add_middleware(trusted.TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", own])
     return app
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host, however it is written ("127.1", "LOCALHOST"), is an address of this machine alone."""
+    try:
+        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except OSError:  # `listening` reports it
+        return False
+    return bool(addresses) and all(ipaddress.ip_address(address).is_loopback for address in addresses)
+
+
+def _uploading(page: Any, uploads: Path) -> Callable[[Any], Any]:
+    """Return the route of uploads: each request has a folder of its own.
+
+    Gradio stores equal files of two windows at one place, from which the first window takes it away.
+    """
+    routes, utils = require("gradio.routes", "app"), require("gradio.route_utils", "app")
+    responses = require("starlette.responses", "app")
+
+    async def upload(request: Any) -> Any:
+        folder = uploads / secrets.token_hex(8)
+        number, progress = request.query_params.get("upload_id"), routes.file_upload_statuses
+        try:
+            paths, *_ = await utils.upload_fn(
+                request, folder, MAX_MODEL_BYTES, number, upload_progress=progress if number else None
+            )
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, utils.MultiPartException):
+                return responses.PlainTextResponse(error.message, 413 if "maximum" in error.message else 400)
+            if isinstance(error, (ValueError, TypeError)):  # names that are not text, a part that is not a file
+                return responses.PlainTextResponse("Expected files with names of complete characters.", 400)
+            raise
+        page.upload_file_set.update(paths)
+        return responses.JSONResponse(paths)
+
+    return upload
 
 
 class _OwnAddressOnly:

@@ -284,7 +284,8 @@ class _Part(Job):
         self._whole.check()
 
 
-_MAX_SESSIONS = 64
+MAX_SESSIONS = 64
+_MAX_WINDOWS = 1024  # whose names are remembered after their sessions were closed
 _MAX_MODELS = 4  # uploaded in all open windows
 
 
@@ -325,7 +326,7 @@ class Sessions:
     def token_of(self, window: str) -> str:
         """Return the token of a window's session; the first event of a window creates its session.
 
-        A window whose session was closed keeps its token, which `find` refuses.
+        A window whose session was closed keeps its token, which `find` refuses, until 1,024 others came after it.
         """
         with self._lock:
             return self._windows.get(window) or self.new(window).token
@@ -338,7 +339,9 @@ class Sessions:
             self._open[session.token] = session
             if window:
                 self._windows[window] = session.token
-            surplus = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - _MAX_SESSIONS)]
+                if len(self._windows) > _MAX_WINDOWS:
+                    del self._windows[next(iter(self._windows))]
+            surplus = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - MAX_SESSIONS)]
         for old in surplus:
             old.close()
         return session

@@ -107,9 +107,9 @@ def take_upload(path: str | os.PathLike[str], folder: Path) -> Path:
     target = folder / path.name
     try:
         shutil.move(path, target)
-    except FileNotFoundError as error:  # Gradio gives equal files of two windows one place
+    except FileNotFoundError as error:  # Gradio removes uploads that were not used for an hour
         folder.rmdir()
-        raise ValueError(f"{path.name!r} was uploaded in another window at the same time. Upload it again.") from error
+        raise ValueError(f"{path.name!r} was uploaded too long ago and is gone. Upload it again.") from error
     return target
 
 
