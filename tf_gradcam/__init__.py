@@ -26,6 +26,8 @@ if _typing.TYPE_CHECKING:
     from tf_gradcam._explain.guided import GuidedBackprop as GuidedBackprop
     from tf_gradcam._explain.guided import guided_gradcam as guided_gradcam
     from tf_gradcam._models.layer_list import list_layers as list_layers
+    from tf_gradcam._models.scaling import ScalingRanking as ScalingRanking
+    from tf_gradcam._models.scaling import rank_scalings as rank_scalings
     from tf_gradcam._models.split import SplitModel as SplitModel
     from tf_gradcam._models.split import split_model as split_model
     from tf_gradcam._results.explanation import Explanation as Explanation
@@ -40,6 +42,7 @@ _HOMES = {
     "Explanation": "_results.explanation",
     "GuidedBackprop": "_explain.guided",
     "METHODS": "_rules.table",
+    "ScalingRanking": "_models.scaling",
     "SplitModel": "_models.split",
     "augment": "_explain.averaging",
     "compare": "_explain.compare",
@@ -52,6 +55,7 @@ _HOMES = {
     "make_gradcam_heatmap": "_explain.drop_in",
     "overlay_heatmap": "image.overlay",
     "plot_layers": "_explain.compare",
+    "rank_scalings": "_models.scaling",
     "save_and_display_gradcam": "_explain.drop_in",
     "smooth": "_explain.averaging",
     "split_model": "_models.split",

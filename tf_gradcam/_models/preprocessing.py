@@ -113,6 +113,7 @@ MODES = {
     "tf": Mode((-1.0, 1.0), "RGB in [-1, 1]"),
     "torch": Mode((-2.118, 2.64), "RGB in [0, 1] normalised by ImageNet's mean and deviation"),
     "caffe": Mode((-123.68, 151.061), "BGR in 0..255 less ImageNet's mean colour"),
+    "standard": Mode((-3.0, 3.0), "RGB less each picture's mean and divided by its deviation, about -3 to 3"),
 }
 
 
@@ -175,10 +176,15 @@ class Preprocessing:
             return images
         if self.mode == "unit":
             return images / np.float32(255)
+        if self.mode == "standard":
+            axes = (-3, -2, -1)
+            least = np.float32(np.prod(images.shape[-3:])) ** -0.5  # of a constant picture, as TensorFlow has it
+            deviation = np.maximum(images.std(axes, keepdims=True), least)
+            return (images - images.mean(axes, keepdims=True)) / deviation
         if self.mode in ("torch", "caffe") and images.shape[-1] != 3:
             raise ValueError(
                 f"Mode '{self.mode}' needs 3 colour channels, received {images.shape[-1]}. For grey images choose raw, "
-                "unit or tf."
+                "unit, tf or standard."
             )
         import keras
 
@@ -207,6 +213,8 @@ class Preprocessing:
             return "Pass RGB images in 0..255 unchanged, the model scales them itself"
         if self.mode == "unit":
             return "Divide RGB images in 0..255 by 255"
+        if self.mode == "standard":
+            return "Pass RGB images in 0..255 through `tf.image.per_image_standardization`"
         if self.architecture is None or self.architecture in PASS_THROUGH:
             call = f"keras.applications.imagenet_utils.preprocess_input(images, mode='{self.mode}')"
         else:
@@ -442,6 +450,8 @@ def _cannot_be(mode: str, images: np.ndarray, low: float, high: float) -> bool:
     if mode == "caffe":
         # The mean's fractions (103.939, 116.779, 123.68) allow no exact zero: it is an unshifted black pixel.
         return is_small or high > 160 or (low == 0 and high > 1)
+    if mode == "standard":  # its mean is 0; a bright spot in a dark picture may be many deviations high
+        return low >= 0 and high > low
     if mode == "tf" and low >= 0 and high <= 1:
         return _fraction_count(images) > _MAX_DRAWING_LEVELS and not _is_bright(images)
     return max(-low, high) > 8 or (mode == "unit" and low < -0.1)

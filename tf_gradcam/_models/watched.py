@@ -44,7 +44,7 @@ class WatchedModel:
         self._begins: list[int] = []  # number of ended calls when each began
         with contextlib.ExitStack() as stack:
             for path, layer in sublayers(model):
-                stack.enter_context(_wrapped(layer, self._recorder(layer, path)))
+                stack.enter_context(wrapped(layer, self._recorder(layer, path)))
             tf.function(lambda *flat: self.forward(flat), autograph=False).get_concrete_function(
                 *keras.tree.flatten(inputs)
             )
@@ -130,7 +130,7 @@ class WatchedModel:
             count += 1
             return change(result) if count == call.slot + 1 else result
 
-        with _wrapped(call.operation, wrapper):
+        with wrapped(call.operation, wrapper):
             outputs = self.forward(inputs)
         if count <= call.slot:
             raise ValueError(
@@ -142,7 +142,7 @@ class WatchedModel:
 
 
 @contextlib.contextmanager
-def _wrapped(layer: Any, wrapper: Callable[..., Any]) -> Iterator[None]:
+def wrapped(layer: Any, wrapper: Callable[..., Any]) -> Iterator[None]:
     """Replace `layer.call(...)` by `wrapper(layer.call, ...)` within.
 
     It applies to this thread alone: another thread may be training the model.

@@ -1,0 +1,218 @@
+"""The ranking of input scalings by what a model remembers: statistics, predictions, labels."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tf_gradcam import rank_scalings
+from tf_gradcam._models.preprocessing import MODES, Preprocessing
+from tf_gradcam._models.scaling import ScalingRanking
+
+L = keras.layers
+SHAPE = (6, 10, 3)
+
+
+def photos_of(count: int = 8, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Photos (B, 6, 10, C) of different brightness, contrast and colour."""
+    generator = np.random.default_rng(seed)
+    middle = generator.uniform(60, 190, (count, 1, 1, channels)) * np.linspace(0.8, 1.1, channels)
+    return (middle + generator.normal(0, 40, (count, *SHAPE[:2], channels))).clip(0, 255).astype(np.uint8)
+
+
+def trained(mode: str, photos: np.ndarray, initial: float = 0.0, momentum: float = 0.99, build=None) -> keras.Model:
+    """A network whose batch normalisation keeps what a convolution makes of the photos in `mode`.
+
+    `initial` is the share of the initial statistics that is left in the moving averages.
+    """
+    keras.utils.set_random_seed(1)
+    normalisation = L.BatchNormalization(momentum=momentum)
+    convolution = L.Conv2D(8, 3)
+    model = (build or flat)(convolution, normalisation, photos.shape[1:])
+    values = np.asarray(convolution(Preprocessing(None, mode)(photos)), np.float64)
+    normalisation.moving_mean.assign((1 - initial) * values.mean((0, 1, 2)))
+    normalisation.moving_variance.assign(initial + (1 - initial) * values.var((0, 1, 2)))
+    return model
+
+
+def flat(convolution, normalisation, shape) -> keras.Model:
+    return keras.Sequential(
+        [keras.Input(shape), convolution, normalisation, L.ReLU(), L.GlobalAveragePooling2D(), L.Dense(3, "softmax")]
+    )
+
+
+def nested(convolution, normalisation, shape) -> keras.Model:
+    inputs = keras.Input(shape)
+    base = keras.Sequential([keras.Input(shape), convolution, normalisation, L.ReLU()])
+    return keras.Model(inputs, L.Dense(3)(L.Flatten()(base(inputs))))
+
+
+class Subclassed(keras.Model):
+    def __init__(self, convolution, normalisation):
+        super().__init__()
+        self.convolution, self.normalisation, self.head = convolution, normalisation, L.Dense(3)
+
+    def call(self, images):
+        return self.head(keras.ops.mean(self.normalisation(self.convolution(images)), (1, 2)))
+
+
+def subclassed(convolution, normalisation, shape) -> keras.Model:
+    model = Subclassed(convolution, normalisation)
+    model(np.zeros((1, *shape), np.float32))
+    return model
+
+
+@pytest.mark.parametrize(("mode", "build"), [*((mode, flat) for mode in MODES), ("tf", nested), ("unit", subclassed)])
+def test_statistics_of_the_training_rank_its_scaling_first_and_clearly(mode, build):
+    ranking = rank_scalings(trained(mode, photos_of(), build=build), photos_of())
+    assert ranking.evidence == "batch normalisation"
+    assert ranking.best == mode
+    np.testing.assert_allclose(ranking.scores[mode], 0, atol=1e-3)
+    assert ranking.beaten >= {"raw", "caffe", "unit"} - {mode}
+
+
+@pytest.mark.parametrize("mode", ["raw", "unit", "tf"])
+@pytest.mark.parametrize(("steps", "momentum"), [(150, 0.99), (300, 0.999), (1, 0.9)])
+def test_statistics_of_few_steps_still_hold_the_scaling(mode, steps, momentum):
+    """After N steps the share momentum ** N of every moving average is still the initial mean 0 or variance 1."""
+    photos = photos_of()
+    model = trained(mode, photos, momentum**steps, momentum)
+    ranking = rank_scalings(model, photos)
+    assert ranking.best == mode
+    assert ranking.scores[mode] < 0.05
+
+
+def test_other_photos_of_the_same_kind_agree_too():
+    ranking = rank_scalings(trained("unit", photos_of(seed=0)), photos_of(seed=1))
+    assert ranking.best == "unit"
+    assert ranking.is_clear("caffe")
+
+
+def test_a_scaling_inside_the_model_leaves_raw_as_the_best():
+    photos = photos_of()
+    base = trained("unit", photos)
+    model = keras.Sequential([keras.Input(SHAPE), L.Rescaling(1 / 255), *base.layers])
+    assert rank_scalings(model, photos).best == "raw"
+
+
+@pytest.mark.parametrize("how", ["not trainable", "called in inference", "folded by a converter"])
+def test_statistics_of_another_training_do_not_count(how):
+    photos = photos_of()
+    model = trained("unit", photos, build=nested)
+    base = model.layers[1]
+    if how == "not trainable":
+        base.trainable = False
+    elif how == "called in inference":
+        inputs = keras.Input(SHAPE)
+        model = keras.Model(inputs, L.Dense(3, "softmax")(L.Flatten()(base(inputs, training=False))))
+    else:
+        base.layers[1].moving_mean.assign(np.zeros(8))
+        base.layers[1].moving_variance.assign(np.full(8, 0.999))
+    assert rank_scalings(model, photos).evidence == "activity and confidence"
+
+
+def test_statistics_count_where_the_whole_model_is_frozen():
+    photos = photos_of()
+    model = trained("unit", photos)
+    model.trainable = False
+    assert rank_scalings(model, photos).evidence == "batch normalisation"
+
+
+def bright_or_dark(scale: float) -> keras.Model:
+    """Two classes, certain of both for photos that are scaled to [-1, 1] times 1 / `scale`, else of one alone."""
+    model = keras.Sequential([keras.Input(SHAPE), L.GlobalAveragePooling2D(), L.Dense(2, "softmax")])
+    model.layers[-1].set_weights([np.tile([-20.0 * scale, 20.0 * scale], (3, 1)), np.zeros(2)])
+    return model
+
+
+def dark_and_bright() -> tuple[np.ndarray, np.ndarray]:
+    labels = np.arange(12) % 2
+    return np.where(labels[:, None, None, None] == 1, 250, 5) * np.ones((12, *SHAPE)), labels
+
+
+def test_predictions_that_tell_the_photos_apart_win_without_statistics():
+    """Positive images are all of class 1; only [-1, 1] has both classes, each with certainty: one bit a photo."""
+    photos, _ = dark_and_bright()
+    ranking = rank_scalings(bright_or_dark(1), photos, modes=["raw", "unit", "tf"])
+    assert ranking.evidence == "activity and confidence"
+    assert ranking.best == "tf"
+    np.testing.assert_allclose([ranking.scores["tf"], ranking.scores["raw"]], [0, 1], atol=1e-2)
+    assert ranking.is_clear("raw")
+
+
+def test_labels_decide_where_they_separate_the_scalings():
+    """Of 12 photos, [-1, 1] has all right and 0..255 six: six wins of six, 1 in 64 by chance, is not enough."""
+    photos, labels = dark_and_bright()
+    photos, labels = np.concatenate([photos, photos]), np.concatenate([labels, labels])
+    ranking = rank_scalings(bright_or_dark(1), photos, labels=labels, modes=["raw", "tf"])
+    assert ranking.best == "tf"
+    few = rank_scalings(bright_or_dark(1), photos[:12], labels=labels[:12], modes=["raw", "tf"])
+    assert few.evidence == "activity and confidence"
+    wrong = rank_scalings(bright_or_dark(-1), photos, labels=labels, modes=["raw", "tf"])
+    assert (wrong.evidence, wrong.best) == ("labels", "raw")
+    np.testing.assert_allclose([wrong.scores["raw"], wrong.scores["tf"]], [0.5, 1])
+
+
+def test_grey_photos_are_ranked_without_the_scalings_of_colours():
+    photos = photos_of(channels=1)
+    ranking = rank_scalings(trained("unit", photos), photos)
+    assert ranking.best == "unit"
+    assert set(ranking.modes) == {"raw", "unit", "tf", "standard"}
+
+
+def test_a_model_that_cannot_tell_says_so():
+    one = keras.Input(SHAPE)
+    other = keras.Input((2,))
+    two_inputs = keras.Model([one, other], L.Concatenate()([L.Flatten()(one), other]))
+    value = keras.Sequential([keras.Input(SHAPE), L.Conv2D(2, 3), L.UpSampling2D()])
+    for model in (two_inputs, value):
+        ranking = rank_scalings(model, photos_of())
+        assert ranking.evidence == "nothing"
+        assert not any(ranking.is_clear(mode) for mode in ranking.modes)
+        assert "cannot be told" in str(ranking)
+
+
+def test_half_precision_that_overflows_ranks_last():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = trained("unit", photos_of())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.layers[0].kernel.assign(1e3 * model.layers[0].kernel)
+    values = np.asarray(model.layers[0](Preprocessing(None, "unit")(photos_of())), np.float64)
+    model.layers[1].moving_mean.assign(values.mean((0, 1, 2)))
+    model.layers[1].moving_variance.assign(values.var((0, 1, 2)))
+    ranking = rank_scalings(model, photos_of())
+    assert ranking.best == "unit"
+    assert ranking.is_clear("raw")
+
+
+def test_model_is_left_unchanged():
+    model = trained("tf", photos_of(), build=nested)
+    weights = [np.array(weight) for weight in model.get_weights()]
+    layers = [dict(vars(layer)) for layer in model._flatten_layers()]
+    rank_scalings(model, photos_of())
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert [set(vars(layer)) for layer in model._flatten_layers()] == [set(attributes) for attributes in layers]
+
+
+def test_the_line_names_the_best_and_the_doubtful():
+    scores = {"unit": 0.0, "tf": 0.2, "raw": 7.0}
+    ranking = ScalingRanking(("unit", "tf", "raw"), scores, "batch normalisation", frozenset({"raw"}))
+    assert str(ranking) == (
+        "unit is not clearly better than tf by batch normalisation (lower is better): unit 0.00, tf 0.20, raw 7.00."
+    )
+
+
+def test_wrong_arguments_are_refused():
+    model = trained("unit", photos_of())
+    with pytest.raises(ValueError, match=r"Unknown preprocessing mode 'unitt'\. Did you mean 'unit'"):
+        rank_scalings(model, photos_of(), modes=["unitt"])
+    with pytest.raises(ValueError, match=r"resize to 6x10"):
+        rank_scalings(model, np.zeros((2, 5, 9, 3)))
+    with pytest.raises(ValueError, match="Expected one label for each of 8 photos, received 2"):
+        rank_scalings(model, photos_of(), labels=[0, 1])
+    with pytest.raises(ValueError, match="Unknown preprocessing mode 'unknown'"):
+        rank_scalings(model, photos_of()).is_clear("unknown")
