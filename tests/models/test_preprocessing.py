@@ -7,6 +7,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_gradcam._errors import for_command_line
 from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, range_warning
@@ -350,7 +351,15 @@ def test_mode_does_its_arithmetic_and_leaves_the_photo(mode, expected):
     np.testing.assert_array_equal(Preprocessing(None, mode)(photos.astype(np.uint8)), images)
 
 
-@pytest.mark.parametrize("mode", MODES)
+def test_standard_is_what_tensorflow_makes_of_each_picture():
+    photos = np.random.default_rng(0).integers(0, 99, (3, 6, 10, 3)).astype(np.uint8)
+    photos[2] = 7  # constant: TensorFlow divides by 1 / sqrt(180)
+    expected = tf.image.per_image_standardization(photos)
+    np.testing.assert_allclose(Preprocessing(None, "standard")(photos), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(Preprocessing(None, "standard")(photos[0]), expected[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "standard"])
 def test_range_of_a_mode_is_what_black_and_white_become(mode):
     ends = Preprocessing(None, mode)(np.stack([np.zeros((2, 3)), np.full((2, 3), 255)]))
     np.testing.assert_allclose([ends.min(), ends.max()], MODES[mode].value_range, rtol=1e-3, atol=1e-6)
@@ -403,6 +412,12 @@ def test_range_warning_is_silent_on_what_is_wanted(mode):
         ("caffe", "torch"),
         ("tf", "unit"),
         ("torch", "unit"),
+        ("raw", "standard"),
+        ("unit", "standard"),
+        ("caffe", "standard"),
+        ("standard", "raw"),
+        ("standard", "unit"),
+        ("standard", "caffe"),
     ],
 )
 def test_range_warning_speaks_where_another_mode_is_given(given, wanted):

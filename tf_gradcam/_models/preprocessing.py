@@ -450,8 +450,8 @@ def _cannot_be(mode: str, images: np.ndarray, low: float, high: float) -> bool:
     if mode == "caffe":
         # The mean's fractions (103.939, 116.779, 123.68) allow no exact zero: it is an unshifted black pixel.
         return is_small or high > 160 or (low == 0 and high > 1)
-    if mode == "standard":  # its mean is 0; a bright spot in a dark picture may be many deviations high
-        return low >= 0 and high > low
+    if mode == "standard":  # a bright spot in a dark picture may be many deviations high
+        return low < high and (abs(images.mean()) > 0.5 or not 0.5 < images.std() < 2)
     if mode == "tf" and low >= 0 and high <= 1:
         return _fraction_count(images) > _MAX_DRAWING_LEVELS and not _is_bright(images)
     return max(-low, high) > 8 or (mode == "unit" and low < -0.1)
