@@ -1,0 +1,283 @@
+"""Ranking of input scalings: which one agrees with what the model remembers of its training.
+
+A batch normalisation stores the mean and the variance of what reached it during training. The first one on the way
+from the input is compared with what reaches it under each scaling: its values follow the scale of the images, while
+behind it every scale looks alike. Axis legend: B pictures, H0 x W0 pixels, C channels, K classes, N steps of training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tf_gradcam._errors import unknown_name
+from tf_gradcam._models.graph import Graph
+from tf_gradcam._models.keras_internals import sublayers
+from tf_gradcam._models.preprocessing import MODES, Preprocessing
+from tf_gradcam._models.reader import ModelReader, reader_of
+from tf_gradcam._models.split import class_count, open_head, probabilities
+from tf_gradcam._models.watched import WatchedModel, wrapped
+
+STATISTICS, ACTIVITY, LABELS, NOTHING = "batch normalisation", "activity and confidence", "labels", "nothing"
+_MAX_PHOTOS, _CHUNK = 16, 8
+# (score that the best mode may have, distance at which another mode is clearly worse), by evidence
+_CLEAR = {STATISTICS: (0.3, 0.5), ACTIVITY: (0.7, 0.3)}
+_SETTLED, _MAX_STEPS = 1e-3, 1000  # share of initial statistics that does not matter; further steps that are tried
+_WORST = 99.0  # of a response that is not finite
+_WRONG_AT_MOST = 0.01  # probability that labels prefer the worse of two modes so much by chance
+
+
+@dataclass(frozen=True)
+class ScalingRanking:
+    """The scalings of photos that were tried on a model, best first.
+
+    Attributes:
+        modes: keys of `MODES`, best first.
+        scores: mode -> score, lower is better; comparable within one ranking.
+        evidence: what the scores measure: "batch normalisation" (divergence of what reaches the first one from its
+            stored statistics, 0 for none), "activity and confidence" (1 less the information, in [0, 1], that the
+            predictions hold about the pictures), "labels" (share of wrong predictions), or "nothing": this model
+            cannot tell, and the order means nothing.
+        beaten: the modes that the best one clearly beats.
+    """
+
+    modes: tuple[str, ...]
+    scores: dict[str, float]
+    evidence: str
+    beaten: frozenset[str]
+
+    @property
+    def best(self) -> str:
+        """The mode with the lowest score."""
+        return self.modes[0]
+
+    def is_clear(self, over: str) -> bool:
+        """Return whether the best mode clearly beats the mode `over`.
+
+        Raises:
+            ValueError: `over` is not among the modes.
+        """
+        if over not in self.scores:
+            raise ValueError(unknown_name("preprocessing mode", over, self.modes))
+        return over in self.beaten
+
+    def __str__(self) -> str:
+        if self.evidence == NOTHING:
+            return "The scaling cannot be told from this model and these pictures."
+        scores = ", ".join(f"{mode} {self.scores[mode]:.2f}" for mode in self.modes)
+        doubtful = [mode for mode in self.modes[1:] if mode not in self.beaten]
+        sure = f"not clearly better than {', '.join(doubtful)}" if doubtful else "clearly the best"
+        return f"{self.best} is {sure} by {self.evidence} (lower is better): {scores}."
+
+
+class _Memory(NamedTuple):
+    """What the first batch normalisation keeps of the training.
+
+    mean, variance: (C,) moving averages.
+    initial: possible shares of the initial mean 0 and variance 1 in these averages.
+    """
+
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    initial: NDArray[np.float64]
+
+
+def rank_scalings(
+    model: keras.Model | ModelReader,
+    photos: NDArray[Any],
+    *,
+    labels: Sequence[int] | NDArray[Any] | None = None,
+    modes: Sequence[str] | None = None,
+) -> ScalingRanking:
+    """Rank the scalings of photos by how well they agree with what the model remembers of its training.
+
+    Args:
+        model: any built Keras 3 model of one image input; left unchanged.
+        photos: (B, H0, W0, C) RGB 0..255 at the model's input size; the first 16 are used, with `labels` all.
+        labels: (B,) class index of each photo. If they separate the scalings, the share of wrong predictions decides.
+            Defaults to None.
+        modes: the scalings to try, keys of `MODES`. Defaults to all that the channels allow.
+
+    Returns:
+        `ScalingRanking`. Its evidence is "nothing" for a model that does not show its scaling: one of several inputs,
+        or one without batch normalisation and without classes.
+
+    Raises:
+        ValueError: an unknown mode, photos of another shape than the model's input, or labels of another length.
+    """
+    reader = reader_of(model)
+    photos = np.asarray(photos)
+    if labels is not None and len(labels) != len(photos):
+        raise ValueError(f"Expected one label for each of {len(photos)} photos, received {len(labels)}.")
+    names = tuple(modes or (mode for mode in MODES if photos.shape[-1] == 3 or mode not in ("torch", "caffe")))
+    conversions = {mode: Preprocessing(None, mode) for mode in names}
+    ranking = ScalingRanking(names, dict.fromkeys(names, 0.0), NOTHING, frozenset())
+    if len(reader.inputs.names) != 1 or not reader.inputs.specs[0].dtype.is_floating:
+        return ranking
+    photos = photos if labels is not None else photos[:_MAX_PHOTOS]
+    reader.inputs.flatten(photos)  # checks the shape
+    probe = _Probe(reader)
+    if probe.memory is not None:
+        moments = {mode: probe.moments(convert, photos[:_MAX_PHOTOS]) for mode, convert in conversions.items()}
+        ranking = _ranked({mode: _divergence(probe.memory, *pair) for mode, pair in moments.items()}, STATISTICS)
+    if (probe.memory is None or labels is not None) and probe.has_classes:
+        classes = {mode: probe.classes(convert, photos) for mode, convert in conversions.items()}
+        if probe.memory is None:
+            ranking = _ranked({mode: 1 - _information(values) for mode, values in classes.items()}, ACTIVITY)
+        if labels is not None:
+            ranking = _by_labels({mode: values.argmax(1) == labels for mode, values in classes.items()}, ranking)
+    return ranking
+
+
+def _ranked(scores: dict[str, float], evidence: str) -> ScalingRanking:
+    """Order the modes by score; the best one beats the modes at a distance, if it fits itself."""
+    modes = tuple(sorted(scores, key=scores.__getitem__))
+    best, (fits, distance) = scores[modes[0]], _CLEAR[evidence]
+    beaten = frozenset(mode for mode in modes if best <= fits and scores[mode] - best >= distance)
+    return ScalingRanking(modes, scores, evidence, beaten)
+
+
+def _by_labels(hits: Mapping[str, NDArray[np.bool_]], ranking: ScalingRanking) -> ScalingRanking:
+    """Order the modes by their share of wrong predictions, unless the best of `ranking` is as good within chance."""
+    scores = {mode: float(1 - right.mean()) for mode, right in hits.items()}
+    modes = tuple(sorted(ranking.modes, key=scores.__getitem__))  # stable: equal shares keep the order of `ranking`
+    beaten = frozenset(mode for mode in modes if _is_better(hits[modes[0]], hits[mode]))
+    if ranking.evidence != NOTHING and ranking.best not in beaten:
+        return ranking
+    return ScalingRanking(modes, scores, LABELS, beaten)
+
+
+def _is_better(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
+    """Return whether `first` is right where `second` is wrong more often than chance allows: a one-sided sign test."""
+    wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
+    tail = sum(math.comb(wins + losses, count) for count in range(wins, wins + losses + 1))
+    return tail / 2 ** (wins + losses) <= _WRONG_AT_MOST
+
+
+class _Probe:
+    """A model that is asked for what reaches its first batch normalisation with a memory, and for its predictions.
+
+    Attributes:
+        memory: of that batch normalisation; None if there is none.
+        has_classes: whether the first output is classes.
+    """
+
+    def __init__(self, reader: ModelReader):
+        self._view = reader.graph or next(reader.views())
+        self._layers = _normalisations(self._view)
+        self._seen: list[tuple[Any, Any]] = []
+        self.has_classes = False
+
+        def forward(images: Any) -> Any:
+            self._seen.clear()
+            with contextlib.ExitStack() as stack:
+                for layer in self._layers:
+                    stack.enter_context(wrapped(layer, self._recorder(layer)))
+                head = open_head(keras.tree.flatten(self._view.forward([images]))[0])
+            self.has_classes = class_count(head) is not None
+            return probabilities(head) if self.has_classes else head.output
+
+        def moments(images: Any) -> tuple[Any, Any]:  # TensorFlow drops what comes behind
+            forward(images)
+            values = tf.cast(self._seen[0][1], tf.float32)
+            axes = list(range(values.shape.rank - 1))
+            return tf.reduce_mean(values, axes), tf.math.reduce_variance(values, axes)
+
+        self._dtype = reader.inputs.specs[0].dtype
+        self._classes = tf.function(forward, autograph=False, input_signature=reader.inputs.specs)
+        self._moments = tf.function(moments, autograph=False, input_signature=reader.inputs.specs)
+        self._classes.get_concrete_function()
+        self.memory = _memory([layer for layer, _ in self._seen]) if self._seen else None
+
+    def _recorder(self, layer: Any) -> Callable[..., Any]:
+        def record(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            self._seen.append((layer, args[0] if args else kwargs["inputs"]))
+            return call(*args, **kwargs)
+
+        return record
+
+    def _images(self, convert: Preprocessing, photos: NDArray[Any]) -> Iterator[Any]:
+        for start in range(0, len(photos), _CHUNK):
+            yield tf.cast(convert(photos[start : start + _CHUNK]), self._dtype)
+
+    def moments(self, convert: Preprocessing, photos: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and variance, (C,) each, of what the photos are when they arrive."""
+        chunks = [np.asarray(self._moments(images), np.float64) for images in self._images(convert, photos)]
+        counts = [len(photos[start : start + _CHUNK]) for start in range(0, len(photos), _CHUNK)]
+        with np.errstate(all="ignore"):  # half precision overflows in a wrong mode
+            mean = np.average([mean for mean, _ in chunks], axis=0, weights=counts)
+            square = np.average([variance + mean**2 for mean, variance in chunks], axis=0, weights=counts)
+            return mean, np.maximum(square - mean**2, 0)
+
+    def classes(self, convert: Preprocessing, photos: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the probabilities of the classes, (B, K)."""
+        return np.concatenate([np.asarray(self._classes(images)) for images in self._images(convert, photos)])
+
+
+def _normalisations(view: Graph | WatchedModel) -> list[Any]:
+    """Return the batch normalisations that kept statistics while the model learned.
+
+    Left out are those without a memory (mean 0 and one variance, as written by converters that fold them into
+    convolutions), and those of a frozen part: they remember the training before, not that of the layers behind.
+    """
+    if isinstance(view, Graph):
+        steps = [(step.path, step.operation) for step in view.steps if isinstance(step.operation, keras.layers.Layer)]
+        fixed = [step.path for step in view.steps if step.arguments.kwargs.get("training") is False]
+    else:
+        steps, fixed = [("", view.model)], []
+    learning, frozen = {}, {}
+    for path, layer in steps:
+        is_fixed = any(f"{path}/".startswith(f"{other}/") for other in fixed)
+        for inner in (layer, *(deeper for _, deeper in sublayers(layer))):
+            (frozen if is_fixed or not inner.trainable else learning)[id(inner)] = inner
+    chosen = learning if any(layer.trainable_weights for layer in learning.values()) else {**frozen, **learning}
+    return [
+        layer
+        for layer in chosen.values()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and (np.any(layer.moving_mean) or np.ptp(np.asarray(layer.moving_variance)) > 0)
+    ]
+
+
+def _memory(layers: Sequence[Any]) -> _Memory:
+    """Return what the first of the layers keeps.
+
+    After N steps the initial mean 0 and variance 1 still have the share momentum ** N in every moving average: so N is
+    a whole number, and at least so large that no variance of the model is below that share.
+    """
+    first = layers[0]
+    mean, variance = (np.asarray(value, np.float64) for value in (first.moving_mean, first.moving_variance))
+    least = min(float(np.min(layer.moving_variance)) for layer in layers if layer.momentum == first.momentum)
+    initial = np.zeros(1)
+    if 0 < first.momentum < 1 and least > _SETTLED:
+        steps = max(math.ceil(math.log(min(least, 1.0)) / math.log(first.momentum) - 1e-3), 1)
+        initial = np.append(first.momentum ** (steps + np.arange(_MAX_STEPS)), 0.0)
+    return _Memory(mean, variance, initial)
+
+
+def _divergence(memory: _Memory, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> float:
+    """Return log(1 + J) of the median channel; J is the symmetric Kullback-Leibler divergence of two Gaussians."""
+    initial = memory.initial[:, None]
+    with np.errstate(all="ignore"):  # half precision overflows in a wrong mode
+        floor = 1e-3 * np.median(variance) + 1e-30  # a dead channel has no variance
+        ours, theirs = variance + floor, np.maximum(memory.variance - initial, 0) / (1 - initial) + floor
+        square = (mean - memory.mean / (1 - initial)) ** 2
+        divergences = ((ours + square) / theirs + (theirs + square) / ours) / 2 - 1
+        scores = np.log1p(np.median(divergences, axis=1))
+    return float(np.nan_to_num(scores, nan=_WORST, posinf=_WORST).min())
+
+
+def _information(classes: NDArray[np.float64]) -> float:
+    """Return the information that predictions (B, K) hold about the pictures, relative to log K."""
+    p = np.clip(classes, 1e-12, 1)
+    entropy = -np.sum(p * np.log(p), axis=1)
+    mean = p.mean(axis=0)
+    return float(-np.sum(mean * np.log(mean)) - entropy.mean()) / math.log(p.shape[1])
