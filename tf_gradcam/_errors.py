@@ -14,7 +14,7 @@ from types import ModuleType
 class Message(str):
     """A sentence and its remedy for Python; `option` is the same sentence with the remedy for the command line.
 
-    Errors, warnings and diagnoses take it as their text.
+    Errors, warnings and diagnoses take it as their text. `fact` is the sentence alone, for the web page.
 
     Args:
         fact: what was expected and received.
@@ -23,16 +23,19 @@ class Message(str):
     """
 
     option: str
+    fact: str
 
     def __new__(cls, fact: str, python: str = "", option: str = "") -> Message:
         message = super().__new__(cls, f"{fact} {python}".strip())
         message.option = f"{fact} {option}".strip()
+        message.fact = fact
         return message
 
     def format(self, *values: object, **named: object) -> Message:
         """Fill in both spellings."""
         message = Message(super().format(*values, **named))
         message.option = self.option.format(*values, **named)
+        message.fact = self.fact.format(*values, **named)
         return message
 
 
@@ -40,6 +43,20 @@ def for_command_line(message: object) -> str:
     """Return the command line's spelling of a text, or of the message of an error or a warning."""
     text = message.args[0] if isinstance(message, BaseException) and len(message.args) == 1 else message
     return text.option if isinstance(text, Message) else str(message)
+
+
+def for_page(message: object) -> str:
+    """Return a text without the remedies that only Python or the command line can follow."""
+    return message.fact if isinstance(message, Message) else str(message)
+
+
+def joined_messages(messages: Iterable[str]) -> Message:
+    """Return several texts as one, in every spelling."""
+    messages = list(messages)
+    joint = Message("; ".join(messages))
+    joint.option = "; ".join(map(for_command_line, messages))
+    joint.fact = "; ".join(filter(None, map(for_page, messages)))
+    return joint
 
 
 class ModelWarning(UserWarning):

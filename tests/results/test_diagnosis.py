@@ -12,6 +12,7 @@ from keras import layers
 
 from tests.helpers.drawing import drawn
 from tf_gradcam import Explainer, Explanation
+from tf_gradcam._errors import for_command_line, for_page
 from tf_gradcam._results.diagnosis import diagnose
 from tf_gradcam.targets.classes import Counterfactual
 
@@ -108,7 +109,8 @@ def test_clipped_value_is_not_called_a_probability() -> None:
 
 def test_layer_of_one_cell() -> None:
     images = keras.Input((6, 10, 1))
-    steps = [layers.Conv2D(2, (6, 10), name="whole"), layers.Flatten(), layers.Dense(2)]
+    steps = [layers.Conv2D(2, 1, name="cells"), layers.Conv2D(2, (6, 10), name="whole"), layers.Flatten()]
+    steps += [layers.Dense(2)]
     outputs: Any = images
     for step in steps:
         outputs = step(outputs)
@@ -116,7 +118,7 @@ def test_layer_of_one_cell() -> None:
     assert explanation.raw.shape == (2, 1, 1)
     for sentence in explanation.diagnosis:
         assert "layer 'whole' has a single cell per image" in str(sentence)
-        assert "choose an earlier layer" in str(sentence)
+        assert "choose an earlier layer, such as 'cells'" in str(sentence)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -149,9 +151,10 @@ def test_weights_that_are_not_finite() -> None:
 
 
 def test_black_picture() -> None:
-    """No cell speaks for or against; the sentence says so and does not blame the gradient."""
-    explanation = drawn(np.zeros((1, 6, 10)))
-    assert "negative or zero (the score is 0)" in only_sentence(explanation)
+    """Nothing is active, so no cell speaks for or against; the sentence does not blame the class or the gradient."""
+    sentence = only_sentence(drawn(np.zeros((1, 6, 10))))
+    assert sentence.startswith("all activations of layer 'cells' are zero here")
+    assert "explain the predicted class" not in sentence
 
 
 def test_diagnosis_is_one_per_image() -> None:
@@ -160,7 +163,7 @@ def test_diagnosis_is_one_per_image() -> None:
     drawing, white, black, bad = drawn(images).diagnosis
     assert drawing is None
     assert "the map is the same everywhere" in str(white)
-    assert "every cell speaks against" in str(black)
+    assert "all activations of layer 'cells' are zero" in str(black)
     assert "the image holds NaN" in str(bad)
 
 
@@ -190,7 +193,8 @@ def test_flat_map_is_told_with_its_layer_and_remedy() -> None:
     np.testing.assert_array_equal(explanation.heatmaps, np.ones((1, 6, 10)))
     (sentence,) = explanation.diagnosis
     assert "the map is the same everywhere: all cells of layer 'cells' count alike for 'class 0'" in str(sentence)
-    assert "choose an earlier layer" in str(sentence)
+    assert "choose an earlier layer" not in str(sentence)  # there is none
+    assert "no earlier layer of the model has several cells" in str(sentence)
 
 
 @pytest.mark.parametrize(("slope", "is_flat"), [(1e-6, True), (1e-4, False)])
@@ -218,8 +222,10 @@ def test_signed_map_that_only_speaks_against_points_to_its_picture() -> None:
 def test_signed_map_is_blank_or_flat_like_any_other() -> None:
     assert diagnose(SLOPE - 1.5, **GIVEN, signed=True) is None
     assert "the same everywhere" in str(diagnose(-np.ones((6, 10)), **GIVEN, signed=True))
-    assert "all contributions in layer 'conv' are negative or zero" in str(
-        diagnose(np.zeros((6, 10)), **GIVEN, signed=True)
+    assert "are negative or zero" in str(diagnose(np.zeros((6, 10)), **GIVEN, signed=True))
+    assert "its contributions cancel out" in str(diagnose(np.zeros((6, 10)), **GIVEN, signed=True, rounding=1e-6))
+    assert "activations of layer 'conv' are zero" in str(
+        diagnose(np.zeros((6, 10)), **GIVEN, signed=True, activation_peak=0.0)
     )
 
 
@@ -261,3 +267,100 @@ def test_class_maps_tell_what_their_rule_looks_at() -> None:
     model = keras.Sequential([keras.Input((6, 10, 1)), cells, layers.GlobalAveragePooling2D(), layers.Dense(2)])
     maps = Explainer(model, "cells", "eigencam").class_maps(0 * IMAGES)
     assert "all activations of layer 'cells' are zero" in only_sentence(maps.of_class(1))
+
+
+# Four causes of a map that shows nothing, each with a remedy that is then followed.
+
+
+def kinds_model(kind: str, dtype: str = "float32") -> keras.Model:
+    """Two classes over the mean of two channels of layer `late`, behind the layer `early` of the same cells."""
+    late: Any = {
+        "dead": layers.Conv2D(2, 1, activation="relu", bias_initializer=constant(-100.0), name="late", dtype=dtype),
+        "flat": layers.Conv2D(2, (6, 10), padding="same", kernel_initializer="zeros", name="late", dtype=dtype),
+    }.get(kind, layers.Conv2D(2, 1, kernel_initializer="ones", name="late", dtype=dtype))
+    head = {
+        "against": dense_of([[-1.0, -2.0], [-1.0, -2.0]]),
+        "zero": dense_of([[0.0, 0.0], [0.0, 0.0]]),
+        "cancelled": dense_of([[1.0, -1.0], [-1.0, 1.0]]),
+    }.get(kind, dense_of([[1.0, -1.0], [1.0, -1.0]]))
+    if kind == "flat":
+        late.bias_initializer = constant(1.0)
+    first = layers.Conv2D(2, 1, kernel_initializer="ones", name="early")
+    steps = [keras.Input((6, 10, 1)), first, late, layers.GlobalAveragePooling2D(), head]
+    return keras.Sequential([*steps, layers.Softmax()])
+
+
+def dense_of(kernel: list[list[float]]) -> layers.Dense:
+    return layers.Dense(2, kernel_initializer=keras.initializers.Constant(np.array(kernel)), use_bias=False)
+
+
+KINDS = {
+    "dead": "all activations of layer 'late' are zero here",
+    "against": "every cell speaks against 'class 0'",
+    "zero": "the gradient is zero everywhere",
+    "flat": "the map is the same everywhere",
+    "cancelled": "its contributions cancel out, up to rounding",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_blank_maps_are_told_apart(kind: str) -> None:
+    for sentence in Explainer(kinds_model(kind), "late")(IMAGES).diagnosis:
+        assert str(sentence).startswith(KINDS[kind]) or KINDS[kind] in str(sentence)
+        assert sum(words in str(sentence) for words in KINDS.values()) == 1
+
+
+@pytest.mark.parametrize("kind", ["dead", "against", "flat", "cancelled"])
+def test_kinds_are_the_same_in_maps_of_many_classes(kind: str) -> None:
+    explainer = Explainer(kinds_model(kind), "late")
+    assert explainer.class_maps(IMAGES).of_class(0).diagnosis == explainer(IMAGES, 0).diagnosis
+
+
+@pytest.mark.parametrize("method", ["gradcam_pp", "hirescam", "layercam", "eigengradcam", "scorecam", "ablationcam"])
+def test_dead_layer_is_called_dead_by_every_method(method: str) -> None:
+    for sentence in Explainer(kinds_model("dead"), "late", method)(IMAGES).diagnosis:
+        assert KINDS["dead"] in str(sentence)
+
+
+def test_remedy_for_the_predicted_class_is_not_to_explain_it() -> None:
+    predicted, other = (Explainer(kinds_model("against"), "late")(IMAGES[:1], target) for target in (None, 1))
+    assert "explain the predicted class" not in str(predicted.diagnosis[0])
+    assert "choose another method; choose an earlier layer, such as 'early'" in str(predicted.diagnosis[0])
+    assert "explain the predicted class (target=None)" in str(other.diagnosis[0])
+
+
+def test_layer_that_the_remedy_names_can_be_explained() -> None:
+    model = kinds_model("dead")
+    sentence = Explainer(model, "late")(IMAGES).diagnosis[0]
+    assert "choose another layer (list_layers(model) lists them)" in str(sentence)
+    assert Explainer(model, "early")(IMAGES).diagnosis != [sentence] * 2
+
+
+@pytest.mark.parametrize("kind", ["dead", "against", "flat"])
+def test_remedies_have_a_spelling_for_each_place(kind: str) -> None:
+    sentence = Explainer(kinds_model(kind), "late")(IMAGES).diagnosis[0]
+    assert "list_layers(model)" in str(sentence)
+    assert "`tf-gradcam layers MODEL`" in for_command_line(sentence)
+    for code in ("list_layers", "tf-gradcam", "explanation.", "target="):
+        assert code not in for_page(sentence)
+    assert "layer" in for_page(sentence)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_flat_within_the_rounding_of_halves(dtype: str) -> None:
+    """A slope of half a rounding of the layer's precision is no place; forty roundings are one."""
+    step = {"float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
+    model = kinds_model("readable", dtype)
+    for size, is_flat in ((0.4, True), (40.0, False)):
+        images = np.full((1, 6, 10, 1), 0.25, np.float32)
+        images[:, :3] *= 1 + size * step
+        assert ("same everywhere" in str(Explainer(model, "late")(images).diagnosis[0])) is is_flat
+
+
+def test_sum_that_cancels_up_to_rounding_is_not_drawn_as_a_place() -> None:
+    """Thirds and sevenths: the two channels cancel to 1e-8 or so, which normalised would look like a map."""
+    model = kinds_model("cancelled")
+    model.get_layer("late").set_weights([np.array([[[[1 / 3, 1 / 3], [1 / 3, 1 / 3]]]]), np.array([0.1, 0.1 + 1e-8])])
+    explanation = Explainer(model, "late")(IMAGES, 0)
+    assert np.abs(explanation.raw).max() < 1e-7
+    assert all(KINDS["cancelled"] in str(sentence) for sentence in explanation.diagnosis)

@@ -13,6 +13,7 @@ from tf_gradcam._app import html as apphtml
 from tf_gradcam._app.html import Figure, Look, data_uri, map_picture, overlay_picture, png_bytes
 from tf_gradcam._app.script import figure_lines, python_lines
 from tf_gradcam._app.session import Answer, Session, Snapshot
+from tf_gradcam._errors import for_page
 from tf_gradcam._explain.compare import Comparison
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import load_image
@@ -60,7 +61,7 @@ def _photo_alone(now: Snapshot) -> str:
 def _explore(now: Snapshot, answer: Answer) -> str:
     """Show photo, map and overlay with the model's most probable classes."""
     explanation, look = answer.first, now.look
-    notices = apphtml.notice_html(answer.note or "") + apphtml.notice_html(explanation.diagnosis[0] or "")
+    notices = apphtml.notice_html(answer.note or "") + apphtml.notice_html(for_page(explanation.diagnosis[0] or ""))
     figures = apphtml.figures_html(_three(answer, explanation, look), "three")
     scale = apphtml.scale_html(explanation.signed, look.colormap, look.threshold)
     stem = Path(answer.picture.name).stem
@@ -139,7 +140,7 @@ def _outdated(now: Snapshot, answer: Answer) -> str:
 def _caption(explanation: Explanation, tab: str) -> str:
     reason = explanation.diagnosis[0]
     where = f"{_cells(explanation)} cells" if tab == "layers" else f"at {explanation.layer_name}"
-    return f"{where}; {reason}" if reason else where
+    return f"{where}; {for_page(reason)}" if reason else where
 
 
 def _score(explanation: Explanation) -> str:
@@ -158,7 +159,7 @@ def _report(now: Snapshot) -> str:
     rows = []
     for result in report.results:
         share = f"{result.top[0][0]}, {result.top[0][1]:.1%}" if result.top else ""
-        rows.append((result.row.file, result.row.label, share, result.row.error or result.note or ""))
+        rows.append((result.row.file, result.row.label, share, result.row.error or for_page(result.note or "")))
     links = apphtml.links_html(now.token, [("heatmaps.zip", "heatmaps.zip", "All maps (ZIP)")], now.look)
     done = len(rows) - report.failed
     heads = ("file", "explained class", "most probable", "remark")

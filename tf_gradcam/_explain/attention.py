@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.fusion import Progress
-from tf_gradcam._explain.passes import Pass, Scored, all_finite, peaks, scaled_gradients, to_arrays
+from tf_gradcam._explain.passes import Pass, Peaks, Scored, all_finite, peaks, scaled_gradients, to_arrays
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.graph import Call, Step
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
@@ -127,7 +127,7 @@ class AttentionPass(Pass):
                 f"Expected attention over all tokens of an image, received {len(maps)} matrices for {len(indices)} "
                 f"images: it looks inside windows. {REMEDY}"
             )
-        results: MapArrays = to_arrays(scored.with_maps(maps, largest, finite_images))
+        results: MapArrays = to_arrays(scored.with_maps(maps, Peaks(largest), finite_images))
         if progress is not None:
             progress(1, 1)
         return results

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._explain.passes import SplitPass, all_finite, normalise, to_arrays
+from tf_gradcam._explain.passes import Peaks, SplitPass, all_finite, normalise, peaks, rounding_of, to_arrays
 from tf_gradcam._files.class_names import ClassNames, check_classes, class_indices
 from tf_gradcam._models.reader import Images
 from tf_gradcam._models.split import SplitModel, linear_tail, of_all_classes
 from tf_gradcam._results.class_maps import ClassMaps
+from tf_gradcam._results.diagnosis import may_be_blank
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.gradients import cam, gradcam, hirescam, layercam, shapleycam, xgradcam
@@ -36,11 +37,11 @@ _FINITE = tf.TensorSpec((None,), tf.bool)
 
 
 class _Maps(NamedTuple):
-    """Maps (B, K, H, W) of the requested classes, and their gradient peaks, (B or 1, K); tensors."""
+    """Maps (B, K, H, W) of the requested classes, and their peaks, each (B or 1, K or 1); tensors."""
 
     raw: Any
     heatmaps: Any
-    gradient_peaks: Any
+    peaks: Peaks
 
 
 class ClassPass(SplitPass):
@@ -106,11 +107,12 @@ class ClassPass(SplitPass):
 
     def _arrays(self, outputs: tuple[Any, Any], maps: _Maps, finite_images: Any, wanted: np.ndarray) -> MapArrays:
         """Return the results for the classes `wanted`, (B or 1, K)."""
-        (values, probabilities), (raw, heatmaps, peaks), finite = to_arrays((outputs, maps, finite_images))
+        (values, probabilities), (raw, heatmaps, of_maps), finite = to_arrays((outputs, maps, finite_images))
         scores = self._scores(values)
         chosen = np.broadcast_to(wanted, (len(scores), wanted.shape[1])).astype(np.int32)
-        own, peaks = np.take_along_axis(scores, chosen, axis=1), np.broadcast_to(peaks, chosen.shape)
-        return MapArrays(raw, heatmaps, values, probabilities, own, chosen, peaks, finite)
+        own = np.take_along_axis(scores, chosen, axis=1)
+        spread = {name: np.broadcast_to(peaks, chosen.shape) for name, peaks in of_maps._asdict().items()}
+        return MapArrays(raw, heatmaps, values, probabilities, own, chosen, finite_images=finite, **spread)
 
     def _cut(self, *inputs: Any) -> tuple[list[Any], Any]:
         """Return [activations, *frontier], and whether each image is finite, (B,) bool."""
@@ -131,39 +133,42 @@ class ClassPass(SplitPass):
         """Return maps (B, K, H, W) of the classes (B, K), (1, K) for all images, or None for all classes."""
         assert self._linear is not None
         assert self._form is not None
-        activations = tf.cast(activations, tf.float32)
+        computed_in, activations = activations.dtype, tf.cast(activations, tf.float32)
         shape = tf.shape(activations)
         flat = tf.reshape(activations, [shape[0], -1, shape[-1]])
         kernel = of_all_classes(self._linear.kernel(), self.class_count)
         cell_count = tf.cast(tf.shape(flat)[1], tf.float32)
         weights = self._form(kernel, cell_count)
-        peaks = tf.reduce_max(tf.abs(kernel), axis=0) / cell_count
+        gradient_peaks = tf.reduce_max(tf.abs(kernel), axis=0) / cell_count
         if wanted is None:  # gathering a thousand columns takes as long as multiplying them
-            peaks = peaks[None]
+            gradient_peaks = gradient_peaks[None]
         else:
             # Columns, (C, B or 1, K), to (B or 1, C, K): a kernel of a thousand classes is not turned around for that.
             weights = tf.transpose(tf.gather(weights, wanted, axis=1), [1, 0, 2])
-            peaks = tf.gather(peaks, wanted)
+            gradient_peaks = tf.gather(gradient_peaks, wanted)
         raw = tf.transpose(tf.linalg.matmul(flat, weights), [0, 2, 1])
         maps = tf.reshape(raw, tf.concat([[-1], shape[1:-1]], axis=0))
         heatmaps = normalise(maps, tf.repeat(finite_images, tf.shape(raw)[1]))
         size = tf.concat([tf.shape(raw)[:2], shape[1:-1]], axis=0)
-        return _Maps(tf.reshape(raw, size), tf.reshape(heatmaps, size), peaks)
+        largest = peaks(flat)[:, None]
+        roundings = rounding_of(computed_in) * tf.reduce_max(tf.abs(weights), axis=-2) * largest
+        of_maps = Peaks(gradient_peaks, largest, roundings)
+        return _Maps(tf.reshape(raw, size), tf.reshape(heatmaps, size), of_maps)
 
     def _looped(self, cut: list[Any], finite_images: Any, wanted: np.ndarray) -> _Maps:
         columns = np.broadcast_to(wanted, (len(finite_images), wanted.shape[1])).T
         once = self.needs == "activations"  # such a map is the same for every class
         made = [self._maps(*cut, column) for column in columns[: 1 if once else None]]
         repeats = len(columns) if once else 1
-        raw, peaks = (tf.repeat(tf.stack(tensors, axis=1), repeats, axis=1) for tensors in zip(*made, strict=True))
+        raw, of_maps = tf.nest.map_structure(lambda *each: tf.repeat(tf.stack(each, axis=1), repeats, axis=1), *made)
         one_map_each = tf.reshape(raw, [-1, *raw.shape[2:]])
         heatmaps = normalise(one_map_each, tf.repeat(finite_images, raw.shape[1]))
-        return _Maps(raw, tf.reshape(heatmaps, raw.shape), peaks)
+        return _Maps(raw, tf.reshape(heatmaps, raw.shape), of_maps)
 
-    def _one_class(self, *tensors: Any) -> tuple[Any, Any]:
-        """Return the map (B, H, W) of one class of each image, and the gradients' peak."""
-        _, raw, gradient_peaks = self.mapped(list(tensors[:-1]), tensors[-1])
-        return raw, gradient_peaks
+    def _one_class(self, *tensors: Any) -> tuple[Any, Peaks]:
+        """Return the map (B, H, W) of one class of each image, and its peaks."""
+        _, raw, of_map = self.mapped(list(tensors[:-1]), tensors[-1])
+        return raw, of_map
 
 
 def _check_rule(rule: Rule) -> None:
@@ -184,6 +189,7 @@ def class_maps(
     names: ClassNames,
     method: str,
     offset: tuple[float, ...] = (0.0, 0.0),
+    earlier_layer: Callable[[], str | None] = lambda: None,
 ) -> ClassMaps:
     """Explain many classes of a batch by a compiled pass; arguments and errors as `Explainer.class_maps`."""
     if classes is not None and top is not None:
@@ -209,6 +215,7 @@ def class_maps(
         offset=offset,
         class_names=names.by_index,
         needs=compiled.needs,
+        earlier_layer=earlier_layer() if may_be_blank(results.raw, results.scores.size) else None,
     )
 
 

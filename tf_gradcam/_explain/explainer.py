@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import keras
@@ -21,12 +22,13 @@ from tf_gradcam._explain.passes import GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_offset
-from tf_gradcam._models.layers import LayerLike
+from tf_gradcam._models.layers import LayerLike, layer_rows
 from tf_gradcam._models.preprocessing import warn_of_range
 from tf_gradcam._models.reader import Images, ModelReader, parts_of, reader_of
 from tf_gradcam._models.split import SplitModel, linear_tail, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
+from tf_gradcam._results.diagnosis import may_be_blank
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
@@ -164,7 +166,16 @@ class Explainer:
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),
             needs=needs_of(self._rule),
+            earlier_layer=self._earlier_layer if may_be_blank(results.raw, count) else None,
         )
+
+    @cached_property
+    def _earlier_layer(self) -> str | None:
+        """Path of the nearest earlier layer of several cells, for the diagnosis of a map; None if there is none."""
+        rows = [] if self._is_whole else layer_rows(self._reader)
+        places = [number for number, row in enumerate(rows) if row.path == self.layer_name]
+        sides = [(row.path, row.output_shape[1:-1]) for row in rows[: places[-1] if places else 0] if row.explainable]
+        return next((path for path, cells in reversed(sides) if any(side != 1 for side in cells)), None)
 
     def class_maps(
         self, images: Images, classes: Sequence[int | str] | None = None, top: int | None = None
@@ -193,7 +204,14 @@ class Explainer:
                 self._class_pass = ClassPass(self.split, self._rule, freeze=self._freeze)
         self._class_pass.check_weights()
         return class_maps(
-            self._class_pass, images, classes, top, names=self._class_names, method=self.method, offset=self.offset
+            self._class_pass,
+            images,
+            classes,
+            top,
+            names=self._class_names,
+            method=self.method,
+            offset=self.offset,
+            earlier_layer=lambda: self._earlier_layer,
         )
 
     def fits(self, model: keras.Model) -> bool:

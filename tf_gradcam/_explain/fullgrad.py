@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradcam._explain.passes import Pass, Scored, all_finite, peaks
+from tf_gradcam._explain.passes import Pass, Peaks, Scored, all_finite, peaks
 from tf_gradcam._models.graph import Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, without_activation
 from tf_gradcam._models.reader import ModelReader
@@ -67,7 +67,7 @@ class FullGradPass(Pass):
         pixels = tensors[index]
         scored, pixel_gradients, of_inputs, of_biases = self.contributions(list(tensors[:-1]), tensors[-1])
         spatial = [of_inputs[index], *(term for term in of_biases if term.shape.rank == pixels.shape.rank)]
-        return scored.with_maps(self._rule(spatial), peaks(pixel_gradients), all_finite(pixels))
+        return scored.with_maps(self._rule(spatial), Peaks(peaks(pixel_gradients)), all_finite(pixels))
 
     def contributions(self, inputs: list[Any], indices: Any) -> tuple[Scored, Any, list[Any], list[Any]]:
         """Return the scores, the gradient of the pixels, and the contributions of each input and each bias.

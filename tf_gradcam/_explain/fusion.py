@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import joined_messages, unknown_name
 from tf_gradcam._models.reader import Images
 from tf_gradcam._results.diagnosis import FLAT_TOGETHER, NONE_FOR, is_flat
 from tf_gradcam._results.explanation import Explanation
@@ -235,7 +235,7 @@ def joint_diagnosis(raw: np.ndarray, explanations: Sequence[Explanation], cancel
     first = explanations[0]
     for index, heatmap in enumerate(positive_share(raw)):
         of_parts = [explanation.diagnosis[index] for explanation in explanations]
-        reasons = "; ".join(dict.fromkeys(reason for reason in of_parts if reason is not None))
+        reasons = joined_messages(dict.fromkeys(reason for reason in of_parts if reason is not None))
         if heatmap.any():
             flat = FLAT_TOGETHER if is_flat(raw[index]) else None
             joint.append(flat if None in of_parts else reasons)

@@ -33,6 +33,16 @@ from tf_gradcam.targets.base import Target, as_two_sides, called
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0
+# Of the largest term: the error of an activation in halves; four times the error of a term in float32.
+_ROUNDINGS = {tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}
+
+
+class Peaks(NamedTuple):
+    """The largest values behind a map, per image, for its diagnosis; tensors, described in `MapArrays`."""
+
+    gradient_peaks: tf.Tensor
+    activation_peaks: tf.Tensor | None = None
+    roundings: tf.Tensor | None = None
 
 
 class Scored(NamedTuple):
@@ -52,11 +62,13 @@ class Scored(NamedTuple):
     confidences: tf.Tensor
     class_indices: tf.Tensor
 
-    def with_maps(self, raw: Any, gradient_peaks: Any, finite_images: Any) -> MapArrays:
+    def with_maps(self, raw: Any, peaks: Peaks, finite_images: Any) -> MapArrays:
         """Return the arrays of an explanation, still as tensors, with normalised maps."""
         heatmaps = normalise(raw, finite_images)
         outputs, probabilities, scores, _, classes = self
-        return MapArrays(raw, heatmaps, outputs, probabilities, scores, classes, gradient_peaks, finite_images)
+        return MapArrays(
+            raw, heatmaps, outputs, probabilities, scores, classes, finite_images=finite_images, **peaks._asdict()
+        )
 
 
 def to_arrays(tensors: Any) -> Any:
@@ -168,15 +180,16 @@ class SplitPass(Pass):
         self.rule = rule
         self.needs = needs_of(rule)
 
-    def mapped(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
-        """Return scores, the map before relu, and the peak of its inputs; inside the graph being traced."""
+    def mapped(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Peaks]:
+        """Return scores, the map before relu, and the peaks of its inputs; inside the graph being traced."""
         scored, gradients, curvature = self._differentiate(cut, indices)
         activations = tf.cast(cut[0], tf.float32)
         arguments = [activations, gradients]
         if curvature is not None:
             arguments.append(curvature)
         used = activations if self.needs == "activations" else gradients
-        return scored, combine(self.rule(*arguments), activations), peaks(used)
+        weights = self.rule(*arguments)
+        return scored, combine(weights, activations), peaks_of(used, weights, activations, cut[0].dtype)
 
     def _differentiate(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
         """Return scores of the tail, their gradients, and the curvature H A if the rule needs it; float32."""
@@ -232,8 +245,8 @@ class GradientPass(SplitPass):
 
     def _explain(self, *tensors: Any) -> MapArrays:
         inputs, indices = tensors[:-1], tensors[-1]
-        scored, raw, gradient_peaks = self.mapped(self.split.extract(inputs), indices)
-        return scored.with_maps(raw, gradient_peaks, all_finite(inputs[self.split.inputs.image_index]))
+        scored, raw, of_map = self.mapped(self.split.extract(inputs), indices)
+        return scored.with_maps(raw, of_map, all_finite(inputs[self.split.inputs.image_index]))
 
 
 def combine(weights: Any, activations: Any) -> Any:
@@ -297,3 +310,16 @@ def all_finite(values: Any) -> Any:
 def peaks(values: Any) -> Any:
     """Return (B,), the largest absolute value of an image."""
     return tf.reduce_max(tf.abs(values), axis=list(range(1, len(values.shape))))
+
+
+def peaks_of(read: Any, weights: Any, activations: Any, dtype: tf.DType) -> Peaks:
+    """Return the peaks of a map that a rule made of `read` where the layer computes in `dtype`; a map has no sum."""
+    largest = peaks(activations)
+    is_sum = weights.shape.rank == activations.shape.rank
+    error = rounding_of(dtype) * peaks(weights) * largest if is_sum else tf.zeros_like(largest)
+    return Peaks(peaks(read), largest, error)
+
+
+def rounding_of(dtype: tf.DType) -> float:
+    """Return the rounding error of a sum, relative to its largest term, where a layer computes in `dtype`."""
+    return _ROUNDINGS.get(dtype, 2.0**-21)

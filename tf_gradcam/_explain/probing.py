@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.fusion import Progress
-from tf_gradcam._explain.passes import Scored, SplitPass, all_finite, combine, peaks, to_arrays
+from tf_gradcam._explain.passes import Scored, SplitPass, all_finite, combine, peaks_of, to_arrays
 from tf_gradcam._models.keras_internals import mask_of, set_mask
 from tf_gradcam._models.split import SplitModel
 from tf_gradcam._results.explanation import MapArrays
@@ -149,7 +149,8 @@ class ProbingPass(SplitPass):
             weights = tf.constant(np.asarray(self.rule(probe), np.float32))
         _check_weights(weights.shape, first.activations.shape)
         raw = combine(weights, first.activations)
-        results: MapArrays = to_arrays(first.scored.with_maps(raw, peaks(weights), first.finite_images))
+        of_map = peaks_of(weights, weights, first.activations, self._cut_spec.dtype)
+        results: MapArrays = to_arrays(first.scored.with_maps(raw, of_map, first.finite_images))
         return results
 
     def _look(self, *tensors: Any) -> _Looked:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_PER_CLASS = ("raw", "heatmaps", "scores", "class_indices", "gradient_peaks")
+_PER_CLASS = ("raw", "heatmaps", "scores", "class_indices", "gradient_peaks", "activation_peaks", "roundings")
 
 
 class ClassMaps:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MAX_IN_NOTEBOOK = 24
 _PER_IMAGE = {
     *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
-    *("_gradient_peaks", "_finite_images", "diagnosis", "photos", "truth"),
+    *("_gradient_peaks", "_finite_images", "_activation_peaks", "_roundings", "diagnosis", "photos", "truth"),
 }
 
 
@@ -42,6 +42,8 @@ class MapArrays(NamedTuple):
     Attributes:
         gradient_peaks: (B,), the largest absolute gradient, or value that a rule without gradients reads instead.
         finite_images: (B,), whether all pixels are finite.
+        activation_peaks: (B,), the largest absolute activation; None for rules that read several layers.
+        roundings: (B,), the error of a cell's sum in the precision of the layer; None where it is not a sum.
     """
 
     raw: NDArray[np.float32]
@@ -52,6 +54,8 @@ class MapArrays(NamedTuple):
     class_indices: NDArray[np.int32]
     gradient_peaks: NDArray[np.float32]
     finite_images: NDArray[np.bool_]
+    activation_peaks: NDArray[np.float32] | None = None
+    roundings: NDArray[np.float32] | None = None
 
 
 class Explanation:
@@ -91,6 +95,7 @@ class Explanation:
         class_names: Mapping[int, str] | None = None,
         signed: bool = False,
         needs: str = "gradients",
+        earlier_layer: str | None = None,
     ):
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
@@ -110,6 +115,9 @@ class Explanation:
         self._names = ClassNames(class_names or None)
         self.class_names = self._names.by_index
         self._needs = needs
+        self._activation_peaks = arrays.activation_peaks
+        self._roundings = arrays.roundings
+        self._earlier_layer = earlier_layer
 
     @cached_property
     def diagnosis(self) -> list[str | None]:
@@ -125,9 +133,19 @@ class Explanation:
                 score=float(self.scores[index]),
                 signed=self.signed,
                 needs=self._needs,
+                activation_peak=np.inf if self._activation_peaks is None else float(self._activation_peaks[index]),
+                rounding=0.0 if self._roundings is None else float(self._roundings[index]),
+                is_predicted=self._is_predicted(index),
+                earlier_layer=self._earlier_layer,
             )
             for index in range(len(self))
         ]
+
+    def _is_predicted(self, index: int) -> bool:
+        """Return whether the explained class is the most probable one."""
+        values = self.probabilities
+        is_class = values is not None and values.ndim == 2
+        return is_class and int(self.class_indices[index]) == int(np.argmax(values[index]))
 
     def _saturated_probability(self, index: int) -> float | None:
         """Return the explained value if it is itself a probability, 0 or 1 to seven digits."""
