@@ -22,6 +22,7 @@ from tests.zoo.styles import FLOAT16_TOLERANCE, photos, plain_model, plain_neste
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.explainer import _KEPT_TARGETS
 from tf_gradcam._explain.passes import combine, normalise
+from tf_gradcam.targets import Unit
 
 pytestmark = pytest.mark.core
 IMAGES = photos(3)
@@ -420,3 +421,87 @@ def test_list_of_layers_is_fused_by_mean() -> None:
 def test_list_of_layers_that_cannot_be_fused_is_refused(arguments: Any) -> None:
     with pytest.raises(ValueError, match="Expected a list of at least one layer"):
         Explainer(keras.Sequential([keras.Input((6, 10, 3)), keras.layers.Conv2D(2, 1)]), **arguments)
+
+
+# Heads of one unit, and of values that are not logits.
+
+
+def one_unit(head: Any = None) -> keras.Model:
+    """Two pictures of 6 x 10 are told apart: the unit is the mean of the first channel, less one half."""
+    images = keras.Input((6, 10, 3))
+    cells = layers.Conv2D(1, 1, name="cells")(images)
+    unit = layers.Dense(1, name="unit")(layers.GlobalAveragePooling2D()(cells))
+    model = keras.Model(images, unit if head is None else head(unit))
+    model.set_weights([np.reshape([1.0, 0, 0], (1, 1, 3, 1)), np.zeros(1), np.ones((1, 1)), np.array([-0.5])])
+    return model
+
+
+DARK_AND_BRIGHT = np.stack([np.full((6, 10, 3), value, np.float32) for value in (0.1, 0.9)])
+
+
+def test_unit_without_sigmoid_is_a_value_and_never_a_class() -> None:
+    explanation = Explainer(one_unit())(DARK_AND_BRIGHT)
+    assert explanation.labels == ["value", "value"]
+    assert explanation.class_indices.tolist() == [-1, -1]
+    assert explanation.probabilities is None
+    np.testing.assert_allclose(explanation.scores, [-0.4, 0.4], rtol=1e-5)
+    assert Explainer(one_unit(), class_names=["age"])(DARK_AND_BRIGHT).labels == ["age", "age"]
+
+
+@pytest.mark.parametrize("target", [1, [0, 1]])
+def test_class_of_a_value_is_refused_with_what_to_do(target: Any) -> None:
+    with pytest.raises(ValueError, match=r"is a value.*class_names=\[...\].*Unit\(0, positive=False\)"):
+        Explainer(one_unit())(DARK_AND_BRIGHT, target)
+    assert Explainer(one_unit())(DARK_AND_BRIGHT, 0).labels == ["value", "value"]
+    against = Explainer(one_unit())(DARK_AND_BRIGHT, Unit(0, positive=False))
+    np.testing.assert_allclose(against.scores, [0.4, -0.4], rtol=1e-5)
+    assert Explainer(one_unit()).class_maps(DARK_AND_BRIGHT).labels == [["value"], ["value"]]
+
+
+@pytest.mark.parametrize("method", ["gradcam", "cam", "scorecam", "fullgrad"])
+def test_unit_without_sigmoid_and_two_names_is_two_classes_by_its_sign(method: str) -> None:
+    """A sigmoid behind the same unit gives the same labels, probabilities, scores and maps, class by class."""
+    names = ["cat", "dog"]
+    unit, reference = one_unit(), one_unit(layers.Activation("sigmoid"))
+    for target in (None, 0, 1, "cat", ["dog", "cat"]):
+        actual = Explainer(unit, method=method, class_names=names)(DARK_AND_BRIGHT, target)
+        expected = Explainer(reference, method=method, class_names=names)(DARK_AND_BRIGHT, target)
+        assert actual.labels == expected.labels
+        for field in ("raw", "heatmaps", "outputs", "probabilities", "scores", "class_indices"):
+            np.testing.assert_allclose(getattr(actual, field), getattr(expected, field), rtol=1e-5, atol=1e-6)
+    assert Explainer(unit, class_names=names)(DARK_AND_BRIGHT).labels == names
+    maps = Explainer(unit, class_names={1: "dog"}).class_maps(DARK_AND_BRIGHT)
+    np.testing.assert_allclose(maps.scores, [[0.4, -0.4], [-0.4, 0.4]], rtol=1e-5)
+
+
+def test_bounded_unit_and_two_names_has_classes_but_no_probabilities() -> None:
+    """A tanh, as hinge losses use it: its sign is the class, but a sigmoid of it is not what the model says."""
+    explanation = Explainer(one_unit(layers.Activation("tanh")), class_names=["cat", "dog"])(DARK_AND_BRIGHT)
+    assert explanation.labels == ["cat", "dog"]
+    assert explanation.probabilities is None
+
+
+def test_positive_unit_cannot_be_two_classes() -> None:
+    with pytest.raises(ValueError, match="Expected names of 1 classes, received 2"):
+        Explainer(one_unit(layers.ReLU()), class_names=["cat", "dog"])(DARK_AND_BRIGHT)
+
+
+def test_average_of_two_sigmoid_units_is_two_classes() -> None:
+    def ensemble(unit: Any) -> Any:
+        return layers.Average()([layers.Activation("sigmoid")(unit), layers.Activation("sigmoid")(3.0 * unit)])
+
+    model = one_unit(ensemble)
+    explanation = Explainer(model, class_names=["cat", "dog"])(DARK_AND_BRIGHT)
+    positive = model(DARK_AND_BRIGHT).numpy()
+    assert explanation.labels == ["cat", "dog"]
+    np.testing.assert_allclose(explanation.probabilities, np.concatenate([1 - positive, positive], axis=1), rtol=1e-5)
+
+
+def test_bounded_outputs_have_no_probabilities_in_any_result() -> None:
+    images = keras.Input((6, 10, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 1, name="cells")(images))
+    model = keras.Model(images, layers.Dense(3, activation="softplus")(pooled))
+    explainer = Explainer(model)
+    assert explainer(DARK_AND_BRIGHT).probabilities is None
+    assert explainer.class_maps(DARK_AND_BRIGHT).probabilities is None
+    assert explainer(DARK_AND_BRIGHT).labels[0].startswith("class ")

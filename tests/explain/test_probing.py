@@ -81,7 +81,7 @@ def test_pass_returns_what_the_gradient_pass_returns(case: Case) -> None:
     assert [(array.shape, array.dtype) for array in results] == [(array.shape, array.dtype) for array in expected]
     for name in ("outputs", "probabilities", "scores", "class_indices", "finite_images"):
         np.testing.assert_allclose(getattr(results, name), getattr(expected, name), rtol=1e-5)
-    assert (probing.head_kind, probing.class_count) == ("softmax", CLASSES)
+    assert (probing.has_open_head, probing.class_count) == (True, CLASSES)
 
 
 def test_gradient_peaks_are_the_largest_weights(case: Case) -> None:

@@ -102,7 +102,7 @@ def test_logits_are_taken_as_they_are() -> None:
 )
 def test_what_only_resembles_a_softmax_is_not_opened(head: Callable[[Any], Any]) -> None:
     found = opened(head)
-    assert found["kind"] == "linear"
+    assert found["kind"] in ("linear", "probability", "bounded")
     np.testing.assert_array_equal(found["logits"], head(tf.constant(LOGITS)))
 
 
@@ -134,3 +134,83 @@ def test_map_of_values_has_no_probabilities_and_one_of_a_softmax_has() -> None:
 def test_are_probabilities_by_hand() -> None:
     rows = np.array([[0.2, 0.8], [0.2, 0.7], [-0.2, 1.2], [0.0, 1.0], [2.0, 3.0], [np.nan, 1.0]], np.float32)
     assert are_probabilities(tf.constant(rows)).numpy().tolist() == [True, False, False, True, False, False]
+
+
+def test_log_softmax_is_opened_and_its_probabilities_are_its_powers() -> None:
+    found = opened(tf.nn.log_softmax)
+    assert found["kind"] == "log_softmax"
+    np.testing.assert_array_equal(found["logits"], LOGITS)
+    np.testing.assert_allclose(found["output"][0], np.log(softmax(LOGITS))[0], rtol=1e-5)
+    np.testing.assert_allclose(found["probabilities"], softmax(LOGITS), rtol=1e-5, atol=1e-30)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
+# Outputs that cannot leave [0, 1], and what they are for logits z.
+OWN_PROBABILITIES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.ndarray]]] = {
+    "average": (lambda z: (tf.sigmoid(z) + tf.sigmoid(-z / 2)) / 2, lambda z: (sigmoid(z) + sigmoid(-z / 2)) / 2),
+    "weighted average": (
+        lambda z: 0.3 * tf.sigmoid(z) + 0.7 * tf.sigmoid(2 * z),
+        lambda z: 0.3 * sigmoid(z) + 0.7 * sigmoid(2 * z),
+    ),
+    "mean of a stack": (
+        lambda z: tf.reduce_mean(tf.stack([tf.sigmoid(z), tf.nn.softmax(z)]), axis=0),
+        lambda z: (sigmoid(z) + softmax(z)) / 2,
+    ),
+    "without background": (lambda z: tf.nn.softmax(z)[:, 1:], lambda z: softmax(z)[:, 1:]),
+    "product": (lambda z: tf.sigmoid(z) * tf.nn.softmax(z), lambda z: sigmoid(z) * softmax(z)),
+    "complement": (lambda z: 1.0 - tf.sigmoid(z), lambda z: 1 - sigmoid(z)),
+    "by hand": (
+        lambda z: (lambda powers: powers / (1e-20 + tf.reduce_sum(powers, axis=-1, keepdims=True)))(tf.exp(z - 30)),
+        softmax,
+    ),
+    "sigmoid by hand": (lambda z: 1.0 / (1.0 + tf.exp(-z)), sigmoid),
+    "noisy or": (lambda z: 1.0 - (1.0 - tf.sigmoid(z)) * (1.0 - tf.sigmoid(z + 1)), None),  # type: ignore[dict-item]
+    "clipped": (lambda z: tf.clip_by_value(z, 0.0, 1.0), lambda z: np.clip(z, 0, 1)),
+    "geometric mean": (lambda z: tf.sqrt(tf.sigmoid(z) * tf.sigmoid(-z)), lambda z: np.sqrt(sigmoid(z) * sigmoid(-z))),
+}
+
+
+@pytest.mark.parametrize("name", OWN_PROBABILITIES)
+def test_outputs_that_cannot_leave_zero_to_one_are_the_models_own_probabilities(name: str) -> None:
+    head, by_hand = OWN_PROBABILITIES[name]
+    found = opened(head)
+    assert found["kind"] == "probability"
+    expected = found["output"] if by_hand is None else by_hand(LOGITS)
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [tf.nn.relu, tf.tanh, tf.nn.softplus, lambda z: tf.nn.softmax(z) * 2.0],
+)
+def test_outputs_with_another_limit_are_not_turned_into_probabilities(head: Callable[[Any], Any]) -> None:
+    found = opened(head)
+    assert np.isnan(found.get("probabilities", np.nan)).all() or found["kind"] == "linear"
+
+
+def test_bounded_outputs_that_sum_to_one_are_probabilities() -> None:
+    """As those of sparsemax, which ends in a relu."""
+    found = opened(lambda z: tf.nn.relu(2.0 * tf.nn.softmax(z) - tf.nn.softmax(z)))
+    assert found["kind"] == "bounded"
+    np.testing.assert_allclose(found["probabilities"].sum(axis=-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(found["probabilities"], found["output"])
+
+
+def test_lengths_are_probabilities_where_none_is_above_one() -> None:
+    def capsules(z: Any) -> Any:
+        return tf.sqrt(tf.reduce_sum(tf.square(tf.stack([z, z], axis=-1)), axis=-1))
+
+    found = opened(capsules, np.array([[0.1, -0.5, 0.2], [0.1, 0.9, 0.2]], np.float32))
+    assert found["kind"] == "length"
+    np.testing.assert_allclose(found["probabilities"][0], np.sqrt(2) * np.array([0.1, 0.5, 0.2]), rtol=1e-5)
+    assert np.isnan(found["probabilities"][1]).all()
+
+
+def test_average_of_two_units_is_two_classes_told_apart_by_one_half() -> None:
+    found = opened(lambda z: (tf.sigmoid(z) + tf.sigmoid(3 * z)) / 2, UNIT)
+    positive = (sigmoid(UNIT) + sigmoid(3 * UNIT)) / 2
+    np.testing.assert_allclose(found["probabilities"], np.concatenate([1 - positive, positive], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found["logits"], positive - 0.5, rtol=1e-5)

@@ -771,7 +771,7 @@ def multi_label() -> Built:
     return model, "conv2", reference(lambda F: dense(head, pool(F)))
 
 
-@style("functional", "head", "regression", activation=None, target=0)
+@style("functional", "head", "regression", activation=None, target=lambda outputs: outputs[:, 0])
 def regression() -> Built:
     head = layers.Dense(1, name="head")
     model, reference = head_style(pooling(), head)

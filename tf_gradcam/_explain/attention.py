@@ -92,14 +92,16 @@ REMEDY = "Use Explainer, which needs no attention scores."
 class AttentionPass(Pass):
     """Pass from images to maps in one graph: model with recorded attention scores, rule, grid."""
 
-    def __init__(self, reader: ModelReader, target: Target | None, method: str, token_grid: Any):
-        super().__init__(target)
+    def __init__(
+        self, reader: ModelReader, target: Target | None, method: str, token_grid: Any, has_two_names: bool = False
+    ):
+        super().__init__(reader.inputs, target, has_two_names=has_two_names)
         assert reader.graph is not None
-        self._graph, self._inputs = reader.graph, reader.inputs
+        self._graph = reader.graph
         self._method, self._token_grid = method, token_grid
         self._is_half_precision = reader.is_half_precision
         self._ends: list[Call] = block_ends(self._graph) if method == "legrad" else []
-        self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
+        self._compiled = self.compile(self._explain, [*self.inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
     def _explain(self, *tensors: Any) -> tuple[Scored, Any, Any, Any]:
         inputs, indices = list(tensors[:-1]), tensors[-1]
@@ -109,7 +111,7 @@ class AttentionPass(Pass):
         counts = {(tensor.shape[-2], tensor.shape[-1]) for tensor in seen}
         if len(counts) != 1:
             raise ValueError(f"Expected the same tokens in every attention layer, received {sorted(counts)}. {REMEDY}")
-        layout = find_layout(seen[0].shape[-1], self._inputs.image_shape, self._token_grid)
+        layout = find_layout(seen[0].shape[-1], self.inputs.image_shape, self._token_grid)
         if self._method == "rollout":
             maps = _on_grid(rollout([tf.cast(tensor, tf.float32) for tensor in seen]), layout)
             largest = peaks(maps)
@@ -117,10 +119,10 @@ class AttentionPass(Pass):
             gradients = _gradients(tape, explained, seen)
             maps = self._by_gradients(seen, gradients, layout)
             largest = tf.reduce_max([peaks(gradient) for gradient in gradients], axis=0)
-        return scored, maps, largest, all_finite(inputs[self._inputs.image_index])
+        return scored, maps, largest, all_finite(inputs[self.inputs.image_index])
 
-    def __call__(self, arrays: Sequence[Any], indices: Any, progress: Progress | None = None) -> MapArrays:
-        """Explain a batch, as `Pass`; raise a ValueError for attention inside windows."""
+    def explain_batch(self, arrays: Sequence[Any], indices: Any, progress: Progress) -> MapArrays:
+        """Explain a batch; raise a ValueError for attention inside windows."""
         scored, maps, largest, finite_images = self._compiled(*arrays, indices)
         if len(maps) != len(indices):
             raise ValueError(
@@ -128,8 +130,7 @@ class AttentionPass(Pass):
                 f"images: it looks inside windows. {REMEDY}"
             )
         results: MapArrays = to_arrays(scored.with_maps(maps, Peaks(largest), finite_images))
-        if progress is not None:
-            progress(1, 1)
+        progress(1, 1)
         return results
 
     def _forward(self, inputs: list[Any], indices: Any, tape: tf.GradientTape, seen: list[Any]) -> tuple[Scored, Any]:
@@ -267,7 +268,7 @@ class AttentionExplainer:
             layer_name="all attention layers",
             method=self.method,
             image_size=tuple(arrays[inputs.image_index].shape[1:-1]),
-            has_open_head=compiled.head_kind != "linear",
+            has_open_head=compiled.has_open_head,
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),
         )
@@ -275,7 +276,7 @@ class AttentionExplainer:
     def _pass(self, target: Target | None) -> AttentionPass:
         compiled = self._passes.get(target)
         if compiled is None:  # class targets and the last callable are kept; another thread may keep another
-            compiled = AttentionPass(self._reader, target, self.method, self._token_grid)
+            compiled = AttentionPass(self._reader, target, self.method, self._token_grid, self._class_names.are_two)
             kept: dict[Target | None, AttentionPass] = {None: self._passes[None]} if None in self._passes else {}
             self._passes = {**kept, target: compiled}
         return compiled

@@ -11,8 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._explain.passes import Peaks, SplitPass, all_finite, normalise, peaks, rounding_of, to_arrays
-from tf_gradcam._files.class_names import ClassNames, check_classes, class_indices
+from tf_gradcam._explain.passes import (
+    Peaks,
+    SplitPass,
+    all_finite,
+    in_batches,
+    normalise,
+    peaks,
+    rounding_of,
+    to_arrays,
+    with_probabilities,
+)
+from tf_gradcam._files.class_names import TOP_CLASS, ClassNames, check_classes, class_indices
 from tf_gradcam._models.reader import Images
 from tf_gradcam._models.split import SplitModel, linear_tail, of_all_classes
 from tf_gradcam._results.class_maps import ClassMaps
@@ -52,7 +62,7 @@ class ClassPass(SplitPass):
     backward pass of the tail alone, one after the other: memory as for one map.
 
     Args:
-        split, freeze: as `SplitPass`.
+        split, options: as `SplitPass`.
         rule: a rule that needs a single forward pass.
         closed_form: whether the matrix product may be used; the loop gives the same maps.
 
@@ -60,8 +70,8 @@ class ClassPass(SplitPass):
         ValueError: a rule that runs the model again or reads other layers, outputs that are not classes.
     """
 
-    def __init__(self, split: SplitModel, rule: Rule, closed_form: bool = True, freeze: bool = False):
-        super().__init__(split, None, rule, freeze)
+    def __init__(self, split: SplitModel, rule: Rule, *options: bool, closed_form: bool = True):
+        super().__init__(split, None, rule, *options)
         _check_rule(rule)
         self._form = next((form for known, form in _CLOSED_FORMS.items() if known is rule), None)
         self._linear = linear_tail(split) if closed_form and self._form else None
@@ -202,16 +212,18 @@ def class_maps(
     is_number = isinstance(top, (int, np.integer)) and not isinstance(top, bool)
     if top is not None and not (is_number and top >= 1):
         raise ValueError(f"Expected top as a number of classes of at least 1, received {top!r}.")
-    results = compiled.of_classes(arrays, indices, None if top is None else min(int(top), count))
+    first = None if top is None else min(int(top), count)
+    size = compiled.inputs.batch_size
+    results = with_probabilities(in_batches(size, arrays, lambda rows: compiled.of_classes(rows, indices, first)))
     if not results.finite_images.any():
         raise ValueError("Expected images of finite numbers, received NaN or infinite values in every image.")
     return ClassMaps(
         results,
-        labels=[names.labels(row) for row in results.class_indices],
+        labels=[names.labels(row if count > 1 else [TOP_CLASS]) for row in results.class_indices],
         method=method,
         layer_name=compiled.split.layer_name,
         image_size=tuple(arrays[compiled.split.inputs.image_index].shape[1:-1]),
-        has_open_head=compiled.head_kind != "linear",
+        has_open_head=compiled.has_open_head,
         offset=offset,
         class_names=names.by_index,
         needs=compiled.needs,

@@ -91,7 +91,7 @@ class Explainer:
         options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
         members = _members(self._reader, layer, method, classifier_layers, options)
         self._members = members
-        self._freeze = freeze
+        self._options = (bool(freeze), self._class_names.are_two)  # of each `Pass`
         self.split: SplitModel = members[0].split if members else _split(self._reader, layer, classifier_layers)
         is_of_tokens = len(self.split.activation_shape) == 3  # (B, T, C)
         if not members and not is_whole and (is_of_tokens or token_grid is not None):
@@ -161,7 +161,7 @@ class Explainer:
             layer_name=self.layer_name,
             method=self.method,
             image_size=tuple(photos.shape[1:-1]),
-            has_open_head=compiled.head_kind != "linear",
+            has_open_head=compiled.has_open_head,
             offset=self.offset,
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),
@@ -201,7 +201,7 @@ class Explainer:
             )
         with self._lock:
             if self._class_pass is None:
-                self._class_pass = ClassPass(self.split, self._rule, freeze=self._freeze)
+                self._class_pass = ClassPass(self.split, self._rule, *self._options)
         self._class_pass.check_weights()
         return class_maps(
             self._class_pass,
@@ -237,10 +237,10 @@ class Explainer:
 
     def _new_pass(self, target: Target | None) -> Pass:
         if self._is_whole:
-            return FullGradPass(self._reader, target, self._rule, self._freeze)
+            return FullGradPass(self._reader, target, self._rule, *self._options)
         if needs_of(self._rule) == "probing":
-            return ProbingPass(self.split, target, self._rule, self._freeze)
-        return GradientPass(self.split, target, self._rule, self._freeze)
+            return ProbingPass(self.split, target, self._rule, *self._options)
+        return GradientPass(self.split, target, self._rule, *self._options)
 
     @property
     def trace_count(self) -> int:

@@ -44,26 +44,25 @@ class FullGradPass(Pass):
     Args:
         reader: a model with a graph; every layer with a bias takes part.
         rule: (B, H, W, C) contributions of the pixels and of each spatial layer's bias -> (B, H0, W0) map.
-        target, freeze: as `Pass`.
+        target, options: as `Pass`.
 
     Raises:
         ValueError: a model whose graph is known only to Python.
     """
 
-    def __init__(self, reader: ModelReader, target: Target | None, rule: Callable[..., Any], freeze: bool = False):
+    def __init__(self, reader: ModelReader, target: Target | None, rule: Callable[..., Any], *options: bool):
         if reader.graph is None:
             raise ValueError(
                 f"Expected a functional or Sequential model for FullGrad, received '{reader.name}', whose graph is "
                 "known only to Python: the biases inside its call cannot be read. Use another method."
             )
-        super().__init__(target, freeze)
+        super().__init__(reader.inputs, target, *options)
         self._graph: Graph = reader.graph
-        self._inputs = reader.inputs
         self._rule = rule
-        self._compiled = self.compile(self._explain, [*self._inputs.specs, tf.TensorSpec((None,), tf.int32)])
+        self._compiled = self.compile(self._explain, [*self.inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
     def _explain(self, *tensors: Any) -> MapArrays:
-        index = self._inputs.image_index
+        index = self.inputs.image_index
         pixels = tensors[index]
         scored, pixel_gradients, of_inputs, of_biases = self.contributions(list(tensors[:-1]), tensors[-1])
         spatial = [of_inputs[index], *(term for term in of_biases if term.shape.rank == pixels.shape.rank)]
@@ -84,7 +83,7 @@ class FullGradPass(Pass):
         gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         values = [*inputs, *(bias for _, bias in affine)]
         terms = [tf.cast(g, tf.float32) * tf.cast(v, tf.float32) for g, v in zip(gradients, values, strict=True)]
-        return scored, gradients[self._inputs.image_index], terms[: len(inputs)], terms[len(inputs) :]
+        return scored, gradients[self.inputs.image_index], terms[: len(inputs)], terms[len(inputs) :]
 
 
 def _recorded(step: Step, affine: list[tuple[Any, Any]]) -> Callable[..., Any] | None:

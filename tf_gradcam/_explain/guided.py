@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._explain.passes import Pass
+from tf_gradcam._explain.passes import Pass, in_batches
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.layers import LayerLike
@@ -71,6 +71,7 @@ class GuidedBackprop:
         self.inputs = reader.inputs
         self._forward = next(reader.views()).forward
         self._class_names = ClassNames(class_names)
+        self.has_two_names = self._class_names.are_two
         self._name = model.name
         self._passes: dict[Target | None, _GuidedPass] = {}
 
@@ -95,7 +96,10 @@ class GuidedBackprop:
             guided = _GuidedPass(self, called)
             self._passes = {called: guided}  # the last kind of target is kept; another thread may keep another
         check_classes(indices, guided.class_count, self._class_names)
-        return guided.run(*arrays, indices).numpy()
+        gradients: np.ndarray = in_batches(
+            self.inputs.batch_size, [*arrays, indices], lambda rows: guided.run(*rows).numpy()
+        )
+        return gradients
 
     def gradients(self, evaluate: Pass, inputs: Sequence[tf.Tensor], indices: tf.Tensor) -> tf.Tensor:
         """Override the ReLUs' gradient, run, differentiate; inside the graph being traced."""
@@ -118,7 +122,7 @@ class _GuidedPass(Pass):
     """Compiled pass from images and class indices to guided gradients."""
 
     def __init__(self, guided: GuidedBackprop, target: Target | None):
-        super().__init__(target)
+        super().__init__(guided.inputs, target, has_two_names=guided.has_two_names)
         signature = [*guided.inputs.specs, tf.TensorSpec((None,), tf.int32)]
         self.run = self.compile(lambda *tensors: guided.gradients(self, tensors[:-1], tensors[-1]), signature)
 

@@ -17,12 +17,13 @@ from tf_gradcam._errors import Message
 from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._files.class_names import TOP_CLASS
 from tf_gradcam._models.frozen import FrozenWeights
+from tf_gradcam._models.reader import ModelInputs
 from tf_gradcam._models.split import (
     Head,
     SplitModel,
-    class_count,
     class_probabilities,
     class_scores,
+    first_output,
     open_head,
     probabilities,
 )
@@ -79,25 +80,29 @@ def to_arrays(tensors: Any) -> Any:
 class Pass:
     """Compiled function of images and class indices, for class targets or for one callable.
 
-    A subclass sets `_compiled`, or overrides `__call__` where one function is not enough.
+    A subclass sets `_compiled`, or overrides `explain_batch` where one function is not enough.
 
     Args:
+        inputs: of the model.
         target: None for class targets, or a callable.
         freeze: whether the weights become constants of the compiled graph.
+        has_two_names: whether two classes are named, see `open_head`.
 
     Attributes:
         trace_count: number of compilations.
-        head_kind: "softmax", "sigmoid" or "linear", the end of the explained output.
-        class_count: number of its classes, None where its values are not classes.
+        has_open_head: whether the scores of the explained output come before a final softmax or sigmoid.
+        class_count: number of its classes, 1 for a value, None where its values are not (B, K).
     """
 
-    def __init__(self, target: Target | None, freeze: bool = False):
+    def __init__(self, inputs: ModelInputs, target: Target | None, freeze: bool = False, has_two_names: bool = False):
+        self.inputs = inputs
         self.target = target
         self._freeze = freeze
+        self._has_two_names = has_two_names
         self._frozen: list[FrozenWeights] = []
         self._compiled: Any = None
         self.trace_count = 0
-        self.head_kind = "linear"
+        self.has_open_head = False
         self.class_count: int | None = None
 
     def compile(self, function: Callable[..., Any], signature: Sequence[Any]) -> Any:
@@ -131,11 +136,14 @@ class Pass:
 
     def explained(self, outputs: Any, indices: Any) -> Scored:
         """Return scores (B,) of the target and all outputs, inside the graph being traced."""
-        heads = keras.tree.map_structure(open_head, outputs)
-        # A model of several outputs is explained at its first one, unless a callable says otherwise.
-        first: Head = keras.tree.flatten(heads)[0]
-        self.head_kind = first.kind
-        self.class_count = class_count(first)
+        # A model of several outputs is explained at its first one, unless a callable says otherwise. The names are its.
+        explained = first_output(outputs)
+        heads = keras.tree.map_structure(
+            lambda output: open_head(output, self._has_two_names and output is explained), outputs
+        )
+        first: Head = first_output(heads)
+        self.has_open_head = first.is_open
+        self.class_count = first.class_count
         if self.target is None:
             scores, classes = class_scores(first, indices)
             confidences = class_probabilities(first, classes)
@@ -160,22 +168,67 @@ class Pass:
             indices: (B,) int32 classes, -1 for an image's own top class.
             progress: called with (done, total) during the work.
         """
+        size = self.inputs.batch_size
+        batches, finished = -(-len(indices) // size) if size else 1, 0
+
+        def report(done: int, total: int) -> None:
+            if progress is not None:
+                progress(finished * total + done, batches * total)
+
+        def run(rows: list[Any]) -> MapArrays:
+            nonlocal finished
+            results = self.explain_batch(rows[:-1], rows[-1], report)
+            finished += 1
+            return results
+
+        return with_probabilities(in_batches(size, [*arrays, indices], run))
+
+    def explain_batch(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress) -> MapArrays:
+        """Explain a batch of a size that the model takes."""
         results: MapArrays = to_arrays(self._compiled(*arrays, indices))
-        if progress is not None:
-            progress(1, 1)
+        progress(1, 1)
         return results
 
 
+def in_batches(size: int | None, arrays: Sequence[Any], run: Callable[[list[Any]], Any]) -> Any:
+    """Return `run(arrays)`, in batches of exactly `size` rows where a model has a fixed batch size.
+
+    Args:
+        size: rows of a batch, None for any number.
+        arrays: each (B, ...).
+        run: arrays (size, ...) -> a structure of arrays (size, ...) or None. The last batch is filled up by repeats of
+            the last row, which are dropped from its results.
+    """
+    count = len(arrays[0])
+    if size is None or size == count:
+        return run(list(arrays))
+    parts = []
+    for start in range(0, count, size):
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        batch = [tf.gather(array, rows) if tf.is_tensor(array) else np.asarray(array)[rows] for array in arrays]
+        kept = count - start
+        parts.append(tf.nest.map_structure(lambda part, kept=kept: None if part is None else part[:kept], run(batch)))
+    return tf.nest.map_structure(lambda *some: None if some[0] is None else np.concatenate(some), *parts)
+
+
+def with_probabilities(results: MapArrays) -> MapArrays:
+    """Return results without probabilities where bounded outputs turn out to be none, see `split.probabilities`."""
+    values = results.probabilities
+    if values is None or not (np.isnan(values) & np.isfinite(results.outputs.sum(-1, keepdims=True))).any():
+        return results
+    return results._replace(probabilities=None)
+
+
 def _target_input(head: Head) -> Any:
-    """Return the logits that a target is called with, both sides of one sigmoid unit."""
-    return as_two_sides(head.logits) if head.is_one_of_two else head.logits
+    """Return the logits that a target is called with, both sides of one unit of two classes."""
+    return as_two_sides(head.logits) if head.is_pair else head.logits
 
 
 class SplitPass(Pass):
-    """Pass over a split model by a rule of activations and gradients."""
+    """Pass over a split model by a rule of activations and gradients; `options` as `Pass`."""
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, freeze: bool = False):
-        super().__init__(target, freeze)
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, *options: bool):
+        super().__init__(split.inputs, target, *options)
         self.split = split
         self.rule = rule
         self.needs = needs_of(rule)
@@ -239,8 +292,8 @@ def _unscaled(scaled: Any, plain: Any) -> Any:
 class GradientPass(SplitPass):
     """Pass from images to maps in one graph: extractor, tape over the tail, rule, combination."""
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, freeze: bool = False):
-        super().__init__(split, target, rule, freeze)
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, *options: bool):
+        super().__init__(split, target, rule, *options)
         self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
 
     def _explain(self, *tensors: Any) -> MapArrays:

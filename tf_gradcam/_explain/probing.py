@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.fusion import Progress
-from tf_gradcam._explain.passes import Scored, SplitPass, all_finite, combine, peaks_of, to_arrays
+from tf_gradcam._explain.passes import Scored, SplitPass, all_finite, combine, in_batches, peaks_of, to_arrays
 from tf_gradcam._models.keras_internals import mask_of, set_mask
 from tf_gradcam._models.split import SplitModel
 from tf_gradcam._results.explanation import MapArrays
@@ -118,15 +118,15 @@ class ProbingPass(SplitPass):
     maps a `Probe` to weights (B, 1, 1, C) or (B, H, W, C), or to the map itself, (B, H, W); float32.
     """
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule, freeze: bool = False):
-        super().__init__(split, target, rule, freeze)
+    def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule, *options: bool):
+        super().__init__(split, target, rule, *options)
         self._kept_specs: list[tf.TensorSpec] = []  # frontier, then masks
         self._mask_places: list[int] = []  # in the cut
         self._again: dict[str, Any] = {}
         self._first = self.compile(self._look, [*split.inputs.specs, _ROWS])
 
-    def __call__(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress | None = None) -> MapArrays:
-        """Explain a batch, as `Pass`; a gradient peak is the largest absolute weight of an image.
+    def explain_batch(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress) -> MapArrays:
+        """Explain a batch; a gradient peak is the largest absolute weight of an image.
 
         After each chunk, `progress` gets the number of probes that have run and that the rule has requested so far.
 
@@ -141,7 +141,13 @@ class ProbingPass(SplitPass):
 
         def ask(what: str, chunk: np.ndarray, owners: np.ndarray) -> np.ndarray:
             classes = first.scored.class_indices
-            return self._compiled_for(what)(tf.constant(chunk), tf.constant(owners), classes, *kept[what]).numpy()
+            run = self._compiled_for(what)
+            scores: np.ndarray = in_batches(
+                self.inputs.batch_size,
+                [chunk, owners],
+                lambda rows: run(*map(tf.constant, rows), classes, *kept[what]).numpy(),
+            )
+            return scores
 
         activations, scored = to_arrays((first.activations, first.scored))
         probe = ModelProbe(images, activations, scored, ask, self._chunk_length, progress)
@@ -167,7 +173,7 @@ class ProbingPass(SplitPass):
 
     def _finish(self, chunk: Any, owners: Any, classes: Any, *kept: Any) -> Any:
         """Return the tail's scores (n,) on changed activations."""
-        rows = [_rows_of(tensor, owners) for tensor in kept]
+        rows = [self._rows_of(tensor, owners) for tensor in kept]
         frontier, masks = rows[: len(rows) - len(self._mask_places)], rows[len(rows) - len(self._mask_places) :]
         cut = [tf.cast(chunk, self._cut_spec.dtype), *frontier]
         for place, mask in zip(self._mask_places, masks, strict=True):
@@ -176,7 +182,7 @@ class ProbingPass(SplitPass):
 
     def _run(self, chunk: Any, owners: Any, classes: Any, *inputs: Any) -> Any:
         """Return the whole model's confidences (n,) in changed images."""
-        rows = [_rows_of(tensor, owners) for tensor in inputs]
+        rows = [self._rows_of(tensor, owners) for tensor in inputs]
         index = self.split.inputs.image_index
         dtype = rows[index].dtype
         rows[index] = tf.saturate_cast(tf.round(chunk), dtype) if dtype.is_integer else tf.cast(chunk, dtype)
@@ -206,21 +212,21 @@ class ProbingPass(SplitPass):
 
     def _check_rows(self, tensors: Sequence[Any], count: int) -> None:
         specs = [self._cut_spec, *self._kept_specs]
-        shapes = [tuple(tensor.shape) for tensor, spec in zip(tensors, specs, strict=True) if _has_rows(spec)]
+        shapes = [tuple(tensor.shape) for tensor, spec in zip(tensors, specs, strict=True) if self._has_rows(spec)]
         if any(shape[:1] != (count,) for shape in shapes):
             raise ValueError(
                 f"Expected the tensors at layer '{self.split.layer_name}' to have one row per image, {count} in all, "
                 f"received {shapes}: the batch axis is merged with another there. Choose another layer."
             )
 
+    def _has_rows(self, tensor: Any) -> bool:
+        """Return whether the first axis is the batch, which is free or fixed; the axis of a constant is another one."""
+        return tensor.shape.rank is None or (
+            tensor.shape.rank > 0 and tensor.shape[0] in {None, self.inputs.batch_size}
+        )
 
-def _has_rows(tensor: Any) -> bool:
-    """Return whether the first axis is the batch, which is free; the axis of a constant is known."""
-    return tensor.shape.rank is None or (tensor.shape.rank > 0 and tensor.shape[0] is None)
-
-
-def _rows_of(tensor: Any, owners: Any) -> Any:
-    return tf.gather(tensor, owners) if _has_rows(tensor) else tensor
+    def _rows_of(self, tensor: Any, owners: Any) -> Any:
+        return tf.gather(tensor, owners) if self._has_rows(tensor) else tensor
 
 
 def _bytes_per_row(tensor: Any) -> int:

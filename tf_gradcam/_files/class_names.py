@@ -196,8 +196,15 @@ class ClassNames:
         self.is_given = names is not None
         self._is_list = self.is_given and not isinstance(names, Mapping)
 
+    @property
+    def are_two(self) -> bool:
+        """Whether they name two classes, as those of a single unit."""
+        return max(self.by_index, default=0) == 1
+
     def label(self, index: int) -> str:
-        """Return the name of a class, or "class 243" without one."""
+        """Return the name of a class, or "class 243" without one; for -1, a value, its only name or "value"."""
+        if index < 0:
+            return self.by_index.get(0, "value")
         return self.by_index.get(int(index), f"class {int(index)}")
 
     def labels(self, indices: Iterable[int]) -> list[str]:
@@ -352,6 +359,6 @@ def check_classes(indices: np.ndarray, class_count: int | None, names: ClassName
         fact = f"Expected a class index below {class_count}, the number of classes, received {indices.max()}."
         if class_count > 1:
             raise ValueError(fact)
-        fact += " One unit without a sigmoid is a value. For the evidence against it"
-        remedy = "pass target=Unit(0, positive=False)."
-        raise ValueError(Message(fact, remedy, f"in Python, {remedy}"))
+        fact += " One unit without a sigmoid is a value. If it is the logit of two classes, name both by"
+        against = "for the evidence against the value, target=Unit(0, positive=False)."
+        raise ValueError(Message(fact, f"class_names=[...]; {against}", f"--class-names; in Python, {against}"))

@@ -163,11 +163,13 @@ class ModelInputs:
         names: one per input.
         specs: `tf.TensorSpec` per input, batch free.
         structure: the names, structured as the model's argument (a name, list, tuple or dict).
+        batch_size: number of images that the model takes at a time, None for any.
     """
 
     names: list[str]
     specs: list[tf.TensorSpec]
     structure: Any
+    batch_size: int | None = None
 
     @property
     def image_index(self) -> int:
@@ -361,7 +363,7 @@ def inputs_of_tensors(tensors: Sequence[Any], structure: Any) -> ModelInputs:
         specs.append(tf.TensorSpec((None, *tensor.shape[1:]), dtype))
     is_flat_dict = isinstance(structure, dict) and not _is_deep(structure)
     names = sorted(structure) if is_flat_dict else keras.tree.flatten(structure)
-    return ModelInputs(names, specs, structure)
+    return ModelInputs(names, specs, structure, next((t.shape[0] for t in tensors if t.shape[0] is not None), None))
 
 
 def inputs_of_shapes(shapes: Any) -> ModelInputs:

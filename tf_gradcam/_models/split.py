@@ -5,6 +5,7 @@ Axis legend: B batch, H x W cells of the layer (any number of spatial axes), C c
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, unknown_name
+from tf_gradcam._files.class_names import TOP_CLASS
 from tf_gradcam._models.graph import Call, Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, reading_scope
 from tf_gradcam._models.layers import FoundLayer, LayerLike, calls_named, find_layer, is_head
@@ -61,9 +63,15 @@ class SplitModel:
             list of the activations and the frontier: the other tensors that the tail needs.
 
         Raises:
-            TypeError, ValueError: `images` do not match the model's inputs.
+            TypeError, ValueError: `images` do not match the model's inputs, or its fixed batch size.
         """
-        tensors = self.extract([tf.convert_to_tensor(array) for array in self.inputs.flatten(images)])
+        arrays = self.inputs.flatten(images)
+        if self.inputs.batch_size not in (None, len(arrays[0])):
+            raise ValueError(
+                f"Expected a batch of {self.inputs.batch_size} images, the size that the model fixes, received "
+                f"{len(arrays[0])}. Explainer(model)(images) takes any number."
+            )
+        tensors = self.extract([tf.convert_to_tensor(array) for array in arrays])
         return tensors[0] if len(tensors) == 1 else tensors
 
     def tail(self, activations: NDArray[Any] | tf.Tensor) -> Any:
@@ -212,36 +220,62 @@ def _covered(path: str, names: list[str]) -> bool:
 def noise_images(
     inputs: ModelInputs, count: int, default_side: int, value_range: tuple[float, float] = (0.0, 1.0), seed: int = 0
 ) -> list[tf.Tensor]:
-    """Return a batch of `count` uniform noise images, a tensor per input; free axes have `default_side` pixels."""
+    """Return a batch of uniform noise images, a tensor per input: `count`, or as many as the model takes at a time.
+
+    Free axes have `default_side` pixels.
+    """
     generator = np.random.default_rng(seed)
+    count = inputs.batch_size or count
     shapes = [[count, *(side or default_side for side in spec.shape[1:])] for spec in inputs.specs]
     noise = (generator.uniform(*value_range, shape) for shape in shapes)
     return [tf.cast(values, spec.dtype) for values, spec in zip(noise, inputs.specs, strict=True)]
 
 
-_SQUASHING = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
+_SQUASHING = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 _KEEPS_ORDER = {"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims"}
+_OPENED = frozenset(_SQUASHING.values())
+_UNSURE = ("bounded", "length")  # the values show whether they are probabilities
 
 
 @dataclass(frozen=True)
 class Head:
-    """An output of a model, with the scores before its final activation."""
+    """An output of a model, with the scores before its final activation.
 
-    logits: tf.Tensor  # float32, the shape of `output`; `output` itself without a final softmax or sigmoid
-    output: tf.Tensor  # float32, as the model returns it
-    kind: str  # "softmax", "sigmoid" or "linear": the function from `logits` to `output`
+    Attributes:
+        logits: float32, the shape of `output`; `output` itself without a final softmax or sigmoid, less 1/2 for one
+            unit that is a probability, so that its sign tells its two classes apart.
+        output: float32, as the model returns it.
+        kind: "softmax", "log_softmax" or "sigmoid", the function from `logits` to `output`; "probability" for other
+            values that cannot leave [0, 1], such as an average of sigmoids; "length" for the lengths of vectors, as of
+            capsules; "bounded" for values that have another limit, which logits do not have; else "linear".
+        is_pair: whether one unit means two classes, by the sign of `logits`.
+    """
+
+    logits: tf.Tensor
+    output: tf.Tensor
+    kind: str
+    is_pair: bool = False
 
     @property
-    def is_one_of_two(self) -> bool:
-        """True for an output of one sigmoid unit, which has two classes."""
-        return self.kind == "sigmoid" and self.output.shape.rank == 2 and self.output.shape[-1] == 1
+    def is_open(self) -> bool:
+        """True where `logits` come before a final softmax or sigmoid."""
+        return self.kind in _OPENED
+
+    @property
+    def class_count(self) -> int | None:
+        """Number of classes, 2 for a pair and 1 for a value (B, 1); None where the values are not (B, K)."""
+        shape = self.logits.shape
+        if shape.rank != 2 or shape[-1] is None:
+            return None
+        return 2 if self.is_pair else int(shape[-1])
 
 
-def open_head(output: tf.Tensor) -> Head:
+def open_head(output: tf.Tensor, has_two_names: bool = False) -> Head:
     """Return the scores before the final softmax or sigmoid of a symbolic output.
 
     Args:
         output: (B, ...) output of a model, a tensor of the graph being traced.
+        has_two_names: whether two classes are named: one unit without a sigmoid is then the logit of the second.
 
     Returns:
         `Head` with the input of the final softmax or sigmoid, cast to float32. Reshapes, casts and identities after it
@@ -251,31 +285,54 @@ def open_head(output: tf.Tensor) -> Head:
     while tensor.op.type in _KEEPS_ORDER and tensor.op.inputs:
         tensor = tensor.op.inputs[0]
     kind = _SQUASHING.get(tensor.op.type, "linear")
+    is_unit = output.shape.rank == 2 and output.shape[-1] == 1
     output = tf.cast(output, tf.float32)
-    if kind == "linear":
-        return Head(output, output, kind)
-    logits = tf.cast(tensor.op.inputs[0], tf.float32)
-    reshaped = tf.reshape(logits, tf.shape(output))
-    reshaped.set_shape(output.shape)
-    return Head(reshaped, output, kind)
+    if kind in _OPENED:
+        logits = tf.cast(tensor.op.inputs[0], tf.float32)
+        reshaped = tf.reshape(logits, tf.shape(output))
+        reshaped.set_shape(output.shape)
+        return Head(reshaped, output, kind, is_unit and kind == "sigmoid")
+    low, high = value_range(tensor)
+    if low >= 0 and high <= 1 + 1e-6:  # the weights of an average sum to one within rounding
+        return Head(output - 0.5 if is_unit else output, output, "probability", is_unit)
+    kind = "linear" if math.isinf(low) and math.isinf(high) else "bounded"
+    if tensor.op.type == "Sqrt" and _behind_sum(tensor.op.inputs[0]) is not None:
+        kind = "length"
+    return Head(output, output, kind, is_unit and has_two_names and low < 0 < high)
+
+
+def first_output(outputs: Any) -> Any:
+    """Return the first of several outputs, in the order of the model's author; keras.tree sorts the keys of a dict."""
+    while isinstance(outputs, (dict, list, tuple)):
+        outputs = next(iter(outputs.values() if isinstance(outputs, dict) else outputs))
+    return outputs
 
 
 def probabilities(head: Head) -> tf.Tensor | None:
     """Return the probabilities of the classes, or None for values (regression).
 
     Returns:
-        (B, K) float32: the model's own softmax or sigmoid; (B, 2) for one sigmoid unit, the second column its value;
-        the softmax of a model that ends in logits. Outputs that already sum to one (after a softmax inside a
-        tf.function of the model's own) are returned unchanged.
+        (B, K) float32: the model's own where its outputs are probabilities, also if they do not sum to one; (B, 2) for
+        one unit of two classes, the second column its value; the softmax or sigmoid of a model that ends in logits.
+        Outputs that may be logits and sum to one (after a softmax inside a tf.function of the model's own) are returned
+        unchanged. Bounded outputs are probabilities where they sum to one (sparsemax), lengths where they are at most 1
+        (capsules); elsewhere they are NaN.
     """
     output = head.output
-    if head.is_one_of_two:
-        return tf.concat([1.0 - output, output], axis=-1)
-    if head.kind != "linear":
-        return output
-    if output.shape.rank != 2 or output.shape[-1] == 1:
+    if head.is_pair and head.kind not in _UNSURE:
+        positive = tf.sigmoid(output) if head.kind == "linear" else output
+        return tf.concat([1.0 - positive, positive], axis=-1)
+    if head.kind == "log_softmax":
+        return tf.exp(output)
+    if head.class_count == 1:
         return None
-    return tf.where(are_probabilities(output)[:, None], output, tf.nn.softmax(output))
+    if head.is_open or head.kind == "probability":
+        return output
+    if output.shape.rank != 2 or head.is_pair:
+        return None
+    fits = tf.reduce_all(output <= 1, axis=-1) if head.kind == "length" else are_probabilities(output)
+    other = tf.nn.softmax(output) if head.kind == "linear" else tf.fill(tf.shape(output), np.float32(np.nan))
+    return tf.where(fits[:, None], output, other)
 
 
 def are_probabilities(output: tf.Tensor) -> tf.Tensor:
@@ -284,35 +341,111 @@ def are_probabilities(output: tf.Tensor) -> tf.Tensor:
     return tf.logical_and(tf.reduce_all(output >= 0.0, axis=-1), sums_to_one)
 
 
-def class_count(head: Head) -> int | None:
-    """Return the number of classes of an output: two for a single sigmoid unit, None if its values are not classes."""
-    shape = head.logits.shape
-    if shape.rank != 2 or shape[-1] is None:
-        return None
-    return 2 if head.is_one_of_two else int(shape[-1])
-
-
 def of_all_classes(values: Any, class_count: int | None) -> Any:
     """Return values (..., K) of every class; for one unit of two classes, class 0 has minus its value."""
     return tf.concat([-values, values], axis=-1) if class_count == 2 and values.shape[-1] == 1 else values
 
 
 def class_scores(head: Head, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the scores (B,) of the classes `indices` (B,), and these indices with each top class filled in."""
-    if class_count(head) is None:
+    """Return the scores (B,) of the classes `indices` (B,), and these indices with each top class filled in.
+
+    A value (B, 1) does not have classes: its score is the value, its index stays -1.
+    """
+    if head.class_count is None:
         fact = f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}."
         remedy = "ass target= a callable that takes the outputs and returns one score per image."
         raise ValueError(Message(fact, f"P{remedy}", f"In Python, p{remedy}"))
-    logits = of_all_classes(head.logits, class_count(head))
+    if head.class_count == 1:
+        return head.logits[:, 0], tf.fill(tf.shape(indices), TOP_CLASS)
+    logits = of_all_classes(head.logits, head.class_count)
     top = tf.argmax(logits, axis=-1, output_type=tf.int32)
     chosen = tf.where(indices < 0, top, indices)
     return tf.gather(logits, chosen, axis=1, batch_dims=1), chosen
 
 
 def class_probabilities(head: Head, indices: tf.Tensor) -> tf.Tensor:
-    """Return the probabilities (B,) of the classes `indices` (B,), or their outputs if these are not probabilities."""
-    values = probabilities(head)
-    return tf.gather(head.output if values is None else values, indices, axis=1, batch_dims=1)
+    """Return the probabilities (B,) of the classes `indices` (B,), or their scores if these are not probabilities."""
+    values = None if head.kind in _UNSURE else probabilities(head)
+    if values is None:
+        return class_scores(head, indices)[0]
+    return tf.gather(values, indices, axis=1, batch_dims=1)
+
+
+Interval = tuple[float, float]
+
+# Operations whose values have limits whatever they are given; others are unknown, and so are their values.
+_LIMITS: dict[str, Interval] = {
+    **dict.fromkeys(("Softmax", "Sigmoid"), (0.0, 1.0)),
+    **dict.fromkeys(("Tanh", "Softsign", "Erf"), (-1.0, 1.0)),
+    **dict.fromkeys(("Relu", "Softplus", "Exp", "Square", "Abs", "Sqrt", "Rsqrt"), (0.0, math.inf)),
+    "Relu6": (0.0, 6.0),
+    "LogSoftmax": (-math.inf, 0.0),
+}
+_KEEPS_LIMITS = {"IdentityN", "StopGradient", "PreventGradient", "Transpose", "StridedSlice", "Slice", "GatherV2"} | {
+    *("GatherNd", "Pack", "ConcatV2", "Tile", "BroadcastTo", "Mean", "Max", "Min", "ReverseV2", "SelectV2"),
+    *_KEEPS_ORDER,
+}
+_KEEPS_PROBABILITIES = {"Square", "Sqrt", "Abs", "Pow", "Prod"}
+_MAX_DEPTH = 40  # operations from the output; a head has a few
+_UNKNOWN = (-math.inf, math.inf)
+
+
+def value_range(tensor: tf.Tensor, depth: int = 0) -> Interval:
+    """Return limits that the values of a symbolic tensor cannot leave, by interval arithmetic over its operations.
+
+    Averages, slices and products of softmaxes and sigmoids stay in [0, 1]; what a layer with weights returns has no
+    limits.
+    """
+    operation = tensor.op
+    kind = operation.type
+    if kind == "Const":
+        value = np.asarray(tf.get_static_value(tensor))
+        return (float(value.min()), float(value.max())) if value.size and value.dtype.kind in "fiu" else _UNKNOWN
+    parts = [item for item in operation.inputs if item.dtype.is_floating] if depth < _MAX_DEPTH else []
+    if not parts:
+        return _LIMITS.get(kind, _UNKNOWN)
+    limits = [value_range(item, depth + 1) for item in parts]
+    (low, high), (low2, high2) = limits[0], limits[-1]
+    if kind in _KEEPS_LIMITS:
+        return min(item[0] for item in limits), max(item[1] for item in limits)
+    if kind in ("AddV2", "Add", "AddN", "BiasAdd"):
+        return sum(item[0] for item in limits), sum(item[1] for item in limits)
+    if kind == "Sub":
+        return low - high2, high - low2
+    if kind == "Neg":
+        return -high, -low
+    if kind in ("Maximum", "Minimum"):
+        pick = max if kind == "Maximum" else min
+        return pick(low, low2), pick(high, high2)
+    if kind == "Mul":
+        return _corners(limits, lambda a, b: 0.0 if 0 in (a, b) else a * b)
+    if kind in ("RealDiv", "DivNoNan"):
+        if low >= 0 and _behind_sum(parts[1]) is parts[0]:
+            return 0.0, 1.0  # a softmax by hand
+        return _corners(limits, lambda a, b: a / b if not math.isinf(a) else a) if low2 > 0 else _UNKNOWN
+    if kind == "Sum":
+        return 0.0 if low >= 0 else -math.inf, 0.0 if high <= 0 else math.inf
+    if kind == "Exp":
+        return math.exp(min(low, 700.0)), math.exp(high) if high < 700 else math.inf
+    if kind == "Log":
+        return -math.inf, math.log(high) if 0 < high < math.inf else math.inf
+    if kind == "ClipByValue":
+        return max(low, limits[1][0]), min(high, high2)
+    if kind in _KEEPS_PROBABILITIES and low >= 0 and high <= 1 and (kind != "Pow" or low2 >= 0):
+        return 0.0, 1.0
+    return _LIMITS.get(kind, _UNKNOWN)
+
+
+def _corners(limits: list[Interval], combine: Callable[[float, float], float]) -> Interval:
+    values = [combine(a, b) for a in limits[0] for b in limits[-1]]
+    return min(values), max(values)
+
+
+def _behind_sum(tensor: tf.Tensor) -> tf.Tensor | None:
+    """Return what a tensor is the sum of, which a small number may keep away from zero; None if it is not a sum."""
+    while tensor.op.type in (*_KEEPS_ORDER, "Maximum", "AddV2") and tensor.op.inputs:
+        tensor = next((item for item in tensor.op.inputs if item.op.type != "Const"), tensor.op.inputs[0])
+    return tensor.op.inputs[0] if tensor.op.type == "Sum" else None
 
 
 # A tail as a word of one letter a step: k keeps the values, r their order, p pools, d is linear, s squashes.
@@ -389,17 +522,23 @@ def _is_plain(layer: Any) -> bool:
 
 def _agrees(tail: LinearTail, split: SplitModel) -> bool:
     """Return whether the formula gives the tail's own logits."""
-    shape = [2, *(3 + axis if side is None else side for axis, side in enumerate(split.activation_shape[1:]))]
+    shape = [
+        split.inputs.batch_size or 2,
+        *(3 + axis if side is None else side for axis, side in enumerate(split.activation_shape[1:])),
+    ]
     generator = np.random.default_rng(0)
     # Each channel has a mean of its own: pooled noise without one is nearly zero.
-    noise: np.ndarray = generator.normal(size=shape) + generator.normal(size=[2, *[1] * (len(shape) - 2), shape[-1]])
+    noise: np.ndarray = generator.normal(size=shape) + generator.normal(
+        size=[shape[0], *[1] * (len(shape) - 2), shape[-1]]
+    )
 
     def compared(activations: Any) -> tuple[Any, Any]:
-        first = keras.tree.flatten(split.finish([activations]))[0]
+        first = first_output(split.finish([activations]))
         pooled = tf.reduce_mean(activations, axis=list(range(1, activations.shape.rank - 1)))
         return open_head(first).logits, tf.matmul(pooled, tail.kernel()) + tail.bias()
 
-    received, expected = tf.function(compared, autograph=False)(tf.constant(noise, tf.float32))
+    traced = tf.function(compared, [tf.TensorSpec(shape, tf.float32)], autograph=False).get_concrete_function()
+    received, expected = traced(tf.constant(noise, tf.float32))  # a graph, although functions may run eagerly
     if received.shape != expected.shape:
         return False
     is_half = "16" in str(getattr(tail._layer, "compute_dtype", ""))
