@@ -284,7 +284,7 @@ def test_names_of_classes_are_no_html() -> None:
 
 def test_photos_are_kept_when_maps_are_combined() -> None:
     given = explained_as([0]).with_photos(np.zeros((1, 6, 10, 3), np.uint8), [1])
-    other = given.with_raw(np.ones((1, 6, 10)), layer_name="l", method="m", offset=(0.0, 0.0), diagnosis=[None])
+    other = given.with_raw(np.ones((1, 6, 10)), layer_name="l", method="m", placement=given.placement, diagnosis=[None])
     assert other.photos is given.photos
     np.testing.assert_array_equal(other.truth, [1])
 

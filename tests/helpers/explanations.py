@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tf_gradcam._results.explanation import Explanation, MapArrays
-from tf_gradcam.image.resize import positive_share
+from tf_gradcam.image.resize import Placement, Unplaced, positive_share
 
 LABELS = ("sun", "moon")
 
 
-def explained(raw: Any, image_size: tuple[int, ...] | None = None, classes: Any = None, **options: Any) -> Explanation:
+def explained(
+    raw: Any,
+    image_size: tuple[int, ...] | None = None,
+    classes: Any = None,
+    offset: tuple[float, ...] | None = None,
+    **options: Any,
+) -> Explanation:
     """The explanation whose maps before relu are `raw` (B, N); every image is 75 % "sun", the class that is explained.
 
-    `image_size` is that of the maps where it is not given.
+    `image_size` is that of the maps where it is not given; cells are tiles of it, moved by `offset` pixels.
     """
     raw = np.asarray(raw, np.float32)
+    size = raw.shape[1:] if image_size is None else image_size
+    placement: Placement | Unplaced = Unplaced(0, size, "they differ")
+    if len(size) == raw.ndim - 1:
+        placement = Placement.tiles(raw.shape[1:], size)
+        start = tuple(np.add(placement.start, offset or 0.0).tolist())
+        placement = dataclasses.replace(placement, start=start, known_by="measured" if offset else "tiles")
     count = len(raw)
     class_indices = np.zeros(count, np.int32) if classes is None else np.asarray(classes)
     arrays = MapArrays(
@@ -35,7 +48,7 @@ def explained(raw: Any, image_size: tuple[int, ...] | None = None, classes: Any 
         "labels": [LABELS[index] if index >= 0 else "a callable" for index in class_indices],
         "layer_name": "cells",
         "method": "by_hand",
-        "image_size": raw.shape[1:] if image_size is None else image_size,
+        "placement": placement,
         "has_open_head": True,
         "class_names": dict(enumerate(LABELS)),
     }

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tf_gradcam.image.resize import Placement, place_maps, resize_maps
+from tf_gradcam.image.resize import Placement, place_maps, plain_placement, resize_maps
 
 
 def random_maps(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -59,12 +59,41 @@ def test_axes_without_cells_repeat_the_map():
     np.testing.assert_array_equal(actual[0], np.broadcast_to(np.array([1, 2, 3])[:, None, None], (3, 2, 4)))
 
 
-def test_map_of_one_frame_is_zero_in_the_others():
-    maps = random_maps((2, 3, 4))
-    placement = Placement(0, (5, 6, 8), (1, 2), (2.0, 2.0), (1.0, 1.0), "tiles", frame=3)
-    actual = place_maps(maps, placement)
-    np.testing.assert_array_equal(actual[:, 3], resize_maps(maps, (6, 8)))
-    assert not actual[:, [0, 1, 2, 4]].any()
+def test_only_some_slices_are_computed():
+    placement = Placement(0, (9, 6, 8), (2, 0), (2.0, 3.0), (1.0, 1.5), "probes", reach=((0, 8), (2, 9)))
+    maps = random_maps((2, 4, 3))
+    chosen = np.array([1, 4, 5])
+    np.testing.assert_array_equal(place_maps(maps, placement, None, chosen), place_maps(maps, placement)[:, chosen])
+
+
+@pytest.mark.parametrize(
+    ("cells", "shape", "image_size"),
+    [
+        ((3, 5), (6, 10, 3), (6, 10)),
+        ((3, 5), (6, 10), (6, 10)),
+        ((5,), (50, 2), (50,)),
+        ((5,), (50,), (50,)),
+        ((2, 3, 5), (4, 6, 10, 1), (4, 6, 10)),
+        ((2, 3, 5), (4, 6, 10), (4, 6, 10)),
+    ],
+)
+def test_plain_placement_is_tiles_of_an_input_with_or_without_channels(cells, shape, image_size):
+    assert plain_placement(cells, shape, 1) == Placement.tiles(cells, image_size, 1)
+
+
+def test_plain_placement_of_one_frame_is_a_picture():
+    placement = plain_placement((3, 5), (4, 6, 10, 3), frame=2)
+    assert placement == dataclasses.replace(Placement.tiles((3, 5), (6, 10)), frame=2)
+
+
+def test_plain_placement_of_time_steps_covers_frames():
+    placement = plain_placement((4,), (4, 6, 10, 3))
+    assert (placement.image_size, placement.axes, placement.scale) == ((4, 6, 10), (0,), (1.0,))
+
+
+@pytest.mark.parametrize(("cells", "shape"), [((3, 5), (784,)), ((3,), (4, 6, 10, 3)), ((3,), (6, 10, 3))])
+def test_plain_placement_is_unknown_where_the_axes_differ(cells, shape):
+    assert "the input has" in plain_placement(cells, shape).reason
 
 
 @pytest.mark.parametrize(("cells", "side", "scale"), [(8, 299, 32.0), (5, 47, 8.0), (6, 64, 9.7)])

@@ -208,7 +208,7 @@ def test_signal_refuses_size(size: Any) -> None:
 
 def test_map_of_other_axes_than_the_input_is_refused() -> None:
     tokens = explained(np.ones((1, 5)), image_size=(6, 10))
-    for call in (tokens.resized, tokens.plot, tokens.boxes):
+    for call in (tokens.resized, tokens.boxes, lambda: tokens.overlay(np.zeros((1, 6, 10, 3), np.uint8))):
         with pytest.raises(ValueError, match="layer 'cells' is not a picture of it"):
             call()
 

@@ -22,6 +22,7 @@ from tf_gradcam._models.preprocessing import warn_of_range
 from tf_gradcam._models.reader import Images, ModelReader, reader_of
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
+from tf_gradcam.image.resize import plain_placement
 from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
 
 
@@ -260,14 +261,15 @@ class AttentionExplainer:
         compiled = self._pass(with_indices(target, self._class_names.index) if called else None)
         check_classes(indices, compiled.class_count, self._class_names)
         results = compiled(arrays, indices, progress)
-        names = self._class_names
+        names, index = self._class_names, inputs.image_index
         labels = labels_of(target, results.outputs, names) if called else names.labels(results.class_indices)
         return Explanation(
             results,
             labels=labels,
             layer_name="all attention layers",
             method=self.method,
-            image_size=tuple(arrays[inputs.image_index].shape[1:-1]),
+            placement=plain_placement(results.heatmaps.shape[1:], arrays[index].shape[1:], index),
+            input_names=inputs.names,
             has_open_head=compiled.has_open_head,
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),

@@ -10,6 +10,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,12 +21,11 @@ from tf_gradcam._explain.fusion import (
     Runs,
     check_explainer,
     joint_diagnosis,
-    on_grid,
     resolved_target,
 )
 from tf_gradcam._models.reader import Images
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.resize import coverage, exact_zoom, unzoom_matrix, zoom_matrix
+from tf_gradcam.image.resize import Placement, Unplaced, exact_zoom, sample_maps, zoom_matrix
 from tf_gradcam.targets.base import TargetLike
 
 _MAX_SCALE = 100  # beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
@@ -69,21 +69,22 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
     def augmented(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         run = Runs(1 + sum(copy != (1, False) for copy in copies), progress)
         plain = run(explainer, images, target)
-        _check_pictures(plain)
+        placement = _placement_of_pictures(plain)
         same = resolved_target(plain, target)
-        offset = (*plain.shifts[:-1], 0.0) if flips else plain.shifts  # mirroring turns the shift round
+        if flips:
+            placement = _mirrored_mean(plain, placement)
         views = []
         for zoom, flip in copies:
-            change = functools.partial(_copied, zoom=zoom, flip=flip)
+            change = functools.partial(_copied, zoom=zoom, flip=flip, rank=len(plain.image_size))
             is_plain = (zoom, flip) == (1, False)
             explanation = plain if is_plain else run(explainer, _changed(images, change), same)
-            views.append(_brought_back(explanation, zoom, flip, offset))
+            views.append(_brought_back(explanation, zoom, flip, placement))
         raw = _mean_where_seen(views)
         return plain.with_raw(
             raw,
             layer_name=plain.layer_name,
             method=f"{plain.method}, mean over {' and '.join(kinds)}" if kinds else plain.method,
-            offset=offset,
+            placement=placement,
             diagnosis=joint_diagnosis(raw, [view.explanation for view in views], _CANCELLED),
         )
 
@@ -98,8 +99,10 @@ class _Copy(NamedTuple):
     seen: np.ndarray
 
 
-def _copied(array: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
-    """Zoom and mirror pictures (B, ..., H0, W0, C)."""
+def _copied(array: np.ndarray, zoom: float, flip: bool, rank: int) -> np.ndarray:
+    """Zoom and mirror pictures (B, ..., H0, W0, C), or pictures without an axis of channels, which have `rank` axes."""
+    if array.ndim == rank + 1 <= 4:
+        return _copied(array[..., None], zoom, flip, rank)[..., 0]
     changed = array[..., ::-1, :] if flip else array
     if zoom == 1:
         return changed
@@ -109,21 +112,38 @@ def _copied(array: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
         return _as_type(np.einsum("ij,...kjc->...kic", columns, changed, optimize=True), array)
 
 
-def _brought_back(explanation: Explanation, zoom: float, flip: bool, offset: Sequence[float]) -> _Copy:
-    raw, looks = explanation.raw, list(explanation.shifts)
-    grid = raw.shape[1:]
-    seen = np.ones(grid, bool)
-    if flip:
-        raw = raw[..., ::-1]
-        looks[-1] = -looks[-1]
-    if zoom != 1:
-        height, width = (exact_zoom(side, zoom) for side in explanation.image_size[-2:])
-        with np.errstate(invalid="ignore"):
-            raw = unzoom_matrix(grid[-2], height) @ raw @ unzoom_matrix(grid[-1], width).T
-        seen = seen & coverage(grid[-2], height)[:, None] & coverage(grid[-1], width)
-        looks[-2:] = looks[-2] / height, looks[-1] / width
-    shifts = [own - other for own, other in zip(looks, offset, strict=True)]
-    return _Copy(explanation, on_grid(raw.astype(np.float32), grid, shifts, explanation.image_size), seen)
+def _mirrored_mean(plain: Explanation, placement: Placement) -> Placement:
+    """Return the placement with its cells halfway between their places and their places in the mirrored picture."""
+    width = len(plain.image_size) - 1
+    number, start, reach = placement.axes.index(width), list(placement.start), list(placement.reach or ())
+    side, scale, count = plain.image_size[width], placement.scale[number], plain.raw.shape[1 + number]
+    if reach:
+        first, last = reach[number]
+        if abs(first - (side - last)) > scale:
+            return placement  # the copies see different parts of the picture
+        reach[number] = min(first, side - last), max(last, side - first)
+    start[number] = (side - scale * (count - 1)) / 2
+    return replace(placement, start=tuple(start), reach=tuple(reach) or None)
+
+
+def _brought_back(explanation: Explanation, zoom: float, flip: bool, placement: Placement) -> _Copy:
+    """Sample the maps of a copy at the cells of `placement`, whose centres it shows or does not show."""
+    own, rank, cells = explanation.placement, len(explanation.image_size), explanation.raw.shape[1:]
+    assert isinstance(own, Placement)
+    positions, seen = [], np.ones((1,) * len(cells), bool)
+    for number, places in enumerate(placement.centres(cells)):
+        axis = own.axes[number]
+        side = explanation.image_size[axis]
+        if axis >= rank - 2:
+            places = (places - side / 2) * exact_zoom(side, zoom) + side / 2
+        if flip and axis == rank - 1:
+            places = side - places
+        positions.append((places - own.start[number]) / own.scale[number])
+        first, last = own.reach[number] if own.reach else (0.0, side)
+        margin = 1e-9 * side
+        within = (places > first - margin) & (places < last + margin)
+        seen = seen & within.reshape([-1 if axis == number else 1 for axis in range(len(cells))])
+    return _Copy(explanation, sample_maps(explanation.raw, positions), seen)
 
 
 def _mean_where_seen(views: Sequence[_Copy]) -> np.ndarray:
@@ -180,7 +200,7 @@ def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: 
             raw,
             layer_name=plain.layer_name,
             method=f"{plain.method}, mean over {count} noisy copies",
-            offset=plain.offset,
+            placement=plain.placement,
             diagnosis=joint_diagnosis(raw, explanations, _CANCELLED),
         )
 
@@ -213,13 +233,14 @@ def _changed(images: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     return changed if isinstance(images, Mapping) else list(changed.values())
 
 
-def _check_pictures(explanation: Explanation) -> None:
-    rank = explanation.raw.ndim - 1
-    if rank < 2 or rank != len(explanation.image_size):
+def _placement_of_pictures(explanation: Explanation) -> Placement:
+    rank, placement = len(explanation.image_size), explanation.placement
+    if isinstance(placement, Unplaced) or rank < 2 or not {rank - 2, rank - 1} <= set(placement.axes):
         raise ValueError(
             f"Expected maps with the axes of pictures to mirror or zoom, received maps {explanation.raw.shape} of "
             f"inputs {explanation.image_size}, which cannot be mirrored or zoomed. Use smooth(explainer) instead."
         )
+    return placement
 
 
 def _checked_scales(scales: Sequence[float]) -> list[float]:

@@ -31,6 +31,7 @@ from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.gradients import cam, gradcam, hirescam, layercam, shapleycam, xgradcam
 from tf_gradcam._rules.table import needs_of
+from tf_gradcam.image.resize import Placement, Unplaced
 
 # Weights of a rule behind global pooling and one linear layer, where the gradient is kernel / number of cells in every
 # cell. XGrad-CAM weights equal gradients; Shapley-CAM's curvature is zero on a linear tail.
@@ -198,10 +199,13 @@ def class_maps(
     *,
     names: ClassNames,
     method: str,
-    offset: tuple[float, ...] = (0.0, 0.0),
     earlier_layer: Callable[[], str | None] = lambda: None,
+    place: Callable[[Sequence[int], Sequence[Any]], Placement | Unplaced] | None = None,
 ) -> ClassMaps:
-    """Explain many classes of a batch by a compiled pass; arguments and errors as `Explainer.class_maps`."""
+    """Explain many classes of a batch by a compiled pass; arguments and errors as `Explainer.class_maps`.
+
+    `place(cells, arrays)` returns the places of the cells in the model's inputs; None for those of the split model.
+    """
     if classes is not None and top is not None:
         raise ValueError("Expected either classes or top, received both.")
     arrays = compiled.split.inputs.flatten(images)
@@ -222,9 +226,10 @@ def class_maps(
         labels=[names.labels(row if count > 1 else [TOP_CLASS]) for row in results.class_indices],
         method=method,
         layer_name=compiled.split.layer_name,
-        image_size=tuple(arrays[compiled.split.inputs.image_index].shape[1:-1]),
+        placement=(place or compiled.split.placement)(results.heatmaps.shape[2:], arrays),
+        input_names=compiled.split.inputs.names,
+        series=compiled.split.inputs.series(arrays),
         has_open_head=compiled.has_open_head,
-        offset=offset,
         class_names=names.by_index,
         needs=compiled.needs,
         earlier_layer=earlier_layer() if may_be_blank(results.raw, results.scores.size) else None,

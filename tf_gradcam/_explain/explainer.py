@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -32,6 +33,7 @@ from tf_gradcam._results.diagnosis import may_be_blank
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
+from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
 
 Align: TypeAlias = Literal[False, "measured"]
@@ -135,8 +137,7 @@ class Explainer:
         if self._members:
             return fuse(self._members)(images, target, progress=progress)
         arrays = self.split.inputs.flatten(images)
-        photos = arrays[self.split.inputs.image_index]
-        warn_of_range(photos, self._preprocessing)
+        warn_of_range(arrays[self._reader.inputs.image_index], self._preprocessing)
         is_callable = callable(target)
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
@@ -160,9 +161,10 @@ class Explainer:
             labels=labels,
             layer_name=self.layer_name,
             method=self.method,
-            image_size=tuple(photos.shape[1:-1]),
+            placement=self._placement(results.heatmaps.shape[1:], arrays),
+            input_names=self.split.inputs.names,
+            series=self.split.inputs.series(arrays),
             has_open_head=compiled.has_open_head,
-            offset=self.offset,
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),
             needs=needs_of(self._rule),
@@ -210,9 +212,19 @@ class Explainer:
             top,
             names=self._class_names,
             method=self.method,
-            offset=self.offset,
+            place=self._placement,
             earlier_layer=lambda: self._earlier_layer,
         )
+
+    def _placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
+        if self._is_whole:
+            index = self._reader.inputs.image_index
+            return plain_placement(cells, arrays[index].shape[1:], index)
+        placement = self.split.placement(cells, arrays)
+        if isinstance(placement, Unplaced) or not any(self.offset):
+            return placement
+        start = tuple(at + pixels for at, pixels in zip(placement.start, self.offset, strict=True))
+        return replace(placement, start=start, known_by="measured")
 
     def fits(self, model: keras.Model) -> bool:
         """Return whether `model` still has the layers and variables of this explainer; its weights may change."""

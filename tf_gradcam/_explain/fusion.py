@@ -6,6 +6,7 @@ Axis legend: B images, N cells of a layer (any number of spatial axes).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from tf_gradcam._errors import joined_messages, unknown_name
 from tf_gradcam._models.reader import Images
 from tf_gradcam._results.diagnosis import FLAT_TOGETHER, NONE_FOR, is_flat
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.resize import positive_share, resize_maps
+from tf_gradcam.image.resize import Placement, Unplaced, positive_share, sample_maps
 from tf_gradcam.targets.base import TargetLike
 
 Progress = Callable[[int, int], object]
@@ -71,7 +72,7 @@ def fuse(explainers: Sequence[ExplainerLike], how: Literal["mean", "max", "produ
 
         fuse([Explainer(model, layer) for layer in ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")])
 
-    Each map is normalised by itself and resized to the grid of the finest layer; they are combined cell by cell.
+    Each map is normalised by itself and resized to the cells of the finest layer; they are combined cell by cell.
 
     Args:
         explainers: at least one, for example `Explainer`s of one model at several layers.
@@ -130,9 +131,9 @@ def _combined(explanations: Sequence[Explanation], how: str) -> Explanation:
             "Expected how='mean' or 'max' for a signed target, received 'product': the product of two negative cells "
             "would be positive."
         )
-    grid = tuple(max(sides) for sides in zip(*(shape[1:] for shape in shapes), strict=True))
     finest = max(explanations, key=lambda explanation: explanation.raw[0].size)
-    maps = [_placed(explanation, grid, finest.shifts) for explanation in explanations]
+    grid, placement = _joint_cells(explanations, finest)
+    maps = [_placed(explanation, grid, placement) for explanation in explanations]
     coarsest = min(explanation.raw[0].size for explanation in explanations)
     shallow = [explanation.raw[0].size > coarsest for explanation in explanations]
     raw = _COMBINE[how](maps, shallow)
@@ -141,7 +142,7 @@ def _combined(explanations: Sequence[Explanation], how: str) -> Explanation:
         raw,
         layer_name=" + ".join(layers),
         method=f"{' and '.join(methods)}, fused by {how}",
-        offset=finest.offset,
+        placement=placement,
         diagnosis=joint_diagnosis(raw, explanations, _CANCELLED.format(layers=layers)),
     )
 
@@ -161,10 +162,39 @@ def _check_classes(explanations: Sequence[Explanation]) -> None:
         )
 
 
-def _placed(explanation: Explanation, grid: tuple[int, ...], offset: Sequence[float]) -> np.ndarray:
-    """Resize the maps of a layer to the grid of the finest one, whose cells are shifted by `offset` pixels."""
-    shifts = [own - other for own, other in zip(explanation.shifts, offset, strict=True)]
-    return on_grid(explanation.shown, grid, shifts, explanation.image_size)
+def _joint_cells(
+    explanations: Sequence[Explanation], finest: Explanation
+) -> tuple[tuple[int, ...], Placement | Unplaced]:
+    """Return the largest number of cells along each axis, and where they lie: as the finest layer's, subdivided."""
+    own = finest.placement
+    grid = tuple(max(sides) for sides in zip(*(part.raw.shape[1:] for part in explanations), strict=True))
+    is_one_grid = {part.raw.shape[1:] for part in explanations} == {grid}
+    if is_one_grid and (all(part.placement == own or (part.unplaced and finest.unplaced) for part in explanations)):
+        return grid, own
+    places = [part.placement for part in explanations]
+    pictures = {(place.input_index, place.image_size, getattr(place, "axes", ())) for place in places}
+    if isinstance(own, Unplaced) or len(pictures) > 1 or any(part.unplaced for part in explanations):
+        of_parts = [
+            f"'{part.layer_name}' {part.raw.shape[1:]} of {part.image_size}, {part.unplaced or 'known'}"
+            for part in explanations
+        ]
+        raise ValueError(
+            f"Expected layers whose cells are places in one input to fuse, received {'; '.join(of_parts)}. Explain "
+            "each by itself."
+        )
+    parts = [count / cells for count, cells in zip(finest.raw.shape[1:], grid, strict=True)]
+    scale = tuple(pixels * part for pixels, part in zip(own.scale, parts, strict=True))
+    start = tuple(at + (new - old) / 2 for at, new, old in zip(own.start, scale, own.scale, strict=True))
+    return grid, replace(own, scale=scale, start=start)
+
+
+def _placed(explanation: Explanation, grid: tuple[int, ...], placement: Placement | Unplaced) -> np.ndarray:
+    """Resize the maps of a layer to a grid of cells at other places."""
+    own = explanation.placement
+    if isinstance(own, Unplaced) or isinstance(placement, Unplaced) or own == placement:
+        return explanation.shown
+    to_cells = zip(placement.centres(grid), own.start, own.scale, strict=True)
+    return sample_maps(explanation.shown, [(centres - start) / scale for centres, start, scale in to_cells])
 
 
 def _mean(maps: Sequence[np.ndarray], shallow: Sequence[bool]) -> np.ndarray:
@@ -208,19 +238,6 @@ def resolved_target(explanation: Explanation, target: TargetLike) -> TargetLike:
     if callable(target) or (explanation.class_indices < 0).any():
         return target
     return explanation.class_indices
-
-
-def on_grid(
-    maps: np.ndarray, grid: tuple[int, ...], shifts: Sequence[float], image_size: tuple[int, ...]
-) -> np.ndarray:
-    """Resize maps (B, N) to a grid, shifted by pixels of the input; maps that are not finite become all NaN."""
-    if maps.shape[1:] == grid and not any(shifts):
-        return maps
-    is_finite = np.isfinite(maps).all(axis=tuple(range(1, maps.ndim)))
-    in_cells = [shift * cells / pixels for shift, cells, pixels in zip(shifts, grid, image_size, strict=True)]
-    moved = resize_maps(np.where(np.isfinite(maps), maps, 0), grid, in_cells)
-    moved[~is_finite] = np.nan
-    return moved
 
 
 def joint_diagnosis(raw: np.ndarray, explanations: Sequence[Explanation], cancelled: str) -> list[str | None]:

@@ -240,9 +240,16 @@ class SplitPass(Pass):
         arguments = [activations, gradients]
         if curvature is not None:
             arguments.append(curvature)
-        used = activations if self.needs == "activations" else gradients
+        frames = len(self.split.found.frames)
+        if frames:  # one map per frame, as if each frame were an image
+            arguments = list(map(_frames_as_images, arguments))
         weights = self.rule(*arguments)
-        return scored, combine(weights, activations), peaks_of(used, weights, activations, cut[0].dtype)
+        raw = combine(weights, arguments[0])
+        peaks_read = peaks_of(arguments[self.needs != "activations"], weights, arguments[0], cut[0].dtype)
+        if frames:
+            raw = tf.reshape(raw, tf.shape(activations)[:-1])
+            peaks_read = Peaks(*(tf.reduce_max(tf.reshape(each, [-1, frames]), axis=1) for each in peaks_read))
+        return scored, raw, peaks_read
 
     def _differentiate(self, cut: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
         """Return scores of the tail, their gradients, and the curvature H A if the rule needs it; float32."""
@@ -300,6 +307,12 @@ class GradientPass(SplitPass):
         inputs, indices = tensors[:-1], tensors[-1]
         scored, raw, of_map = self.mapped(self.split.extract(inputs), indices)
         return scored.with_maps(raw, of_map, all_finite(inputs[self.split.inputs.image_index]))
+
+
+def _frames_as_images(tensor: Any) -> Any:
+    """Reshape frames (B, T, H, W, C) to images (B * T, H, W, C)."""
+    images = tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], axis=0))
+    return tf.ensure_shape(images, [None, *tensor.shape[2:]])
 
 
 def combine(weights: Any, activations: Any) -> Any:

@@ -23,6 +23,12 @@ def _class_count(explanation: Shown) -> int | None:
     return probabilities.shape[1] if probabilities is not None and probabilities.ndim == 2 else None
 
 
+def title_of(explanation: Shown) -> str:
+    """Return the method and the layer, and the frame that a layer of one frame belongs to."""
+    frame = getattr(explanation.placement, "frame", None)
+    return f"{explanation.method} at {explanation.layer_name}" + ("" if frame is None else f", frame {frame}")
+
+
 def headline(explanation: Shown) -> str:
     """Return what was explained of the first image, and the predicted class where it is another one."""
     line = f"{explanation.labels[0]}, {detail(explanation, 0)}"

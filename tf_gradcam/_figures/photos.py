@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam._figures.captions import caption_height, draw_caption
+from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Grid, Sheet, aspect_of, draw_overlay, grid, height_for
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.thumbnails import shown_photo
@@ -27,14 +27,22 @@ _SMALLEST = 1.2
 def explanation_figure(explanation: Shown, photos: Photos | None = None, colormap: str | None = None) -> Figure:
     """Draw all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
+    Maps whose cells are not places in the input are drawn at their own cells, tokens as coloured boxes.
+
     Args:
         photos: B photos (H0, W0, 3) uint8 RGB, or signals or volumes; None for the maps alone.
         colormap: a colour map of OpenCV or Matplotlib; None for the colours of overlays.
 
     Raises:
-        ValueError: maps of more than three axes, or with other axes than the input.
+        ValueError: maps of more than three axes.
     """
-    rank = explanation.heatmaps.ndim - 1
+    from tf_gradcam._figures.cells import are_tokens, cells_figure, token_figure
+
+    rank = len(explanation.image_size)
+    if explanation.unplaced and explanation.heatmaps.ndim <= 4:
+        return cells_figure(explanation, photos, colormap)
+    if rank == 1 and photos is not None and are_tokens(explanation, photos):
+        return token_figure(explanation, photos, colormap)
     if rank == 1:
         from tf_gradcam._figures.signals import signal_figure
 
@@ -43,7 +51,7 @@ def explanation_figure(explanation: Shown, photos: Photos | None = None, colorma
         from tf_gradcam._figures.volumes import montage_figure
 
         return montage_figure(explanation, photos, colormap)
-    if rank > 3:
+    if rank > 3 or explanation.heatmaps.ndim > 4:
         raise ValueError(
             f"Expected maps of one to three axes to plot, received {explanation.heatmaps.shape}: plot a part of them, "
             "see .heatmaps."
@@ -57,7 +65,7 @@ def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | No
     # A single caption stands above the headings, which then touch their panels; several stand below, as in a table.
     below = _HEADING if photos is not None and len(explanation) == 1 else 0.0
     sheet = Sheet.of(cards)
-    sheet.title(f"{explanation.method} at {explanation.layer_name}")
+    sheet.title(title_of(explanation))
     for column in range(0 if photos is None else cards.columns):
         for number, heading in enumerate(("photo", "heatmap", "overlay")):
             top = TITLE + (cards.caption if below else 0)

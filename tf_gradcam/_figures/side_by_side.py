@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam._figures.captions import Line, draw_lines, headline
+from tf_gradcam._figures.captions import Line, draw_lines, headline, title_of
 from tf_gradcam._figures.sheet import (
     CAPTION,
     GREY,
@@ -23,6 +23,7 @@ from tf_gradcam._figures.sheet import (
     detail,
     grid,
     height_for,
+    picture_size,
 )
 from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.thumbnails import shown_photo
@@ -68,11 +69,11 @@ def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str 
             "Ask for some: class_maps(images, top=5)."
         )
     if photos is not None:
-        first.check_photos(photos)
-    aspect = aspect_of([first.image_size] if photos is None else [np.shape(photo)[:2] for photo in photos])
+        photos = first.taken_photos(photos)
+    aspect = aspect_of([picture_size(first)] if photos is None else [np.shape(photo)[:2] for photo in photos])
     row = _row(len(of_classes) + (photos is not None), aspect, _GAP, _CLASSES, TITLE)
     sheet = Sheet.of(row, below=(len(first) - 1) * row.down)
-    sheet.title(f"{first.method} at {first.layer_name}")
+    sheet.title(title_of(first))
     for number in range(len(first)):
         photo = None if photos is None else shown_photo(photos[number])
         cards = row._replace(top=TITLE + number * row.down)
@@ -96,7 +97,7 @@ def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str],
     first = next(iter(explanations.values()))
     photo = None if photo is None else shown_photo(photo)
     count = len(explanations) + (photo is not None)
-    aspect = aspect_of([first.image_size if photo is None else photo.shape[:2]])
+    aspect = aspect_of([picture_size(first) if photo is None else photo.shape[:2]])
     height = height_for(count, _METHODS, _SMALLEST)
     cards = grid(count, aspect, height, caption=_NAME, card_gap=_GAP, row_gap=0.1, top=_TITLES)
     sheet = Sheet.of(cards, below=len(refused) * _LINE + MARGIN)
@@ -123,7 +124,7 @@ def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray |
     """
     first = explanations[0]
     photo = None if photo is None else shown_photo(photo)
-    aspect = aspect_of([first.image_size if photo is None else photo.shape[:2]])
+    aspect = aspect_of([picture_size(first) if photo is None else photo.shape[:2]])
     cards = _row(len(explanations) + (photo is not None), aspect, 0.1, _LAYERS, _TITLES)
     sheet = Sheet.of(cards)
     _draw_titles(sheet, headline(first), f"{method}, from layer to layer")
@@ -164,7 +165,9 @@ def _painted(
     explanation: Shown, number: int, photo: np.ndarray | None, colormap: str | None = None, extra: float = 0.0
 ) -> np.ndarray:
     """Return (H0, W0, 3) uint8: a map on its photo, or the colours alone."""
-    size = explanation.image_size if photo is None else photo.shape[:2]
+    if explanation.unplaced:
+        explanation, photo = explanation.at_cells(), None  # beside the photo, not over it
+    size = picture_size(explanation) if photo is None else photo.shape[:2]
     ground = np.full((*size, 3), 255, np.uint8) if photo is None else photo
     alpha = 1.0 if photo is None else alpha_of(explanation) + extra
     return paint(ground, explanation.shown_at(number, size), explanation.signed, alpha, colormap)

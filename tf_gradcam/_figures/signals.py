@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_gradcam._figures.captions import caption_height, draw_caption
+from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, height_for
 from tf_gradcam.image.io import Photos
 
@@ -45,7 +45,7 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
     heights = [max(height, _PER_TRACE * len(values)) for values, _ in traces]
     total = sum(heights) + count * (caption + _AXIS)
     sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + total)
-    sheet.title(f"{explanation.method} at {explanation.layer_name}")
+    sheet.title(title_of(explanation))
     top = TITLE
     for index, (values, relevance) in enumerate(traces):
         draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_gradcam._figures.captions import caption_height, draw_caption
+from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, grid
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import paint
-from tf_gradcam.image.resize import interpolation_matrix, resize_maps
-from tf_gradcam.image.thumbnails import shown_photo
+from tf_gradcam.image.thumbnails import photos_of_slices, shown_photo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +50,7 @@ def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: 
         grids.append(slices._replace(cards=len(block), top=top + caption))
         top += caption + grids[-1].down + _BLOCK_GAP
     sheet = Sheet(2 * MARGIN + slices.across + SCALE, top)
-    sheet.title(f"{explanation.method} at {explanation.layer_name}")
+    sheet.title(title_of(explanation))
     for index, (block, own) in enumerate(zip(blocks, grids, strict=True)):
         draw_caption(sheet, explanation, index, MARGIN, own.top - caption, own.across)
         for position, (number, picture) in enumerate(block):
@@ -74,14 +73,16 @@ def _block(
         slices = np.full((len(chosen), height, width, 3), 255, np.uint8)
     else:
         volume = np.asarray(volumes[index])
-        if volume.ndim not in (3, 4) or (volume.ndim == 4 and volume.shape[3] not in (1, 3)) or not volume.size:
+        is_photo = volume.ndim == 3 and volume.shape[2] in (1, 3) and explanation.image_size[2] not in (1, 3)
+        is_other = volume.ndim not in (3, 4) or (volume.ndim == 4 and volume.shape[3] not in (1, 3))
+        if is_other or is_photo or not volume.size:
             raise ValueError(
                 f"Expected volumes of shape (D0, H0, W0) or frames (D0, H0, W0, 3), received {volume.shape}."
             )
         depth = len(volume)
         chosen = chosen_slices(depth, len(explanation))
-        slices = np.stack([shown_photo(picture, _PIXELS) for picture in _as_photos(volume, chosen)])
-    values = _slices_of_map(explanation, index, depth, chosen, slices.shape[1:3])
+        slices = np.stack([shown_photo(picture, _PIXELS) for picture in photos_of_slices(volume, chosen)])
+    values = explanation.shown_at(index, (depth, *slices.shape[1:3]), chosen)
     alpha = 1.0 if volumes is None else alpha_of(explanation)
     return [
         (number, paint(photo, heat, explanation.signed, alpha, colormap))
@@ -93,23 +94,3 @@ def chosen_slices(depth: int, volume_count: int) -> np.ndarray:
     """Return the slices in the middle of equal parts of the depth; all slices of a shallow volume."""
     parts = min(depth, _COLUMNS * (_ROWS_OF_ONE if volume_count == 1 else 1))
     return ((np.arange(parts) + 0.5) * depth / parts).astype(int)
-
-
-def _as_photos(volume: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the chosen slices as uint8; other numbers are stretched over the range of the whole volume."""
-    slices = volume[chosen]
-    if volume.dtype == np.uint8:
-        return slices
-    low, high = float(np.nanmin(volume)), float(np.nanmax(volume))
-    stretched = (np.nan_to_num(slices, nan=low) - low) / (high - low if high > low else 1.0)
-    return np.rint(255 * stretched).astype(np.uint8)
-
-
-def _slices_of_map(explanation: Shown, index: int, depth: int, chosen: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return the map at the chosen slices, (S, H0, W0), without resizing the others."""
-    cells = explanation.shown[index]
-    if cells.ndim != len(explanation.image_size):
-        explanation.shown_at(index, explanation.image_size)  # raises the error that says why
-    rows = interpolation_matrix(len(cells), depth)[chosen]
-    between = np.tensordot(rows, cells, axes=1).astype(np.float32)
-    return resize_maps(np.clip(between, -1, 1), size)

@@ -200,6 +200,11 @@ class Graph:
         frontier = self.frontier(call.slot, self.outputs[:1])
         return all(origins.isdisjoint(self._origins(other)) for other in frontier)
 
+    def inputs_before(self, call: Call) -> list[int]:
+        """Return the positions of the model's inputs that reach the tensor."""
+        origins = self._origins(call.slot)
+        return [number for number, slot in enumerate(self.inputs) if slot in origins]
+
     def _origins(self, slot: int) -> set[int]:
         sources = {source for step in self.ancestors([slot]) for source in step.sources.values()}
         return (sources | {slot}).intersection(self.inputs)

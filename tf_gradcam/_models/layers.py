@@ -13,7 +13,7 @@ import keras
 from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._models.graph import Call, Graph
 from tf_gradcam._models.keras_internals import sublayers
-from tf_gradcam._models.reader import ModelReader, is_input_layer, shown
+from tf_gradcam._models.reader import ModelInputs, ModelReader, is_input_layer, shown
 from tf_gradcam._models.watched import WatchedModel
 
 View = Graph | WatchedModel
@@ -30,6 +30,19 @@ class FoundLayer:
 
     view: View
     call: Call
+    frames: tuple[Call, ...] = ()  # the calls for each frame of a clip, where the layer stands for all of them
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(B, H, W, C), or (B, T, H, W, C) of all frames."""
+        shape = self.call.shape
+        return (shape[0], len(self.frames), *shape[1:]) if self.frames else shape
+
+    @property
+    def frame(self) -> int | None:
+        """The frame of a clip that the call belongs to, None for a call that is not made for each frame."""
+        is_one = not self.frames and isinstance(self.view, WatchedModel) and self.view.is_each_frame(self.call)
+        return self.call.slot if is_one else None
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,8 @@ def find_layer(reader: ModelReader, layer: LayerLike | None = None) -> FoundLaye
 
     Args:
         reader: the model.
-        layer: a name or "outer/inner" path (`name[0]` for the first of several calls, the last otherwise), an index
+        layer: a name or "outer/inner" path (`name[0]` for the first of several calls; without a number the last, or
+            all calls of a layer that is called once for each frame of a clip), an index
             into `model.layers`, a layer object, or None for the default: walking back from the first output, the first
             tensor that every path passes, larger than 1x1, that does not come from pooling, dropout, identity, padding
             or reshaping; in a transformer the tokens that the last attention reads, also inside a layer that holds
@@ -102,10 +116,17 @@ def _by_name(reader: ModelReader, name: str) -> FoundLayer:
         if numbered:
             calls = calls[int(numbered[2]) :][:1]
         if calls:
-            return FoundLayer(view, _last_to_output(view, calls))
+            return _found(view, calls)
         paths += [call.path for call in view.calls]
     fact = unknown_name("layer", name, paths)
     raise ValueError(Message(fact, "list_layers(model) shows all.", "`tf-gradcam layers MODEL` shows all."))
+
+
+def _found(view: View, calls: list[Call]) -> FoundLayer:
+    """Return all calls of a layer that is called once for each frame of a clip, else the last on the way to the end."""
+    call = _last_to_output(view, calls)
+    is_each_frame = len(calls) > 1 and isinstance(view, WatchedModel) and view.is_each_frame(call)
+    return FoundLayer(view, call, tuple(calls) if is_each_frame else ())
 
 
 def _last_to_output(view: View, calls: list[Call]) -> Call:
@@ -122,7 +143,7 @@ def _by_object(reader: ModelReader, layer: keras.layers.Layer) -> FoundLayer:
     for view in reader.views():
         calls = [call for call in view.calls if call.operation is layer]
         if calls:
-            return FoundLayer(view, _last_to_output(view, calls))
+            return _found(view, calls)
     if is_input_layer(layer):
         raise ValueError(f"Layer '{layer.name}' is an input, which holds the image itself. Pass a layer after it.")
     raise ValueError(
@@ -261,7 +282,6 @@ def layer_rows(reader: ModelReader) -> list[LayerRow]:
         default: FoundLayer | None = find_layer(reader)
     except ValueError:
         default = None
-    image = reader.inputs.image_shape
     rows: list[LayerRow] = []
     view = default.view if default else next(reader.views())
     shapes = view.known_shapes(reader.inputs.specs)
@@ -274,8 +294,25 @@ def layer_rows(reader: ModelReader) -> list[LayerRow]:
             path += f"[{paths[:number].count(path)}]"
         kind, shape, reason = type(call.operation).__name__, shapes[number], why_not(FoundLayer(view, call))
         is_default = default is not None and call == default.call
+        image = reader.inputs.specs[pictures_of(reader.inputs, FoundLayer(view, call))[0]].shape
         rows.append(LayerRow(path, kind, shape, _stride(image, shape), not reason, reason, is_default))
     return rows
+
+
+def pictures_of(inputs: ModelInputs, found: FoundLayer) -> list[int]:
+    """Return the inputs that a layer may belong to, the best first.
+
+    They reach the layer and have its rank, if any has it; those that its cells divide into squares come first.
+    """
+    shape, reaching = found.shape, found.view.inputs_before(found.call) or [inputs.image_index]
+    ranks = [inputs.specs[number].shape.rank or 0 for number in reaching]
+    best = len(shape) if len(shape) in ranks else max(min(rank, 4) for rank in ranks)
+    fitting = [number for number, rank in zip(reaching, ranks, strict=True) if rank == best or best == 4 < rank]
+
+    def is_stretched(number: int) -> bool:
+        return len(set(_stride(inputs.specs[number].shape, shape) or [0])) > 1
+
+    return sorted(fitting, key=is_stretched)
 
 
 def _stride(image: Sequence[int | None], shape: Sequence[int | None]) -> tuple[float, ...] | None:

@@ -164,22 +164,31 @@ class ModelInputs:
         specs: `tf.TensorSpec` per input, batch free.
         structure: the names, structured as the model's argument (a name, list, tuple or dict).
         batch_size: number of images that the model takes at a time, None for any.
+        picture: position of the input that a layer belongs to; None for the images of the whole model.
     """
 
     names: list[str]
     specs: list[tf.TensorSpec]
     structure: Any
     batch_size: int | None = None
+    picture: int | None = None
 
     @property
     def image_index(self) -> int:
-        """The position of the images: the first input of rank 4 or more, else the input of highest rank."""
+        """The position of the images: `picture`, else the first input of rank 4 or more, else of highest rank."""
+        if self.picture is not None:
+            return self.picture
         ranks = [min(spec.shape.rank or 0, 4) for spec in self.specs]
         return ranks.index(max(ranks))
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
         return tuple(self.specs[self.image_index].shape)
+
+    def series(self, arrays: Sequence[Any]) -> NDArray[Any] | None:
+        """Return the signals or token numbers (B, T0) of an input without other axes, None for other inputs."""
+        array = arrays[self.image_index]
+        return np.asarray(array) if len(array.shape) == 2 else None
 
     def flatten(self, images: Images) -> list[Any]:
         """Return a batch as arrays in the model's order, checked against the model's inputs.

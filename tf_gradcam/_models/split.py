@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -20,8 +20,9 @@ from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._files.class_names import TOP_CLASS
 from tf_gradcam._models.graph import Call, Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, reading_scope
-from tf_gradcam._models.layers import FoundLayer, LayerLike, calls_named, find_layer, is_head
+from tf_gradcam._models.layers import FoundLayer, LayerLike, calls_named, find_layer, is_head, pictures_of
 from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, reader_of, shown
+from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 
 
 class SplitModel:
@@ -31,6 +32,7 @@ class SplitModel:
         layer_name: path of the layer that the model is cut at.
         activation_shape: (B, H, W, C) of the activations, None for a free axis.
         inputs: of the extractor.
+        pictures: positions of the inputs that the layer may belong to, the best first.
     """
 
     def __init__(
@@ -43,9 +45,15 @@ class SplitModel:
         self.inputs = inputs
         self.found = found
         self.layer_name = found.call.path
-        self.activation_shape = tuple(found.call.shape)
+        self.activation_shape = found.shape
+        self.pictures = [inputs.image_index]
         self.extract = extract  # flat inputs -> [activations, *frontier], for use inside a tf.function
         self.finish = finish  # [activations, *frontier] -> the model's outputs, likewise
+
+    def placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
+        """Return where the cells of a map lie in the input that the layer belongs to."""
+        index = self.inputs.image_index
+        return plain_placement(cells, arrays[index].shape[1:], index, self.found.frame)
 
     def release_model(self) -> None:
         """Release the model: a graph keeps its layers, a model without a graph must be kept by the caller."""
@@ -124,10 +132,13 @@ def split_model(
     """
     reader = reader_of(model)
     found = find_layer(reader, layer)
-    extract, finish = found.view.halves(found.call)
+    extract, finish = found.view.halves(*(found.frames or [found.call]))
     if classifier_layers is not None:
         extract, finish = _named_halves(reader, found, classifier_layers)
-    return SplitModel(reader.inputs, found, extract, finish)
+    pictures = pictures_of(reader.inputs, found)
+    split = SplitModel(replace(reader.inputs, picture=pictures[0]), found, extract, finish)
+    split.pictures = pictures
+    return split
 
 
 def _named_halves(reader: ModelReader, found: FoundLayer, names: Sequence[LayerLike]) -> tuple[Callable, Callable]:

@@ -76,21 +76,25 @@ class WatchedModel:
         with reading_scope():
             return call_in_inference(self.model, inputs)
 
-    def halves(self, call: Call) -> Halves:
-        """Return the model up to `call`, and the model run again from there; its frontier is the inputs."""
+    def halves(self, *calls: Call) -> Halves:
+        """Return the model up to a call, and the model run again from there; its frontier is the inputs.
+
+        The results of several calls of one layer are stacked behind the batch axis, as frames of a clip are.
+        """
 
         def extract(inputs: Sequence[Any]) -> list[Any]:
             seen: list[Any] = []
 
-            def keep(result: Any) -> Any:
+            def keep(number: int, result: Any) -> Any:
                 seen.append(result)
                 return result
 
-            self._intercept(call, inputs, keep)
-            return [seen[0], *inputs]
+            self._intercept(calls, inputs, keep)
+            return [seen[0] if len(calls) == 1 else tf.stack(seen, axis=1), *inputs]
 
         def finish(tensors: Sequence[Any]) -> Any:
-            return self._intercept(call, tensors[1:], lambda result: tensors[0])
+            parts = tensors[:1] if len(calls) == 1 else tf.unstack(tensors[0], num=len(calls), axis=1)
+            return self._intercept(calls, tensors[1:], lambda number, result: parts[number])
 
         return extract, finish
 
@@ -111,6 +115,9 @@ class WatchedModel:
     def reaches_output(self, call: Call) -> bool:
         return True  # unknown here; a missing gradient raises an error later
 
+    def inputs_before(self, call: Call) -> list[int]:
+        return list(range(len(keras.tree.flatten(self._structure))))
+
     def is_cut_point(self, call: Call) -> bool:
         return True
 
@@ -120,15 +127,22 @@ class WatchedModel:
     def known_shapes(self, specs: Sequence[Any]) -> list[tuple[int | None, ...]]:
         return [call.shape for call in self.calls]
 
-    def _intercept(self, call: Call, inputs: Sequence[Any], change: Callable[[Any], Any]) -> Any:
-        """Run the model with `change(result)` in place of the result of `call`."""
-        count = 0
+    def is_each_frame(self, call: Call) -> bool:
+        """Return whether a call is made by a `TimeDistributed`, which calls its layer once for each frame."""
+        return any(
+            isinstance(layer, keras.layers.TimeDistributed) and call.path.startswith(f"{path}/")
+            for path, layer in sublayers(self.model)
+        )
+
+    def _intercept(self, calls: Sequence[Call], inputs: Sequence[Any], change: Callable[[int, Any], Any]) -> Any:
+        """Run the model with `change(position, result)` in place of the result of each of a layer's calls."""
+        call, positions, count = calls[-1], {call.slot: number for number, call in enumerate(calls)}, 0
 
         def wrapper(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             nonlocal count
             result = original(*args, **kwargs)
             count += 1
-            return change(result) if count == call.slot + 1 else result
+            return change(positions[count - 1], result) if count - 1 in positions else result
 
         with wrapped(call.operation, wrapper):
             outputs = self.forward(inputs)

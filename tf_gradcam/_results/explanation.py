@@ -21,7 +21,8 @@ from tf_gradcam._results.diagnosis import diagnose
 from tf_gradcam.image.io import Photo, Photos, save_image
 from tf_gradcam.image.overlay import paint, to_photo
 from tf_gradcam.image.regions import Box, Threshold, boxes_of, contours_of, hot_pixels, largest_of
-from tf_gradcam.image.resize import check_sides, positive_share, resize_maps, signed_share
+from tf_gradcam.image.resize import Placement, Unplaced, place_maps, positive_share, signed_share
+from tf_gradcam.image.thumbnails import photos_of_slices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _MAX_IN_NOTEBOOK = 24
 _PER_IMAGE = {
     *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
-    *("_gradient_peaks", "_finite_images", "_activation_peaks", "_roundings", "diagnosis", "photos", "truth"),
+    *("_gradient_peaks", "_finite_images", "_activation_peaks", "_roundings", "diagnosis", "photos", "truth", "series"),
 }
 
 
@@ -71,12 +72,15 @@ class Explanation:
         labels: B names of what was explained.
         layer_name: path of the layer.
         method: name of the rule.
-        image_size: (H0, W0) of the model's input; (T0,) for signals, (D0, H0, W0) for volumes.
-        offset: (down, right) pixels by which the maps are shifted when they are resized; zero unless measured.
+        image_size: (H0, W0) of the model's input that the layer belongs to; (T0,) for signals, (D0, H0, W0) for
+            volumes.
+        placement: where the cells lie in that input, or the reason why it is not known.
+        offset: (down, right) pixels from the middle of the input to the middle of the maps, by axis of the maps.
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
         class_names: {index: name} of the classes, empty where none are known.
         photos: as given to `with_photos`, else None.
         truth: (B,) int32, the true classes given to `with_photos`, else None.
+        series: (B, T0) signals or token numbers, of a model whose input has no other axes, else None.
     """
 
     photos: Photos | None = None
@@ -89,13 +93,14 @@ class Explanation:
         labels: Sequence[str],
         layer_name: str,
         method: str,
-        image_size: tuple[int, ...],
+        placement: Placement | Unplaced,
         has_open_head: bool,
-        offset: tuple[float, ...] = (0.0, 0.0),
         class_names: Mapping[int, str] | None = None,
         signed: bool = False,
         needs: str = "gradients",
         earlier_layer: str | None = None,
+        input_names: Sequence[str] = (),
+        series: NDArray[Any] | None = None,
     ):
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
@@ -106,8 +111,8 @@ class Explanation:
         self.labels = list(labels)
         self.layer_name = layer_name
         self.method = method
-        self.image_size = image_size
-        self.offset = offset
+        self.placement = placement
+        self.series = series
         self.signed = signed
         self._gradient_peaks = arrays.gradient_peaks
         self._finite_images = arrays.finite_images
@@ -118,6 +123,23 @@ class Explanation:
         self._activation_peaks = arrays.activation_peaks
         self._roundings = arrays.roundings
         self._earlier_layer = earlier_layer
+        self._input_names = list(input_names)
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        return self.placement.image_size
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        cells = self.heatmaps.shape[1:]
+        return (0.0,) * len(cells) if isinstance(self.placement, Unplaced) else self.placement.offset_of(cells)
+
+    @property
+    def unplaced(self) -> str:
+        """The reason why the maps cannot be drawn over the input, "" where they can."""
+        if isinstance(self.placement, Unplaced):
+            return self.placement.reason
+        return "one of its axes is not a place in the input" if -1 in self.placement.axes else ""
 
     @cached_property
     def diagnosis(self) -> list[str | None]:
@@ -160,7 +182,7 @@ class Explanation:
         *,
         layer_name: str,
         method: str,
-        offset: tuple[float, ...],
+        placement: Placement | Unplaced,
         diagnosis: Sequence[str | None],
     ) -> Explanation:
         """Return this explanation with other maps, for functions that combine or filter maps.
@@ -168,7 +190,7 @@ class Explanation:
         Args:
             raw: (B, H, W) float32 before relu and normalising, of any size.
             layer_name, method: names of what the maps come from.
-            offset: pixels of the input by which the maps are shifted when they are resized.
+            placement: of the cells.
             diagnosis: per image None, or the reason why its map shows nothing.
 
         Returns:
@@ -177,7 +199,7 @@ class Explanation:
         other = copy.copy(self)
         vars(other).pop("signed_heatmaps", None)
         other.raw, other.heatmaps = raw, self._of_finite_images(positive_share(raw))
-        other.layer_name, other.method, other.offset = layer_name, method, offset
+        other.layer_name, other.method, other.placement = layer_name, method, placement
         vars(other)["diagnosis"] = list(diagnosis)
         return other
 
@@ -198,13 +220,10 @@ class Explanation:
         """(B, H, W) float32, the maps in pictures: `signed_heatmaps` of a signed target, else `heatmaps`."""
         return self.signed_heatmaps if self.signed else self.heatmaps
 
-    @property
-    def shifts(self) -> tuple[float, ...]:
-        """The offset with one number per axis of the input, of any rank."""
-        return self.offset if any(self.offset) else (0.0,) * len(self.image_size)
-
     def resized(self, size: Sequence[int] | None = None) -> NDArray[np.float32]:
-        """Resize the heatmaps to a picture: bilinear with half-pixel centres, mirrored input to mirrored output.
+        """Resize the heatmaps to the input: bilinear, each cell at its place, edge cells extended to the border.
+
+        Where the model cuts a part out of its input, the maps are zero outside of that part.
 
         Args:
             size: (height, width) pixels, (length,) for signals, (depth, height, width) for volumes; None: the input's.
@@ -213,24 +232,36 @@ class Explanation:
             (B, H0, W0) float32 in [0, 1], shifted by the measured offset if the explainer has `align="measured"`.
 
         Raises:
-            ValueError: `size` is not one positive number per axis, or the maps have other axes than the input.
+            ValueError: `size` is not one positive number per axis, or the cells' places in the input are not known.
         """
-        return self._resize(self.heatmaps, size)
+        return place_maps(self.heatmaps, self._places(), size)
 
-    def _resize(self, maps: np.ndarray, size: Sequence[int] | None) -> np.ndarray:
-        rank = len(self.image_size)
-        if maps.ndim - 1 != rank:
+    def _places(self) -> Placement:
+        if isinstance(self.placement, Unplaced) or self.unplaced:
+            is_picture = self.heatmaps.ndim == 3
+            paint = ", or overlay_heatmap(photo, heatmap) for a photo that a map covers whole" if is_picture else ""
             raise ValueError(
-                f"Expected maps with the {rank} axes {self.image_size} of the input, received {maps.shape}: layer "
-                f"'{self.layer_name}' is not a picture of it. Use .heatmaps."
+                f"Expected maps whose cells are places in the input {self.image_size}, received maps "
+                f"{self.heatmaps.shape}: layer '{self.layer_name}' is not a picture of it, because {self.unplaced}. "
+                f"Use .heatmaps or plot(), which show the cells as they are{paint}."
             )
-        sides = check_sides(self.image_size if size is None else size, rank)
-        shifts = zip(self.shifts, sides, self.image_size, strict=True)
-        return resize_maps(maps, sides, [shift * side / pixels for shift, side, pixels in shifts])
+        return self.placement
 
-    def shown_at(self, index: int, size: Sequence[int]) -> NDArray[np.float32]:
-        """Return map `index` of `shown` at another size, (H0, W0) float32; errors as `resized`."""
-        return self._resize(self.shown[index][None], size)[0]
+    def shown_at(
+        self, index: int, size: Sequence[int] | None = None, only: NDArray[np.intp] | None = None
+    ) -> NDArray[np.float32]:
+        """Return map `index` of `shown` at another size (None: the input's), (H0, W0) float32; errors as `resized`.
+
+        Of volumes, `only` chooses slices.
+        """
+        return place_maps(self.shown[index][None], self._places(), size, only)[0]
+
+    def at_cells(self) -> Explanation:
+        """Return this explanation with the map's own cells as its picture."""
+        other = copy.copy(self)
+        cells = self.heatmaps.shape[1:]
+        other.placement = Placement.tiles(cells, cells, self.placement.input_index)
+        return other
 
     def overlay(self, photos: Photos, alpha: float = 0.4, colormap: str | None = None) -> Photo:
         """Paint heatmaps on photos; a signed target has one colour for and another against.
@@ -250,7 +281,7 @@ class Explanation:
             ValueError: the number of photos is not the number of maps, photos of several sizes, maps that are not
                 pictures, or as `overlay_heatmap`.
         """
-        self.check_photos(photos)
+        photos = self.taken_photos(photos)
         sizes = {np.shape(photo)[:2] for photo in photos}
         if len(sizes) > 1:
             raise ValueError(
@@ -266,8 +297,12 @@ class Explanation:
             raise IndexError(f"Expected index, the number of a map, from 0 to {len(self) - 1}, received {index!r}.")
         return paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, alpha, colormap)
 
-    def check_photos(self, photos: Any) -> None:
-        """Raise an error that says what to pass if `photos` are not one photo per map."""
+    def taken_photos(self, photos: Any) -> Any:
+        """Return one photo per map: of the layer's input in a list or dict for several inputs, of its frame in clips.
+
+        Raises an error that says what to pass where `photos` are something else.
+        """
+        photos = self._of_layer(photos)
         _check_no_path(photos)
         if not hasattr(photos, "__len__"):
             remedy = " Pass np.asarray(picture)[None]." if type(photos).__module__.startswith("PIL.") else ""
@@ -280,13 +315,29 @@ class Explanation:
             raise ValueError(f"Expected {len(self)} photos, one per map, received {len(photos)}.{remedy}")
         for photo in photos:
             _check_no_path(photo)
+        frame = getattr(self.placement, "frame", None)
+        if frame is not None and all(np.ndim(photo) == 4 and len(photo) > frame for photo in photos):
+            return [photos_of_slices(np.asarray(photo), [frame])[0] for photo in photos]
+        return photos
+
+    def _of_layer(self, photos: Any) -> Any:
+        """Return the photos of the layer's input where there are photos of every input, in a list or dict."""
+        names, index = self._input_names, self.placement.input_index
+        if isinstance(photos, Mapping):
+            if len(names) <= index or names[index] not in photos:
+                wanted = f"'{names[index]}', the input of layer '{self.layer_name}'" if names else "an array or a list"
+                raise ValueError(f"Expected photos of {wanted}, received a dict of {list(photos)}.")
+            return photos[names[index]]
+        is_of_inputs = isinstance(photos, (list, tuple)) and len(photos) == len(names) > 1
+        return photos[index] if is_of_inputs and np.ndim(photos[index]) > len(self.image_size) + 1 else photos
 
     def _check_pictures(self) -> None:
-        if self.heatmaps.ndim - 1 == len(self.image_size) != 2:
+        if not self.unplaced and len(self.image_size) != 2:
             raise ValueError(
                 f"Expected maps of pictures (B, H, W), received {self.heatmaps.shape}. Use plot(photos) for signals, "
                 "volumes and frames, or resized() and then overlay_heatmap for one slice of them."
             )
+        self._places()
 
     def _read(self, read: Callable[[np.ndarray, Threshold], Any], threshold: Threshold) -> list[Any]:
         self._check_pictures()
@@ -365,8 +416,7 @@ class Explanation:
         """
         other = copy.copy(self)
         if photos is not None:
-            self.check_photos(photos)
-            other.photos = photos
+            other.photos = self.taken_photos(photos)
         if labels is not None:
             values = self.probabilities
             other.truth = label_indices(labels, len(self), self._names)
@@ -397,7 +447,7 @@ class Explanation:
         from tf_gradcam._figures.photos import explanation_figure
 
         shown = self.with_photos(photos, labels)
-        return explanation_figure(shown, shown.photos, colormap)
+        return explanation_figure(shown, shown.series if shown.photos is None else shown.photos, colormap)
 
     def _repr_html_(self) -> str | None:
         """Return the figure of the first maps for a notebook, None where nothing can be drawn."""
@@ -437,7 +487,7 @@ class Explanation:
     ) -> list[Path]:
         """Write `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems; else as `save`."""
         if photos is not None:
-            self.check_photos(photos)
+            photos = self.taken_photos(photos)
             self._check_pictures()
             for photo in photos:
                 to_photo(photo)

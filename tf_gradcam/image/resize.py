@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -88,6 +88,9 @@ def check_size(size: Any, name: str = "size (height, width) in pixels") -> tuple
     return first, second
 
 
+_STEPS = 2.0**30  # of a cell, in which positions are rounded: mirrored positions then have the same two weights
+
+
 class _Neighbours(NamedTuple):
     """Cells around each pixel: the last one whose centre is not beyond the pixel's, the next, and their weights."""
 
@@ -111,7 +114,7 @@ def _neighbours(cells: int, pixels: int, offset: float) -> _Neighbours:
 
 def _neighbours_of(position: NDArray[np.float64], cells: int) -> _Neighbours:
     """Return the cells around positions in units of cells, where cell 0 is at 0; clipped to the first and last cell."""
-    position = np.clip(position, 0.0, cells - 1)
+    position = np.clip(np.round(position * _STEPS) / _STEPS, 0.0, cells - 1)
     below = np.floor(position)
     index = below.astype(np.intp)
     return _Neighbours(index, np.minimum(index + 1, cells - 1), 1 - (position - below), position - below)
@@ -158,27 +161,6 @@ def zoom_matrix(side: int, zoom: float) -> NDArray[np.float64]:
     shrunk = interpolation_matrix(length, side).T
     shrunk /= shrunk.sum(axis=1, keepdims=True)
     return shrunk[np.clip(np.arange(side) - margin, 0, length - 1)]
-
-
-def unzoom_matrix(cells: int, zoom: float) -> NDArray[np.float64]:
-    """Return the linear weights, (cells, cells), that bring a map of the zoomed axis back to the axis."""
-    places = np.clip(_zoomed_centres(cells, zoom) * cells - 0.5, 0, cells - 1)
-    below = np.floor(places).astype(np.intp)
-    matrix = np.zeros((cells, cells))
-    rows = np.arange(cells)
-    matrix[rows, below] = 1 - (places - below)
-    matrix[rows, np.minimum(below + 1, cells - 1)] += places - below
-    return matrix
-
-
-def coverage(cells: int, zoom: float) -> NDArray[np.bool_]:
-    """Return whether the zoomed axis still shows the centre of each cell, (cells,)."""
-    return np.abs(_zoomed_centres(cells, zoom) - 0.5) < 0.5 + 1e-9
-
-
-def _zoomed_centres(cells: int, zoom: float) -> NDArray[np.float64]:
-    """Return the centre of each cell on the zoomed axis, from 0 to 1."""
-    return ((np.arange(cells) + 0.5) / cells - 0.5) * zoom + 0.5
 
 
 Maps = NDArray[np.float32]
@@ -267,14 +249,14 @@ class Placement:
         input_index: which of the model's inputs is the picture, in flat order.
         image_size: sides of the picture in pixels, in the picture's own order: (H0, W0), (T0,), (D0, H0, W0).
         axes: for each axis of the map the picture axis that it moves along: (0, 1) normally, (1, 0) behind a Permute,
-            (1, 2) for the map of one frame of (T0, H0, W0), -1 for an axis that is not a place (frequencies).
+            -1 for an axis that is not a place (frequencies).
         scale: pixels per cell, for each axis of the map.
         start: pixel coordinate of the centre of cell 0, for each axis of the map; the first pixel's centre is 0.5.
         known_by: "tiles" (the cells are assumed to tile the picture), "arithmetic" (of receptive fields), "probes" (of
             perturbed pixels) or "measured" (from gradients).
         reach: for each axis of the map the stretch of pixels (from, to) that reaches the layer at all; None for the
             whole picture. A model that crops sees nothing outside of the crop: the map is zero there.
-        frame: the one index along picture axis 0 that a map of one frame belongs to, else None.
+        frame: the index of the frame where the picture is one frame (H0, W0) of an input (T0, H0, W0, C), else None.
     """
 
     input_index: int
@@ -293,6 +275,11 @@ class Placement:
         start = tuple(pixels / 2 for pixels in scale)
         return cls(input_index, tuple(image_size), tuple(range(len(scale))), scale, start, "tiles")
 
+    def centres(self, cells: Sequence[int]) -> list[NDArray[Any]]:
+        """Return the pixel coordinates of the cells' centres, for each axis of the map."""
+        axes = zip(self.start, self.scale, cells, strict=True)
+        return [start + np.arange(count) * scale for start, scale, count in axes]
+
     def offset_of(self, cells: Sequence[int]) -> tuple[float, ...]:
         """Return the pixels from the middle of the picture to the middle of the map, for each axis of the map."""
         offsets = []
@@ -303,40 +290,81 @@ class Placement:
         return tuple(offsets)
 
 
-def place_maps(maps: np.ndarray, placement: Placement, size: Sequence[int] | None = None) -> Maps:
+@dataclass(frozen=True)
+class Unplaced:
+    """The reason why the places of a map's cells in the picture are not known.
+
+    Attributes:
+        input_index, image_size: as `Placement`.
+        reason: a clause about the layer, such as "its axes are channels and rows".
+    """
+
+    input_index: int
+    image_size: tuple[int, ...]
+    reason: str
+
+
+def plain_placement(
+    cells: Sequence[int], input_shape: Sequence[int], input_index: int = 0, frame: int | None = None
+) -> Placement | Unplaced:
+    """Return tiles of an input (H0, W0, C), or (H0, W0) without an axis of channels, where the numbers of axes fit.
+
+    Args:
+        cells: (H, W).
+        input_shape: of one image, without the batch axis.
+        input_index, frame: as `Placement`; the map of one frame of (T0, H0, W0, C) is a map of (H0, W0).
+    """
+    shape = tuple(input_shape if frame is None else input_shape[1:])
+    picture = shape if len(shape) <= len(cells) or len(shape) == 1 else shape[:-1]
+    if len(picture) == len(cells):
+        return replace(Placement.tiles(cells, picture, input_index), frame=frame)
+    if tuple(cells) == picture[: len(cells)]:  # a step of time for each frame
+        ones = (1.0,) * len(cells)
+        return Placement(
+            input_index, picture, tuple(range(len(cells))), ones, (0.5,) * len(cells), "tiles", None, frame
+        )
+    reason = f"its cells have the axes {tuple(cells)}, the input has {picture}"
+    return Unplaced(input_index, picture, reason)
+
+
+def place_maps(
+    maps: np.ndarray, placement: Placement, size: Sequence[int] | None = None, only: NDArray[np.intp] | None = None
+) -> Maps:
     """Resize maps to the picture, each cell at its place.
 
     Between the centres of cells, values are interpolated as by `resize_heatmaps`. Edge cells extend to the border of
     the picture, or of `placement.reach`, beyond which nothing reaches the layer and the map is zero. Along picture axes
-    that the map does not move along, it repeats; a map of one frame is zero in the other frames.
+    that the map does not move along, it repeats.
 
     Args:
         maps: (B, N) finite.
         placement: of their cells; all axes are places.
         size: sides in pixels of the result; None for the picture's own.
+        only: the positions along the first axis of the result to compute; None for all.
 
     Returns:
         (B, N0) float32; where the cells tile the picture, exactly `resize_maps(maps, size)`.
     """
     picture = placement.image_size
     sides = picture if size is None else check_sides(size, len(picture))
-    near, cells = [], maps.shape[1:]
-    for number, axis in enumerate(placement.axes):
-        near.append(
-            _placed(cells[number], sides[axis], picture[axis], placement.scale[number], placement.start[number])
-        )
+    chosen = [np.arange(side) for side in sides]
+    if only is not None:
+        chosen[0] = only
+    near = []
+    for count, axis, scale, start in zip(maps.shape[1:], placement.axes, placement.scale, placement.start, strict=True):
+        whole = _placed(count, sides[axis], picture[axis], scale, start)
+        near.append(_Neighbours._make(values[chosen[axis]] for values in whole) if axis == 0 else whole)
     placed = _sampled_maps(maps, near)
     for number, (first, last) in enumerate(placement.reach or ()):
         axis = placement.axes[number]
-        centres = (np.arange(sides[axis]) + 0.5) * picture[axis] / sides[axis]
+        centres = (chosen[axis] + 0.5) * picture[axis] / sides[axis]
         is_outside = (centres < first) | (centres > last)
         placed[(slice(None),) * (number + 1) + (is_outside,)] = 0
     placed = placed.transpose(0, *(np.argsort(placement.axes) + 1))
     missing = tuple(axis + 1 for axis in range(len(picture)) if axis not in placement.axes)
     if missing:
-        placed = np.broadcast_to(np.expand_dims(placed, missing), (len(maps), *sides)).copy()
-    if placement.frame is not None:
-        placed[:, np.arange(sides[0]) != placement.frame * sides[0] // picture[0]] = 0
+        lengths = map(len, chosen)
+        placed = np.broadcast_to(np.expand_dims(placed, missing), (len(maps), *lengths)).copy()
     return placed
 
 
@@ -344,10 +372,16 @@ def _placed(cells: int, pixels: int, side: int, scale: float, start: float) -> _
     """Return the cells around each of `pixels` pixels of an axis that has `side` pixels in the model's input."""
     if scale == side / cells:  # tiles, shifted or not: the arithmetic of `resize_heatmaps`, equal in every bit
         return _neighbours(cells, pixels, (start - scale / 2) * pixels / side)
-    # Counted from the middle in small exact steps, so that mirrored pixels have the same two weights.
+    # Counted from the middle in exact steps, so that mirrored pixels have the same two weights.
     middle = (side / 2 - start) / scale - (cells - 1) / 2
     from_middle = (np.arange(pixels) + 0.5 - pixels / 2) * (side / pixels / scale) + middle
     return _neighbours_of((cells - 1) / 2 + np.round(from_middle * _STEPS) / _STEPS, cells)
 
 
-_STEPS = 2.0**30  # of a cell
+def sample_maps(maps: np.ndarray, positions: Sequence[NDArray[Any]]) -> Maps:
+    """Return maps (B, N) interpolated at positions in cells along each axis; a map that is not finite becomes NaN."""
+    is_finite = np.isfinite(maps)
+    near = [_neighbours_of(position, count) for position, count in zip(positions, maps.shape[1:], strict=True)]
+    sampled = _sampled_maps(np.where(is_finite, maps, 0), near)
+    sampled[~is_finite.all(axis=tuple(range(1, maps.ndim)))] = np.nan
+    return sampled

@@ -36,3 +36,13 @@ def shrunk(image: np.ndarray, side: int) -> np.ndarray:
 def shown_photo(photo: ArrayLike, side: int = 640) -> np.ndarray:
     """Return a photo as (H0, W0, 3) uint8 RGB, `shrunk` to what a panel can show; errors as `to_photo`."""
     return shrunk(to_photo(photo), side)
+
+
+def photos_of_slices(volume: np.ndarray, chosen: ArrayLike) -> np.ndarray:
+    """Return chosen slices of a volume or clip as uint8; other numbers are stretched over the range of all slices."""
+    slices = volume[np.asarray(chosen)]
+    if volume.dtype == np.uint8:
+        return slices
+    low, high = float(np.nanmin(volume)), float(np.nanmax(volume))
+    stretched = (np.nan_to_num(slices, nan=low) - low) / (high - low if high > low else 1.0)
+    return np.rint(255 * stretched).astype(np.uint8)

@@ -1,0 +1,175 @@
+"""Maps whose cells are not places in the input, drawn at their own size beside it; tokens of text as coloured boxes.
+
+Axis legend: B images, T tokens, N cells of the layer (any number of spatial axes), T0 samples.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, fitted, grid, height_for
+from tf_gradcam.image.io import Photos
+from tf_gradcam.image.overlay import colors_of
+from tf_gradcam.image.resize import Placement
+from tf_gradcam.image.thumbnails import shown_photo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from tf_gradcam._figures.sheet import Shown
+
+_NOTE = 0.14  # height of the line below a map
+_HEIGHTS = {1: 2.6, 4: 1.8, 9: 1.5}
+_SMALLEST = 1.2
+_WIDTH, _LINE, _MAP, _AXIS = 6.2, 0.8, 1.3, 0.34  # of a signal, and of the map below it
+_COLUMNS, _TOKEN_HEIGHT = 16, 0.24
+_MAX_TOKENS = 800  # more are a line
+_DARK = 110  # mean of RGB below which letters are white
+_MAX_SLICES = 8
+
+
+def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None) -> Figure:
+    """Draw each map at its own cells, beside the photo or below the signal, with the reason.
+
+    Args:
+        explanation: of B images, maps (B, N) of one to three axes.
+        photos: B photos, or B signals (T0,); None for the maps alone.
+        colormap: as `Explanation.overlay`.
+    """
+    if photos is not None and all(np.ndim(photo) == 1 for photo in photos):
+        return _under_signals(explanation, np.asarray(photos), colormap)
+    pictures = None if photos is None else [_photo(photo) for photo in photos]
+    maps = [_mosaic(values) for values in explanation.shown]
+    aspect = float(np.clip(maps[0].shape[1] / maps[0].shape[0], 0.6, 4))
+    count, caption = len(explanation), caption_height(explanation)
+    height = height_for(count, _HEIGHTS, _SMALLEST) / max(1.0, aspect / 1.8)
+    panels = 1 if pictures is None else 2
+    cards = grid(count, aspect, height, caption=caption, panels=panels, row_gap=0.12 + _NOTE)
+    sheet = Sheet.of(cards)
+    sheet.title(title_of(explanation))
+    for index, values in enumerate(maps):
+        left, top = cards.corner(index)
+        draw_caption(sheet, explanation, index, left, top, cards.card)
+        if pictures is not None:
+            sheet.picture(pictures[index], *cards.place(index))
+        axes = sheet.heatmap(values, *cards.place(index, panels - 1), explanation.signed, colormap)
+        axes.set_aspect("auto" if explanation.heatmaps.ndim == 2 else "equal")
+        sheet.text(_note(explanation), left, top + caption + cards.height + 0.03, cards.card, 6, GREY)
+    sheet.scale_of(cards, explanation.signed, colormap)
+    return sheet.figure
+
+
+def _note(explanation: Shown) -> str:
+    cells = " x ".join(map(str, explanation.heatmaps.shape[1:]))
+    return f"{cells} cells of the layer, not over the input: {explanation.unplaced}"
+
+
+def _photo(photo: Any) -> np.ndarray:
+    """Return a photo, or the slices of a volume or clip side by side."""
+    array = np.asarray(photo)
+    if array.ndim == 4 or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        chosen = np.linspace(0, len(array) - 1, min(len(array), _MAX_SLICES)).astype(int)
+        return np.hstack([shown_photo(array[number], 160) for number in chosen])
+    return shown_photo(array)
+
+
+def _mosaic(values: np.ndarray) -> np.ndarray:
+    """Return a map as a picture: a row of cells as it is, slices side by side."""
+    if values.ndim == 1:
+        return values[None]
+    if values.ndim == 2:
+        return values
+    chosen = np.linspace(0, len(values) - 1, min(len(values), _MAX_SLICES)).astype(int)
+    return np.hstack([np.pad(values[number], ((0, 0), (0, 1)), constant_values=np.nan) for number in chosen])[:, :-1]
+
+
+def _under_signals(explanation: Shown, signals: np.ndarray, colormap: str | None) -> Figure:
+    """Draw each signal as a line, and its map below it: time under time where the cells' times are known."""
+    placement = explanation.placement
+    times = placement if isinstance(placement, Placement) and 0 in placement.axes else None
+    caption = caption_height(explanation)
+    step = caption + _LINE + _MAP + _NOTE + 2 * _AXIS
+    sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + len(explanation) * step)
+    sheet.title(title_of(explanation))
+    for index, signal in enumerate(signals):
+        top = TITLE + index * step
+        draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
+        axes = sheet.panel(MARGIN, top + caption, _WIDTH, _LINE)
+        axes.plot(np.arange(len(signal)) + 0.5, signal, color="0.35", linewidth=0.6)
+        _show_axis(axes, len(signal), "samples")
+        top += caption + _LINE + _AXIS
+        values = _mosaic(explanation.shown[index])
+        if explanation.heatmaps.ndim == 3 and not (times and times.axes[1] == 0):
+            values = values.T  # time runs to the right
+        axes = sheet.heatmap(values, MARGIN, top, _WIDTH, _MAP, explanation.signed, colormap)
+        axes.set_aspect("auto")
+        axes.invert_yaxis()
+        if times:
+            number = times.axes.index(0)
+            first = times.start[number] - times.scale[number] / 2
+            last = first + times.scale[number] * values.shape[1]
+            axes.images[0].set_extent((first, last, -0.5, values.shape[0] - 0.5))
+            _show_axis(axes, len(signal), "samples")
+        else:
+            axes.set_axis_on()
+            axes.tick_params(labelsize=6.5, length=2, colors=GREY)
+            axes.set_yticks([])
+        sheet.text(_note(explanation), MARGIN, top + _MAP + 0.2, _WIDTH, 6, GREY)
+    sheet.scale(TITLE + caption, len(explanation) * step - caption - _AXIS, explanation.signed, colormap)
+    return sheet.figure
+
+
+def _show_axis(axes: Axes, length: int, unit: str) -> None:
+    axes.set_axis_on()
+    axes.set_xlim(0, length)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=6.5, length=2, colors=GREY)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.annotate(unit, (1, -0.02), xycoords="axes fraction", fontsize=6, color=GREY, ha="right", va="top")
+
+
+def are_tokens(explanation: Shown, series: Any) -> bool:
+    """Return whether a model of one axis reads numbers of tokens, or words were given for it."""
+    is_text = series is not None and all(isinstance(item, str) for one in series for item in np.asarray(one).flat)
+    is_index = explanation.series is not None and explanation.series.dtype.kind in "iub"
+    return (is_text or is_index) and series is not None and max(map(len, series)) <= _MAX_TOKENS
+
+
+def token_figure(explanation: Shown, tokens: Photos, colormap: str | None) -> Figure:
+    """Draw each text as boxes in the colours of its tokens' relevance, with the tokens' numbers or words.
+
+    Args:
+        explanation: of B texts, maps (B, N) over T tokens.
+        tokens: B lists of T numbers or words.
+        colormap: as `Explanation.overlay`.
+    """
+    caption = caption_height(explanation)
+    texts = [[str(item) for item in np.asarray(row).flat] for row in tokens]
+    heights = [caption + -(-len(row) // _COLUMNS) * _TOKEN_HEIGHT + 0.14 for row in texts]
+    sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + sum(heights))
+    sheet.title(title_of(explanation))
+    colors, top, width = colors_of(explanation.signed, colormap), TITLE, _WIDTH / _COLUMNS
+    for index, row in enumerate(texts):
+        draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
+        values = explanation.shown_at(index, (len(row),))
+        share = (values + 1) / 2 if explanation.signed else values
+        boxes = colors[np.rint(share * (len(colors) - 1)).astype(int)]
+        for number, (text, color) in enumerate(zip(row, boxes, strict=True)):
+            down, right = divmod(number, _COLUMNS)
+            left, upper = MARGIN + right * width, top + caption + down * _TOKEN_HEIGHT
+            axes = sheet.panel(left, upper, width - 0.02, _TOKEN_HEIGHT - 0.02)
+            axes.set_axis_on()
+            axes.set(facecolor=color / 255, xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set_color("0.8")
+            letters = "white" if color.mean() < _DARK else "black"
+            inside = fitted(text, width - 0.06, 6.5)
+            axes.text(0.5, 0.45, inside, fontsize=6.5, color=letters, ha="center", va="center", parse_math=False)
+        top += heights[index]
+    sheet.scale(TITLE + caption, sum(heights) - caption, explanation.signed, colormap)
+    return sheet.figure
