@@ -14,7 +14,7 @@ from tf_gradcam._app.model import NOTHING, TOP, AppModel, class_choices, headlin
 from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
-from tf_gradcam._models.loading import MODEL_SUFFIXES
+from tf_gradcam._models.file_kinds import MODEL_SUFFIXES
 from tf_gradcam._models.preprocessing import MODES
 
 COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr", "coolwarm")
@@ -94,7 +94,10 @@ class Page:
         gr = self._gr
         with gr.Accordion("Another model", open=False):
             self.model_file = gr.File(
-                label="Model (.keras, .h5)", file_types=list(MODEL_SUFFIXES), height=130, elem_id="tg-model-file"
+                label="Model (.keras, .h5)",
+                file_types=[*MODEL_SUFFIXES, ".model", ".zip"],
+                height=130,
+                elem_id="tg-model-file",
             )
             self.names_file = gr.File(
                 label="Class names (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_gradcam._models.loading import MODEL_SUFFIXES
 from tf_gradcam.demo.phantom import CLASS_NAMES, phantom_slices
 from tf_gradcam.image.headers import read_header
 from tf_gradcam.image.io import save_image
@@ -137,11 +136,9 @@ def check_model_file(path: Path) -> None:
     """Refuse a file that is not a model, or is too large for one, before Keras reads it.
 
     Raises:
-        ValueError: another suffix, or too many bytes, packed or unpacked.
+        ValueError: too many bytes, packed or unpacked.
     """
     name = repr(path.name)
-    if path.suffix.lower() not in MODEL_SUFFIXES:
-        raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received {name}.")
     _check_bytes(path, MAX_MODEL_BYTES, "a model")
     if zipfile.is_zipfile(path):
         try:

@@ -75,7 +75,7 @@ def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
     """Read the class names in the member `class_names.json` of a .keras file, without running code from it.
 
     Returns:
-        One name per class; None without such a member, or for a file that is not a zip archive, such as .h5.
+        One name per class; None without such a member, or for what is not a zip archive: .h5, or a folder.
 
     Raises:
         OSError: the file cannot be read.
@@ -83,6 +83,8 @@ def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
     """
     source = f"'{MEMBER}' in '{path}'"
     check_regular(path, "a model file")
+    if not os.path.isfile(path) and (os.path.isdir(path) or os.path.isfile(f"{path}.index")):
+        return None  # a SavedModel, a checkpoint
     try:
         data = zip_member(path, MEMBER, _MAX_MEMBER_BYTES)
     except OSError as error:

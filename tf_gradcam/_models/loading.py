@@ -7,14 +7,28 @@ import difflib
 import inspect
 import os
 import re
-import zipfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tf_gradcam._errors import Message, unknown_name
-from tf_gradcam._files.opening import check_file
-from tf_gradcam._models.safety import FROM_PYTHON, LAMBDA, check_config, config_of, no_more_weights_than_in
+from tf_gradcam._models.file_kinds import (
+    AGAIN,
+    CHECKPOINT,
+    MODEL_SUFFIXES,
+    SAVED_MODEL,
+    by_hand,
+    has_layers_only,
+    keras_file,
+    load_weights_call,
+    missing,
+    named,
+    weights_kind_of,
+)
+from tf_gradcam._models.safety import LAMBDA, check_config, config_of, no_more_weights_than_in
+from tf_gradcam._models.saved_model import checkpoint_values
+from tf_gradcam._models.weights_only import read_weights
 
 
 def model_names() -> list[str]:
@@ -99,16 +113,13 @@ def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
     return arguments
 
 
-MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
-
-
 def load_network(model: str, weights: str | None = None, arguments: Iterable[str] = ()) -> Any:
     """Load a model from a file, or build one of keras.applications.
 
     Args:
-        model: a .keras or .h5 file, or a name in any case.
-        weights: a file of weights; "imagenet" or "none" (random) for a name; None keeps the weights of a file, and
-            means "none" for a name.
+        model: a file or folder, as `load_model_file`, or a name in any case.
+        weights: a file of weights, as `load_weights_file`; "imagenet" or "none" (random) for a name; None keeps the
+            weights of a file, and means "none" for a name.
         arguments: for the constructor of a named network, as KEY=VALUE.
 
     Raises:
@@ -117,6 +128,8 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
     """
     has_file = weights not in (None, "imagenet", "none")
     if is_model_file(model):
+        if has_file and has_layers_only(Path(model)):
+            return load_model_file(model, weights)
         if (weights and not has_file) or list(arguments):
             fact = f"'{model}' is a file with its own arguments and weights. Give the name of a network instead, or"
             raise ValueError(Message(fact, "a file as weights=.", "--weights FILE."))
@@ -137,94 +150,106 @@ def is_model_file(name: str) -> bool:
 def _check_name(name: str) -> None:
     """Refuse a misspelt file, before it is taken for the name of a network."""
     if any(os.path.isfile(name + suffix) for suffix in MODEL_SUFFIXES):
-        raise FileNotFoundError(_missing(Path(name)))
+        raise FileNotFoundError(missing(Path(name)))
     if difflib.get_close_matches(Path(name).suffix.lower(), MODEL_SUFFIXES):
-        raise FileNotFoundError(f"'{name}' looks like a model file. {_missing(Path(name))}")
+        raise FileNotFoundError(f"'{name}' looks like a model file. {missing(Path(name))}")
 
 
-def _missing(path: Path) -> str:
-    """Return the message for a missing file, with the nearest model files in its folder."""
-    folder = path.parent
-    files = folder.iterdir() if folder.is_dir() else ()
-    known = [file.name for file in files if file.suffix.lower() in MODEL_SUFFIXES]
-    close = [name for name in known if Path(name).stem == path.name]  # the suffix was left out
-    near = ", ".join(f"'{folder / name}'" for name in close or difflib.get_close_matches(path.name, known))
-    return f"There is no model file '{path}'. {f'Did you mean {near}?' if near else 'Check the path.'}"
+def load_model_file(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Any:
+    """Load a model from a file or folder of any kind that holds its layers, without running code from it.
 
-
-def load_model_file(path: str | os.PathLike[str]) -> Any:
-    """Load a model from a .keras or .h5 file, without running code from it.
+    Args:
+        path: told by its bytes: a .keras or HDF5 file, a SavedModel of Keras 2, a zip archive of one of these, or the
+            layers as JSON.
+        weights: a file of the weights of a model as JSON; other files have their own.
 
     Raises:
         FileNotFoundError, PermissionError: the file cannot be read.
+        OSError: it is a pipe or a device.
         ValueError: it is not a model, is damaged, needs classes of the user's own, or holds a lambda, whose code Keras
             would run.
     """
     import keras
 
     path = Path(path)
-    _check_path(path)
-    check_config(config_of(path), path)
+    with keras_file(path, None if weights is None else Path(weights)) as file:
+        config = config_of(file, path)
+        if config is None:
+            raise ValueError(_no_layers(file, path))
+        check_config(config, path)
+        try:
+            with no_more_weights_than_in(file):
+                return keras.saving.load_model(file, compile=False, safe_mode=True)
+        except PermissionError:
+            raise
+        except Exception as error:  # from zip, HDF5, JSON, and from whatever a layer's constructor raises
+            raise ValueError(f"Cannot load '{path}': {_explained(error, path)}") from error
+
+
+def _no_layers(file: Path, path: Path) -> str:
+    """Return the message for HDF5 without layers: which weights they are, and what to do with them."""
+    saved = read_weights(file)
+    if not saved.layers:
+        return f"'{path}' is an HDF5 file of something else: it holds neither layers nor weights of Keras. {AGAIN}"
+    fact, call = f"'{path}' holds weights, not a model: {saved}.", load_weights_call(path)
+    arguments = [] if saved.class_count in (None, 1000) else [f"classes={saved.class_count}"]
+    if saved.network is None or not _fits(saved.network, arguments, file):
+        return f"{fact} In Python build the network of the training, {call}, and explain it: `Explainer(model)`."
+    built = f"{saved.network}({', '.join(['weights=None', *arguments])})"
+    build = f"Build keras.applications.{built}, {call}, and pass the model."
+    options = "".join(f" --model-arg {argument}" for argument in arguments)
+    return Message(fact, build, f"Type --model {saved.network} --weights {path}{options}")
+
+
+def _fits(network: str, arguments: list[str], file: Path) -> bool:
+    """Return whether a file's weights are those of a whole network of keras.applications: it is built, and filled."""
     try:
-        with no_more_weights_than_in(path):
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except PermissionError:
-        raise
-    except Exception as error:  # from zip, HDF5, JSON, and from whatever a layer's constructor raises
-        raise ValueError(f"Cannot load '{path}': {_explained(error)}") from error
+        load_weights_file(build_model(network, None, parse_arguments(arguments)), file)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
-def _check_path(path: Path) -> None:
-    check_file(path, "a model file")
-    if path.is_dir():
-        kind = "a SavedModel, whose operations hide the layers" if (path / "saved_model.pb").exists() else "a folder"
-        raise ValueError(f"Expected a .keras or .h5 file, but '{path}' is {kind}. Save it by model.save('name.keras').")
-    if not path.exists():
-        raise FileNotFoundError(_missing(path))
-    if path.suffix.lower() not in MODEL_SUFFIXES:
-        is_renamed = zipfile.is_zipfile(path)
-        remedy = "Rename it to end in .keras" if is_renamed else "Save the model by model.save('name.keras')"
-        raise ValueError(f"Expected a model file ending in {', '.join(MODEL_SUFFIXES)}, received '{path}'. {remedy}.")
-    with open(path, "rb") as file:  # a lack of permission raises its own error
-        file.read(1)
-    if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
-        raise ValueError(f"'{path}' is not a .keras file, or is damaged: not a zip archive. Copy or save it again.")
-
-
-def _explained(error: Exception) -> str:
+def _explained(error: Exception, path: Path) -> str:
     text = str(error)
     if "Lambda" in text and "safe_mode" in text:
         return LAMBDA
     unknown = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", text)
     if unknown:
         return (
-            f"it needs '{unknown[1] or unknown[2]}', a class of your own. {FROM_PYTHON}, with "
-            "keras.saving.load_model(path, custom_objects={...})."
+            f"it needs '{unknown[1] or unknown[2]}', a class of your own. Load it in Python by "
+            "keras.saving.load_model(path, custom_objects={...}) and explain it there: `Explainer(model)`."
         )
     first = re.split(r"\n|(?<=[.!]) ", text.strip())[0][:200]
-    return f"{first.rstrip('.')}. Was it saved by another version of Keras, or cut short? {FROM_PYTHON}."
+    return (
+        f"{first.rstrip('.')}. If another version of Keras saved it, {by_hand(path)} and explain it there: "
+        "`Explainer(model)`. If it is cut short, copy or save it again."
+    )
 
 
 def load_weights_file(model: Any, path: str | os.PathLike[str]) -> None:
-    """Fill a model with the weights in a file.
+    """Fill a model with the weights in a file, whatever its name.
 
     Args:
         model: a built Keras model; its weights are replaced.
-        path: .weights.h5, .keras or .h5.
+        path: weights or a whole model as .keras or HDF5, a checkpoint of TensorFlow (its prefix or a file of it), or a
+            SavedModel.
 
     Raises:
         FileNotFoundError: the file does not exist.
+        OSError: it is a pipe or a device.
         ValueError: it is not a file of weights, or they do not fit the model.
     """
     path = Path(path)
-    check_file(path, "a file of weights")
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file of weights '{path}'. Check the path.")
-    if path.suffix.lower() not in MODEL_SUFFIXES:
-        raise ValueError(f"Expected a file of weights ending in .weights.h5, .keras or .h5, received '{path}'.")
+    kind = weights_kind_of(path)
     try:
-        model.load_weights(path)
-    except Exception as error:  # from zip, HDF5, and from the comparison with the model
+        if kind in (CHECKPOINT, SAVED_MODEL):
+            model.set_weights(checkpoint_values(path))
+        else:
+            with named(path, kind) as file, warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Skipping nested container")  # of each list that older files lack
+                model.load_weights(file)
+    except Exception as error:  # from zip, HDF5, TensorFlow, and from the comparison with the model
         fact = f"The weights in '{path}' do not fit {model.name}: {_misfit(error)}. Was it built with other arguments?"
         build = "Build it with them, load the weights into it, and pass the model."
         options = "Name them: --model-arg alpha=0.75, --model-arg classes=10."

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tf_gradcam._errors import Message
 from tf_gradcam._files.opening import zip_member
 
 FROM_PYTHON = "Load it in Python and explain it there: `Explainer(model)`"
@@ -27,23 +26,26 @@ _CLASSES = re.compile(r"keras\.(?!applications\b)([a-z_]\w*\.)*[A-Z]\w*")
 _build_lock = threading.Lock()
 LAMBDA = (
     "it holds a Lambda layer, and Keras would run the code in it. If you trust the file, load it in Python by "
-    "keras.saving.load_model(path, safe_mode=False), then explain it there: `Explainer(model)`."
+    "keras.saving.load_model(path, safe_mode=False), or build the network there and load its weights, then explain it "
+    "there: `Explainer(model)`."
 )
 
 
-def config_of(path: Path) -> Any:
-    """Read the layers' configuration from a file, as Keras reads it.
+def config_of(file: Path, path: Path) -> Any:
+    """Read the layers' configuration from a file, as Keras reads it; None for HDF5 without one.
 
     Args:
-        path: a .keras file that is a zip archive, or an HDF5 file.
+        file: a .keras file that is a zip archive, or an HDF5 file.
+        path: what the user gave, for messages.
 
     Raises:
         ValueError: the file is damaged, or its configuration is missing or too large.
     """
-    if path.suffix.lower() != ".keras":
-        return _parsed(_config_in_hdf5(path), path)
+    if file.suffix != ".keras":
+        config = _config_in_hdf5(file, path)
+        return None if config is None else _parsed(config, path)
     try:
-        text = zip_member(path, "config.json", _MAX_CONFIG_BYTES)
+        text = zip_member(file, "config.json", _MAX_CONFIG_BYTES)
     except zipfile.BadZipFile as error:
         raise ValueError(f"'{path}' is not a .keras file, or is damaged: {error}. Copy or save it again.") from error
     if text is None:
@@ -53,20 +55,14 @@ def config_of(path: Path) -> Any:
     return _parsed(text, path)
 
 
-def _config_in_hdf5(path: Path) -> Any:
+def _config_in_hdf5(file: Path, path: Path) -> Any:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
+        with h5py.File(file, "r") as content:
+            return content.attrs.get("model_config")
     except OSError as error:
         raise ValueError(f"'{path}' is not an HDF5 file, or is damaged: {error}. Copy or save it again.") from error
-    if config is None:
-        fact = f"'{path}' holds weights, not a model."
-        build = "Build the model, call its load_weights(path), and pass the model."
-        option = f"Give it as weights of a model: --model NAME --weights {path}."
-        raise ValueError(Message(fact, build, option))
-    return config
 
 
 def _parsed(text: Any, path: Path) -> Any:
@@ -119,7 +115,7 @@ def _foreign_name(item: dict[str, Any]) -> str | None:
 
 
 def _unpacked_bytes(path: Path) -> int:
-    if path.suffix.lower() != ".keras":
+    if path.suffix != ".keras":
         return path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         return sum(member.file_size for member in archive.infolist())

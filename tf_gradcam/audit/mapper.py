@@ -255,9 +255,12 @@ class AuditMapper:
         if not (isinstance(self._given, str) and is_model_file(self._given)):
             return None
         found = hashlib.sha256()
-        for name in (self._given, self._weights):
-            if isinstance(name, str) and Path(name).is_file():
-                with open(name, "rb") as file:
+        given = [Path(name) for name in (self._given, self._weights) if isinstance(name, str)]
+        folders = [name.parent if name.name == "saved_model.pb" else name for name in given]
+        inside = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*"))]
+        for path in (*given, *inside):
+            if path.is_file():
+                with open(path, "rb") as file:
                     while block := file.read(2**20):
                         found.update(block)
         return found.hexdigest()
