@@ -23,7 +23,7 @@ from tf_gradcam._models.graph import Graph
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.preprocessing import MODES, Preprocessing
 from tf_gradcam._models.reader import ModelReader, reader_of
-from tf_gradcam._models.split import class_count, open_head, probabilities
+from tf_gradcam._models.split import open_head, probabilities
 from tf_gradcam._models.watched import WatchedModel, wrapped
 
 STATISTICS, ACTIVITY, LABELS, NOTHING = "batch normalisation", "activity and confidence", "labels", "nothing"
@@ -182,7 +182,7 @@ class _Probe:
                 for layer in self._layers:
                     stack.enter_context(wrapped(layer, self._recorder(layer)))
                 head = open_head(keras.tree.flatten(self._view.forward([images]))[0])
-            self.has_classes = class_count(head) is not None
+            self.has_classes = head.class_count is not None
             return probabilities(head) if self.has_classes else head.output
 
         def moments(images: Any) -> tuple[Any, Any]:  # TensorFlow drops what comes behind
