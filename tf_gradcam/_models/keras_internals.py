@@ -10,6 +10,9 @@ from typing import Any
 
 import keras
 
+# Names under which a model of Keras 3 keeps its layers, in the order of a checkpoint of it.
+LISTS_OF_LAYERS = ("_functional", "_operations", "_layers")
+
 # Set while a pass with frozen weights is traced: returns a constant for a variable, or None to read the variable.
 _AS_CONSTANT: ContextVar[Callable[[Any], Any] | None] = ContextVar("as_constant", default=None)
 

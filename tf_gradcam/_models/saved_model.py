@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam._errors import Message
+from tf_gradcam._models.keras_internals import LISTS_OF_LAYERS
 
 _MAX_METADATA_BYTES = 64 * 2**20  # as of the layers in a .keras file
 _PREFIX = "variables/variables"  # of the checkpoint inside a SavedModel
@@ -93,7 +94,7 @@ def checkpoint_values(path: Path) -> list[np.ndarray]:
     root = objects.children(0)
     layers = [(int(name.rpartition("-")[2]), node) for name, node in root.items() if name.startswith("layer_with_wei")]
     parts = [root["variables"]] if "variables" in root else [node for _, node in sorted(layers)]
-    parts = parts or [root[name] for name in ("_functional", "_operations", "_layers") if name in root][:1]
+    parts = parts or [root[name] for name in LISTS_OF_LAYERS if name in root][:1]
     parts = parts or [node for name, node in root.items() if name not in _NOT_LAYERS]
     seen: set[int] = set()
     values = [value for part in parts for value in objects.values(part, seen)]
