@@ -31,6 +31,9 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 @weights_options
 @click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
+@click.option(
+    "--output", metavar="NAME", help="The explained one of several outputs, by name or position; the first by default."
+)
 @click.option("--target", metavar="CLASS", help="Index or name of the class; each image's top class by default.")
 @click.option(
     "--class-names",
@@ -88,6 +91,7 @@ def _batch_explainer(
     model_args: tuple[str, ...],
     layer: str | None,
     method: MethodName,
+    output: str | None,
     target: str | None,
     class_names: str | None,
     preprocess: str,
@@ -112,12 +116,15 @@ def _batch_explainer(
     with downloads_on_stderr():
         opened = open_model(model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess)
     shift: Align = False if align == "none" else align
-    explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=shift, freeze=freeze)
+    explainer = Explainer(
+        opened.reader, layer, method, class_names=opened.class_names, align=shift, freeze=freeze, output=output
+    )
     side = (size, size) if size else None
     index = None if target is None else ClassNames(opened.class_names).index_in(target)
     batch = BatchExplainer(explainer, opened.preprocessing, side, target=index, **options)
+    explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
     print_text(
-        f"{opened.reader.name}: layer {explainer.layer_name}, {explainer.method}, "
+        f"{opened.reader.name}{explained}: layer {explainer.layer_name}, {explainer.method}, "
         f"images of {batch.size[0]} x {batch.size[1]} as {opened.preprocessing.meaning}"
     )
     return batch
@@ -147,9 +154,12 @@ def _failure(result: Result) -> str:
 
 
 def _report(result: Result) -> str:
-    """Return the lines of an image: the explained class, the five most probable ones, the reason of a blank map."""
+    """Return the lines of an image: the explained class, the five most probable ones, the reason of a blank map.
+
+    Without probabilities the first line ends in the score.
+    """
     row = result.row
-    lines = [f"{row.file}: {row.label}"]
+    lines = [f"{row.file}: {row.label}" if result.top else f"{row.file}: {row.label} {row.score}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
     lines += [f"  note: {for_command_line(result.note)}"] if result.note else []
     return "\n".join(lines)

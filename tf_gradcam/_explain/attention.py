@@ -19,7 +19,7 @@ from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_clas
 from tf_gradcam._models.graph import Call, Step
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
 from tf_gradcam._models.preprocessing import warn_of_range
-from tf_gradcam._models.reader import Images, ModelReader, reader_of
+from tf_gradcam._models.reader import Images, ModelReader, check_eager, reader_of
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.resize import plain_placement
@@ -253,6 +253,7 @@ class AttentionExplainer:
         Returns:
             `Explanation` of the B images; `raw` (B, H, W) float32 is at least 0.
         """
+        check_eager()
         inputs = self._reader.inputs
         arrays = inputs.flatten(images)
         warn_of_range(arrays[inputs.image_index], self._preprocessing)

@@ -52,6 +52,7 @@ def explain(
     size: tuple[int, int] | None = None,
     align: Align = False,
     batch_size: int = 8,
+    output: str | int | None = None,
 ) -> Explanation:
     """Explain image files, as the command line and the web page do: the same pixels, the same numbers.
 
@@ -73,6 +74,7 @@ def explain(
         size: (height, width) of the images in pixels, for a model that leaves its size free.
         align: False, or "measured" to shift maps to where the trained cells look.
         batch_size: images at a time. Defaults to 8.
+        output: as `Explainer` takes it, for a model of several outputs.
 
     Returns:
         `Explanation` of the B images, with the photographs (H0, W0, 3) uint8 RGB at full size in `.photos`: `.plot()`
@@ -91,7 +93,7 @@ def explain(
         raise ValueError(f"Expected one target per image, {len(paths)} in all, received {len(each)}.")
     find_method(method)  # before a large model is loaded
     opened = open_model(model, class_names=class_names, preprocess=preprocess)
-    explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=align)
+    explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=align, output=output)
     taken = ModelImages(opened.reader.inputs, opened.preprocessing, None if size is None else check_size(size))
     photos: list[Photo] = []
     parts: list[Explanation] = []

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._explain.passes import (
+    NOT_FINITE,
     Peaks,
     SplitPass,
     all_finite,
@@ -199,6 +200,7 @@ def class_maps(
     *,
     names: ClassNames,
     method: str,
+    output_name: str | None = None,
     earlier_layer: Callable[[], str | None] = lambda: None,
     place: Callable[[Sequence[int], Sequence[Any]], Placement | Unplaced] | None = None,
 ) -> ClassMaps:
@@ -220,7 +222,7 @@ def class_maps(
     size = compiled.inputs.batch_size
     results = with_probabilities(in_batches(size, arrays, lambda rows: compiled.of_classes(rows, indices, first)))
     if not results.finite_images.any():
-        raise ValueError("Expected images of finite numbers, received NaN or infinite values in every image.")
+        raise ValueError(NOT_FINITE)
     return ClassMaps(
         results,
         labels=[names.labels(row if count > 1 else [TOP_CLASS]) for row in results.class_indices],
@@ -232,6 +234,7 @@ def class_maps(
         has_open_head=compiled.has_open_head,
         class_names=names.by_index,
         needs=compiled.needs,
+        output_name=output_name,
         earlier_layer=earlier_layer() if may_be_blank(results.raw, results.scores.size) else None,
     )
 

@@ -5,6 +5,7 @@ Axis legend: B batch, H x W cells of the layer, C channels, K classes, H0 x W0 p
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,19 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from tf_gradcam._errors import Message
+from tf_gradcam._errors import Message, warn
 from tf_gradcam._explain.class_maps import ClassPass, class_maps
 from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
-from tf_gradcam._explain.passes import GradientPass, Pass
+from tf_gradcam._explain.passes import NOT_FINITE, GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.layers import LayerLike, layer_rows
 from tf_gradcam._models.preprocessing import warn_of_range
-from tf_gradcam._models.reader import Images, ModelReader, parts_of, reader_of
+from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, check_eager, loaded_model, parts_of, reader_of
 from tf_gradcam._models.split import SplitModel, linear_tail, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
@@ -34,7 +36,7 @@ from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
-from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
+from tf_gradcam.targets.base import TargetLike, labels_of, with_indices
 
 Align: TypeAlias = Literal[False, "measured"]
 
@@ -57,8 +59,17 @@ class Explainer:
         freeze: make the weights constants of the compiled graph, so that TensorFlow folds them (a batch normalisation
             into its convolution): faster, but a copy of the weights is kept (`frozen_bytes`), and the next call after
             a change of weights raises an error. Defaults to False: weights are read at every call.
+        output: name or position of the explained one of several outputs; None for the first, and targets such as
+            `targets.OutputOf` then choose at each call. A dict does not have an order that means anything: a warning
+            names the output.
+
+    A copy, or a pickle in another process, builds the explainer again from the saved model.
+
+    Attributes:
+        output_name: name of the explained one of several outputs, else None.
 
     Raises:
+        RuntimeError: it is built inside a tf.function.
         TypeError: `model` is not a Keras 3 model, or an argument of the wrong kind.
         ValueError: unknown layer, method or `align`; a layer that cannot be explained; classifier layers that do not
             compute what the model computes.
@@ -79,7 +90,9 @@ class Explainer:
         align: Align = False,
         token_grid: Sequence[int] | None = None,
         freeze: bool = False,
+        output: str | int | None = None,
     ):
+        check_eager()
         self.method, self._rule = find_method(method)
         if align not in (False, "measured"):
             raise ValueError(f"Expected align=False or align='measured', received {align!r}.")
@@ -89,7 +102,8 @@ class Explainer:
         if is_whole:
             _check_whole(self.method, layer, classifier_layers, align, token_grid)
         self._class_names = ClassNames(class_names)
-        self._reader = reader_of(model)
+        self._reader = reader_of(model).with_output(output)
+        self.output_name = self._reader.output_name
         options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
         members = _members(self._reader, layer, method, classifier_layers, options)
         self._members = members
@@ -114,8 +128,15 @@ class Explainer:
         if align and not self._members:
             self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
         self._lock = threading.RLock()
-        self._passes: OrderedDict[Target | None, Pass] = OrderedDict()
-        self._class_pass: ClassPass | None = None
+        # By target (None for class targets, `ClassPass` for maps of many classes) and the dtypes of the inputs.
+        self._passes: OrderedDict[tuple[Any, tuple[Any, ...]], Pass] = OrderedDict()
+        names = None if classifier_layers is None else [getattr(item, "name", item) for item in classifier_layers]
+        self._arguments = {"method": method, "classifier_layers": names, "output": output, **options}
+        path = layer if layer is None or isinstance(layer, str) else self.split.found.numbered_path
+        self._arguments["layer"] = [member._arguments["layer"] for member in members] or path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _built_again, (self._reader.saved(), self._arguments)
 
     def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch.
@@ -130,18 +151,24 @@ class Explainer:
             `Explanation` of the B images.
 
         Raises:
+            RuntimeError: a call inside a tf.function.
             TypeError: images that are not numbers, a target of another kind.
             ValueError: wrong rank, size or channels; no finite image at all; an unknown class; weights that changed
                 since they were frozen.
         """
+        check_eager()
+        is_callable = callable(target)
+        if self._reader.is_output_guessed and not is_callable:
+            fact = f"Of the outputs {list(self._reader.outputs)}, '{self.output_name}' is explained. Choose another by"
+            warn(Message(fact, "output=.", "--output."))
         if self._members:
             return fuse(self._members)(images, target, progress=progress)
-        arrays = self.split.inputs.flatten(images)
+        arrays, compiled = self._prepared(
+            images, with_indices(target, self._class_names.index) if is_callable else None
+        )
         warn_of_range(arrays[self._reader.inputs.image_index], self._preprocessing)
-        is_callable = callable(target)
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
-        compiled = self._pass(with_indices(target, self._class_names.index) if is_callable else None)
         check_classes(indices, compiled.class_count, self._class_names)
         compiled.check_weights()
         results = compiled(arrays, indices, progress)
@@ -150,10 +177,7 @@ class Explainer:
                 f"Expected target to return one score per image, {count} in all, received {len(results.scores)}."
             )
         if not results.finite_images.any():
-            raise ValueError(
-                "Expected images of finite numbers, received NaN or infinite values in every image: "
-                "check how they were loaded and scaled."
-            )
+            raise ValueError(NOT_FINITE)
         names = self._class_names
         labels = labels_of(target, results.outputs, names) if is_callable else names.labels(results.class_indices)
         return Explanation(
@@ -168,6 +192,7 @@ class Explainer:
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),
             needs=needs_of(self._rule),
+            output_name=getattr(target, "output", None) if is_callable else self.output_name,
             earlier_layer=self._earlier_layer if may_be_blank(results.raw, count) else None,
         )
 
@@ -201,18 +226,18 @@ class Explainer:
             raise ValueError(
                 "Expected one layer for the maps of many classes, received several: call an explainer of each layer."
             )
-        with self._lock:
-            if self._class_pass is None:
-                self._class_pass = ClassPass(self.split, self._rule, *self._options)
-        self._class_pass.check_weights()
+        check_eager()
+        _, compiled = self._prepared(images, ClassPass)
+        compiled.check_weights()
         return class_maps(
-            self._class_pass,
+            compiled,
             images,
             classes,
             top,
             names=self._class_names,
             method=self.method,
             place=self._placement,
+            output_name=self.output_name,
             earlier_layer=lambda: self._earlier_layer,
         )
 
@@ -237,36 +262,55 @@ class Explainer:
         for member in self._members:
             member.release_model()
 
-    def _pass(self, target: Target | None) -> Pass:
-        """Return the compiled pass for class targets (None) or for one callable."""
+    def _prepared(self, images: Images, target: Any) -> tuple[list[Any], Any]:
+        """Return the images as flat arrays, and the compiled pass of a target."""
+        own = self.split.inputs
+        given = own.as_given(images)
+        arrays = given.flatten(images)
+        try:
+            return arrays, self._pass(target, given)
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError):
+            if given is own:
+                raise
+        return own.flatten(images), self._pass(target, own)  # the model itself does not take whole numbers
+
+    def _pass(self, target: Any, inputs: ModelInputs) -> Pass:
+        """Return the compiled pass for class targets (None), for one callable or for many classes (`ClassPass`)."""
+        key = target, tuple(spec.dtype for spec in inputs.specs)
         with self._lock:  # concurrent threads share one pass, and keep it when it is dropped here
-            compiled = self._passes.get(target)
+            compiled = self._passes.get(key)
             if compiled is None:
-                compiled = self._passes[target] = self._new_pass(target)
+                split = copy.copy(self.split)
+                split.inputs = inputs
+                compiled = self._passes[key] = self._new_pass(target, split)
                 if len(self._passes) > _KEPT_TARGETS:
-                    del self._passes[next(key for key in self._passes if key is not None)]
+                    del self._passes[next(key for key in self._passes if key[0] not in (None, ClassPass))]
             return compiled
 
-    def _new_pass(self, target: Target | None) -> Pass:
+    def _new_pass(self, target: Any, split: SplitModel) -> Pass:
+        if target is ClassPass:
+            return ClassPass(split, self._rule, *self._options)
         if self._is_whole:
             return FullGradPass(self._reader, target, self._rule, *self._options)
         if needs_of(self._rule) == "probing":
-            return ProbingPass(self.split, target, self._rule, *self._options)
-        return GradientPass(self.split, target, self._rule, *self._options)
+            return ProbingPass(split, target, self._rule, *self._options)
+        return GradientPass(split, target, self._rule, *self._options)
 
     @property
     def trace_count(self) -> int:
         """Number of compilations of a pass; new images and class targets do not add to it."""
-        of_classes = self._class_pass.trace_count if self._class_pass is not None else 0
         own = sum(compiled.trace_count for compiled in self._passes.values())
-        return of_classes + own + sum(member.trace_count for member in self._members)
+        return own + sum(member.trace_count for member in self._members)
 
     @property
     def frozen_bytes(self) -> int:
         """Bytes of the weights that `freeze` copied, without folded copies; 0 without `freeze`."""
-        of_classes = self._class_pass.frozen_bytes if self._class_pass is not None else 0
         own = sum(compiled.frozen_bytes for compiled in self._passes.values())
-        return of_classes + own + sum(member.frozen_bytes for member in self._members)
+        return own + sum(member.frozen_bytes for member in self._members)
+
+
+def _built_again(saved: bytes, arguments: dict[str, Any]) -> Explainer:
+    return Explainer(loaded_model(saved), **arguments)
 
 
 def _split(model: ModelReader, layer: LayerLike | None, classifier_layers: Sequence[LayerLike] | None) -> SplitModel:

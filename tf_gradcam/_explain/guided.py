@@ -17,7 +17,7 @@ from tf_gradcam._explain.passes import Pass, in_batches
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.reader import Images, ModelReader
+from tf_gradcam._models.reader import Images, ModelReader, check_eager
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.targets.base import Target, TargetLike
@@ -88,6 +88,7 @@ class GuidedBackprop:
         Raises:
             TypeError, ValueError: as `Explainer`.
         """
+        check_eager()
         arrays = self.inputs.flatten(images)
         called = target if callable(target) else None
         indices = class_indices(None if called else target, int(arrays[0].shape[0]), self._class_names)

@@ -17,13 +17,13 @@ from tf_gradcam._errors import Message
 from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._files.class_names import TOP_CLASS
 from tf_gradcam._models.frozen import FrozenWeights
+from tf_gradcam._models.graph import first_output
 from tf_gradcam._models.reader import ModelInputs
 from tf_gradcam._models.split import (
     Head,
     SplitModel,
     class_probabilities,
     class_scores,
-    first_output,
     open_head,
     probabilities,
 )
@@ -34,6 +34,10 @@ from tf_gradcam.targets.base import Target, as_two_sides, called
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0
+NOT_FINITE = (
+    "Expected images of finite numbers, received NaN or infinite values in every image: check how they were loaded and "
+    "scaled."
+)
 # Of the largest term: the error of an activation in halves; four times the error of a term in float32.
 _ROUNDINGS = {tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}
 
@@ -181,13 +185,38 @@ class Pass:
             finished += 1
             return results
 
-        return with_probabilities(in_batches(size, [*arrays, indices], run))
+        try:
+            return with_probabilities(in_batches(size, [*arrays, indices], run))
+        except tf.errors.InvalidArgumentError:
+            # tf.debugging.enable_check_numerics stops at the first value that is not finite: the other images remain.
+            good = all_finite(tf.convert_to_tensor(arrays[self.inputs.image_index])).numpy()
+            if good.all():
+                raise
+            if not good.any():
+                raise ValueError(NOT_FINITE) from None
+        rest = [array[good] if isinstance(array, np.ndarray) else tf.boolean_mask(array, good) for array in arrays]
+        results = _spread(self(rest, indices[good], progress), good)
+        return results._replace(class_indices=np.where(good | (indices < 0), results.class_indices, indices))
 
     def explain_batch(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress) -> MapArrays:
         """Explain a batch of a size that the model takes."""
         results: MapArrays = to_arrays(self._compiled(*arrays, indices))
         progress(1, 1)
         return results
+
+
+def _spread(results: MapArrays, good: np.ndarray) -> MapArrays:
+    """Return the results of the images `good` (B,) among all B; the others have blank maps and NaN for numbers."""
+
+    def spread(values: np.ndarray | None) -> np.ndarray | None:
+        if values is None:
+            return None
+        filled = np.full((len(good), *values.shape[1:]), np.nan if values.dtype.kind == "f" else 0, values.dtype)
+        filled[good] = values
+        return filled
+
+    everywhere = MapArrays(*map(spread, results))
+    return everywhere._replace(heatmaps=np.nan_to_num(everywhere.heatmaps))
 
 
 def in_batches(size: int | None, arrays: Sequence[Any], run: Callable[[list[Any]], Any]) -> Any:

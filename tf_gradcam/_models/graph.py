@@ -8,6 +8,7 @@ outputs need and that do not depend on the cut), the second leads from there to 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,25 @@ class Graph:
         self.inputs = [self._new_slot(tensor.shape) for tensor in functional.inputs]
         self._input_dtypes = [_input_dtypes(model, tensor) for tensor in functional.inputs]
         self.output_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._outputs_struct)
+        self.output_tensors = functional._outputs_struct
         self.outputs = self._inline(functional, self.inputs, "")
+
+    @property
+    def output_slots(self) -> Any:
+        """The slots of the outputs, in the structure that the model returns."""
+        return keras.tree.pack_sequence_as(self.output_struct, self.outputs)
+
+    @property
+    def first(self) -> int:
+        """The slot of the first output, the one that is explained."""
+        return int(first_output(self.output_slots))
+
+    def only(self, key: str | int) -> Graph:
+        """Return the graph that leads to one of several outputs."""
+        other = copy.copy(self)
+        other.outputs = [first_output(self.output_slots[key])]
+        other.output_struct, other.output_tensors = str(key), self.output_tensors[key]
+        return other
 
     def _new_slot(self, shape: Sequence[int | None]) -> int:
         self.shapes.append(tuple(shape))
@@ -191,13 +210,22 @@ class Graph:
         ).get_concrete_function(*specs)
         return [tuple(values[call.slot].shape) for call in self.calls]
 
+    def traced_outputs(self, specs: Sequence[Any]) -> list[tf.TensorShape]:
+        """Trace the model and return the shapes of its outputs; layers that are not built yet are built by it."""
+        shapes: list[tf.TensorShape] = []
+        tf.function(
+            lambda *inputs: shapes.extend(tensor.shape for tensor in keras.tree.flatten(self.forward(inputs))),
+            autograph=False,
+        ).get_concrete_function(*specs)
+        return shapes
+
     def reaches_output(self, call: Call) -> bool:
         return not self.dependents(call.slot).isdisjoint(self.outputs)
 
     def is_cut_point(self, call: Call) -> bool:
         """Return whether every path from the inputs of the tensor to the first output passes it."""
         origins = self._origins(call.slot)
-        frontier = self.frontier(call.slot, self.outputs[:1])
+        frontier = self.frontier(call.slot, [self.first])
         return all(origins.isdisjoint(self._origins(other)) for other in frontier)
 
     def inputs_before(self, call: Call) -> list[int]:
@@ -236,6 +264,13 @@ class Graph:
         if len(flat) == 1 and not isinstance(self.output_struct, dict):
             return flat[0]
         return keras.tree.pack_sequence_as(self.output_struct, flat)
+
+
+def first_output(outputs: Any) -> Any:
+    """Return the first of several outputs, in the order of the model's author; keras.tree sorts the keys of a dict."""
+    while isinstance(outputs, (dict, list, tuple)):
+        outputs = next(iter(outputs.values() if isinstance(outputs, dict) else outputs))
+    return outputs
 
 
 def _is_plain_call(node: Any) -> bool:

@@ -57,6 +57,14 @@ def _takes_training(operation: Any) -> bool:
     return "training" in inspect.signature(operation.call).parameters
 
 
+def call_arguments(model: Any) -> list[str]:
+    """Return the names of the inputs that `model.call` must be given, usually one."""
+    parameters = inspect.signature(model.call).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [item.name for item in parameters if item.kind in kinds and item.default is item.empty]
+    return [name for name in needed if name not in ("training", "mask")]
+
+
 def sublayers(layer: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """Return (path, layer) of every layer inside `layer`, each once, in the order in which they were attached."""
     by_id: dict[int, tuple[str, Any]] = {}

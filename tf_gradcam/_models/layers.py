@@ -44,6 +44,12 @@ class FoundLayer:
         is_one = not self.frames and isinstance(self.view, WatchedModel) and self.view.is_each_frame(self.call)
         return self.call.slot if is_one else None
 
+    @property
+    def numbered_path(self) -> str:
+        """The path, with the number of its tensor where the layer has several: "att[1]"."""
+        same = [call for call in self.view.calls if call.path == self.call.path]
+        return self.call.path if len(same) == 1 else f"{self.call.path}[{same.index(self.call)}]"
+
 
 @dataclass(frozen=True)
 class LayerRow:

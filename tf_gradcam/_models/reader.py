@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
+import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
@@ -15,10 +18,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tf_gradcam._errors import unknown_name
 from tf_gradcam._models.graph import Graph, graph_of
-from tf_gradcam._models.keras_internals import built_input_shapes, declared_inputs, sublayers
+from tf_gradcam._models.keras_internals import built_input_shapes, call_arguments, declared_inputs, sublayers
 from tf_gradcam._models.preprocessing import Preprocessing, measure_preprocessing
-from tf_gradcam._models.watched import WatchedModel
+from tf_gradcam._models.watched import UNTRACEABLE, WatchedModel
 
 # A batch as the model expects it, (B, H0, W0, C); a list or dict of them for a model of several inputs.
 Images: TypeAlias = NDArray[Any] | tf.Tensor | list[Any] | tuple[Any, ...] | Mapping[str, Any]
@@ -26,6 +30,8 @@ Images: TypeAlias = NDArray[Any] | tf.Tensor | list[Any] | tuple[Any, ...] | Map
 
 class ModelReader:
     """The facts of a model, read once and shared; every function of this package that takes a model takes its reader.
+
+    A layer that is not built yet, as after `model.build(input_shape)`, is built here.
 
     Args:
         model: a built `keras.Model`: functional, Sequential or subclassed.
@@ -36,6 +42,9 @@ class ModelReader:
         inputs: its `ModelInputs`.
         parts: identity of its layers and variables, see `parts_of`.
         is_half_precision: whether a layer computes in 16 bits.
+        outputs: {name: key} of several outputs in the order of the model's author; empty for one output.
+        output_name: the explained one of several outputs, the first unless `with_output` chose it; else None.
+        is_output_guessed: whether it is the first of a dict, whose order does not mean anything.
 
     Raises:
         TypeError: not a Keras 3 model.
@@ -45,7 +54,6 @@ class ModelReader:
     def __init__(self, model: Any):
         check_model(model)
         self.name = model.name
-        self.parts = parts_of(model)
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
         self._layers = list(model.layers)
         self._alive = weakref.ref(model)
@@ -57,10 +65,38 @@ class ModelReader:
             listed = {id(call.operation) for call in self.graph.calls}
             hides = any(id(layer) not in listed for _, layer in sublayers(model) if not is_input_layer(layer))
             self._model = model if hides else None
+            if self.inputs.batch_size is not None or any(not layer.built for _, layer in sublayers(model)):
+                shapes = self.graph.traced_outputs(self.inputs.specs)
+                self.inputs = replace(self.inputs, batch_size=_fixed_batch(shapes, self.inputs.batch_size))
         else:
             self.graph = None
-            self.inputs = _inputs_as_built(model)
             self._model = model
+            self.inputs, self._watched = _watched(model, _inputs_as_built(model))
+        self.parts = parts_of(model)
+        structure = self.graph.output_slots if self.graph is not None else self._watched.outputs
+        self.outputs = _named_outputs(structure, getattr(model, "output_names", None))
+        self.output_name = next(iter(self.outputs), None)
+        self.is_output_guessed = isinstance(structure, dict) and len(structure) > 1
+        self._key: str | int | None = None
+
+    def with_output(self, output: str | int | None) -> ModelReader:
+        """Return the reader of one of several outputs, by name or position; itself for None."""
+        if output is None:
+            return self
+        if not self.outputs:
+            raise ValueError(f"Expected a model of several outputs for output={output!r}, received one. Leave it out.")
+        names = list(self.outputs)
+        if isinstance(output, str) and output.isdecimal() and output not in names:  # on the command line
+            output = int(output)
+        if isinstance(output, (int, np.integer)) and not isinstance(output, bool) and 0 <= output < len(names):
+            output = names[int(output)]
+        if output not in self.outputs:
+            raise ValueError(unknown_name("output", str(output), names))
+        other = copy.copy(self)
+        other._key, other.output_name, other.is_output_guessed = self.outputs[str(output)], str(output), False
+        other.graph = None if self.graph is None else self.graph.only(other._key)
+        other._watched = None if self._watched is None else self._watched.only(other._key)
+        return other
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -76,6 +112,32 @@ class ModelReader:
             )
         return self._layers[index]
 
+    def saved(self) -> bytes:
+        """Return the model as a .keras file, to be built again by `keras.saving.load_model` in another process.
+
+        Raises:
+            TypeError: Keras cannot save it, or cannot load what it saved.
+        """
+        model = self._model or self._alive()
+        if model is None and self.graph is not None:  # only its layers are alive
+            inputs = keras.tree.pack_sequence_as(self.graph.input_struct, self.graph.input_tensors)
+            model = keras.Model(inputs, self.graph.output_tensors, name=self.name)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "model.keras"
+                keras.saving.save_model(model, path)
+                saved = path.read_bytes()
+            if any(not type(layer).__module__.startswith("keras.") for _, layer in [("", model), *sublayers(model)]):
+                loaded_model(saved)  # fail here, not in the other process
+            return saved
+        except Exception as error:  # of any class of the user's own
+            reason = " ".join(str(error).split())[:200]
+            raise TypeError(
+                f"Expected a model that Keras can save and load, to copy its explainer or send it to another process: "
+                f"'{self.name}' fails with {type(error).__name__}: {reason}. Give its classes get_config, or build the "
+                "model and its Explainer in the other process and load the weights there: model.load_weights(path)."
+            ) from error
+
     def release(self) -> None:
         """Release the model, and keep the layers of its graph alone."""
         self._model = self._watched = None
@@ -86,9 +148,47 @@ class ModelReader:
             yield self.graph
         if self._model is not None:
             if self._watched is None:
-                structure = keras.tree.pack_sequence_as(self.inputs.structure, self.inputs.specs)
-                self._watched = WatchedModel(self._model, structure)
+                watched = WatchedModel(self._model, self.inputs.packed_specs)
+                self._watched = watched if self._key is None else watched.only(self._key)
             yield self._watched
+
+
+def _watched(model: Any, inputs: ModelInputs) -> tuple[ModelInputs, WatchedModel]:
+    """Watch a model; if it does not take floats, as a lookup of tokens, its inputs are whole numbers."""
+    first: Exception | None = None
+    for dtype in ("float32", "int32", "uint8"):
+        given = replace(inputs, specs=[tf.TensorSpec(spec.shape, dtype) for spec in inputs.specs])
+        try:
+            watched = WatchedModel(model, given.packed_specs)
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+            first = first or error
+        else:
+            return replace(given, batch_size=_fixed_batch(watched.outputs, inputs.batch_size)), watched
+    assert first is not None
+    raise first
+
+
+def _fixed_batch(shapes: Any, batch_size: int | None) -> int | None:
+    """Return the declared batch size where the model computes with it: an output has it although the inputs do not."""
+    return batch_size if any(shape.rank and shape[0] is not None for shape in keras.tree.flatten(shapes)) else None
+
+
+def _named_outputs(structure: Any, names: Sequence[str] | None) -> dict[str, str | int]:
+    """Return {name: key} of several outputs; a list has the names of its layers where they are unique."""
+    if isinstance(structure, dict):
+        return {str(key): key for key in structure} if len(structure) > 1 else {}
+    if not isinstance(structure, (list, tuple)) or len(structure) < 2:
+        return {}
+    is_named = names is not None and len(set(names)) == len(structure)
+    return {name: index for index, name in enumerate(names if is_named and names else map(str, range(len(structure))))}
+
+
+def loaded_model(saved: bytes) -> Any:
+    """Return the model of a .keras file in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(saved)
+        return keras.saving.load_model(path, compile=False, safe_mode=False)  # a pickle runs code anyway
 
 
 def reader_of(model: Any) -> ModelReader:
@@ -99,6 +199,16 @@ def reader_of(model: Any) -> ModelReader:
 def parts_of(model: Any) -> tuple[int, ...]:
     """Return the identity of a model: it changes with layers and variables (LoRA, quantisation), not with values."""
     return (*map(id, model.layers), *map(id, model.variables))
+
+
+def check_eager() -> None:
+    """Raise a RuntimeError inside a graph, where the results of an explainer cannot become arrays."""
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            "Expected an explainer to be called eagerly, received a call inside a tf.function, a dataset's map or "
+            "TensorFlow 1's graph mode: it compiles graphs of its own and returns NumPy arrays. Call it outside on a "
+            "batch, in a Keras callback, or by tf.py_function."
+        )
 
 
 def is_input_layer(layer: Any) -> bool:
@@ -142,7 +252,20 @@ def _inputs_as_built(model: Any) -> ModelInputs:
     declared = declared_inputs(model)
     if declared is not None:  # built of inputs and outputs, with a `call` of its own
         return inputs_of_tensors(*declared)
+    arguments = call_arguments(model)
+    if len(arguments) > 1:
+        names, symbols = ", ".join(arguments), ", ".join(f"keras.Input(shape of {name})" for name in arguments)
+        raise ValueError(
+            f"Expected a model whose `call` takes one argument, a tensor, list or dict, received '{model.name}' with "
+            f"call({names}). Wrap it: {names} = {symbols}; "
+            f"wrapped = keras.Model([{names}], model({names})). It takes a list."
+        )
     shapes = built_input_shapes(model)
+    if shapes is None and any(layer.built and layer.weights for _, layer in sublayers(model)):
+        raise ValueError(
+            f"Model '{model.name}' has been called, but Keras kept no input shape, because TensorFlow could not trace "
+            f"the call. {UNTRACEABLE}"
+        )
     if shapes is None:
         raise ValueError(
             f"Model '{model.name}' has no input shape yet. Call it once on a batch, model(images), or build it with "
@@ -165,6 +288,7 @@ class ModelInputs:
         structure: the names, structured as the model's argument (a name, list, tuple or dict).
         batch_size: number of images that the model takes at a time, None for any.
         picture: position of the input that a layer belongs to; None for the images of the whole model.
+        is_declared: whether the model declares its inputs, with their dtypes.
     """
 
     names: list[str]
@@ -172,6 +296,27 @@ class ModelInputs:
     structure: Any
     batch_size: int | None = None
     picture: int | None = None
+    is_declared: bool = True
+
+    @property
+    def packed_specs(self) -> Any:
+        """The specs in the structure of the model's argument."""
+        return keras.tree.pack_sequence_as(self.structure, self.specs)
+
+    def as_given(self, images: Images) -> ModelInputs:
+        """Return these inputs with the whole numbers of the caller, where the model does not declare its dtypes.
+
+        Floats enter as float32, as Keras casts them; whole numbers reach a subclassed model as they are.
+        """
+        if self.is_declared:
+            return self
+        arrays = [_as_array(array, title) for array, title in zip(self._order(images), self._titles, strict=True)]
+        kinds = [tf.as_dtype(array.dtype) for array in arrays]
+        specs = [
+            spec if kind.is_floating else tf.TensorSpec(spec.shape, kind)
+            for spec, kind in zip(self.specs, kinds, strict=True)
+        ]
+        return self if specs == self.specs else replace(self, specs=specs)
 
     @property
     def image_index(self) -> int:
@@ -292,6 +437,25 @@ def _remedy(images: Any) -> str:
         )
     if isinstance(images, tf.data.Dataset):
         return "a tf.data.Dataset: explain a batch of it at a time, for example next(iter(dataset))[0]"
+    if isinstance(images, keras.utils.PyDataset):
+        return (
+            f"the keras.utils.PyDataset {type(images).__name__}: explain a batch of it at a time, for example "
+            "dataset[0][0], the images of its first batch"
+        )
+    if isinstance(images, Iterator):
+        return (
+            f"the iterator {type(images).__name__}: explain a batch of it at a time, for example next(batches), or "
+            "next(batches)[0] where it yields (images, labels)"
+        )
+    if (
+        isinstance(images, Iterable)
+        and not isinstance(images, (Sequence, Mapping))
+        and not hasattr(images, "__array__")
+    ):
+        return (
+            f"{type(images).__name__}, which is iterated over: explain a batch of it at a time, as an array, for "
+            "example np.asarray(next(iter(data))[0])"
+        )
     if type(images).__module__.startswith("PIL."):
         return (
             f"the picture {type(images).__name__}: np.asarray(picture.convert('RGB').resize((width, height)))[None] "
@@ -379,12 +543,15 @@ def inputs_of_shapes(shapes: Any) -> ModelInputs:
     """Return the inputs of a model without a graph, from the shapes that it was built with."""
     is_shape = isinstance(shapes, (list, tuple)) and all(side is None or isinstance(side, int) for side in shapes)
     if is_shape:
-        return ModelInputs(["images"], [tf.TensorSpec((None, *shapes[1:]), "float32")], "images")
+        return ModelInputs(
+            ["images"], [tf.TensorSpec((None, *shapes[1:]), "float32")], "images", shapes[0], is_declared=False
+        )
     items = shapes.items() if isinstance(shapes, Mapping) else enumerate(shapes)
     named = {str(key) if isinstance(shapes, Mapping) else f"input_{key}": shape for key, shape in items}
     structure: Any = {name: name for name in named} if isinstance(shapes, Mapping) else list(named)
     names = keras.tree.flatten(structure)
-    return ModelInputs(names, [tf.TensorSpec((None, *named[name][1:]), "float32") for name in names], structure)
+    specs = [tf.TensorSpec((None, *named[name][1:]), "float32") for name in names]
+    return ModelInputs(names, specs, structure, next(iter(named.values()))[0], is_declared=False)
 
 
 def one_image(image: Images) -> Any:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._files.class_names import TOP_CLASS
-from tf_gradcam._models.graph import Call, Graph, Step
+from tf_gradcam._models.graph import Call, Graph, Step, first_output
 from tf_gradcam._models.keras_internals import call_in_inference, reading_scope
 from tf_gradcam._models.layers import FoundLayer, LayerLike, calls_named, find_layer, is_head, pictures_of
 from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, reader_of, shown
@@ -172,7 +172,7 @@ def _named_halves(reader: ModelReader, found: FoundLayer, names: Sequence[LayerL
 
 def _check_end(reader: ModelReader, graph: Graph, calls: list[Call]) -> None:
     """Check that a list ends at the output or its logits, not at hidden units."""
-    rest = graph.path_between(calls[-1], graph.outputs[0])
+    rest = graph.path_between(calls[-1], graph.first)
     if missing := [step.path for step in rest if step.function is None and not is_head(step.operation)]:
         raise ValueError(
             f"The layers {[call.path for call in calls]} stop before the output of '{reader.name}': their scores are "
@@ -310,13 +310,6 @@ def open_head(output: tf.Tensor, has_two_names: bool = False) -> Head:
     if tensor.op.type == "Sqrt" and _behind_sum(tensor.op.inputs[0]) is not None:
         kind = "length"
     return Head(output, output, kind, is_unit and has_two_names and low < 0 < high)
-
-
-def first_output(outputs: Any) -> Any:
-    """Return the first of several outputs, in the order of the model's author; keras.tree sorts the keys of a dict."""
-    while isinstance(outputs, (dict, list, tuple)):
-        outputs = next(iter(outputs.values() if isinstance(outputs, dict) else outputs))
-    return outputs
 
 
 def probabilities(head: Head) -> tf.Tensor | None:
@@ -500,7 +493,7 @@ def linear_tail(split: SplitModel) -> LinearTail | None:
     graph, call = split.found.view, split.found.call
     if not isinstance(graph, Graph) or graph.frontier(call.slot, graph.outputs):
         return None  # a branch around the layer, or an output that does not depend on it
-    steps = graph.path_between(call, graph.outputs[0])
+    steps = graph.path_between(call, graph.first)
     word = "".join(_letter(step) for step in steps)
     if not _POOLED_LINEAR.fullmatch(word):
         return None

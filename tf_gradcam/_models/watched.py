@@ -7,6 +7,7 @@ TensorFlow prunes the operations before a replaced output: the cost is the same 
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradcam._models.graph import Call, Halves
+from tf_gradcam._models.graph import Call, Halves, first_output
 from tf_gradcam._models.keras_internals import call_in_inference, has_learned_weights, reading_scope, sublayers
 
+UNTRACEABLE = (
+    "Its `call` iterates over a tensor, branches on its values or converts it to NumPy. Write it with keras.ops: "
+    "ops.unstack(tensor) or range(size) to iterate, ops.where to choose."
+)
 _WRAPPING = threading.RLock()  # threads share the layer, and with it a wrapped `call`
 
 
@@ -28,8 +33,11 @@ class WatchedModel:
         model: called as `model(inputs, training=False)`.
         inputs: of the model, a structure of `tf.TensorSpec`.
 
+    Attributes:
+        outputs: the `tf.TensorShape`s of its outputs, in their structure.
+
     Raises:
-        ValueError: the model runs inside a tf.function of its own, where layers cannot be watched.
+        ValueError: the model runs inside a tf.function of its own, where layers cannot be watched, or cannot be traced.
     """
 
     def __init__(self, model: Any, inputs: Any):
@@ -42,25 +50,41 @@ class WatchedModel:
         self._structure = inputs
         self.calls: list[Call] = []  # in the order in which they end
         self._begins: list[int] = []  # number of ended calls when each began
+        self.outputs: Any = None
+        self._key: str | int | None = None  # of the output to return, None for all
         with contextlib.ExitStack() as stack:
             for path, layer in sublayers(model):
                 stack.enter_context(wrapped(layer, self._recorder(layer, path)))
-            tf.function(lambda *flat: self.forward(flat), autograph=False).get_concrete_function(
-                *keras.tree.flatten(inputs)
-            )
+            try:
+                tf.function(self._record, autograph=False).get_concrete_function(*keras.tree.flatten(inputs))
+            except (tf.errors.OperatorNotAllowedInGraphError, NotImplementedError) as error:
+                raise ValueError(
+                    f"Expected a model that TensorFlow can trace, received '{model.name}'. {UNTRACEABLE}"
+                ) from error
         if not self.calls and sublayers(model):
             raise ValueError(
                 f"Model '{model.name}' calls none of its layers where they can be watched: its `call` runs them inside "
                 "a tf.function of its own, traced before. Remove that decorator."
             )
 
+    def _record(self, *flat: Any) -> None:
+        self.calls.clear()  # TensorFlow traces twice where layers make their variables
+        self._begins.clear()
+        self.outputs = keras.tree.map_structure(lambda tensor: tensor.shape, self.forward(flat))
+
+    def only(self, key: str | int) -> WatchedModel:
+        """Return the model with one of its outputs alone."""
+        other = copy.copy(self)
+        other._key = key
+        return other
+
     def _recorder(self, layer: Any, path: str) -> Callable[..., Any]:
         def record(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             begin = len(self.calls)
             result = call(*args, **kwargs)
-            if tf.is_tensor(result):
+            for tensor in _tensors_of(result):
                 index = sum(known.operation is layer for known in self.calls)
-                self.calls.append(Call(layer, path, index, tuple(result.shape)))
+                self.calls.append(Call(layer, path, index, tuple(tensor.shape)))
                 self._begins.append(begin)
             return result
 
@@ -74,7 +98,8 @@ class WatchedModel:
         """Compute the model's outputs from its inputs in flat order."""
         inputs = keras.tree.pack_sequence_as(self._structure, list(flat))
         with reading_scope():
-            return call_in_inference(self.model, inputs)
+            outputs = call_in_inference(self.model, inputs)
+        return outputs if self._key is None else first_output(outputs[self._key])
 
     def halves(self, *calls: Call) -> Halves:
         """Return the model up to a call, and the model run again from there; its frontier is the inputs.
@@ -141,8 +166,14 @@ class WatchedModel:
         def wrapper(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             nonlocal count
             result = original(*args, **kwargs)
-            count += 1
-            return change(positions[count - 1], result) if count - 1 in positions else result
+            first, count = count, count + len(tensors := _tensors_of(result))
+            if positions.keys().isdisjoint(range(first, count)):
+                return result
+            tensors = [
+                change(positions[slot], tensor) if slot in positions else tensor
+                for slot, tensor in enumerate(tensors, start=first)
+            ]
+            return tensors[0] if tf.is_tensor(result) else keras.tree.pack_sequence_as(result, tensors)
 
         with wrapped(call.operation, wrapper):
             outputs = self.forward(inputs)
@@ -153,6 +184,12 @@ class WatchedModel:
                 "Remove that decorator, or explain another layer."
             )
         return outputs
+
+
+def _tensors_of(result: Any) -> list[Any]:
+    """Return the tensors that a layer returned, in flat order; none where it returned something else too."""
+    flat = keras.tree.flatten(result)
+    return flat if all(map(tf.is_tensor, flat)) else []
 
 
 @contextlib.contextmanager

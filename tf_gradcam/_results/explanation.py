@@ -78,6 +78,7 @@ class Explanation:
         offset: (down, right) pixels from the middle of the input to the middle of the maps, by axis of the maps.
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
         class_names: {index: name} of the classes, empty where none are known.
+        output_name: the explained one of several outputs; None for one output, or a callable target that may read any.
         photos: as given to `with_photos`, else None.
         truth: (B,) int32, the true classes given to `with_photos`, else None.
         series: (B, T0) signals or token numbers, of a model whose input has no other axes, else None.
@@ -98,6 +99,7 @@ class Explanation:
         class_names: Mapping[int, str] | None = None,
         signed: bool = False,
         needs: str = "gradients",
+        output_name: str | int | None = None,
         earlier_layer: str | None = None,
         input_names: Sequence[str] = (),
         series: NDArray[Any] | None = None,
@@ -120,6 +122,7 @@ class Explanation:
         self._names = ClassNames(class_names or None)
         self.class_names = self._names.by_index
         self._needs = needs
+        self.output_name = None if output_name is None else str(output_name)
         self._activation_peaks = arrays.activation_peaks
         self._roundings = arrays.roundings
         self._earlier_layer = earlier_layer
@@ -504,7 +507,7 @@ class Explanation:
     def __repr__(self) -> str:
         return (
             f"Explanation(images={len(self)}, heatmaps={self.heatmaps.shape}, layer={self.layer_name!r}, "
-            f"method={self.method!r})"
+            f"method={self.method!r}{'' if self.output_name is None else f', output={self.output_name!r}'})"
         )
 
 
