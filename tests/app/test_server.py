@@ -9,11 +9,14 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import re
 import signal
 import struct
+import subprocess
 import sys
 import threading
+import time
 import zipfile
 import zlib
 from html import unescape
@@ -946,10 +949,30 @@ def test_server_that_is_ended_leaves_no_file(tmp_path, number):
         window = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=60)
         window.request("GET", "/gradio_api/heartbeat/window")
         assert window.getresponse().status == 200  # and never ends, as long as the window is open
-        assert server.end(number) == (0 if number == signal.SIGINT else -signal.SIGTERM)
+        assert server.end(number) == (0 if number == signal.SIGINT else 128 + signal.SIGTERM)
         assert list(server.folder.glob("tf-gradcam-app-*")) == []
         assert "Traceback" not in server.errors.read_text(encoding="utf-8")
         window.close()
+
+
+@needs_gradio
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "delay"), [(signal.SIGTERM, 0), (signal.SIGHUP, 0.5), (signal.SIGTERM, 2)])
+def test_server_that_is_ended_while_it_starts_leaves_no_file(tmp_path, number, delay):
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-m", "tf_gradcam", "app", "--port", "0"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("tf-gradcam-app-*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(number)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in errors
 
 
 def test_port_that_is_taken_is_told_before_a_model_is_loaded():

@@ -58,6 +58,17 @@ def test_file_name_that_is_no_unicode_is_written_readably(tmp_path):
     assert [row[0] for row in rows_of(tmp_path / "manifest.csv")[1:]] == ["caf\\udce9.jpg", "café.jpg"]
 
 
+def test_file_name_is_the_same_in_every_locale(tmp_path):
+    """In the locale "C" Python keeps the bytes of a name in UTF-8; other halves of pairs of surrogates stay as well."""
+    name, label = "café 日.jpg", "half \ud800 of a pair"
+    for folder, text in (("c", name.encode().decode("ascii", "surrogateescape")), ("utf8", name)):
+        (tmp_path / folder).mkdir()
+        with Manifest(tmp_path / folder / "manifest.csv") as manifest:
+            manifest.add(Row(text, DONE, label=label))
+    assert (tmp_path / "c/manifest.csv").read_bytes() == (tmp_path / "utf8/manifest.csv").read_bytes()
+    assert name.encode() in (tmp_path / "c/manifest.csv").read_bytes()
+
+
 def test_row_that_does_not_fit_on_the_disk_leaves_no_half(tmp_path):
     resource = pytest.importorskip("resource")
     path = tmp_path / "manifest.csv"

@@ -223,13 +223,13 @@ def run_app(
         OSError: as `listening` and `create_app`.
     """
     uvicorn = require("uvicorn", "app")
-    with listening(host, port) as listener:
+    with listening(host, port) as listener, _ended_by_signals():
         app = create_app(model, weights, class_names, arguments=arguments, host=host)
         try:
             config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, access_log=False)
             name = f"[{host}]" if ":" in host else host
             announce(f"http://{name}:{listener.getsockname()[1]}")
-            with _ended_by_hangup(), contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt):
                 _quiet_server(uvicorn)(config).run(sockets=[listener])
         finally:
             app.state.sessions.close()
@@ -247,17 +247,28 @@ def _quiet_server(uvicorn: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _ended_by_hangup() -> Iterator[None]:
-    """End the server with its terminal as SIGTERM does, so that its files are removed."""
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is None or threading.current_thread() is not threading.main_thread():
+def _ended_by_signals() -> Iterator[None]:
+    """End the program by SIGTERM, and with its terminal by SIGHUP, as an exception does, so that files are removed.
+
+    While the server runs, it has its own handler of SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+    def end(*_: Any) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    handlers: dict[int, Any] = {signal.SIGTERM: end}
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = lambda *_: signal.raise_signal(signal.SIGTERM)
+    heard = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, handlers[number]) for number in heard}
     try:
         yield
     finally:
-        signal.signal(hangup, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def listening(host: str, port: int | None) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -93,4 +94,12 @@ def _is_number(text: str) -> bool:
 def _line(cells: list[str] | tuple[str, ...]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n").writerow(cells)
-    return buffer.getvalue().encode("utf-8", "backslashreplace")  # file names that are not Unicode, on Linux
+    text = _UNDECODED.sub(_decoded, buffer.getvalue())
+    return text.encode("utf-8", "backslashreplace")  # file names that are not Unicode, on Linux
+
+
+_UNDECODED = re.compile("[\udc80-\udcff]+")  # the bytes of a file name, in a locale such as "C" that has only ASCII
+
+
+def _decoded(match: re.Match[str]) -> str:
+    return match[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
