@@ -18,7 +18,7 @@ from tf_gradcam._explain.averaging import augment, smooth
 from tf_gradcam._explain.fusion import fuse
 from tf_gradcam._explain.passes import combine
 from tf_gradcam._rules.eigen_smooth import eigen_smooth
-from tf_gradcam.image.resize import exact_zoom, zoom_matrix
+from tf_gradcam.image.resize import Placement, exact_zoom, zoom_matrix
 
 PICTURES = np.random.default_rng(0).random((2, 6, 10, 3)).astype(np.float32)
 
@@ -380,3 +380,34 @@ def test_eigen_smoothing_of_a_probing_rule_is_refused() -> None:
 def test_eigen_smoothing_of_an_unknown_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="Unknown method 'gradcam1'"):
         eigen_smooth("gradcam1")
+
+
+# Cells at other places than tiles.
+
+
+def test_mirrored_copies_of_a_crop_are_averaged_where_both_see() -> None:
+    """The explainer sees columns 1 to 4 of 6, and mirrored, of the picture, the same: the mean is the picture there."""
+    placement = Placement(0, (1, 6), (0, 1), (1.0, 1.0), (0.5, 1.5), "arithmetic", reach=((0, 1), (1, 5)))
+    picture = np.arange(6.0).reshape(1, 1, 6, 1)
+    augmented = augment(seeing(lambda images: images[:, :, 1:5, 0], placement=placement), True, (1.0, 2.0))(picture)
+    assert augmented.placement == placement
+    np.testing.assert_allclose(augmented.raw, picture[:, :, 1:5, 0], atol=0.3)
+    np.testing.assert_allclose(
+        augment(seeing(lambda images: images[:, :, 1:5, 0], placement=placement))(picture).raw, picture[:, :, 1:5, 0]
+    )
+
+
+def test_cells_that_one_mirrored_copy_misses_come_from_the_other() -> None:
+    """The explainer sees the left half; mirrored, it sees the right half, which has no cells."""
+    placement = Placement(0, (1, 6), (0, 1), (1.0, 1.0), (0.5, 0.5), "arithmetic", reach=((0, 1), (0, 3)))
+    picture = np.arange(6.0).reshape(1, 1, 6, 1)
+    augmented = augment(seeing(lambda images: images[:, :, :3, 0], placement=placement))(picture)
+    np.testing.assert_array_equal(augmented.raw, [[[0.0, 1.0, 2.0]]])
+
+
+def test_turned_maps_are_mirrored_along_the_width_of_the_picture() -> None:
+    """Behind a Permute the map's first axis is the picture's width."""
+    placement = Placement(0, (2, 3), (1, 0), (1.0, 1.0), (0.5, 0.5), "probes")
+    picture = np.arange(6.0).reshape(1, 2, 3, 1)
+    turned = seeing(lambda images: images[..., 0].transpose(0, 2, 1), placement=placement)
+    np.testing.assert_allclose(augment(turned)(picture).raw, picture[..., 0].transpose(0, 2, 1))

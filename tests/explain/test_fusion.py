@@ -12,6 +12,7 @@ from tests.helpers.explanations import explained, seeing
 from tests.zoo.styles import photos, plain_model
 from tf_gradcam import Explainer
 from tf_gradcam._explain.fusion import fuse
+from tf_gradcam.image.resize import Placement, Unplaced
 
 L = keras.layers
 IMAGES = np.zeros((1, 2, 4, 3))
@@ -282,3 +283,25 @@ def test_layers_of_an_explainer_are_one_progress() -> None:
     assert heard == sorted(set(heard))
     assert len(heard) >= 2
     assert heard[-1] == (200, 200)
+
+
+# Cells at other places than tiles.
+
+CROP = Placement(0, (2, 8), (0, 1), (1.0, 1.0), (0.5, 2.5), "arithmetic", reach=((0, 2), (2, 6)))
+
+
+def test_layers_are_fused_where_their_cells_lie() -> None:
+    """One layer sees columns 2 to 5 of 8, another all of them, halved: cells at 2.5 .. 5.5 lie between 1, 3, 5, 7."""
+    cropped = seeing(lambda _: np.zeros((1, 2, 4)), placement=CROP)
+    whole = seeing(lambda _: np.array([[[0.0, 1.0, 2.0, 4.0]] * 2]), image_size=(2, 8))
+    explanation = fuse([cropped, whole])(IMAGES)
+    assert explanation.placement == CROP
+    np.testing.assert_allclose(explanation.raw[0, 0], 0.5 * np.array([0.75, 1.25, 1.75, 2.5]) / 4)
+
+
+def test_layers_without_known_places_are_fused_cell_by_cell_only() -> None:
+    unknown = Unplaced(0, (60,), "they differ")
+    alike = [seeing(lambda _, n=n: np.full((1, 2, 3), n), placement=unknown) for n in (1.0, 2.0)]
+    assert fuse(alike)(IMAGES).placement == unknown
+    with pytest.raises(ValueError, match=r"Expected layers whose cells are places in one input to fuse.*they differ"):
+        fuse([alike[0], seeing(lambda _: np.ones((1, 4, 6)), placement=unknown)])(IMAGES)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.explanations import explained
 from tf_gradcam._figures.volumes import chosen_slices
-from tf_gradcam.image.resize import interpolation_matrix, positive_share, resize_maps, signed_share
+from tf_gradcam.image.resize import Placement, Unplaced, interpolation_matrix, positive_share, resize_maps, signed_share
 
 GENERATOR = np.random.default_rng(0)
 SIGNALS = explained(GENERATOR.random((2, 5)), image_size=(50,))
@@ -178,6 +178,26 @@ def test_figure_tells_what_was_explained(explanation: Any) -> None:
     assert texts.count("sun") == 2
     assert texts.count("75.0%") == 2
     assert "by_hand at cells" in figure.get_suptitle()
+
+
+def test_spectrogram_lies_below_its_signal_time_under_time() -> None:
+    """Cells of ten samples, from sample 5 to 35 of 50; frequencies rise."""
+    placement = Placement(0, (50,), (0, -1), (10.0, 1.0), (10.0, 0.5), "probes")
+    explanation = explained(GENERATOR.random((2, 3, 4)), placement=placement, series=GENERATOR.normal(size=(2, 50)))
+    line, spectrogram = explanation.plot().axes[:2]
+    np.testing.assert_array_equal(line.lines[0].get_ydata(), explanation.series[0])
+    assert line.get_xlim() == spectrogram.get_xlim()
+    assert spectrogram.images[0].get_extent() == [5.0, 35.0, 0, 1]
+    np.testing.assert_array_equal(spectrogram.images[0].get_array(), explanation.heatmaps[0].T[::-1])
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 4), (2, 3, 4, 5)])
+@pytest.mark.parametrize("photos", [None, (2, 6, 10), (2, 6, 10, 3), (2, 7, 6, 10, 3), (2, 50)])
+def test_cells_without_places_are_drawn_beside_whatever_is_given(shape: Any, photos: Any) -> None:
+    explanation = explained(GENERATOR.random(shape), placement=Unplaced(0, (6, 10), "they are latent"))
+    figure = explanation.plot(None if photos is None else np.zeros(photos, np.uint8))
+    assert sum("cells, not over the input: they are" in text.get_text() for text in figure.texts) == 2
+    assert explanation._repr_html_()
 
 
 # What is refused.

@@ -27,7 +27,16 @@ from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_clas
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.layers import LayerLike, layer_rows
 from tf_gradcam._models.preprocessing import warn_of_range
-from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, check_eager, loaded_model, parts_of, reader_of
+from tf_gradcam._models.reader import (
+    Images,
+    ModelInputs,
+    ModelReader,
+    check_eager,
+    loaded_model,
+    parts_of,
+    reader_of,
+    shown,
+)
 from tf_gradcam._models.split import SplitModel, linear_tail, split_model
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
@@ -124,6 +133,8 @@ class Explainer:
                 "Grad-CAM."
             )
             raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam."))
+        if len(self.split.pictures) > 1 and not is_whole:
+            _warn_of_several(self.split)
         self.offset = (0.0, 0.0)
         if align and not self._members:
             self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
@@ -311,6 +322,18 @@ class Explainer:
 
 def _built_again(saved: bytes, arguments: dict[str, Any]) -> Explainer:
     return Explainer(loaded_model(saved), **arguments)
+
+
+def _warn_of_several(split: SplitModel) -> None:
+    """Say which input the maps are drawn over where several of different sizes reach the layer."""
+    names, specs = split.inputs.names, split.inputs.specs
+    if len({tuple(specs[number].shape[1:-1]) for number in split.pictures}) > 1:
+        reaching = " and ".join(f"'{names[number]}' {shown(specs[number].shape)}" for number in split.pictures)
+        warn(
+            f"Layer '{split.layer_name}' sees the inputs {reaching}: its maps are drawn over "
+            f"'{names[split.inputs.image_index]}'. Pass photos of another input to overlay(photos), in an array, to "
+            "draw over it."
+        )
 
 
 def _split(model: ModelReader, layer: LayerLike | None, classifier_layers: Sequence[LayerLike] | None) -> SplitModel:

@@ -243,7 +243,7 @@ def in_batches(size: int | None, arrays: Sequence[Any], run: Callable[[list[Any]
 def with_probabilities(results: MapArrays) -> MapArrays:
     """Return results without probabilities where bounded outputs turn out to be none, see `split.probabilities`."""
     values = results.probabilities
-    if values is None or not (np.isnan(values) & np.isfinite(results.outputs.sum(-1, keepdims=True))).any():
+    if values is None or not (np.isnan(values) & np.isfinite(results.outputs).all(-1, keepdims=True)).any():
         return results
     return results._replace(probabilities=None)
 

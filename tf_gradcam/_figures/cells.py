@@ -11,21 +11,21 @@ import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, fitted, grid, height_for
+from tf_gradcam._figures.signals import AXIS, finish_axis
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import colors_of
 from tf_gradcam.image.resize import Placement
 from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from tf_gradcam._figures.sheet import Shown
 
-_NOTE = 0.14  # height of the line below a map
+_NOTE = 0.24  # height of the two lines below a map
 _HEIGHTS = {1: 2.6, 4: 1.8, 9: 1.5}
 _SMALLEST = 1.2
-_WIDTH, _LINE, _MAP, _AXIS = 6.2, 0.8, 1.3, 0.34  # of a signal, and of the map below it
+_WIDTH, _LINE, _MAP = 6.2, 0.8, 1.3  # of a signal, and of the map below it
 _COLUMNS, _TOKEN_HEIGHT = 16, 0.24
 _MAX_TOKENS = 800  # more are a line
 _DARK = 110  # mean of RGB below which letters are white
@@ -40,32 +40,37 @@ def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None
         photos: B photos, or B signals (T0,); None for the maps alone.
         colormap: as `Explanation.overlay`.
     """
-    if photos is not None and all(np.ndim(photo) == 1 for photo in photos):
-        return _under_signals(explanation, np.asarray(photos), colormap)
-    pictures = None if photos is None else [_photo(photo) for photo in photos]
+    placement = explanation.placement
+    is_series = photos is not None and all(np.ndim(photo) == 1 for photo in photos)
+    if is_series and isinstance(placement, Placement) and 0 in placement.axes and explanation.heatmaps.ndim == 3:
+        return _under_signals(explanation, placement, np.asarray(photos), colormap)
     maps = [_mosaic(values) for values in explanation.shown]
     aspect = float(np.clip(maps[0].shape[1] / maps[0].shape[0], 0.6, 4))
     count, caption = len(explanation), caption_height(explanation)
     height = height_for(count, _HEIGHTS, _SMALLEST) / max(1.0, aspect / 1.8)
-    panels = 1 if pictures is None else 2
+    panels = 1 if photos is None else 2
     cards = grid(count, aspect, height, caption=caption, panels=panels, row_gap=0.12 + _NOTE)
     sheet = Sheet.of(cards)
     sheet.title(title_of(explanation))
     for index, values in enumerate(maps):
         left, top = cards.corner(index)
         draw_caption(sheet, explanation, index, left, top, cards.card)
-        if pictures is not None:
-            sheet.picture(pictures[index], *cards.place(index))
+        if photos is not None and is_series:
+            axes = sheet.panel(*cards.place(index))
+            axes.plot(np.asarray(photos[index]), color="0.35", linewidth=0.6)
+        elif photos is not None:
+            sheet.picture(_photo(photos[index]), *cards.place(index))
         axes = sheet.heatmap(values, *cards.place(index, panels - 1), explanation.signed, colormap)
         axes.set_aspect("auto" if explanation.heatmaps.ndim == 2 else "equal")
-        sheet.text(_note(explanation), left, top + caption + cards.height + 0.03, cards.card, 6, GREY)
+        below = top + caption + cards.height + 0.03
+        sheet.paragraph(_note(explanation), left, below, cards.card, _NOTE, GREY)
     sheet.scale_of(cards, explanation.signed, colormap)
     return sheet.figure
 
 
 def _note(explanation: Shown) -> str:
     cells = " x ".join(map(str, explanation.heatmaps.shape[1:]))
-    return f"{cells} cells of the layer, not over the input: {explanation.unplaced}"
+    return f"{cells} cells, not over the input: {explanation.unplaced}"
 
 
 def _photo(photo: Any) -> np.ndarray:
@@ -87,12 +92,10 @@ def _mosaic(values: np.ndarray) -> np.ndarray:
     return np.hstack([np.pad(values[number], ((0, 0), (0, 1)), constant_values=np.nan) for number in chosen])[:, :-1]
 
 
-def _under_signals(explanation: Shown, signals: np.ndarray, colormap: str | None) -> Figure:
-    """Draw each signal as a line, and its map below it: time under time where the cells' times are known."""
-    placement = explanation.placement
-    times = placement if isinstance(placement, Placement) and 0 in placement.axes else None
-    caption = caption_height(explanation)
-    step = caption + _LINE + _MAP + _NOTE + 2 * _AXIS
+def _under_signals(explanation: Shown, times: Placement, signals: np.ndarray, colormap: str | None) -> Figure:
+    """Draw each signal as a line, and its map below it, time under time; the other axis rises."""
+    caption, number = caption_height(explanation), times.axes.index(0)
+    step = caption + _LINE + _MAP + _NOTE + 2 * AXIS
     sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + len(explanation) * step)
     sheet.title(title_of(explanation))
     for index, signal in enumerate(signals):
@@ -100,37 +103,18 @@ def _under_signals(explanation: Shown, signals: np.ndarray, colormap: str | None
         draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
         axes = sheet.panel(MARGIN, top + caption, _WIDTH, _LINE)
         axes.plot(np.arange(len(signal)) + 0.5, signal, color="0.35", linewidth=0.6)
-        _show_axis(axes, len(signal), "samples")
-        top += caption + _LINE + _AXIS
-        values = _mosaic(explanation.shown[index])
-        if explanation.heatmaps.ndim == 3 and not (times and times.axes[1] == 0):
-            values = values.T  # time runs to the right
+        finish_axis(axes, len(signal))
+        top += caption + _LINE + AXIS
+        values = np.moveaxis(explanation.shown[index], number, 1)[::-1]
         axes = sheet.heatmap(values, MARGIN, top, _WIDTH, _MAP, explanation.signed, colormap)
+        first = times.start[number] - times.scale[number] / 2
+        axes.images[0].set_extent((first, first + times.scale[number] * values.shape[1], 0, 1))
         axes.set_aspect("auto")
-        axes.invert_yaxis()
-        if times:
-            number = times.axes.index(0)
-            first = times.start[number] - times.scale[number] / 2
-            last = first + times.scale[number] * values.shape[1]
-            axes.images[0].set_extent((first, last, -0.5, values.shape[0] - 0.5))
-            _show_axis(axes, len(signal), "samples")
-        else:
-            axes.set_axis_on()
-            axes.tick_params(labelsize=6.5, length=2, colors=GREY)
-            axes.set_yticks([])
-        sheet.text(_note(explanation), MARGIN, top + _MAP + 0.2, _WIDTH, 6, GREY)
-    sheet.scale(TITLE + caption, len(explanation) * step - caption - _AXIS, explanation.signed, colormap)
+        finish_axis(axes, len(signal))
+        axes.set_ylim(0, 1)
+        sheet.paragraph(_note(explanation), MARGIN, top + _MAP + 0.2, _WIDTH, _NOTE, GREY)
+    sheet.scale(TITLE + caption, len(explanation) * step - caption - AXIS, explanation.signed, colormap)
     return sheet.figure
-
-
-def _show_axis(axes: Axes, length: int, unit: str) -> None:
-    axes.set_axis_on()
-    axes.set_xlim(0, length)
-    axes.set_yticks([])
-    axes.tick_params(labelsize=6.5, length=2, colors=GREY)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.annotate(unit, (1, -0.02), xycoords="axes fraction", fontsize=6, color=GREY, ha="right", va="top")
 
 
 def are_tokens(explanation: Shown, series: Any) -> bool:

@@ -248,12 +248,12 @@ class Sheet:
             parse_math=False,
         )
 
-    def paragraph(self, text: str, left: float, top: float, width: float, height: float) -> None:
-        """Write small red lines that fill a place, cut with an ellipsis where they need more."""
+    def paragraph(self, text: str, left: float, top: float, width: float, height: float, color: str = RED) -> None:
+        """Write small lines that fill a place, cut with an ellipsis where they need more."""
         line_count = max(1, int(height / _REASON_LINE))
         lines = textwrap.wrap(text, int(width / _LETTER), max_lines=line_count, placeholder=" …")
         for number, line in enumerate(lines):
-            self.text(line, left, top + number * _REASON_LINE, width + 0.15, 6.5, RED)
+            self.text(line, left, top + number * _REASON_LINE, width + 0.15, 6.5, color)
 
     def scale_of(self, grid: Grid, signed: bool, colormap: str | None = None) -> None:
         """Draw the colour bar beside the panels of a grid."""

@@ -23,7 +23,7 @@ _WIDTH = 6.2
 _HEIGHTS = {1: 1.6, 4: 1.2, 8: 0.9}  # of a plot, by the largest number of signals
 _SMALLEST = 0.7
 _PER_TRACE = 0.35  # least height of one channel
-_AXIS = 0.34  # the numbers below a plot
+AXIS = 0.34  # the numbers below a plot
 _TRACES = 8
 _POINTS = 4000  # more than a page can show
 
@@ -43,7 +43,7 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
     traces = [_traces(explanation, index, signals) for index in range(count)]
     height = height_for(count, _HEIGHTS, _SMALLEST)
     heights = [max(height, _PER_TRACE * len(values)) for values, _ in traces]
-    total = sum(heights) + count * (caption + _AXIS)
+    total = sum(heights) + count * (caption + AXIS)
     sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + total)
     sheet.title(title_of(explanation))
     top = TITLE
@@ -54,9 +54,9 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
             _draw_trace(axes, trace, relevance, explanation.signed, colormap)
             if len(values) > 1:
                 axes.text(0, len(values) - position - 0.55, f" {position}", fontsize=6, color=GREY, va="bottom")
-        _finish(axes, values.shape[1])
-        top += caption + heights[index] + _AXIS
-    sheet.scale(TITLE + caption, total - caption - _AXIS, explanation.signed, colormap)
+        finish_axis(axes, values.shape[1])
+        top += caption + heights[index] + AXIS
+    sheet.scale(TITLE + caption, total - caption - AXIS, explanation.signed, colormap)
     return sheet.figure
 
 
@@ -108,7 +108,8 @@ def _thinned(trace: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.n
     return samples, trace[samples], relevance[samples]
 
 
-def _finish(axes: Axes, length: int) -> None:
+def finish_axis(axes: Axes, length: int) -> None:
+    """Draw the axis of a signal of `length` samples alone."""
     axes.set_axis_on()
     axes.set_xlim(0, max(length - 1, 1))
     axes.margins(y=0.08)

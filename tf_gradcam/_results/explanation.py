@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_gradcam._errors import Message
 from tf_gradcam._files.atomic import made_folder, write_array
 from tf_gradcam._files.class_names import ClassNames, Labels, check_classes, label_indices
 from tf_gradcam._results.diagnosis import diagnose
@@ -243,11 +244,12 @@ class Explanation:
         if isinstance(self.placement, Unplaced) or self.unplaced:
             is_picture = self.heatmaps.ndim == 3
             paint = ", or overlay_heatmap(photo, heatmap) for a photo that a map covers whole" if is_picture else ""
-            raise ValueError(
+            fact = (
                 f"Expected maps whose cells are places in the input {self.image_size}, received maps "
-                f"{self.heatmaps.shape}: layer '{self.layer_name}' is not a picture of it, because {self.unplaced}. "
-                f"Use .heatmaps or plot(), which show the cells as they are{paint}."
+                f"{self.heatmaps.shape}: layer '{self.layer_name}' is not a picture of it, because {self.unplaced}."
             )
+            python = f"Use .heatmaps or plot(), which show the cells as they are{paint}."
+            raise ValueError(Message(fact, python, "Choose another layer by --layer, see `tf-gradcam layers MODEL`."))
         return self.placement
 
     def shown_at(

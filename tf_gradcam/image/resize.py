@@ -323,7 +323,7 @@ def plain_placement(
         return Placement(
             input_index, picture, tuple(range(len(cells))), ones, (0.5,) * len(cells), "tiles", None, frame
         )
-    reason = f"its cells have the axes {tuple(cells)}, the input has {picture}"
+    reason = f"they have the axes {tuple(cells)}, the input has {picture}"
     return Unplaced(input_index, picture, reason)
 
 
