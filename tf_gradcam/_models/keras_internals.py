@@ -112,3 +112,11 @@ def mask_of(tensor: Any) -> Any:
 def set_mask(tensor: Any, mask: Any) -> None:
     """Attach a mask to a tensor, as a layer would."""
     tensor._keras_mask = mask
+
+
+def application_layers() -> dict[str, type]:
+    """Return the layers that keras.applications defines beside `keras.layers`, by name."""
+    from keras.src.applications import convnext, inception_resnet_v2
+
+    layers = (convnext.LayerScale, convnext.StochasticDepth, inception_resnet_v2.CustomScaleLayer)
+    return {layer.__name__: layer for layer in layers}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tf_gradcam._errors import Message, unknown_name
+from tf_gradcam._errors import Message, unknown_name, warn
 from tf_gradcam._models.file_kinds import (
     AGAIN,
     CHECKPOINT,
@@ -26,7 +26,15 @@ from tf_gradcam._models.file_kinds import (
     named,
     weights_kind_of,
 )
-from tf_gradcam._models.safety import LAMBDA, check_config, config_of, no_more_weights_than_in
+from tf_gradcam._models.safety import (
+    LAMBDA,
+    OwnClassError,
+    check_config,
+    config_of,
+    keras_version,
+    no_more_weights_than_in,
+    reason_of,
+)
 from tf_gradcam._models.saved_model import checkpoint_values
 from tf_gradcam._models.weights_only import read_weights
 
@@ -155,19 +163,27 @@ def _check_name(name: str) -> None:
         raise FileNotFoundError(f"'{name}' looks like a model file. {missing(Path(name))}")
 
 
-def load_model_file(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Any:
+def load_model_file(
+    path: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> Any:
     """Load a model from a file or folder of any kind that holds its layers, without running code from it.
 
     Args:
         path: told by its bytes: a .keras or HDF5 file, a SavedModel of Keras 2, a zip archive of one of these, or the
             layers as JSON.
         weights: a file of the weights of a model as JSON; other files have their own.
+        custom_objects: classes and functions of your own that the model needs, by name.
+
+    Returns:
+        A Keras 3 model, not compiled. What Keras 1 or 2 wrote is repaired; a `ModelWarning` says how.
 
     Raises:
         FileNotFoundError, PermissionError: the file cannot be read.
         OSError: it is a pipe or a device.
-        ValueError: it is not a model, is damaged, needs classes of the user's own, or holds a lambda, whose code Keras
-            would run.
+        ValueError: it is not a model, is damaged, needs classes of your own, holds a lambda, whose code Keras would
+            run, or cannot be repaired.
     """
     import keras
 
@@ -177,13 +193,22 @@ def load_model_file(path: str | os.PathLike[str], weights: str | os.PathLike[str
         if config is None:
             raise ValueError(_no_layers(file, path))
         check_config(config, path)
+        version = keras_version(file)
         try:
-            with no_more_weights_than_in(file):
-                return keras.saving.load_model(file, compile=False, safe_mode=True)
+            with no_more_weights_than_in(file), keras.saving.custom_object_scope(dict(custom_objects or {})):
+                if version is not None and version.partition(".")[0] in ("1", "2"):
+                    from tf_gradcam._models.keras2 import load_repaired
+
+                    model, repairs = load_repaired(file, config, custom_objects or {})
+                else:
+                    model, repairs = keras.saving.load_model(file, compile=False, safe_mode=True), ""
         except PermissionError:
             raise
         except Exception as error:  # from zip, HDF5, JSON, and from whatever a layer's constructor raises
-            raise ValueError(f"Cannot load '{path}': {_explained(error, path)}") from error
+            raise ValueError(f"Cannot load '{path}'{_refusal(error, path, version)}") from error
+    if repairs:
+        warn(f"'{path}' was written by Keras {version} and repaired: {repairs}.")
+    return model
 
 
 def _no_layers(file: Path, path: Path) -> str:
@@ -210,21 +235,24 @@ def _fits(network: str, arguments: list[str], file: Path) -> bool:
     return True
 
 
-def _explained(error: Exception, path: Path) -> str:
-    text = str(error)
-    if "Lambda" in text and "safe_mode" in text:
-        return LAMBDA
-    unknown = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", text)
-    if unknown:
+def _refusal(error: Exception, path: Path, version: str | None) -> str:
+    """Return the cause, and the remedy that works for every version: the network is built and filled from the file."""
+    import keras
+
+    if "Lambda" in str(error) and "safe_mode" in str(error):
+        return f": {LAMBDA}"
+    unknown = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", str(error))
+    name = str(error) if isinstance(error, OwnClassError) else unknown and (unknown[1] or unknown[2])
+    if name and not hasattr(keras.layers, name):
         return (
-            f"it needs '{unknown[1] or unknown[2]}', a class of your own. Load it in Python by "
-            "keras.saving.load_model(path, custom_objects={...}) and explain it there: `Explainer(model)`."
+            f": it needs '{name}', a class of your own. Load it in Python by "
+            f"tf_gradcam.load_model(path, custom_objects={{'{name}': ...}}) and explain it there: `Explainer(model)`."
         )
-    first = re.split(r"\n|(?<=[.!]) ", text.strip())[0][:200]
-    return (
-        f"{first.rstrip('.')}. If another version of Keras saved it, {by_hand(path)} and explain it there: "
-        "`Explainer(model)`. If it is cut short, copy or save it again."
-    )
+    by_itself = f"{by_hand(path)} and explain it there: `Explainer(model)`."
+    if version and version != keras.__version__:
+        writer = f", which Keras {version} wrote (this is {keras.__version__})"
+        return f"{writer}: {reason_of(error)}. {by_itself[0].upper()}{by_itself[1:]}"
+    return f": {reason_of(error)}. If it is cut short, copy or save it again; else {by_itself}"
 
 
 def load_weights_file(model: Any, path: str | os.PathLike[str]) -> None:

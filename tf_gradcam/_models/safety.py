@@ -23,6 +23,12 @@ _FUNCTIONS = re.compile(
     r"\.([a-z_]\w*\.)*(?!(de)?serialize$)[a-z_]\w*|keras\.applications\.(\w+\.)?preprocess_input"
 )
 _CLASSES = re.compile(r"keras\.(?!applications\b)([a-z_]\w*\.)*[A-Z]\w*")
+
+
+class OwnClassError(ValueError):
+    """A class or a function of the user's own, by its name, that a model file needs."""
+
+
 _build_lock = threading.Lock()
 LAMBDA = (
     "it holds a Lambda layer, and Keras would run the code in it. If you trust the file, load it in Python by "
@@ -63,6 +69,28 @@ def _config_in_hdf5(file: Path, path: Path) -> Any:
             return content.attrs.get("model_config")
     except OSError as error:
         raise ValueError(f"'{path}' is not an HDF5 file, or is damaged: {error}. Copy or save it again.") from error
+
+
+def keras_version(path: Path) -> str | None:
+    """Return the version of Keras that wrote a readable model file; "1" for an .h5 file from before it was noted."""
+    import h5py
+
+    if not zipfile.is_zipfile(path):
+        with h5py.File(path, "r") as file:
+            version = file.attrs.get("keras_version", "1")
+            return version.decode() if isinstance(version, bytes) else str(version)
+    try:
+        return str(json.loads(zip_member(path, "metadata.json", _MAX_CONFIG_BYTES) or b"")["keras_version"])
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def reason_of(error: Exception) -> str:
+    """Return why Keras refuses, in one line: the innermost reason in a message of many lines."""
+    text = re.sub(r"\x1b\[[\d;]*m", "", str(error))
+    inner = re.findall(r"(?:Exception encountered: |Error: )(.+?)(?:\n\n|$)", text, re.DOTALL)
+    line = " ".join((inner[-1] if inner else text.strip().split("\n\n")[0]).split())
+    return (line if len(line) <= 400 else f"{line[:397]}...").rstrip(".") or type(error).__name__
 
 
 def _parsed(text: Any, path: Path) -> Any:
