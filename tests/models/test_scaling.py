@@ -216,3 +216,24 @@ def test_wrong_arguments_are_refused():
         rank_scalings(model, photos_of(), labels=[0, 1])
     with pytest.raises(ValueError, match="Unknown preprocessing mode 'unknown'"):
         rank_scalings(model, photos_of()).is_clear("unknown")
+
+
+def test_a_fixed_batch_size_is_filled_up():
+    photos = photos_of(7)
+    model = trained("unit", photos, build=flat)
+    inputs = keras.Input(batch_shape=(5, *SHAPE))
+    fixed = keras.Model(
+        inputs, L.Dense(3, "softmax")(keras.ops.reshape(model.layers[1](model.layers[0](inputs)), (5, -1)))
+    )
+    ranking = rank_scalings(fixed, photos, labels=np.zeros(7, int))
+    assert ranking.best == "unit"
+    assert ranking.is_clear("raw")
+
+
+@pytest.mark.parametrize(("count", "is_clear"), [(16, True), (1, False)])
+def test_few_photos_make_near_scalings_doubtful(count, is_clear):
+    """[-1, 1] and ImageNet's normalisation differ by a factor of 2.2, as photos of different contrast do."""
+    photos = np.repeat(photos_of(1), count, axis=0)
+    ranking = rank_scalings(trained("tf", photos), photos)
+    assert ranking.is_clear("torch") == is_clear
+    assert ranking.is_clear("raw")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,8 +28,6 @@ from tf_gradcam._models.watched import WatchedModel, wrapped
 
 STATISTICS, ACTIVITY, LABELS, NOTHING = "batch normalisation", "activity and confidence", "labels", "nothing"
 _MAX_PHOTOS, _CHUNK = 16, 8
-# (score that the best mode may have, distance at which another mode is clearly worse), by evidence
-_CLEAR = {STATISTICS: (0.3, 0.5), ACTIVITY: (0.7, 0.3)}
 _SETTLED, _MAX_STEPS = 1e-3, 1000  # share of initial statistics that does not matter; further steps that are tried
 _WORST = 99.0  # of a response that is not finite
 _WRONG_AT_MOST = 0.01  # probability that labels prefer the worse of two modes so much by chance
@@ -126,23 +124,39 @@ def rank_scalings(
     reader.inputs.flatten(photos)  # checks the shape
     probe = _Probe(reader)
     if probe.memory is not None:
-        moments = {mode: probe.moments(convert, photos[:_MAX_PHOTOS]) for mode, convert in conversions.items()}
-        ranking = _ranked({mode: _divergence(probe.memory, *pair) for mode, pair in moments.items()}, STATISTICS)
+        photos_used = photos[:_MAX_PHOTOS]
+        moments = {mode: probe.moments(convert, photos_used) for mode, convert in conversions.items()}
+        divergences = {mode: _divergence(probe.memory, *pair) for mode, pair in moments.items()}
+        ranking = _ranked(divergences, STATISTICS, len(photos_used))
     if (probe.memory is None or labels is not None) and probe.has_classes:
         classes = {mode: probe.classes(convert, photos) for mode, convert in conversions.items()}
         if probe.memory is None:
-            ranking = _ranked({mode: 1 - _information(values) for mode, values in classes.items()}, ACTIVITY)
+            information = {mode: _information(values) for mode, values in classes.items()}
+            ranking = _ranked({mode: 1 - value for mode, value in information.items()}, ACTIVITY, len(photos))
         if labels is not None:
             ranking = _by_labels({mode: values.argmax(1) == labels for mode, values in classes.items()}, ranking)
     return ranking
 
 
-def _ranked(scores: dict[str, float], evidence: str) -> ScalingRanking:
-    """Order the modes by score; the best one beats the modes at a distance, if it fits itself."""
+def _ranked(scores: dict[str, float], evidence: str, count: int) -> ScalingRanking:
+    """Order the modes by score; the best one beats the modes that are clearly worse for `count` photos."""
     modes = tuple(sorted(scores, key=scores.__getitem__))
-    best, (fits, distance) = scores[modes[0]], _CLEAR[evidence]
-    beaten = frozenset(mode for mode in modes if best <= fits and scores[mode] - best >= distance)
+    best = scores[modes[0]]
+    beaten = frozenset(mode for mode in modes if _is_clear(best, scores[mode], evidence, count))
     return ScalingRanking(modes, scores, evidence, beaten)
+
+
+def _is_clear(best: float, other: float, evidence: str, count: int) -> bool:
+    """Return whether a score is clearly better than another one.
+
+    Measured on ImageNet's MobileNet with 400 draws of photographs and of MRI slices: the true scaling lost by at most
+    0.97 with one photo, 0.72 with two, 0.27 with four, 0.15 with eight, 0.00 with 16, and fitted within 0.04 + 0.5 /
+    count; predictions preferred another one by at most 0.06. A distance of 3 is a factor of 6 in scale: no contrast.
+    """
+    if evidence == ACTIVITY:
+        return best <= 0.5 and other - best >= 0.3
+    is_far = best <= 1 and other - best >= 3
+    return is_far or (best <= 0.04 + 0.5 / count and other - best >= max(1.5 / count, 0.1))
 
 
 def _by_labels(hits: Mapping[str, NDArray[np.bool_]], ranking: ScalingRanking) -> ScalingRanking:
@@ -162,64 +176,79 @@ def _is_better(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
     return tail / 2 ** (wins + losses) <= _WRONG_AT_MOST
 
 
+class _Arrived(BaseException):
+    """Ends a trace with the input of the first batch normalisation; no layer that catches `Exception` stops it."""
+
+
 class _Probe:
     """A model that is asked for what reaches its first batch normalisation with a memory, and for its predictions.
 
     Attributes:
         memory: of that batch normalisation; None if there is none.
-        has_classes: whether the first output is classes.
     """
 
     def __init__(self, reader: ModelReader):
         self._view = reader.graph or next(reader.views())
         self._layers = _normalisations(self._view)
-        self._seen: list[tuple[Any, Any]] = []
-        self.has_classes = False
+        self._dtype, self._batch_size = reader.inputs.specs[0].dtype, reader.inputs.batch_size
+        options = {"autograph": False, "input_signature": reader.inputs.specs}
+        self._moments = tf.function(self._trace_moments, **options)
+        self._classes = tf.function(self._trace_classes, **options)
+        self._first: Any = None
+        if self._layers:
+            self._moments.get_concrete_function()
+        self.memory = _memory(self._first, self._layers) if self._first is not None else None
 
-        def forward(images: Any) -> Any:
-            self._seen.clear()
+    def _trace_moments(self, images: Any) -> tuple[Any, Any]:
+        values = tf.zeros((1, 0))
+        try:
             with contextlib.ExitStack() as stack:
                 for layer in self._layers:
-                    stack.enter_context(wrapped(layer, self._recorder(layer)))
-                head = open_head(keras.tree.flatten(self._view.forward([images]))[0])
-            self.has_classes = head.class_count is not None
-            return probabilities(head) if self.has_classes else head.output
+                    stack.enter_context(wrapped(layer, self._stop_at(layer)))
+                self._view.forward([images])
+        except _Arrived as arrived:
+            values = tf.cast(arrived.args[0], tf.float32)
+        axes = list(range(values.shape.rank - 1))
+        return tf.reduce_mean(values, axes), tf.math.reduce_variance(values, axes)
 
-        def moments(images: Any) -> tuple[Any, Any]:  # TensorFlow drops what comes behind
-            forward(images)
-            values = tf.cast(self._seen[0][1], tf.float32)
-            axes = list(range(values.shape.rank - 1))
-            return tf.reduce_mean(values, axes), tf.math.reduce_variance(values, axes)
+    def _stop_at(self, layer: Any) -> Callable[..., Any]:
+        def stop(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            self._first = layer
+            raise _Arrived(args[0] if args else kwargs["inputs"])
 
-        self._dtype = reader.inputs.specs[0].dtype
-        self._classes = tf.function(forward, autograph=False, input_signature=reader.inputs.specs)
-        self._moments = tf.function(moments, autograph=False, input_signature=reader.inputs.specs)
-        self._classes.get_concrete_function()
-        self.memory = _memory([layer for layer, _ in self._seen]) if self._seen else None
+        return stop
 
-    def _recorder(self, layer: Any) -> Callable[..., Any]:
-        def record(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            self._seen.append((layer, args[0] if args else kwargs["inputs"]))
-            return call(*args, **kwargs)
+    def _trace_classes(self, images: Any) -> Any:
+        head = open_head(keras.tree.flatten(self._view.forward([images]))[0])
+        values = None if head.class_count is None else probabilities(head)
+        return tf.zeros((tf.shape(images)[0], 0)) if values is None else values
 
-        return record
+    @property
+    def has_classes(self) -> bool:
+        """Whether the first output is classes."""
+        return bool(self._classes.get_concrete_function().output_shapes[-1])
 
-    def _images(self, convert: Preprocessing, photos: NDArray[Any]) -> Iterator[Any]:
-        for start in range(0, len(photos), _CHUNK):
-            yield tf.cast(convert(photos[start : start + _CHUNK]), self._dtype)
+    def _run(self, function: Callable[[Any], Any], convert: Preprocessing, photos: NDArray[Any]) -> list[Any]:
+        """Run a function on chunks of photos; the last one is filled up for a model that fixes its batch size."""
+        if self._batch_size and len(photos) % self._batch_size:
+            photos = photos[np.arange(-(-len(photos) // self._batch_size) * self._batch_size) % len(photos)]
+        size = self._batch_size or _CHUNK
+        chunks = [convert(photos[start : start + size]) for start in range(0, len(photos), size)]
+        return [(len(chunk), np.asarray(function(tf.cast(chunk, self._dtype)), np.float64)) for chunk in chunks]
 
     def moments(self, convert: Preprocessing, photos: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and variance, (C,) each, of what the photos are when they arrive."""
-        chunks = [np.asarray(self._moments(images), np.float64) for images in self._images(convert, photos)]
-        counts = [len(photos[start : start + _CHUNK]) for start in range(0, len(photos), _CHUNK)]
+        chunks = self._run(self._moments, convert, photos)
+        counts = [count for count, _ in chunks]
         with np.errstate(all="ignore"):  # half precision overflows in a wrong mode
-            mean = np.average([mean for mean, _ in chunks], axis=0, weights=counts)
-            square = np.average([variance + mean**2 for mean, variance in chunks], axis=0, weights=counts)
+            mean = np.average([mean for _, (mean, _) in chunks], axis=0, weights=counts)
+            square = np.average([variance + mean**2 for _, (mean, variance) in chunks], axis=0, weights=counts)
             return mean, np.maximum(square - mean**2, 0)
 
     def classes(self, convert: Preprocessing, photos: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the probabilities of the classes, (B, K)."""
-        return np.concatenate([np.asarray(self._classes(images)) for images in self._images(convert, photos)])
+        """Return the probabilities of the classes, (B, K); 0 where they are not finite."""
+        values = np.concatenate([values for _, values in self._run(self._classes, convert, photos)])
+        return np.nan_to_num(values[: len(photos)])
 
 
 def _normalisations(view: Graph | WatchedModel) -> list[Any]:
@@ -247,13 +276,12 @@ def _normalisations(view: Graph | WatchedModel) -> list[Any]:
     ]
 
 
-def _memory(layers: Sequence[Any]) -> _Memory:
-    """Return what the first of the layers keeps.
+def _memory(first: Any, layers: Sequence[Any]) -> _Memory:
+    """Return what the first of the batch normalisations keeps.
 
     After N steps the initial mean 0 and variance 1 still have the share momentum ** N in every moving average: so N is
     a whole number, and at least so large that no variance of the model is below that share.
     """
-    first = layers[0]
     mean, variance = (np.asarray(value, np.float64) for value in (first.moving_mean, first.moving_variance))
     least = min(float(np.min(layer.moving_variance)) for layer in layers if layer.momentum == first.momentum)
     initial = np.zeros(1)
