@@ -89,7 +89,9 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
     (row,) = manifest()
     assert tuple(row) == COLUMNS
     assert float(row.pop("score")) == pytest.approx(RED_SCORE, rel=1e-5)
+    assert row.pop("probability") == f"{RED_PROBABILITY:.6g}"
     assert row == {
+        **{"output": "", "diagnosis": "", "note": "", "stem": "photo"},
         "file": "photo.png",
         "status": "done",
         "class": "0",
@@ -118,6 +120,37 @@ def test_explain_shows_why_a_map_is_blank(folder, model_file):
     (note,) = (line for line in result.stdout.splitlines() if line.startswith("  note: "))
     assert "every cell speaks against 'red'" in note
     assert note.endswith("or look at explanation.raw in Python")
+    assert manifest()[0]["diagnosis"] == note.removeprefix("  note: ")
+
+
+def test_second_run_is_refused_resumed_or_overwritten_as_the_user_says(folder, model_file):
+    explain("photo.png", model=model_file)
+    write_photo(folder, "second.png")
+    refused = explain("second.png", model=model_file)
+    assert refused.exit_code == 2
+    assert "'maps' holds the results of 1 image already. Add --resume" in refused.stderr
+    resumed = explain("photo.png", "second.png", "--resume", model=model_file)
+    assert (resumed.exit_code, resumed.stdout.splitlines()[0]) == (0, "1 of 2 images are done already")
+    explain("photo.png", "--overwrite", "--method", "hirescam", model=model_file)
+    assert {row["file"]: row["method"] for row in manifest()} == {"photo.png": "hirescam", "second.png": "gradcam"}
+
+
+def test_picture_whose_overlay_has_no_place_leaves_no_heatmap(folder, model_file):
+    (folder / "maps" / "photo.overlay.png").mkdir(parents=True)
+    write_photo(folder, "second.png")
+    result = explain("photo.png", "second.png", model=model_file)
+    assert result.exit_code == 1
+    assert [row["status"] for row in manifest()] == ["failed", "done"]
+    assert names() == ["manifest.csv", "photo.overlay.png", "second.heatmap.npy", "second.overlay.png"]
+
+
+@pytest.mark.parametrize("command", [("explain", "photo.png"), ("audit", "."), ("demo",)])
+def test_empty_name_of_the_folder_is_refused(folder, command):
+    model = () if command == ("demo",) else ("--model", "m.keras")
+    result = run(*command, *model, "--out", "")
+    assert result.exit_code == 2
+    assert "received an empty name" in result.stderr
+    assert not result.stdout
 
 
 def test_options_reach_the_maps(folder, model_file):

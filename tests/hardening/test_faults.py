@@ -195,7 +195,7 @@ def check_points(points: list[tuple[str, int]]) -> None:
                 assert len(done) == number - (point == "before a row")
     for place in {0, len(points) // 2, len(points) - 1}:  # the same command again, in what is left
         out = Path(f"out{place}")
-        assert run(*EXPLAIN[:-1], str(out)).exit_code == 0
+        assert run(*EXPLAIN[:-1], str(out), "--resume").exit_code == 0
         check_finished(out)
         for path in whole.iterdir():
             assert (out / path.name).read_bytes() == path.read_bytes()
@@ -216,13 +216,13 @@ def test_run_killed_at_every_point_leaves_whole_files_and_whole_rows() -> None:
 def test_second_run_in_a_folder_is_told_to_wait(here: Path) -> None:
     """While another process is at work: nothing of its results is touched, and a killed one holds nothing."""
     (here / "out").mkdir()
-    (here / "out" / "manifest.csv").write_bytes(b"of another run\r\n")
+    (here / "out" / "manifest.csv").write_bytes(b"file,status\r\n")
     with held_folder(here / "out"):
         result = run(*EXPLAIN)
         assert result.exit_code == 2
         (line,) = result.stderr.splitlines()
         assert "The folder 'out' is being written by another run. Wait for it to end, or choose another" in line
-        assert [path.read_bytes() for path in (here / "out").iterdir()] == [b"of another run\r\n"]
+        assert [path.read_bytes() for path in (here / "out").iterdir()] == [b"file,status\r\n"]
     assert run(*EXPLAIN).exit_code == 0
     check_finished(here / "out")
 

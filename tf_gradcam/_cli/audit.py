@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
-from tf_gradcam._cli.options import method_option
+from tf_gradcam._cli.options import OutFolder, method_option
 from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorflow
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--num-images", type=click.IntRange(min=0), default=48, show_default=True, help="Images for the metrics.")
 @click.option("--sanity/--no-sanity", default=True, show_default=True, help="Test the method on random weights.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random choices.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the report.")
+@click.option("--out", required=True, type=OutFolder(), help="Folder for the report.")
 def audit(
     data: str,
     model: str,

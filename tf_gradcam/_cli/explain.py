@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_as_notes
-from tf_gradcam._cli.options import method_option, weights_options
+from tf_gradcam._cli.options import OutFolder, method_option, weights_options
 from tf_gradcam._errors import for_command_line
 from tf_gradcam._terminal import downloads_on_stderr, print_message, print_text, start_tensorflow
 
 if TYPE_CHECKING:
     from tf_gradcam._explain.batch import BatchExplainer, Result
     from tf_gradcam._explain.explainer import Align
+    from tf_gradcam._files.manifest import Plan
     from tf_gradcam._rules.table import MethodName
 
 _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay the first one by seconds
@@ -59,30 +60,42 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Weight of the heatmap.")
 @click.option("--colormap", default="jet", show_default=True, help="A colormap of OpenCV or Matplotlib.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images per batch.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-def explain(images: tuple[str, ...], out: Path, **options: Any) -> int:
+@click.option("--out", required=True, type=OutFolder(), help="Folder for the results.")
+@click.option(
+    "--resume", "mode", flag_value="resume", default="", help="Explain only the images without results in the folder."
+)
+@click.option("--overwrite", "mode", flag_value="overwrite", help="Explain images again that have results there.")
+def explain(images: tuple[str, ...], out: Path, mode: Literal["", "resume", "overwrite"], **options: Any) -> int:
     """Write an overlay and a heatmap for each IMAGE: files, folders (searched to any depth) or quoted patterns.
 
     \b
     OUT/<stem>.overlay.png   the heatmap painted on the image
     OUT/<stem>.heatmap.npy   the heatmap, (H, W) float32 in [0, 1]
-    OUT/manifest.csv         one row per image: file, status, class, label, score, layer, method, error
+    OUT/manifest.csv         one row per image: class, probability, layer, diagnosis, stem, ...
 
     Subclassed models and models of several inputs are explained in Python: Explainer(model).
 
-    Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Exit status: 0 all images are done, 1 some failed
-    and the others are done, 2 wrong use.
+    Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. A folder that holds results is refused without
+    --resume or --overwrite. Exit status: 0 all images are done, 1 some failed and the others are done, 2 wrong use.
     """
     from tf_gradcam._files.atomic import held_folder, remove_leftovers
-    from tf_gradcam._files.find import check_outputs, find_images, output_stems, prepared_folder
+    from tf_gradcam._files.find import check_outputs, find_images, prepared_folder
+    from tf_gradcam._files.manifest import plan_run
 
-    paths = find_images(images)
-    stems = output_stems(paths)
-    check_outputs(paths, stems, out)
-    with prepared_folder(out), held_folder(out), warnings_as_notes():
-        remove_leftovers(out)  # of a run that was killed
-        explainer = _batch_explainer(freeze=len(paths) >= _FREEZE_FROM, **options)
-        return _explain_all(explainer, paths, stems, out)
+    with warnings_as_notes():
+        paths = find_images(images)
+        with prepared_folder(out), held_folder(out):
+            plan = plan_run(paths, out, mode)
+            check_outputs(paths, plan.stems, out)
+            remove_leftovers(out)  # of a run that was killed
+            for note in plan.notes:
+                print_message(note, "note: ")
+            if plan.finished:
+                print_text(f"{plan.finished} of {len(paths)} images are done already")
+            if not plan.paths:
+                return 0
+            explainer = _batch_explainer(freeze=len(plan.paths) >= _FREEZE_FROM, **options)
+            return _explain_all(explainer, plan, out)
 
 
 def _batch_explainer(
@@ -130,12 +143,12 @@ def _batch_explainer(
     return batch
 
 
-def _explain_all(explainer: BatchExplainer, paths: list[Path], stems: list[str], out: Path) -> int:
-    from tf_gradcam._files.manifest import FAILED, Manifest
+def _explain_all(explainer: BatchExplainer, plan: Plan, out: Path) -> int:
+    from tf_gradcam._files.manifest import FAILED, MANIFEST, Manifest
 
-    failed = 0
-    with Manifest(out / "manifest.csv") as manifest, ProgressBar(len(paths)) as progress:
-        for result in explainer.run(paths, stems, out):
+    failed, paths = 0, plan.paths
+    with Manifest(out / MANIFEST, plan.kept) as manifest, ProgressBar(len(paths)) as progress:
+        for result in explainer.run(paths, plan.stems, out):
             manifest.add(result.row)
             progress.clear()
             if result.row.status == FAILED:

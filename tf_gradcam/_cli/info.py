@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tf_gradcam._cli.group import warnings_as_notes
-from tf_gradcam._cli.options import weights_options
+from tf_gradcam._cli.options import OutFolder, weights_options
 from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorflow
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _method_lines(info: MethodInfo) -> list[str]:
 
 
 @click.command(short_help="Explain generated brain slices with the bundled model.")
-@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="Folder for demo.png.")
+@click.option("--out", type=OutFolder(), default="demo", show_default=True, help="Folder for demo.png.")
 def demo(out: Path) -> None:
     """Explain generated brain slices with the bundled model and compare the heat with the true tumour. Offline."""
     start_tensorflow()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +17,18 @@ METHOD_NAMES = (
     *("eigencam", "eigengradcam", "fem", "scorecam", "faster_scorecam", "sscam", "iscam", "ablationcam", "fullgrad"),
     "random",
 )
+
+
+class OutFolder(click.Path):
+    """The type of a folder for results; an empty name, as of an unset variable in a script, is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value).strip():
+            self.fail("Expected a folder for the results, received an empty name", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class MethodParam(click.ParamType):

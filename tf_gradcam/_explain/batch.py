@@ -17,11 +17,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_gradcam._errors import for_command_line
 from tf_gradcam._explain.explainer import Align, Explainer
-from tf_gradcam._files.atomic import write_array
+from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNamesLike
-from tf_gradcam._files.find import HEATMAP_SUFFIX, OVERLAY_SUFFIX, find_images
-from tf_gradcam._files.manifest import DONE, FAILED, Row
+from tf_gradcam._files.find import find_images
+from tf_gradcam._files.manifest import DONE, FAILED, Row, files_of
 from tf_gradcam._models.images import ModelImages, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.open_model import open_model
@@ -29,7 +30,7 @@ from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
-from tf_gradcam.image.io import Photo, load_image, save_image
+from tf_gradcam.image.io import Photo, encoded_image, load_image
 from tf_gradcam.image.overlay import overlay_heatmap
 from tf_gradcam.image.resize import check_size
 from tf_gradcam.targets.base import TargetLike
@@ -254,11 +255,14 @@ class BatchExplainer:
         """Write the files of one image; the photo is read again, so that no batch of large photos fills the memory."""
         try:
             overlay = explanation.overlay_of(index, load_image(path), self._alpha, self._colormap)
-            save_image(Path(f"{output}{OVERLAY_SUFFIX}"), overlay)
-            write_array(f"{output}{HEATMAP_SUFFIX}", explanation.heatmaps[index])
+            picture, array = (output.parent / name for name in files_of(output.name))
+            write_files(
+                [(picture, encoded_image(picture, overlay)), (array, encoded_array(explanation.heatmaps[index]))]
+            )
         except (OSError, ValueError, MemoryError) as error:
             return _failure(path, str(error) or _TOO_LARGE)
-        class_index = int(explanation.class_indices[index])
+        class_index, probabilities = int(explanation.class_indices[index]), explanation.probabilities
+        is_class = class_index >= 0 and probabilities is not None and probabilities.ndim == 2
         row = Row(
             str(path),
             DONE,
@@ -267,6 +271,10 @@ class BatchExplainer:
             f"{explanation.scores[index]:.6g}",
             explanation.layer_name,
             explanation.method,
+            probability=f"{probabilities[index, class_index]:.6g}" if is_class else "",
+            output=getattr(explanation, "output_name", None) or "",
+            diagnosis=for_command_line(explanation.diagnosis[index] or ""),
+            stem=output.name,
         )
         top = [] if self.class_count is None else explanation.top(5)[index]
         return Result(row, top, explanation.diagnosis[index])

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -169,11 +169,15 @@ def checked_path(path: str | os.PathLike[str], name: str) -> Path:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, is_durable: bool = False) -> None:
-    """Write a file, whole or not at all: under a temporary name in the same folder, which is then renamed.
+    """Write a file, whole or not at all, as `write_files` does."""
+    write_files([(path, data)], is_durable=is_durable)
+
+
+def write_files(files: Iterable[tuple[str | os.PathLike[str], bytes]], *, is_durable: bool = False) -> None:
+    """Write files, all or none: under temporary names in their folders, which are then renamed.
 
     Args:
-        path: the file, replaced if it exists.
-        data: its content.
+        files: paths, replaced if they exist, and their contents.
         is_durable: True to wait until content and name are on the disk. Otherwise the rename may reach the disk before
             the content, so that a power failure leaves an empty file. Defaults to False.
 
@@ -183,18 +187,22 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, is_durable: bool =
         TypeError, ValueError: as `checked_path`.
         OSError: writing fails for another reason, such as a full disk.
     """
-    path = checked_path(path, "the file to write")
-    folder = repr(str(path.parent))
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    written: list[tuple[Path, Path]] = []
+    path = Path()
     try:
-        if path.is_dir():
-            raise IsADirectoryError(f"Expected the path of a file, received the folder {str(path)!r}.")
-        temporary.write_bytes(data)
-        if is_durable:
-            _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-        if is_durable and os.name != "nt":  # Windows cannot open a folder
-            _sync(path.parent, os.O_RDONLY)
+        for given, data in files:
+            path = checked_path(given, "the file to write")
+            folder = repr(str(path.parent))
+            if path.is_dir():
+                raise IsADirectoryError(f"Expected the path of a file, received the folder {str(path)!r}.")
+            written.append((path.parent / f".{secrets.token_hex(8)}.tmp", path))
+            written[-1][0].write_bytes(data)
+            if is_durable:
+                _sync(written[-1][0], os.O_RDWR)
+        for temporary, path in written:
+            os.replace(temporary, path)
+            if is_durable and os.name != "nt":  # Windows cannot open a folder
+                _sync(path.parent, os.O_RDONLY)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Cannot write {path.name!r}: there is no folder {folder}. Create it.") from error
     except NotADirectoryError as error:
@@ -213,8 +221,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, is_durable: bool =
         explained.errno = error.errno
         raise explained from error
     finally:
-        with contextlib.suppress(OSError):  # it is gone after success, and may never have been created
-            temporary.unlink()
+        for temporary, _ in written:
+            with contextlib.suppress(OSError):  # it is gone after success, and may never have been created
+                temporary.unlink()
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -236,9 +245,14 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write an array as .npy, whole or not at all; errors as `write_bytes`."""
+    write_bytes(path, encoded_array(array))
+
+
+def encoded_array(array: np.ndarray) -> bytes:
+    """Return the content of a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _short(name: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import os
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -71,24 +73,52 @@ def _refuse(error: OSError) -> NoReturn:
     raise error
 
 
-def output_stems(paths: Sequence[Path]) -> list[str]:
+def output_stems(paths: Sequence[Path], taken: Iterable[str] = (), most_bytes: int = 255) -> list[str]:
     """Return a different stem for the outputs of each image.
 
     The outputs have the stem of their image: `a/dog.jpg` gives `dog.overlay.png`. If several images have the same stem
-    (or stems that differ only in case, which some file systems ignore), the first keeps it and the others are numbered
-    in order, `dog-2`, `dog-3`, without the stems of other images.
+    (or stems that differ only in case or in the form of accents, which some file systems ignore), the first keeps it
+    and the others are numbered in order, `dog-2`, `dog-3`, without the stems of other images. A stem whose outputs
+    would have too long a name ends in a digest of the whole stem, `aaaa~0f3c91de`.
+
+    Args:
+        paths: the images.
+        taken: stems that other outputs in the folder have.
+        most_bytes: of a name in the folder's file system.
     """
-    taken: set[str] = set()
-    own = {path.stem.casefold() for path in paths}
+    longest = most_bytes - len(OVERLAY_SUFFIX) - len("-9999")
+    used = {_folded(stem) for stem in taken}
+    own = {_folded(path.stem) for path in paths}
     stems = []
     for path in paths:
-        stem, number = path.stem, 1
-        while stem.casefold() in taken or (number > 1 and stem.casefold() in own):
+        first = stem = _shortened(path.stem, longest)
+        number = 1
+        while _folded(stem) in used or (number > 1 and _folded(stem) in own):
             number += 1
-            stem = f"{path.stem}-{number}"
-        taken.add(stem.casefold())
+            stem = f"{first}-{number}"
+        used.add(_folded(stem))
         stems.append(stem)
     return stems
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem.casefold())
+
+
+def _shortened(stem: str, most_bytes: int) -> str:
+    data = os.fsencode(stem)
+    if len(data) <= most_bytes:
+        return stem
+    start = data[: most_bytes - 9].decode("utf-8", "ignore")  # a character is not cut
+    return f"{start}~{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def longest_name(folder: Path) -> int:
+    """Return the number of bytes that a file's name may have in a folder."""
+    try:
+        return min(255, os.pathconf(folder, "PC_NAME_MAX"))
+    except (AttributeError, OSError, ValueError):  # Windows
+        return 255
 
 
 def check_outputs(paths: Iterable[Path], stems: Iterable[str], directory: Path) -> None:

@@ -6,19 +6,35 @@ import csv
 import io
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tf_gradcam._files.atomic import write_bytes
+from tf_gradcam._files.find import HEATMAP_SUFFIX, OVERLAY_SUFFIX, longest_name, output_stems
+from tf_gradcam._files.opening import check_regular
 
-COLUMNS = ("file", "status", "class", "label", "score", "layer", "method", "error")
+COLUMNS = (
+    *("file", "status", "class", "label", "score", "layer", "method", "error"),
+    *("probability", "output", "diagnosis", "note", "stem"),
+)
 DONE, FAILED = "done", "failed"
+MANIFEST = "manifest.csv"
 
 
 @dataclass(frozen=True)
 class Row:
-    """The row of an image: its explained class and score, or its error. Fields in the order of `COLUMNS`."""
+    """The row of an image: its explained class and score, or its error. Fields in the order of `COLUMNS`.
+
+    Attributes:
+        probability: of the explained class; "" where the outputs are values.
+        output: name of the explained output; "" for a model of one.
+        diagnosis: the reason why the map shows nothing; "" for a map that can be read.
+        note: what was done to read the picture, such as the choice of a frame.
+        stem: name of the image's files.
+    """
 
     file: str
     status: str
@@ -28,6 +44,11 @@ class Row:
     layer: str = ""
     method: str = ""
     error: str = ""
+    probability: str = ""
+    output: str = ""
+    diagnosis: str = ""
+    note: str = ""
+    stem: str = ""
 
 
 class Manifest(AbstractContextManager["Manifest"]):
@@ -41,13 +62,15 @@ class Manifest(AbstractContextManager["Manifest"]):
 
     Args:
         path: the file.
+        kept: rows of earlier runs, by column, that stay in the table.
 
     Raises:
         OSError: the file cannot be written.
     """
 
-    def __init__(self, path: Path):
-        write_bytes(path, _line(COLUMNS))
+    def __init__(self, path: Path, kept: Iterable[Mapping[str, str]] = ()):
+        lines = [COLUMNS, *([row.get(column, "") for column in COLUMNS] for row in kept)]
+        write_bytes(path, b"".join(map(_line, lines)))
         self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 - open as long as the manifest is
         self._end = self._file.seek(0, os.SEEK_END)
 
@@ -94,8 +117,12 @@ def _is_number(text: str) -> bool:
 def _line(cells: list[str] | tuple[str, ...]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n").writerow(cells)
-    text = _UNDECODED.sub(_decoded, buffer.getvalue())
-    return text.encode("utf-8", "backslashreplace")  # file names that are not Unicode, on Linux
+    return _encoded(buffer.getvalue())
+
+
+def _encoded(text: str) -> bytes:
+    """Return UTF-8; file names that are not Unicode, on Linux, are written readably."""
+    return _UNDECODED.sub(_decoded, text).encode("utf-8", "backslashreplace")
 
 
 _UNDECODED = re.compile("[\udc80-\udcff]+")  # the bytes of a file name, in a locale such as "C" that has only ASCII
@@ -103,3 +130,116 @@ _UNDECODED = re.compile("[\udc80-\udcff]+")  # the bytes of a file name, in a lo
 
 def _decoded(match: re.Match[str]) -> str:
     return match[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    """Return the rows of an earlier run, as they are written."""
+    check_regular(path, "a table of results")
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            rows = [{key: text or "" for key, text in row.items() if key in COLUMNS} for row in reader]
+    except (UnicodeDecodeError, csv.Error):
+        rows, columns = [], []
+    if not {"file", "status"} <= set(columns):
+        raise ValueError(
+            f"'{path}' is not a table of `tf-gradcam explain`. Choose another folder by --out, or replace it by "
+            "--overwrite."
+        )
+    return rows
+
+
+class Plan(NamedTuple):
+    """What a run does in a folder that may hold results.
+
+    Attributes:
+        paths, stems: the images to explain, and the names of their files.
+        kept: rows of earlier runs that stay.
+        finished: number of the named images among them.
+        notes: what the user should know of names and files.
+    """
+
+    paths: list[Path]
+    stems: list[str]
+    kept: list[dict[str, str]]
+    finished: int
+    notes: list[str]
+
+
+def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "overwrite"] = "") -> Plan:
+    """Plan a run so that no result of an earlier one is replaced, or loses its row, against the user's will.
+
+    Args:
+        paths: the images.
+        folder: where results go; it exists.
+        mode: "" refuses a folder of results; "resume" leaves out the images that are done; "overwrite" explains all.
+            Rows and files of images that are not named stay.
+
+    Raises:
+        ValueError: results exist and the mode is ""; the manifest is not one, unless it is overwritten.
+        OSError: the manifest cannot be read.
+    """
+    table, notes, rows = folder / MANIFEST, [], []
+    if table.is_file():
+        try:
+            rows = _read(table)
+        except ValueError:
+            if mode != "overwrite":
+                raise
+            notes.append(f"'{table}' was not a table of results and is replaced.")
+    if rows and not mode:
+        raise ValueError(
+            f"'{folder}' holds the results of {len(rows)} image{'s' if len(rows) > 1 else ''} already. Add --resume to "
+            "explain only those that are not done, --overwrite to explain them again, or choose another folder by "
+            "--out."
+        )
+    known = {_key(row["file"]): row for row in rows}
+    named = {_key(str(path)): path for path in paths}
+    is_finished = {key for key, path in named.items() if mode == "resume" and _is_done(known.get(key), path, folder)}
+    kept = [row for key, row in known.items() if key not in named or key in is_finished]
+    todo = [path for key, path in named.items() if key not in is_finished]
+    # An image that is explained again keeps the names of its files.
+    old = {key: known[key]["stem"] for key in named if known.get(key, {}).get("stem")}
+    others = [row.get("stem", "") for row in kept] + list(old.values())
+    fresh = [path for path in todo if _key(str(path)) not in old]
+    new = dict(zip(fresh, output_stems(fresh, others, longest_name(folder)), strict=True))
+    stems = [new.get(path) or old[_key(str(path))] for path in todo]
+    there = [name for stem in stems for name in files_of(stem) if (folder / name).is_file()]
+    if there and not mode:
+        raise ValueError(
+            f"'{folder}' holds '{there[0]}'{f' and {len(there) - 1} more files' if there[1:] else ''} already, which "
+            "this run would replace. Add --overwrite, or choose another folder by --out."
+        )
+    lost = [name for name in there if name not in {each for stem in old.values() for each in files_of(stem)}]
+    if lost and mode == "resume":
+        notes.append(f"{len(lost)} files without a row in {MANIFEST} are replaced, such as '{lost[0]}'.")
+    changed = [(path, stem) for path, stem in new.items() if stem != path.stem]
+    if changed:
+        why = "have the name of another image's, or a name too long for its outputs"
+        notes.append(
+            f"{len(changed)} image{'s' if changed[1:] else ''} {why}: the files of '{changed[0][0]}' are called "
+            f"'{changed[0][1]}'. The column stem of {MANIFEST} names all."
+        )
+    return Plan(todo, stems, kept, len(is_finished), notes)
+
+
+def files_of(stem: str) -> tuple[str, str]:
+    """Return the names of an image's files."""
+    return stem + OVERLAY_SUFFIX, stem + HEATMAP_SUFFIX
+
+
+def _key(file: str) -> str:
+    """Return what makes two names of a file equal, as it is written in the table."""
+    return _encoded(os.path.abspath(file)).decode("utf-8")
+
+
+def _is_done(row: Mapping[str, str] | None, path: Path, folder: Path) -> bool:
+    """Return whether the files of a row are there and not older than the picture."""
+    if row is None or row["status"] != DONE or not row.get("stem"):
+        return False
+    try:
+        made = min((folder / name).stat().st_mtime_ns for name in files_of(row["stem"]))
+        return path.stat().st_mtime_ns <= made
+    except OSError:
+        return False

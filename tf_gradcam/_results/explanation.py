@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message
-from tf_gradcam._files.atomic import made_folder, write_array
+from tf_gradcam._files.atomic import encoded_array, made_folder, write_files
 from tf_gradcam._files.class_names import ClassNames, Labels, check_classes, label_indices
 from tf_gradcam._results.diagnosis import diagnose
-from tf_gradcam.image.io import Photo, Photos, save_image
+from tf_gradcam.image.io import Photo, Photos, encoded_image
 from tf_gradcam.image.overlay import paint, to_photo
 from tf_gradcam.image.regions import Box, Threshold, boxes_of, contours_of, hot_pixels, largest_of
 from tf_gradcam.image.resize import Placement, Unplaced, place_maps, positive_share, signed_share
@@ -499,11 +499,12 @@ class Explanation:
         folder = made_folder(directory, "directory")
         written = []
         for index, stem in enumerate(stems):
-            written.append(folder / f"{stem}.heatmap.npy")
-            write_array(written[-1], self.heatmaps[index])
+            files = [(folder / f"{stem}.heatmap.npy", encoded_array(self.heatmaps[index]))]
             if photos is not None:
-                written.append(folder / f"{stem}.overlay.png")
-                save_image(written[-1], self.overlay_of(index, photos[index]))
+                path = folder / f"{stem}.overlay.png"
+                files.append((path, encoded_image(path, self.overlay_of(index, photos[index]))))
+            write_files(files)
+            written += [path for path, _ in files]
         return written
 
     def __repr__(self) -> str:

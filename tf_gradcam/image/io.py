@@ -95,7 +95,7 @@ def save_image(path: str | os.PathLike[str], photo: Photo) -> None:
         OSError: if writing fails for another reason, such as a full disk.
     """
     path = checked_path(path, "the file to write")
-    write_bytes(path, _encode(path, photo))
+    write_bytes(path, encoded_image(path, photo))
 
 
 def read_checked(path: str | os.PathLike[str]) -> tuple[bytes, Header]:
@@ -189,7 +189,8 @@ def _decode(data: bytes, header: Header, name: str) -> Photo:
     return np.ascontiguousarray(np.broadcast_to(rgb, (*upright.shape[:2], 3)))
 
 
-def _encode(path: Path, photo: Photo) -> bytes:
+def encoded_image(path: Path, photo: Photo) -> bytes:
+    """Return the content of the file that `save_image` writes."""
     suffix, name = path.suffix.lower(), repr(path.name)
     if suffix not in _SUFFIXES:
         raise ValueError(f"Expected {name} to end in one of {', '.join(_SUFFIXES)}. Rename it.")
