@@ -194,7 +194,7 @@ def test_file_too_large_for_the_memory_raises_with_its_name(
     def fail(path: Path) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("tf_gradcam._explain.batch.load_image", fail)
+    monkeypatch.setattr("tf_gradcam._explain.batch.read_picture", fail)
     with pytest.raises(MemoryError, match=r"photo\.png': The memory is too small for this image"):
         explain(write(tmp_path), model)
 

@@ -52,6 +52,8 @@ def table(index: np.ndarray, files: np.ndarray, labels: np.ndarray) -> Rows:
         heatmap=heatmap,
         diagnosis=np.array(["blank" if i % 10 == 3 else "" for i in index.tolist()], object),
         thumbnail=np.array([bytes([i % 256, 0, 0]) * (i % 5) for i in index.tolist()], object),
+        note=np.full(len(index), "", object),
+        digest=np.array([f"{i:04x}" for i in index.tolist()], object),
     )
 
 

@@ -79,6 +79,8 @@ def rows_of(
         heatmap=heatmaps_of(label, done & (np.arange(count) >= blank), generator),
         diagnosis=np.where(done & (np.arange(count) < blank), diagnosis, ""),
         thumbnail=np.array([photo_of(row, int(label[row])) if done[row] else b"" for row in range(count)], object),
+        note=np.full(count, "", object),
+        digest=np.full(count, "", object),
     )
 
 
@@ -99,6 +101,8 @@ def plain_rows(labels: np.ndarray, predicted: np.ndarray, heatmaps: np.ndarray) 
         heatmap=heatmaps,
         diagnosis=nothing,
         thumbnail=np.full(count, b"", object),
+        note=nothing,
+        digest=nothing,
     )
 
 

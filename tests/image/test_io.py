@@ -1,14 +1,17 @@
 """Image files of every kind, read and written; Pillow is the other side and the referee."""
 
 import io
+import re
 import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from tests.helpers.pictures import FORMATS, LOSSLESS, encoded, random_photo, smooth_photo, write
-from tf_gradcam.image.io import load_image, save_image
+from tf_gradcam._errors import ModelWarning
+from tf_gradcam.image.headers import Header
+from tf_gradcam.image.io import _divisor, load_image, read_picture, resize_by_area, save_image
 
 pytestmark = pytest.mark.core
 
@@ -182,3 +185,147 @@ def test_save_honours_the_umask(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     save_image(tmp_path / "map.png", random_photo())
     assert (tmp_path / "map.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# Pictures of which a part is read, or that are changed to be read: each says so.
+
+
+def noted(path):
+    """The photo and the only note of a picture."""
+    picture = read_picture(path)
+    with pytest.warns(ModelWarning, match=re.escape(picture.notes[0])):
+        np.testing.assert_array_equal(load_image(path), picture.photo)
+    (note,) = picture.notes
+    return picture.photo, note
+
+
+@pytest.mark.parametrize("largest", [1, 1023, 4095, 16383])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_16_bits_that_use_a_small_part_are_stretched(tmp_path, largest, file_format):
+    values = (np.arange(60).reshape(6, 10) * largest / 59).round().astype(np.uint16)
+    photo, note = noted(write(tmp_path, encoded(values, file_format)))
+    expected = np.floor(values * (255 / largest) + 0.5)
+    np.testing.assert_allclose(photo[..., 0], expected, atol=1)
+    assert (photo.min(), photo.max()) == (0, 255)
+    assert f"its 16-bit values end at {largest}" in note
+    assert "for the model too" in note
+
+
+@pytest.mark.parametrize("largest", [0, 16384, 65535])
+def test_16_bits_of_the_whole_range_or_none_are_not_stretched(tmp_path, largest):
+    values = np.array([[0, largest]], np.uint16)
+    picture = read_picture(write(tmp_path, encoded(values, "PNG")))
+    assert picture.photo[0, 1, 0] == (largest + 128) // 257
+    assert picture.notes == []
+
+
+def frames(count=3):
+    return [Image.fromarray(np.full((6, 10, 3), 40 * number, np.uint8)) for number in range(1, 1 + count)]
+
+
+@pytest.mark.parametrize(("file_format", "word"), [("PNG", "frames"), ("WEBP", "frames"), ("TIFF", "pages")])
+def test_first_frame_is_read_and_said(tmp_path, file_format, word):
+    first, *others = frames()
+    options = LOSSLESS.get(file_format, {})
+    photo, note = noted(write(tmp_path, encoded(first, file_format, save_all=True, append_images=others, **options)))
+    np.testing.assert_array_equal(photo, np.asarray(first))
+    assert note == f"the first of its 3 {word} is used"
+
+
+def test_still_picture_of_an_animation_is_read_as_pillow_does(tmp_path):
+    """The default image of an animated PNG that is not a frame: what programs without animations show."""
+    still, *others = frames()
+    path = write(tmp_path, encoded(still, "PNG", save_all=True, append_images=others, default_image=True))
+    photo, note = noted(path)
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(photo, np.asarray(opened.convert("RGB")))
+    assert note == "its still picture is used, not its 2 frames"
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_cielab_is_read_by_its_colours(tmp_path, compression):
+    """LittleCMS converts sRGB to CIELAB, this package back; eight bits of CIELAB are coarse where it is dark."""
+    photo = np.zeros((16, 16, 3), np.uint8)
+    photo[..., 0], photo[..., 1] = np.mgrid[0:256:16, 0:256:16]
+    photo[:, ::3, 2] = 200
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    stored = ImageCms.profileToProfile(Image.fromarray(photo), srgb, lab, outputMode="LAB")
+    read = load_image(write(tmp_path, encoded(stored, "TIFF", compression=compression)))
+    difference = np.abs(read.astype(int) - photo)
+    assert difference.max() < 16
+    assert difference.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format"), [("CMYK", "JPEG"), ("CMYK", "TIFF"), ("P", "PNG"), ("P", "TIFF"), ("P", "BMP")]
+)
+def test_other_colours_are_read_as_pillow_reads_them(tmp_path, mode, file_format):
+    stored = Image.fromarray(smooth_photo()).convert(mode)
+    path = write(tmp_path, encoded(stored, file_format, **({"quality": 98} if file_format == "JPEG" else {})))
+    with Image.open(path) as opened:
+        np.testing.assert_allclose(load_image(path), np.asarray(opened.convert("RGB")), atol=3)
+
+
+@pytest.mark.parametrize(("tag", "value"), [(262, 9), (262, 32803), (262, 5)])
+def test_colours_that_are_not_read_are_refused(tmp_path, tag, value):
+    data = bytearray(encoded(np.full((6, 10), 4000, np.uint16), "TIFF"))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    for entry in range(directory + 2, len(data) - 12, 12):
+        if struct.unpack_from("<H", data, entry)[0] == tag:
+            struct.pack_into("<H", data, entry + 8, value)
+            break
+    with pytest.raises(ValueError, match=rf"interpretation {value}, 16 bits\). Convert it to an RGB PNG"):
+        load_image(write(tmp_path, bytes(data)))
+
+
+# Very large pictures.
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A JPEG of 6400 x 8000 pixels, and its photo at 100 x 125."""
+    photo = np.random.default_rng(1).integers(0, 256, (100, 125, 3), np.uint8)
+    photo = np.asarray(Image.fromarray(photo).resize((25, 20)).resize((125, 100), Image.Resampling.BICUBIC))
+    wide = Image.fromarray(photo).resize((8000, 6400), Image.Resampling.NEAREST)
+    return write(tmp_path_factory.mktemp("large"), encoded(wide, "JPEG", quality=85)), photo
+
+
+def test_large_jpeg_is_decoded_at_a_part_of_its_size(large):
+    path, photo = large
+    picture = read_picture(path, (100, 125))
+    assert picture.photo.shape == (3200, 4000, 3)
+    assert (picture.notes, picture.note) == ([], "it is very large and is read at 1/2 of its size")
+    whole = load_image(path, (100, 125))
+    np.testing.assert_allclose(resize_by_area(picture.photo, (100, 125)), whole, atol=0)
+    assert np.abs(whole.astype(int) - photo).mean() < 2
+
+
+@pytest.mark.slow
+def test_part_of_a_large_jpeg_is_near_the_whole(large):
+    """Means of blocks of pixels, in place of the pixels that an average by area would take."""
+    path, _ = large
+    whole = resize_by_area(read_picture(path).photo, (50, 60))
+    assert np.abs(resize_by_area(read_picture(path, (50, 60)).photo, (50, 60)).astype(int) - whole).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "divisor"),
+    [
+        ((5000, 5000), (224, 224), 1),  # not large
+        ((13000, 13000), (224, 224), 4),
+        ((13000, 13000), (4000, 4000), 2),
+        ((13000, 13000), (7000, 7000), 1),
+        ((13000, 13000), None, 1),
+        ((100, 1_000_000), (50, 50), 1),  # a part of 50 rows would be off by a cell
+    ],
+)
+def test_part_is_never_below_what_is_needed(size, least, divisor):
+    height, width = size
+    assert _divisor(Header("JPEG", width, height), least) == divisor
+
+
+def test_digest_is_that_of_the_file(tmp_path):
+    one, same, other = (
+        write(tmp_path, encoded(random_photo(width=side), "PNG"), str(n)) for n, side in enumerate((10, 10, 11))
+    )
+    assert read_picture(one).digest == read_picture(same).digest != read_picture(other).digest

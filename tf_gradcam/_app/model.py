@@ -28,7 +28,7 @@ from tf_gradcam._models.reader import reader_of
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import METHODS, MethodName, describe, find_method, needs_of
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
-from tf_gradcam.image.io import load_image
+from tf_gradcam.image.io import read_picture
 from tf_gradcam.targets.classes import Contrast
 
 _MAX_EXPLAINERS = 24  # kept compiled; they share the model's weights
@@ -165,7 +165,7 @@ class AppModel:
     def image(self, picture: Path, mode: str) -> np.ndarray:
         """Read a picture as the model takes it, (H0, W0, C) float32."""
         images = ModelImages(self._reader.inputs, self.preprocessing(mode), self.size)
-        return images.of_photo(load_image(picture))
+        return images.of_photo(read_picture(picture, images.size).photo)
 
     def explainer(self, layer: str, method: MethodName) -> Explainer:
         """Return the explainer of a layer and a method, built at its first use; only `worker` may call this."""

@@ -24,7 +24,7 @@ from tf_gradcam._app.uploads import AppFolder, Sample
 from tf_gradcam._app.worker import Job
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.io import Photo, load_image
+from tf_gradcam.image.io import Photo, read_picture
 from tf_gradcam.image.thumbnails import shown_photo
 
 _SHOWN = 512  # longest side of a picture on the page, pixels
@@ -39,12 +39,14 @@ class PagePicture:
         shown: (H0, W0, 3) uint8 RGB, shrunk for the page.
         size: (height, width) of the file.
         sample: the sample slice that it is, or None.
+        note: what was chosen or changed to read it, "" for nothing.
     """
 
     path: Path
     shown: Photo
     size: tuple[int, int]
     sample: Sample | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -164,15 +166,17 @@ class Session:
         path = uploads.take_upload(upload, self.folder / secrets.token_hex(4))
         try:
             uploads.check_picture(path)
-            photo = load_image(path)
+            read = read_picture(path, (_SHOWN, _SHOWN))
         except (OSError, ValueError, MemoryError) as error:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise ValueError(uploads.without_folder(str(error), [path])) from error
-        return self._show(PagePicture(path, shown_photo(photo, _SHOWN), (photo.shape[0], photo.shape[1])))
+        photo = read.photo
+        shown = shown_photo(photo, _SHOWN)
+        return self._show(PagePicture(path, shown, (photo.shape[0], photo.shape[1]), note=read.note))
 
     def show_sample(self, number: int) -> PagePicture:
         sample = self.samples[number]
-        photo = load_image(sample.path)
+        photo = read_picture(sample.path).photo
         return self._show(PagePicture(sample.path, photo, (photo.shape[0], photo.shape[1]), sample))
 
     def _show(self, picture: PagePicture) -> PagePicture:
@@ -232,7 +236,10 @@ class Session:
         answer = self._ask(question)
         explanation = answer.model.explain(answer.picture.path, question, job)
         note = answer.model.range_note(answer.picture.path, question.mode)
-        answer = dataclasses.replace(answer, explanations={question.method: explanation}, note=note)
+        notes = [answer.picture.note, note]
+        answer = dataclasses.replace(
+            answer, explanations={question.method: explanation}, note="; ".join(filter(None, notes)) or None
+        )
         self._keep("explore", answer, job)
         return answer
 

@@ -16,7 +16,7 @@ from tf_gradcam._app.session import Answer, Session, Snapshot
 from tf_gradcam._errors import for_page
 from tf_gradcam._explain.compare import Comparison
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam.image.io import load_image
+from tf_gradcam.image.io import Photo, read_picture
 
 _BUTTONS = {"compare": "Compare", "layers": "Explain these layers"}
 
@@ -195,7 +195,7 @@ def download(session: Session, name: str, look: Look) -> bytes:
         raise ValueError(f"There is no '{name}' yet: explain a picture first.")
     if stem in _BUTTONS and kind in ("png", "pdf"):
         buffer = io.BytesIO()
-        figure = Comparison(answer.explanations, answer.refused, load_image(answer.picture.path)).figure
+        figure = Comparison(answer.explanations, answer.refused, _photo(answer)).figure
         figure.savefig(buffer, format=kind, dpi=200)
         return buffer.getvalue()
     if name == "explain.py":
@@ -207,5 +207,10 @@ def download(session: Session, name: str, look: Look) -> bytes:
     if name == "map.png":
         return png_bytes(map_picture(answer.first, answer.picture.size, look))
     if name == "overlay.png":
-        return png_bytes(overlay_picture(answer.first, load_image(answer.picture.path), look))
+        return png_bytes(overlay_picture(answer.first, _photo(answer), look))
     raise ValueError(f"There is no file '{name}'.")
+
+
+def _photo(answer: Answer) -> Photo:
+    picture = answer.picture
+    return read_picture(picture.path, picture.size).photo

@@ -174,5 +174,5 @@ def _report(result: Result) -> str:
     row = result.row
     lines = [f"{row.file}: {row.label}" if result.top else f"{row.file}: {row.label} {row.score}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
-    lines += [f"  note: {for_command_line(result.note)}"] if result.note else []
+    lines += [f"  note: {for_command_line(note)}" for note in (row.note, result.note) if note]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_gradcam._errors import for_command_line
+from tf_gradcam._errors import for_command_line, warn
 from tf_gradcam._explain.explainer import Align, Explainer
 from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNamesLike
@@ -30,7 +30,7 @@ from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
-from tf_gradcam.image.io import Photo, encoded_image, load_image
+from tf_gradcam.image.io import Photo, encoded_image, read_picture
 from tf_gradcam.image.overlay import overlay_heatmap
 from tf_gradcam.image.resize import check_size
 from tf_gradcam.targets.base import TargetLike
@@ -99,7 +99,8 @@ def explain(
     photos: list[Photo] = []
     parts: list[Explanation] = []
     with ThreadPool(_THREADS) as pool:
-        reading = pool.imap(_photo, paths)  # the next photos are read while the model runs
+        # The next photos are read while the model runs.
+        reading = pool.imap(lambda path: _photo(path, taken.size), paths)
         while some := list(islice(reading, batch_size)):
             wanted = target if each is None else each[len(photos) : len(photos) + len(some)]
             parts.append(explainer(np.stack([taken.of_photo(photo) for photo in some]), wanted))
@@ -120,9 +121,12 @@ def _paths(images: Any) -> list[Path]:
     return find_images(map(os.fspath, named))
 
 
-def _photo(path: Path) -> Photo:
+def _photo(path: Path, least: tuple[int, int]) -> Photo:
     try:
-        return load_image(path)
+        picture = read_picture(path, least)
+        if picture.note:
+            warn(f"'{path}': {picture.note}.")
+        return picture.photo
     except MemoryError as error:
         raise MemoryError(f"'{path}': {_TOO_LARGE}") from error
 
@@ -224,7 +228,7 @@ class BatchExplainer:
     def _load(self, path: Path) -> np.ndarray | str:
         """Return the image as model input, or the reason of a failure."""
         try:
-            return self._images.of_photos(load_image(path, self.size))
+            return self._images.of_photo(read_picture(path, self.size).photo)
         except (OSError, ValueError, MemoryError) as error:
             return str(error) or _TOO_LARGE
 
@@ -254,7 +258,8 @@ class BatchExplainer:
     def _finish(self, path: Path, output: Path, explanation: Explanation, index: int) -> Result:
         """Write the files of one image; the photo is read again, so that no batch of large photos fills the memory."""
         try:
-            overlay = explanation.overlay_of(index, load_image(path), self._alpha, self._colormap)
+            read = read_picture(path, self.size)
+            overlay = explanation.overlay_of(index, read.photo, self._alpha, self._colormap)
             picture, array = (output.parent / name for name in files_of(output.name))
             write_files(
                 [(picture, encoded_image(picture, overlay)), (array, encoded_array(explanation.heatmaps[index]))]
@@ -274,6 +279,7 @@ class BatchExplainer:
             probability=f"{probabilities[index, class_index]:.6g}" if is_class else "",
             output=getattr(explanation, "output_name", None) or "",
             diagnosis=for_command_line(explanation.diagnosis[index] or ""),
+            note=read.note,
             stem=output.name,
         )
         top = [] if self.class_count is None else explanation.top(5)[index]

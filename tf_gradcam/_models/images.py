@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam.image.io import load_image, resize_by_area
+from tf_gradcam.image.io import read_picture, resize_by_area
 from tf_gradcam.image.thumbnails import shrunk, thumbnail
 
 if TYPE_CHECKING:
@@ -32,11 +32,21 @@ class ImageBatch:
         images: (B, H0, W0, C), as the model takes them; undefined for a failed image.
         errors: per image "", or why it failed.
         thumbnails: per image a JPEG, b"" for a failed image.
+        notes: per image "", or what was chosen or changed to read it.
+        digests: per image a digest of its file, "" without one.
     """
 
     images: np.ndarray
     errors: list[str]
     thumbnails: list[bytes]
+    notes: list[str]
+    digests: list[str]
+
+    @classmethod
+    def of(cls, images: np.ndarray) -> ImageBatch:
+        """Return a batch of which nothing but the images is known."""
+        count = len(images)
+        return cls(images, [""] * count, [b""] * count, [""] * count, [""] * count)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -90,21 +100,28 @@ class ModelImages:
         """Convert a photo (H, W, 3) uint8 RGB of any size to an image (H0, W0, C) float32 of the model."""
         return self.of_photos(resize_by_area(photo, self.size))
 
-    def load_photos(self, files: Sequence[str]) -> np.ndarray:
-        """Read photos (B, H0, W0, 3) uint8 RGB; errors as `load_image`."""
-        return np.stack([load_image(path, self.size) for path in files])
+    def load_photos(self, files: Sequence[str], digests: list[str] | None = None) -> np.ndarray:
+        """Read photos (B, H0, W0, 3) uint8 RGB; the digests of their files are appended; errors as `load_image`."""
+        photos = []
+        for path in files:
+            picture = read_picture(path, self.size)
+            photos.append(resize_by_area(picture.photo, self.size))
+            if digests is not None:
+                digests.append(picture.digest)
+        return np.stack(photos)
 
     def reading(self, files: Sequence[str], pool: ThreadPool) -> Reading:
         """Start reading files in threads; `get` of the result waits for them."""
-        pictures = ImageBatch(np.empty((len(files), *self.shape), np.float32), [""] * len(files), [b""] * len(files))
+        pictures = ImageBatch.of(np.empty((len(files), *self.shape), np.float32))
         return Reading(pictures, [pool.apply_async(self._read, (path, pictures, n)) for n, path in enumerate(files)])
 
     def _read(self, path: str, into: ImageBatch, number: int) -> None:
         """Decode a file once, for the model and the thumbnail."""
         try:
-            photo = load_image(path)
-            into.images[number] = self.of_photo(photo)
-            into.thumbnails[number] = thumbnail(photo, self._side)
+            picture = read_picture(path, self.size)
+            into.images[number] = self.of_photo(picture.photo)
+            into.thumbnails[number] = thumbnail(picture.photo, self._side)
+            into.notes[number], into.digests[number] = "; ".join(picture.notes), picture.digest
         except (OSError, ValueError, MemoryError) as error:
             into.errors[number] = " ".join(str(error).split()) or type(error).__name__
 
@@ -119,7 +136,7 @@ class ModelImages:
                 f"Expected images of shape {self.shape} as the model takes them, received {images.shape[1:]}. Resize "
                 "them in the data set, or pass size=(height, width)."
             )
-        pictures = ImageBatch(images, [""] * len(images), [b""] * len(images))
+        pictures = ImageBatch.of(images)
         return Reading(pictures, [pool.apply_async(self._look, (pictures, n)) for n in range(len(images))])
 
     def _look(self, pictures: ImageBatch, number: int) -> None:

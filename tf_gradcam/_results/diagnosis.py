@@ -91,7 +91,9 @@ def diagnose(
     values = {"layer": layer, "label": label, "score": score, "earlier": earlier_layer}
 
     def found(cause: str, *remedies: str) -> Message:
-        possible = [_NO_EARLIER if one is EARLIER_LAYER and not earlier_layer else one for one in remedies]
+        possible = [one for one in remedies if earlier_layer or one is not EARLIER_LAYER]
+        if remedies and not possible:
+            possible = [_NO_EARLIER]
         return joined_messages([cause, *possible]).format(**values)
 
     if not finite_image:
@@ -113,7 +115,7 @@ def diagnose(
         return SATURATED.format(probability=saturated_probability)
     if gradient_peak == 0:
         return found(NO_WEIGHTS if needs == "probing" else ZERO_GRADIENT)
-    if largest <= rounding and rounding > 0:  # a sum of terms that are not zero
+    if 0 < largest <= rounding:
         return found(CANCELLED, EARLIER_LAYER, _OTHER_METHOD)
     return found(ALL_NEGATIVE, _OTHER_METHOD if is_predicted else _PREDICTED, EARLIER_LAYER, _RAW)
 

@@ -183,6 +183,8 @@ class AuditMapper:
             heatmap=np.zeros((count, *self.map_size)),
             diagnosis=np.full(count, "", object),
             thumbnail=np.array(pictures.thumbnails, object),
+            note=np.array(pictures.notes, object),
+            digest=np.array(pictures.digests, object),
         )
 
     def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explanation | str]]:
@@ -273,11 +275,17 @@ class ModelUnderAudit:
         mapper: the mapper that explained the data set.
         source: `Samples`, or a `DatasetSource`. The images of the latter are in the model's range; they are scaled to
             0..255 by the extremes of the first images that are read.
+        digests: (N,) of the files as they were explained; None if unknown.
+
+    Attributes:
+        changed: files that have been replaced since they were explained.
     """
 
-    def __init__(self, mapper: AuditMapper, source: Any):
+    def __init__(self, mapper: AuditMapper, source: Any, digests: np.ndarray | None = None):
         self._mapper = mapper
         self._source = source
+        self._digests = digests
+        self.changed: set[str] = set()
         self._range: tuple[float, float] | None = None
         is_cheap = mapper.explainer.method == "gradcam"
         # Only predictions are needed: Grad-CAM's pass gives them at the lowest cost.
@@ -291,7 +299,12 @@ class ModelUnderAudit:
 
     def _files(self, rows: Sequence[int]) -> np.ndarray:
         """Read the photos of some rows, (n, H0, W0, 3) uint8 RGB at the model's input size."""
-        return self._mapper.images.load_photos([self._source.files[row] for row in rows])
+        digests: list[str] = []
+        photos = self._mapper.images.load_photos([self._source.files[row] for row in rows], digests)
+        if self._digests is not None:
+            pairs = zip(rows, digests, strict=True)
+            self.changed |= {self._source.files[row] for row, digest in pairs if digest != self._digests[row]}
+        return photos
 
     def photos(self, rows: Sequence[int]) -> np.ndarray:
         """Return the photos of some rows, (n, H0, W0, 3) float32 in 0..255."""

@@ -34,6 +34,8 @@ class Rows(Mapping[str, np.ndarray]):
         heatmap: (N, H, W) float16 in [0, 1]; zeros if failed.
         diagnosis: (N,) str, reason why the heatmap is blank; "" if it is not.
         thumbnail: (N,) bytes, a small JPEG; b"" if the image cannot be read.
+        note: (N,) str, what was chosen or changed to read the picture, such as the first of several frames.
+        digest: (N,) str, hexadecimal digest of the file as it was read; "" without a file.
     """
 
     index: np.ndarray = field(metadata={"kind": np.int64})
@@ -48,6 +50,8 @@ class Rows(Mapping[str, np.ndarray]):
     heatmap: np.ndarray = field(metadata={"kind": np.float16, "axes": 3})
     diagnosis: np.ndarray = field(metadata={"kind": str})
     thumbnail: np.ndarray = field(metadata={"kind": bytes})
+    note: np.ndarray = field(metadata={"kind": str})
+    digest: np.ndarray = field(metadata={"kind": str})
 
     def __post_init__(self) -> None:
         for column in fields(self):

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import Message, require, unknown_name
+from tf_gradcam._errors import Message, require, unknown_name, warn
 from tf_gradcam.audit.annotations import BoxTable, KnownRegions, MaskFolder
 from tf_gradcam.audit.engines import run_local, run_ray
 from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
@@ -102,7 +102,7 @@ def audit(
         _pass(mapper, source, parts, engine, batch_size, workers, lambda done, total: report("images", done, total))
         rows = _with_known_labels(parts.read(), len(names))
         passed = time.perf_counter() - begun
-        under_audit = ModelUnderAudit(mapper, source)
+        under_audit = ModelUnderAudit(mapper, source, rows.digest)
         looks = look_at_classes(rows, names, seed)
         findings = find_shortcuts(
             rows,
@@ -125,6 +125,7 @@ def audit(
             "engine": engine if engine == "local" else f"{engine}, {workers} workers",
             "seconds of the pass": f"{passed:.0f}",
             "seed": str(seed),
+            **_about_pictures(rows, under_audit.changed),
             "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         }
         result = AuditResult(rows, names, looks, findings, metrics, checks, about, mapper.size, directory)
@@ -256,6 +257,22 @@ def _sanity(mapper: AuditMapper, under_audit: ModelUnderAudit, rows: Rows, seed:
         method=mapper.arguments["method"],
         seed=seed,
     )
+
+
+def _about_pictures(rows: Rows, changed: set[str]) -> dict[str, str]:
+    """Return what was done to read pictures, and which were replaced while the audit ran; warn of both."""
+    found = {}
+    names = rows.file[rows.note != ""]
+    if len(names):
+        found["pictures read with a choice"] = f"{len(names)}, such as {names[0]}: {rows.note[rows.note != ''][0]}"
+    if changed:
+        found["pictures replaced during the audit"] = (
+            f"{len(changed)}, such as {min(changed)}: they were explained as they were, and tested as they are now. "
+            "Run the audit again in another folder"
+        )
+    for key, text in found.items():
+        warn(f"{key[0].upper()}{key[1:]}: {text}.")
+    return found
 
 
 def _some(rows: Rows, count: int, seed: int, first: np.ndarray | None = None) -> np.ndarray:

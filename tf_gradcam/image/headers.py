@@ -6,6 +6,7 @@ claims 100 000 x 100 000 pixels. Only the few fields needed are read, of JPEG, P
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 import zlib
@@ -16,6 +17,7 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _JPEG_END, _JPEG_SCAN, _JPEG_APP1 = 0xD9, 0xDA, 0xE1
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION, _TIFF_EXTRA_SAMPLES = 256, 257, 274, 338
+_TIFF_BITS, _TIFF_COLOURS, _MAX_PAGES = 258, 262, 10_000
 _TIFF_PARTS = ((273, 279), (324, 325))  # (starts, lengths) of the strips, of the tiles
 _TIFF_WORDS = {3: "H", 4: "I"}
 _MAX_SCANS = 100  # each takes a decoder through the whole picture; encoders write about ten
@@ -40,6 +42,11 @@ class Header(NamedTuple):
     whole: False where the file ends before its picture does.
     sound: False where the checksums of a PNG do not fit its contents.
     alpha_flag: position of the byte by which a TIFF says that its colours are not multiplied by alpha.
+    frames: number of frames of an animation, or of pages.
+    is_still: False where an animated PNG has a picture that is not a frame.
+    colours: TIFF's number of the colours: 0 white is zero, 1 grey, 2 RGB, 3 palette, 5 CMYK, 6 YCbCr, 8 CIELAB.
+    colours_flag: position of the byte that holds this number.
+    bits: of a channel of a TIFF.
     """
 
     format: str
@@ -49,6 +56,11 @@ class Header(NamedTuple):
     whole: bool = True
     alpha_flag: int | None = None
     sound: bool = True
+    frames: int = 1
+    is_still: bool = True
+    colours: int = 2
+    colours_flag: int = 0
+    bits: int = 8
 
 
 def read_header(data: bytes) -> Header | None:
@@ -101,21 +113,38 @@ def _png(data: bytes) -> Header | None:
     if first != b"IHDR":
         return None
     position, orientation, kind, sound = 8, 1, b"", True
+    frames, controls, is_still = 1, 0, True
     while position + 12 <= len(data) and kind != b"IEND":  # a chunk: length, kind, content, checksum
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"eXIf":
             orientation = _exif_orientation(data[position + 8 : position + 8 + length])
+        elif kind == b"acTL":
+            (frames,) = struct.unpack_from(">I", data, position + 8)
+        elif kind == b"fcTL":
+            controls += 1
         elif kind in _PNG_PICTURE and position + 12 + length <= len(data):
             (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
             sound = sound and zlib.crc32(memoryview(data)[position + 4 : position + 8 + length]) == checksum
+            is_still = is_still and (kind != b"IDAT" or frames == 1 or controls > 0)
         position += 12 + length
     whole = kind == b"IEND" and position <= len(data)
-    return Header("PNG", width, height, orientation, whole=whole, sound=sound)
+    return Header("PNG", width, height, orientation, whole=whole, sound=sound, frames=frames, is_still=is_still)
+
+
+def without_animation(data: bytes) -> bytes:
+    """Return a PNG file with its picture alone; decoders that know animations return a frame instead."""
+    kept, position = [data[:8]], 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind not in (b"acTL", b"fcTL", b"fdAT"):
+            kept.append(data[position : position + 12 + length])
+        position += 12 + length
+    return b"".join(kept)
 
 
 def _webp(data: bytes) -> Header:
     (size,) = struct.unpack_from("<I", data, 4)
-    position, orientation = 12, 1
+    position, orientation, frames = 12, 1, 0
     if data[12:16] == b"VP8X":
         width, height = (1 + int.from_bytes(side, "little") for side in struct.unpack_from("3s3s", data, 24))
     elif data[12:16] == b"VP8L":
@@ -128,8 +157,9 @@ def _webp(data: bytes) -> Header:
         if kind == b"EXIF":
             exif = data[position + 8 : position + 8 + length]
             orientation = _exif_orientation(exif.removeprefix(b"Exif\0\0"))
+        frames += kind == b"ANMF"
         position += 8 + length + length % 2
-    return Header("WebP", width, height, orientation, whole=len(data) >= 8 + size)
+    return Header("WebP", width, height, orientation, whole=len(data) >= 8 + size, frames=max(1, frames))
 
 
 def _bmp(data: bytes) -> Header:
@@ -146,7 +176,8 @@ def _bmp(data: bytes) -> Header:
 
 
 def _tiff(data: bytes) -> Header:
-    tags = _tiff_tags(data, {_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_EXTRA_SAMPLES}.union(*_TIFF_PARTS))
+    wanted = {_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_COLOURS, _TIFF_EXTRA_SAMPLES}
+    tags = _tiff_tags(data, wanted.union(*_TIFF_PARTS))
 
     def numbers(tag: int) -> tuple[int, ...]:
         return tags[tag].values if tag in tags else ()
@@ -161,7 +192,31 @@ def _tiff(data: bytes) -> Header:
         alpha_flag = tags[_TIFF_EXTRA_SAMPLES].position + (data[:2] == b"MM")
     # The orientation stays 1: libtiff applies a TIFF's own, whatever it is asked.
     width, height = tags[_TIFF_WIDTH].values[0], tags[_TIFF_HEIGHT].values[0]
-    return Header("TIFF", width, height, whole=whole, alpha_flag=alpha_flag)
+    colours = tags.get(_TIFF_COLOURS, _Tag(0, (2,)))
+    return Header(
+        "TIFF",
+        width,
+        height,
+        whole=whole,
+        alpha_flag=alpha_flag,
+        frames=_tiff_pages(data),
+        colours=colours.values[0],
+        colours_flag=colours.position + (data[:2] == b"MM"),
+        bits=max(numbers(_TIFF_BITS) or (1,)),
+    )
+
+
+def _tiff_pages(data: bytes) -> int:
+    """Return the number of directories, up to one that is damaged or seen before."""
+    order = "<" if data[:2] == b"II" else ">"
+    seen: set[int] = set()
+    with contextlib.suppress(struct.error):
+        (directory,) = struct.unpack_from(order + "I", data, 4)
+        while directory and directory not in seen and len(seen) < _MAX_PAGES:
+            (count,) = struct.unpack_from(order + "H", data, directory)
+            seen.add(directory)
+            (directory,) = struct.unpack_from(order + "I", data, directory + 2 + 12 * count)
+    return max(1, len(seen))
 
 
 class _Tag(NamedTuple):

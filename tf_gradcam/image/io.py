@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import nearest_files, unknown_name
+from tf_gradcam._errors import nearest_files, unknown_name, warn
 from tf_gradcam._files.atomic import checked_path, write_bytes
 from tf_gradcam._files.opening import check_regular
-from tf_gradcam.image.headers import Header, read_header
+from tf_gradcam.image.headers import Header, read_header, without_animation
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.resize import check_size
 
@@ -24,6 +25,16 @@ Interpolation = Literal["area", "nearest"]
 
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; Pillow draws the line at the same number
 _MAX_BYTES = 2**31  # 16 bits of RGB and alpha for each of these pixels, and a third more
+
+_LARGE = 2**25  # pixels: 33 million, beyond which a picture may be read at a part of its size
+_MOST_OF_16_BITS = 2**14  # values below, up to 14 bits, leave a picture of 16 bits nearly black
+_CIELAB, _TIFF_COLOURS = 8, (0, 1, 2, 3, 5, 6)
+_D50 = np.array([0.9642, 1.0, 0.8249], np.float32)
+# Linear sRGB of XYZ under D50, by Bradford's adaptation: http://www.brucelindbloom.com (RGB/XYZ matrices).
+_SRGB_OF_D50 = np.array(
+    [[3.1338561, -1.6168667, -0.4906146], [-0.9787684, 1.9161415, 0.0334540], [0.0719453, -0.2289914, 1.4052427]],
+    np.float32,
+)
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -46,9 +57,12 @@ def load_image(
     """Read an image file, upright, as RGB.
 
     The bytes, not the name, tell JPEG, PNG, WebP, BMP and TIFF apart. The orientation of EXIF data or TIFF tags is
-    applied (Keras ignores EXIF). Grey, palette and CMYK pictures become RGB. Alpha is dropped and not blended with a
-    background, as in Keras. 16 bits are scaled to 8, `value / 257` rounded (Keras clips grey ones at 255). Colour
-    profiles are ignored. Only the first page of a TIFF is read.
+    applied (Keras ignores EXIF). Grey, palette, CMYK and CIELAB pictures become RGB. Alpha is dropped and not blended
+    with a background, as in Keras. 16 bits are scaled to 8, `value / 257` rounded (Keras clips grey ones at 255); where
+    they use less than a quarter of their range, as exports of 12-bit scanners do, the picture's largest value becomes
+    255. Colour profiles are ignored. Of an animation or a file of several pages the first picture is read. A warning
+    (`ModelWarning`) reports a stretch or a choice of pages. A JPEG of more than 33 million pixels that is resized by
+    area is decoded at 1/2, 1/4 or 1/8 of its size.
 
     Args:
         path: the file.
@@ -73,9 +87,58 @@ def load_image(
             raise ValueError(f"Expected size of at most {MAX_PIXELS} pixels in all, received {size}.")
     if interpolation not in _RESIZE:
         raise ValueError(unknown_name("interpolation", str(interpolation), _RESIZE))
+    picture = read_picture(path, size if interpolation == "area" else None)
+    for note in picture.notes:
+        warn(f"'{path}': {note}.")
+    return picture.photo if size is None else _RESIZE[interpolation](picture.photo, size)
+
+
+class Picture(NamedTuple):
+    """A picture as it was read.
+
+    Attributes:
+        photo: (H, W, 3) uint8 RGB.
+        notes: what was chosen or changed to read it.
+        digest: hexadecimal, of the bytes of the file.
+        size_note: the part of its size at which it was read, "" for its own.
+    """
+
+    photo: Photo
+    notes: list[str]
+    digest: str
+    size_note: str = ""
+
+    @property
+    def note(self) -> str:
+        """All notes, for whoever shows the photo itself."""
+        return "; ".join(filter(None, [*self.notes, self.size_note]))
+
+
+def read_picture(path: str | os.PathLike[str], least: tuple[int, int] | None = None) -> Picture:
+    """Read an image file as `load_image` does, with notes in place of warnings.
+
+    Args:
+        path: the file.
+        least: (height, width) that is enough: a picture of more than 33 million pixels is then read at 1/2, 1/4 or 1/8
+            of its size, not below this. None for every pixel.
+    """
     data, header = read_checked(path)
-    photo = _decode(data, header, repr(str(path)))
-    return photo if size is None else _RESIZE[interpolation](photo, size)
+    divisor = _divisor(header, least)
+    photo, notes = _decode(data, header, repr(str(path)), divisor)
+    of_size = f"it is very large and is read at 1/{divisor} of its size" if divisor > 1 else ""
+    return Picture(photo, notes, hashlib.blake2b(data, digest_size=8).hexdigest(), of_size)
+
+
+def _divisor(header: Header, least: tuple[int, int] | None) -> int:
+    """Return 1, 2, 4 or 8: by what a very large picture may be divided for an image of the size `least`."""
+    if least is None or header.width * header.height <= _LARGE:
+        return 1
+    sides = (header.height, header.width)
+    needed = least if header.orientation < 5 else least[::-1]
+    # Sides that are not multiples are rounded up: 64 cells keep that below a sixty-fourth.
+    fitting = [d for d in (2, 4, 8) if all(a // d >= max(b, 64) for a, b in zip(sides, needed, strict=True))]
+    small = [d for d in fitting if header.width * header.height <= d * d * _LARGE]
+    return (small or [1, *fitting][-1:])[0]
 
 
 def save_image(path: str | os.PathLike[str], photo: Photo) -> None:
@@ -161,13 +224,29 @@ def _check(data: bytes, name: str) -> Header:
     return header
 
 
-def _decode(data: bytes, header: Header, name: str) -> Photo:
+def _decode(data: bytes, header: Header, name: str, divisor: int = 1) -> tuple[Photo, list[str]]:
     cv2 = opencv()
+    notes = []
+    is_lab = header.colours == _CIELAB and header.bits == 8
+    if (header.colours not in _TIFF_COLOURS and not is_lab) or (header.colours in (0, 3, 5, 6) and header.bits > 8):
+        raise ValueError(
+            f"The TIFF {name} has colours that are not read (photometric interpretation {header.colours}, "
+            f"{header.bits} bits). Convert it to an RGB PNG with another program."
+        )
+    if header.frames > 1:
+        kind = "pages" if header.format == "TIFF" else "frames"
+        which = f"the first of its {header.frames} {kind} is used"
+        notes.append(which if header.is_still else f"its still picture is used, not its {header.frames} {kind}")
+        data = without_animation(data) if header.format == "PNG" else data
     buffer = np.frombuffer(bytearray(data), np.uint8)
+    if is_lab:
+        buffer[header.colours_flag] = 2  # "RGB", or libtiff would convert colours by another white
     if header.alpha_flag is not None:
         buffer[header.alpha_flag] = 1  # "multiplied already", or libtiff would multiply colours by alpha
     # Without rotation: which formats OpenCV rotates depends on its version.
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    if divisor > 1 and header.format == "JPEG":
+        flags = getattr(cv2, f"IMREAD_REDUCED_COLOR_{divisor}") | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         stored = cv2.imdecode(buffer, flags)
     except cv2.error:
@@ -177,8 +256,19 @@ def _decode(data: bytes, header: Header, name: str) -> Photo:
             f"OpenCV {cv2.__version__} cannot decode the {header.format} file {name}: it is damaged, or of a "
             "rare kind. Convert it to PNG with another program."
         )
+    if divisor > 1:
+        size = [-(-side // divisor) for side in (header.width, header.height)]
+        if list(stored.shape[1::-1]) != size:
+            stored = cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
     if stored.dtype == np.uint16:
-        stored = ((stored.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        largest = int(stored.max())
+        if 0 < largest < _MOST_OF_16_BITS:
+            notes.append(
+                f"its 16-bit values end at {largest}, so {largest} becomes white, for the model too; to scale it in "
+                "another way, save it with 8 bits"
+            )
+        white = largest if 0 < largest < _MOST_OF_16_BITS else 65535
+        stored = ((stored.astype(np.uint32) * 510 + white) // (2 * white)).astype(np.uint8)
     if stored.dtype != np.uint8:
         raise ValueError(
             f"Expected 8 or 16 bits a channel, but {name} holds {stored.dtype}, of unknown range. "
@@ -186,7 +276,20 @@ def _decode(data: bytes, header: Header, name: str) -> Photo:
         )
     upright = _UPRIGHT[header.orientation](stored)
     rgb = upright[..., None] if upright.ndim == 2 else upright[..., ::-1]
-    return np.ascontiguousarray(np.broadcast_to(rgb, (*upright.shape[:2], 3)))
+    if is_lab:
+        rgb = _of_cielab(rgb)
+    return np.ascontiguousarray(np.broadcast_to(rgb, (*upright.shape[:2], 3))), notes
+
+
+def _of_cielab(stored: NDArray[np.uint8]) -> Photo:
+    """Return sRGB of CIELAB as TIFF stores it: L of 255 is 100, a and b are signed; white is D50."""
+    lightness = (stored[..., 0] * np.float32(100 / 255) + 16) / 116
+    a, b = (stored[..., channel].astype(np.int8).astype(np.float32) for channel in (1, 2))
+    roots = np.stack([lightness + a / 500, lightness, lightness - b / 200], axis=-1)
+    xyz = np.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29)) * _D50
+    linear = np.clip(xyz @ _SRGB_OF_D50.T, 0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.rint(255 * srgb).astype(np.uint8)
 
 
 def encoded_image(path: Path, photo: Photo) -> bytes:
