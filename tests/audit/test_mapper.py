@@ -3,6 +3,8 @@
 Also tests _models/images.py, image/thumbnails.py.
 """
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -20,13 +22,14 @@ from tests.helpers.redblue import (
 )
 from tf_gradcam._files.class_names import MEMBER
 from tf_gradcam._models.preprocessing import ImageRangeWarning
-from tf_gradcam.audit.mapper import AuditMapper
+from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
+from tf_gradcam.audit.sources import Samples
 from tf_gradcam.image.io import load_image
 
 NAMES = ["red", "blue"]
 COLUMNS = [
     *("index", "file", "label", "status", "error", "predicted", "probability", "probabilities", "score", "heatmap"),
-    *("diagnosis", "thumbnail"),
+    *("diagnosis", "thumbnail", "note", "digest"),
 ]
 
 
@@ -91,7 +94,7 @@ def test_row_holds_what_is_known_of_the_photo(tmp_path):
     np.testing.assert_allclose(rows.heatmap, red_blue_heatmap()[None], atol=1e-3)
     kinds = {name: column.dtype.name for name, column in rows.items()}
     assert kinds == {
-        **dict.fromkeys(("file", "status", "error", "diagnosis", "thumbnail"), "object"),
+        **dict.fromkeys(("file", "status", "error", "diagnosis", "thumbnail", "note", "digest"), "object"),
         **{"index": "int64", "label": "int32", "predicted": "int32", "heatmap": "float16"},
         **dict.fromkeys(("probability", "probabilities", "score"), "float32"),
     }
@@ -354,3 +357,20 @@ def test_images_of_another_size_are_refused():
 def test_images_of_another_range_are_warned_of():
     with pytest.warns(ImageRangeWarning):
         mapper()(batch_of_images(np.random.default_rng(0).random((1, 6, 10, 3), np.float32)))
+
+
+def test_picture_replaced_after_the_pass_is_noticed(tmp_path):
+    """The pixels of one file change, the time of another: only the first is another picture."""
+    paths = [write_photo(tmp_path, f"{number}.png", red_blue_photo(columns=number)) for number in range(3)]
+    subject = mapper()
+    rows = subject(batch_of(*paths))
+    samples = Samples([str(path) for path in paths], np.zeros(3, np.int32), NAMES)
+    model = ModelUnderAudit(subject, samples, rows.digest)
+    model.photos([0, 1, 2])
+    assert model.changed == set()
+    write_photo(tmp_path, "1.png", red_blue_photo(columns=7))
+    os.utime(paths[2], (1, 1))
+    model.photos([0, 2])
+    assert model.changed == set()
+    model.images([1, 2])
+    assert model.changed == {str(paths[1])}

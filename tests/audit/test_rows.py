@@ -23,12 +23,14 @@ def test_columns_have_the_types_and_shapes_of_the_contract():
         "heatmap": (np.float16, (9, HEIGHT, WIDTH)),
         "diagnosis": (object, (9,)),
         "thumbnail": (object, (9,)),
+        "note": (object, (9,)),
+        "digest": (object, (9,)),
     }
 
 
 def test_column_by_name_is_the_attribute():
     rows = whole_table()
-    assert len(rows) == 12
+    assert len(rows) == 14
     assert all(rows[name] is getattr(rows, name) for name in rows)
 
 

@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from tf_gradcam._errors import ModelWarning, for_command_line
+from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam.audit.sources import find_samples
 
 
@@ -61,7 +63,7 @@ def test_name_written_alike_comes_before_one_that_is_similar(tmp_path):
 
 def test_unknown_folder_is_refused_with_the_nearest_names(tmp_path):
     write(tmp_path, "pituitry/1.png")
-    with pytest.raises(ValueError, match=r"Unknown class 'pituitry'. Did you mean 'pituitary'\? It stands in"):
+    with pytest.raises(ValueError, match=r"Unknown class 'pituitry'. Did you mean 'pituitary'\? .*`folder,class`"):
         find_samples(tmp_path, ["glioma", "pituitary"])
 
 
@@ -165,3 +167,96 @@ def test_batches_leave_finished_parts_out_and_end_with_the_part(tmp_path):
     batches = list(samples.batches({1: samples.labels[4:8]}, part_rows=4, batch_size=3))
     assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2], [3], [8, 9]]
     assert [list(batch["file"]) for batch in batches] == [samples.files[0:3], samples.files[3:4], samples.files[8:]]
+
+
+# Folders that are not called as the model calls their classes.
+
+NAMES = ["Shih-Tzu", "Afghan hound, Afghan", "English springer, English springer spaniel"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "index"),
+    [
+        ("n02086240-Shih-Tzu", 0),
+        ("shih tzu", 0),
+        ("n02088094-Afghan_hound", 1),
+        ("Afghan", 1),
+        ("ENGLISH_SPRINGER_SPANIEL", 2),
+    ],
+)
+def test_folder_is_found_by_wordnet_name_synonym_and_case(tmp_path, folder, index):
+    write(tmp_path, f"{folder}/1.png")
+    np.testing.assert_array_equal(find_samples(tmp_path, NAMES).labels, [index])
+
+
+def test_folder_of_a_wordnet_number_alone_is_found_where_names_carry_them(tmp_path):
+    """As in Keras' own file of ImageNet's names, and as in ImageNet's folders."""
+    (tmp_path / "names.json").write_text('{"0": ["n02012849", "crane"], "1": ["n03126707", "crane"]}')
+    names = load_class_names(tmp_path / "names.json")
+    assert names == ["crane", "crane"]
+    write(tmp_path, "data/n03126707/1.png", "data/n02012849-crane/1.png")
+    np.testing.assert_array_equal(find_samples(tmp_path / "data", names).labels, [0, 1])
+
+
+def mapping(folder, text):
+    path = folder / "classes.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["folder,class\nx,Afghan\n", "class,folder\n1,x\n", "folder,a_index\nx,1\n", "label, folder\nafghan hound,x/\n"],
+)
+def test_table_of_folders_says_their_classes(tmp_path, text):
+    write(tmp_path, "data/x/1.png", "data/Shih-Tzu/1.png")
+    samples = find_samples(tmp_path / "data", NAMES, mapping(tmp_path, text))
+    np.testing.assert_array_equal(samples.labels, [0, 1])
+    assert samples.class_names == NAMES
+
+
+def test_table_of_folders_without_class_names(tmp_path):
+    write(tmp_path, "data/x/1.png", "data/y/1.png", "data/z/1.png")
+    named = find_samples(tmp_path / "data", None, mapping(tmp_path, "folder,class\nx,dog\ny,cat\nz,\n"))
+    assert named.class_names == ["cat", "dog"]
+    np.testing.assert_array_equal(named.labels, [1, 0, -1])
+    numbered = find_samples(tmp_path / "data", None, mapping(tmp_path, "folder,class\nx,2\ny,0\nz,1\n"))
+    assert numbered.class_names == ["class 0", "class 1", "class 2"]
+    np.testing.assert_array_equal(numbered.labels, [2, 0, 1])
+
+
+def test_unknown_folders_are_listed_with_the_table_to_write_which_then_works(tmp_path):
+    write(tmp_path, "data/x/1.png", "data/y/1.png", "data/Afghan/1.png")
+    with pytest.raises(ValueError, match="2 of 3 folders name no class of the model: 'x', 'y'") as caught:
+        find_samples(tmp_path / "data", NAMES)
+    assert "the lines `folder,class`, `x,NAME OR INDEX`" in str(caught.value)
+    assert str(caught.value).endswith("give it by classes=.")
+    assert for_command_line(caught.value).endswith("give it by --classes.")
+    table = mapping(tmp_path, "folder,class\nx,Shih-Tzu\ny,2\n")
+    np.testing.assert_array_equal(find_samples(tmp_path / "data", NAMES, table).labels, [1, 0, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,class\nx,1\n", "columns 'folder' and 'class' .* received name, class"),
+        ("folder,class\nx,1\nx,2\n", "Row 3 of .* gives the folder 'x' a second class"),
+        ("folder,class\nx,7\n", "class from 0 to 2 in the folder 'x', received 7"),
+        ("folder,class\nx,cow\n", "Unknown class 'cow'"),
+    ],
+)
+def test_wrong_table_of_folders_is_refused(tmp_path, text, message):
+    write(tmp_path, "data/x/1.png")
+    with pytest.raises(ValueError, match=message):
+        find_samples(tmp_path / "data", NAMES, mapping(tmp_path, text))
+
+
+def test_table_of_folders_is_refused_beside_a_table_of_files(tmp_path):
+    with pytest.raises(ValueError, match="Expected a folder with a folder per class beside a table of folders"):
+        find_samples(table(tmp_path, "file,label\na.png,0\n"), None, mapping(tmp_path, "folder,class\nx,1\n"))
+
+
+def test_pictures_of_other_kinds_are_counted_over_all_classes(tmp_path):
+    write(tmp_path, "a/1.png", "a/2.gif", "b/1.png", "b/3.dcm", "b/4.gif")
+    with pytest.warns(ModelWarning, match="3 pictures were passed over: 2 .gif, 1 .dcm are not read"):
+        assert len(find_samples(tmp_path)) == 2

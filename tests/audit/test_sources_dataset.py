@@ -168,3 +168,52 @@ def test_digest_tells_data_sets_of_other_elements_apart():
     one = DatasetSource(dataset(IMAGES, LABELS)).digest()
     assert DatasetSource(dataset(IMAGES, LABELS)).digest() == one
     assert DatasetSource(dataset(IMAGES[:, :5], LABELS)).digest() != one
+
+
+# A data set that knows its class names, and other class names beside it.
+
+
+def named_dataset(labels, names):
+    images = np.zeros((len(labels), 6, 10, 1), np.float32)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
+    dataset.class_names = names
+    return dataset
+
+
+def labels_of(source):
+    return np.concatenate([batch["label"] for batch in source.batches({}, 10, 2)]).tolist()
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 1], [[1, 0], [0, 1], [0, 1]]])
+def test_labels_of_another_order_are_translated_by_name(labels):
+    dataset = named_dataset(np.array(labels), ["cat", "dog"])
+    source = DatasetSource(dataset, ["Dog", "CAT"])
+    assert "label 0 means 'cat', class 1. Labels are translated by name" in source.note
+    assert labels_of(source) == [1, 0, 0]
+    assert source.class_names == ["Dog", "CAT"]
+
+
+def test_labels_of_fewer_classes_than_the_model_are_translated():
+    assert labels_of(DatasetSource(named_dataset([0, 1], ["cat", "dog"]), ["ant", "cat", "bee", "dog"])) == [1, 3]
+
+
+def test_labels_of_the_same_order_stay_without_a_word():
+    source = DatasetSource(named_dataset([0, 1], ["cat", "dog"]), ["Cat", "Dog"])
+    assert (labels_of(source), source.note) == ([0, 1], "")
+
+
+def test_labels_of_other_words_are_taken_in_order_with_a_word():
+    source = DatasetSource(named_dataset([0, 1], ["cat", "dog"]), ["Katze", "Hund"])
+    assert labels_of(source) == [0, 1]
+    assert "('cat' for 'Katze'): they are taken to be in the same order" in source.note
+
+
+def test_names_of_which_some_are_unknown_are_refused():
+    with pytest.raises(ValueError, match="among the class names, received 'cow'"):
+        DatasetSource(named_dataset([0, 1], ["cat", "cow"]), ["cat", "dog"])
+
+
+def test_label_beyond_the_data_sets_names_is_refused():
+    source = DatasetSource(named_dataset([0, 2], ["cat", "dog"]), ["dog", "cat", "cow"])
+    with pytest.raises(ValueError, match="labels below 2, the number of the data set's class names, received 2"):
+        labels_of(source)

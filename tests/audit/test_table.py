@@ -63,6 +63,8 @@ def test_columns_are_those_of_the_contract(tmp_path):
         "heatmap list<item: halffloat>",
         "diagnosis string",
         "thumbnail binary",
+        "note string",
+        "digest string",
     ]
     assert (schema.metadata[b"height"], schema.metadata[b"width"]) == (b"%d" % HEIGHT, b"%d" % WIDTH)
 

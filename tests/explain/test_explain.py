@@ -191,7 +191,7 @@ def test_file_that_cannot_be_read_raises_with_its_name(tmp_path: Path, model: ke
 def test_file_too_large_for_the_memory_raises_with_its_name(
     tmp_path: Path, model: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, least: tuple[int, int]) -> None:
         raise MemoryError
 
     monkeypatch.setattr("tf_gradcam._explain.batch.read_picture", fail)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tf_gradcam._errors import ModelWarning
 from tf_gradcam._files.find import check_outputs, find_images, output_stems, prepared_folder
 
 
@@ -137,3 +138,21 @@ def test_prepared_folder_refuses_a_file(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match=r"it is a file, or inside one\. Choose"), prepared_folder(place):
             pytest.fail("the folder is not there")
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(folder):
+    for name in ("a.gif", "b.AVIF", "c.gif", "d.txt", ".e.gif"):
+        (folder / "photos" / "deep" / name).touch()
+    dicom = bytes(128) + b"DICM"
+    for name in ("IM0001", "1.2.840.10008", "notes"):
+        (folder / "photos" / name).write_bytes(dicom if name != "notes" else b"text")
+    with pytest.warns(
+        ModelWarning, match="5 pictures were passed over: 2 .(gif|dcm), 2 .(gif|dcm), 1 .avif are not read"
+    ):
+        assert found("photos") == ["photos/a.png", "photos/b.JPG", "photos/deep/c.webp"]
+
+
+def test_folder_of_other_pictures_alone_says_of_which_kind(folder):
+    (folder / "empty" / "scan.dcm").touch()
+    with pytest.raises(ValueError, match="Of the pictures there, 1 .dcm is not read, but JPEG"):
+        find_images(["empty"])

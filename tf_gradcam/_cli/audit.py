@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
-from tf_gradcam._cli.options import OutFolder, method_option
+from tf_gradcam._cli.options import OutFolder, method_option, weights_options
 from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorflow
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )
 @click.argument("data", type=click.Path())
 @click.option("--model", required=True, metavar="NAME|FILE", help="A .keras or .h5 file, or VGG16, ... by name.")
-@click.option("--weights", metavar="imagenet|none|FILE", help="Weights of a network by name; a model file has its own.")
+@weights_options
 @click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
 @click.option(
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--preprocess", default="auto", show_default=True, metavar="MODE", help="As in `tf-gradcam explain`.")
 @click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels, if the model does not fix it.")
+@click.option("--classes", type=click.Path(), help="CSV of folders: folder, class (a name or an index).")
 @click.option("--boxes", type=click.Path(), help="CSV of objects: file, xmin, ymin, xmax, ymax.")
 @click.option("--masks", type=click.Path(), help="Folder of masks <stem>.png, in place of boxes.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
@@ -58,7 +59,8 @@ def audit(
 ) -> int:
     """Test over the data set DATA whether a model recognises its classes by shortcuts.
 
-    DATA is a folder with a folder per class, or a CSV file with the columns file and label.
+    DATA is a folder with a folder per class, or a CSV file with the columns file and label. Folders are matched with
+    the class names by any case, synonym or WordNet number; --classes says which class another folder holds.
 
     \b
     OUT/index.html      the report, one page: open it in a browser
@@ -92,6 +94,8 @@ def audit(
 
 
 def _report(result: AuditResult, out: Path) -> int:
+    from tf_gradcam.audit.result import MIN_IMAGES
+
     failed, count = int((~result.rows.is_done).sum()), len(result.rows.index)
     labelled = int(result.is_labelled.sum())
     correct = f", {result.accuracy:.2%} of {labelled} right" if labelled else ""
@@ -101,6 +105,8 @@ def _report(result: AuditResult, out: Path) -> int:
     if not result.shortcuts:
         tested = len(result.findings)
         print_text(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
+    if result.untested:
+        print_text(f"Not tested, because of fewer than {MIN_IMAGES} images: {', '.join(result.untested)}")
     for check in result.sanity:
         if not check.is_passed:
             print_text(f"NOT TRUSTWORTHY {check.sentence}")

@@ -115,7 +115,7 @@ def _from_json(text: str, source: str) -> list[str]:
         # keras' own file pairs a WordNet number with each name.
         names = [value[1] if isinstance(value, list) and len(value) == 2 else value for value in values]
         if names and all(isinstance(name, str) and name.strip() for name in names):
-            return [name.strip() for name in names]
+            return [NumberedName.of(name.strip(), value) for name, value in zip(names, values, strict=True)]
     raise ValueError(f"Expected {source} to hold class names as {_FORMS}, received {_shortened(content)}.")
 
 
@@ -148,10 +148,25 @@ def imagenet_class_names() -> list[str]:
         decoded = keras.applications.imagenet_utils.decode_predictions(ranks, top=1000)[0]
     except Exception as error:  # keras raises a plain Exception when a download fails
         raise ConnectionError(f"ImageNet's class names could not be downloaded: {error}") from error
-    return [name for _, name, _ in decoded]
+    return [NumberedName.of(name, [number, name]) for number, name, _ in decoded]
 
 
-_WORDNET = re.compile(r"^n\d{8} ")  # the WordNet number before a plain name, as in folders of ImageNet
+class NumberedName(str):
+    """A class name with its WordNet number, by which folders of ImageNet call the class."""
+
+    number: str
+
+    @classmethod
+    def of(cls, name: str, pair: Any) -> str:
+        """Return the name of a pair [number, name]; the plain name where there is no number."""
+        if not (isinstance(pair, (list, tuple)) and re.fullmatch(r"n\d{8}", str(pair[0]))):
+            return name
+        numbered = cls(name)
+        numbered.number = str(pair[0])
+        return numbered
+
+
+_WORDNET = re.compile(r"^n\d{8}(?: |$)")  # the WordNet number before a plain name, as in folders of ImageNet
 _MAX_DIGITS = 100  # of a class index in a text; Python refuses to read numbers of thousands
 
 
@@ -160,8 +175,9 @@ def _plain(name: str) -> str:
 
 
 def _synonyms(name: str) -> Iterable[str]:
-    """Return the plain name and its parts between commas (as of "Afghan hound, Afghan"), without WordNet numbers."""
-    return filter(None, {_WORDNET.sub("", _plain(part)) for part in (name, *name.split(","))})
+    """Return the plain name and its parts between commas (as of "Afghan hound, Afghan"), and the WordNet number."""
+    parts = {_WORDNET.sub("", _plain(part)) for part in (name, *name.split(","))}
+    return filter(None, {*parts, *_numbers(name)})
 
 
 # Two names mean the same class if they share a form; the first rule that finds a class decides.
@@ -192,7 +208,7 @@ class ClassNames:
                     "Expected class_names as a list of strings or a mapping {index: string}, received "
                     f"{name!r} for class {index!r}.{remedy}"
                 )
-        self.by_index = {int(index): str(name) for index, name in items}
+        self.by_index = {int(i): name if isinstance(name, NumberedName) else str(name) for i, name in items}
         if len(self.by_index) < len(items):
             raise ValueError(f"Expected each class once in class_names, received the keys {[key for key, _ in items]}.")
         self.is_given = names is not None
@@ -228,7 +244,8 @@ class ClassNames:
         """Return the classes that a name may mean, by the first of these rules that finds one.
 
         The exact name; the name with any case, and underscores and hyphens as spaces; one of the synonyms between
-        commas, with or without a leading WordNet number. Different WordNet numbers mean different classes.
+        commas, with or without a leading WordNet number, or this number alone. Different numbers mean different
+        classes.
         """
         for forms, classes_of in zip(_FORMS_OF, self._classes_of, strict=True):
             indices = sorted(set().union(*(classes_of.get(form, ()) for form in forms(name))))
@@ -273,7 +290,8 @@ class ClassNames:
 
 
 def _numbers(name: str) -> list[str]:
-    return _WORDNET.findall(_plain(name))
+    own = [name.number] if isinstance(name, NumberedName) else []
+    return own or [number.strip() for number in _WORDNET.findall(_plain(name))]
 
 
 def class_indices(target: Any, image_count: int, names: ClassNames) -> np.ndarray:

@@ -6,24 +6,36 @@ import contextlib
 import glob
 import hashlib
 import os
+import stat
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tf_gradcam._errors import warn
+
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_UNREAD = {
+    *(".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dicom", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico"),
+    *(".ima", ".j2k", ".jp2", ".jpx", ".jxl", ".mha", ".nef", ".nii", ".nrrd", ".pbm", ".pgm", ".pnm", ".ppm", ".psd"),
+    *(".raw", ".svg", ".svs", ".tga"),
+}
 OVERLAY_SUFFIX = ".overlay.png"
 HEATMAP_SUFFIX = ".heatmap.npy"
 
 
-def find_images(arguments: Iterable[str]) -> list[Path]:
+def find_images(arguments: Iterable[str], passed_over: Counter[str] | None = None) -> list[Path]:
     """Find the image files that files, folders and glob patterns name.
+
+    A warning (`ModelWarning`) counts the pictures in folders that are of kinds that are not read.
 
     Args:
         arguments: names of files, which are kept even if they do not exist or have another suffix, so that each one is
             reported; folders, searched to any depth; patterns of `glob` ("**" crosses folders), for shells that do not
             expand them.
+        passed_over: gets these counts by suffix, in place of the warning.
 
     Returns:
         Paths in the order of the arguments, each file once; the files of a folder or pattern are sorted. A folder gives
@@ -34,35 +46,67 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
         OSError: a folder cannot be read.
     """
     images: dict[str, Path] = {}
+    unread: Counter[str] = Counter() if passed_over is None else passed_over
     for argument in arguments:
-        for path in _expand(argument):
+        for path in _expand(argument, unread):
             images.setdefault(os.path.abspath(path), path)
+    if passed_over is None:
+        warn_of_passed_over(unread)
     return list(images.values())
 
 
-def _expand(argument: str) -> list[Path]:
+def warn_of_passed_over(unread: Counter[str]) -> None:
+    """Warn of pictures of kinds that are not read."""
+    if unread:
+        warn(f"{unread.total()} pictures were passed over: {_kinds(unread)}.")
+
+
+def _kinds(unread: Counter[str]) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in unread.most_common())
+    return f"{kinds} {'are' if unread.total() > 1 else 'is'} not read, but JPEG, PNG, WebP, BMP and TIFF. Convert them"
+
+
+def _expand(argument: str, unread: Counter[str]) -> list[Path]:
     if not argument:
         raise ValueError("Expected an image file, folder or pattern, received an empty name. Name one.")
     path = Path(argument)
     if path.is_dir():
-        images = _search(path)
+        inside: Counter[str] = Counter()
+        images = _search(path, inside)
+        unread.update(inside)
         if not images:
-            raise ValueError(f"The folder '{argument}' holds no images ({', '.join(SUFFIXES)}). Check the path.")
+            remedy = f"Of the pictures there, {_kinds(inside)}." if inside else "Check the path."
+            raise ValueError(f"The folder '{argument}' holds no images ({', '.join(SUFFIXES)}). {remedy}")
         return images
     if os.path.lexists(path) or not glob.has_magic(argument):
         return [path]
     matches = sorted(glob.glob(argument, recursive=True))
     if not matches:
         raise ValueError(f"No file matches the pattern '{argument}'. Check the path.")
-    return [image for match in matches for image in (_search(Path(match)) if os.path.isdir(match) else [Path(match)])]
+    found = (_search(Path(match), unread) if os.path.isdir(match) else [Path(match)] for match in matches)
+    return [image for images in found for image in images]
 
 
-def _search(folder: Path) -> list[Path]:
+def _search(folder: Path, unread: Counter[str]) -> list[Path]:
     images = []
     for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk enters these next
         images += [Path(parent, name) for name in names if _is_image(name.lower())]
+        unread.update(filter(None, (_unread_kind(Path(parent, name)) for name in names)))
     return sorted(images)
+
+
+def _unread_kind(path: Path) -> str | None:
+    """Return the suffix of a picture that is not read, None for other files. DICOM files often have no suffix."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        return None
+    if not suffix.strip(".0123456789"):
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(path.stat().st_mode):
+                with open(path, "rb") as file:
+                    return ".dcm" if file.read(132)[128:] == b"DICM" else None
+    return suffix if suffix in _UNREAD else None
 
 
 def _is_image(name: str) -> bool:

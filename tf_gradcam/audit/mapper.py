@@ -50,6 +50,7 @@ class AuditMapper:
         preprocess: "auto" for what the model says that it wants, "none", or a key of `MODES`.
         size: (height, width) of the images in pixels, for a model with a free input size.
         weights: a file of weights, "imagenet" or "none"; of a model by name "imagenet" unless said otherwise.
+        model_args: for the constructor of a named network, as KEY=VALUE.
         freeze: as `Explainer` takes it: faster over a data set.
         thumbnail: longer side of the thumbnails, in pixels.
         digest: of the files of the model as another process read them; others are refused.
@@ -81,6 +82,7 @@ class AuditMapper:
         preprocess: str = "auto",
         size: tuple[int, int] | None = None,
         weights: str | None = None,
+        model_args: Sequence[str] = (),
         freeze: bool = True,
         thumbnail: int = 96,
         digest: str | None = None,
@@ -91,7 +93,7 @@ class AuditMapper:
         self._given, self._weights = model, weights
         self._digest = self._digest_of_files()  # of the very files that are read: they may be replaced during the audit
         names = None if class_names is None else list(class_names)
-        opened = open_model(model, weights=weights, class_names=names, preprocess=preprocess)
+        opened = open_model(model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess)
         if self._digest != self._digest_of_files() or digest not in (None, self._digest):
             raise ValueError(
                 f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "
@@ -118,6 +120,7 @@ class AuditMapper:
             "preprocess": self.preprocessing.mode,
             "size": self.size,
             "weights": weights,
+            "model_args": list(model_args),
             "freeze": freeze,
             "thumbnail": thumbnail,
             "digest": self._digest,

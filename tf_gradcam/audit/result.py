@@ -15,6 +15,8 @@ import numpy as np
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.metrics.intervals import Interval
 
+MIN_IMAGES = 5  # of a class, or that show a suspect: below, an interval says nothing
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -76,6 +78,7 @@ class Finding:
         pasted_control: this share for an equally large region pasted from elsewhere in the same images.
         region: (H0, W0) float32 in [0, 1]; None for a tint.
         picture: (h, w, 3) uint8 RGB, examples: unchanged, erased, control, pasted.
+        is_unsure: True if it is not called a shortcut, but the images are too few to exclude that it is.
     """
 
     class_index: int
@@ -94,6 +97,7 @@ class Finding:
     pasted_control: Interval
     region: np.ndarray | None = None
     picture: np.ndarray | None = None
+    is_unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,15 @@ class AuditResult:
     def shortcuts(self) -> list[Finding]:
         """The findings that are shortcuts."""
         return [finding for finding in self.findings if finding.is_shortcut]
+
+    @property
+    def untested(self) -> list[str]:
+        """Predicted classes with fewer than `MIN_IMAGES` images to test a suspect on, the most images first."""
+        rows = self.rows
+        own = rows.is_done & ((rows.label < 0) | (rows.label == rows.predicted))
+        counts = np.bincount(rows.predicted[own].astype(np.int64), minlength=len(self.class_names))
+        few = [look.class_index for look in self.looks if counts[look.class_index] < MIN_IMAGES]
+        return [self.class_names[index] for index in sorted(few, key=lambda index: -counts[index])]
 
     @property
     def is_labelled(self) -> np.ndarray:

@@ -43,6 +43,7 @@ def audit(
     data: str | os.PathLike[str] | tf.data.Dataset,
     out: str | os.PathLike[str],
     *,
+    classes: str | os.PathLike[str] | None = None,
     boxes: str | os.PathLike[str] | None = None,
     masks: str | os.PathLike[str] | None = None,
     engine: Literal["local", "ray"] = "local",
@@ -66,6 +67,7 @@ def audit(
         data: a folder with a folder per class, a CSV file with the columns file and label, or a `tf.data.Dataset` of
             (images, labels) as the model takes them, in the same order every time.
         out: folder for the report, created if it does not exist.
+        classes: CSV file with the columns folder and class, for folders that are not called by their class.
         boxes: CSV file with the columns file, xmin, ymin, xmax, ymax of the objects; a suspect outside the boxes that
             changes predictions is a shortcut.
         masks: folder of masks <stem>.png, in place of boxes.
@@ -76,7 +78,8 @@ def audit(
         sanity: True to try the method on models with random weights.
         seed: of every sample and random place.
         progress: called with (stage, done, total); total is None while unknown.
-        **mapper_arguments: layer, method, class_names, preprocess, size, weights, freeze as `AuditMapper` takes them.
+        **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, freeze as `AuditMapper`
+            takes them.
 
     Returns:
         `AuditResult` with the table, findings, metrics and sanity checks.
@@ -94,7 +97,7 @@ def audit(
         require(package, extra="audit")
     report: StageProgress = progress or (lambda stage, done, total: None)
     mapper = AuditMapper(model, **mapper_arguments)
-    source = _source(data, mapper, engine)
+    source = _source(data, mapper, engine, classes)
     names = _class_names(mapper, source)
     regions = _regions(source, boxes, masks)
     directory, begun = Path(out), time.perf_counter()
@@ -135,12 +138,19 @@ def audit(
 
 
 def _source(
-    data: str | os.PathLike[str] | tf.data.Dataset, mapper: AuditMapper, engine: str
+    data: str | os.PathLike[str] | tf.data.Dataset,
+    mapper: AuditMapper,
+    engine: str,
+    classes: str | os.PathLike[str] | None,
 ) -> Samples | DatasetSource:
     names = mapper.class_names if mapper.has_names else None
     if isinstance(data, (str, os.PathLike)):
-        return find_samples(data, names)
+        return find_samples(data, names, classes)
+    if classes is not None:
+        raise ValueError("Expected a folder as data set for a table of folders, received a tf.data.Dataset.")
     source = DatasetSource(data, names)
+    if source.note:
+        warn(source.note)
     if engine == "ray":
         raise ValueError(
             "Expected engine='local' for a tf.data.Dataset, received engine='ray': Ray's workers read files. Give a "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from tf_gradcam._errors import Message
 from tf_gradcam._files.class_names import ClassNames, label_indices
-from tf_gradcam._files.find import SUFFIXES, find_images
+from tf_gradcam._files.find import SUFFIXES, find_images, warn_of_passed_over
 from tf_gradcam._files.opening import check_file
 
 UNKNOWN = -1  # the label of an image whose class is not known
@@ -78,7 +79,11 @@ class Samples:
                     yield self.rows(start, min(start + batch_size, end))
 
 
-def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> Samples:
+def find_samples(
+    data: str | os.PathLike[str],
+    class_names: Sequence[str] | None = None,
+    classes: str | os.PathLike[str] | None = None,
+) -> Samples:
     """Find the images of a data set and their classes.
 
     Args:
@@ -87,6 +92,9 @@ def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None
             name or index, empty where unknown. Further columns are ignored.
         class_names: names in class order, which folders and labels must then mean, by the rules of `ClassNames.find`;
             None for the sorted names of the folders, or of the labels.
+        classes: CSV file that says which class each folder holds: the columns `folder` and `class` (or `label`, or one
+            that ends in `index`), a class name or index, empty where unknown. A folder that it does not list is read
+            by its name.
 
     Returns:
         `Samples`: sorted for a folder, in the order of the lines for a table.
@@ -98,7 +106,9 @@ def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None
     """
     path = Path(data)
     if path.is_dir():
-        return _in_folder(path, class_names)
+        return _in_folder(path, class_names, classes)
+    if classes is not None:
+        raise ValueError(f"Expected a folder with a folder per class beside a table of folders, received '{path}'.")
     if not path.exists():
         raise FileNotFoundError(f"There is no data set '{path}'. Name a folder with a folder per class, or a CSV file.")
     if path.suffix.lower() != ".csv":
@@ -106,7 +116,9 @@ def find_samples(data: str | os.PathLike[str], class_names: Sequence[str] | None
     return _in_table(path, class_names)
 
 
-def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Samples:
+def _in_folder(
+    folder: Path, class_names: Sequence[str] | None, classes: str | os.PathLike[str] | None = None
+) -> Samples:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
@@ -118,32 +130,70 @@ def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Samples:
             f"Expected images inside the folders of their classes, but '{folder}' holds {len(loose)} beside them, such "
             f"as '{loose[0]}'. Move them."
         )
-    names = list(class_names) if class_names is not None else [entry.name for entry in folders]
-    known = ClassNames(names)
+    table = {} if classes is None else _read_folders(Path(classes))
+    texts = [table.get(entry.name, entry.name) for entry in folders]
+    names = list(class_names) if class_names is not None else _names_of(texts) if classes else texts
+    indices = _indices_of(folders, texts, ClassNames(names), folder)
     files, labels = [], []
-    for entry in folders:
-        try:
-            label = known.index(entry.name)
-        except ValueError as error:
-            raise ValueError(
-                f"{error} It stands in '{folder}': call the folder by the name of the class, or give a CSV file."
-            ) from error
-        inside = _images_inside(entry)
+    passed_over: Counter[str] = Counter()
+    for entry, label in zip(folders, indices, strict=True):
+        inside = _images_inside(entry, passed_over)
         files += inside
         labels += [label] * len(inside)
     if not files:
+        kinds = f" Pictures of other kinds are there: {', '.join(passed_over)}. Convert them." if passed_over else ""
         raise ValueError(
-            f"Expected images ({', '.join(SUFFIXES)}) in the folders in '{folder}', received none. Check the path."
+            f"Expected images ({', '.join(SUFFIXES)}) in the folders in '{folder}', received none."
+            f"{kinds or ' Check the path.'}"
         )
+    warn_of_passed_over(passed_over)
     return Samples(files, np.array(labels, np.int32), names)
 
 
-def _images_inside(folder: Path) -> list[str]:
+def _indices_of(folders: Sequence[Path], texts: Sequence[str], names: ClassNames, where: Path) -> list[int]:
+    """Return the class of each folder, or raise an error that names all unknown folders and the table to write."""
+    indices, unknown, reasons = [], [], []
+    for folder, text in zip(folders, texts, strict=True):
+        try:
+            indices.append(_label(text, names, f"the folder '{folder.name}'"))
+        except ValueError as error:
+            unknown.append(folder.name)
+            reasons.append(str(error.__cause__ or error))
+    if not unknown:
+        return indices
+    listed = ", ".join(f"'{name}'" for name in unknown[:5]) + (", ..." if unknown[5:] else "")
+    fact = (
+        f"{reasons[0]} It stands in '{where}', where {len(unknown)} of {len(folders)} folders name no class of the "
+        f"model: {listed}. Rename them, or write a CSV file with the lines `folder,class`, "
+        f"`{unknown[0]},NAME OR INDEX` and one for each other folder, and give it by"
+    )
+    raise ValueError(Message(fact, "classes=.", "--classes."))
+
+
+def _images_inside(folder: Path, passed_over: Counter[str]) -> list[str]:
     """Return the images of one class, of which there may be none."""
     try:
-        return [str(path) for path in find_images([str(folder)])]
+        return [str(path) for path in find_images([str(folder)], passed_over)]
     except ValueError:
         return []
+
+
+def _read_folders(path: Path) -> dict[str, str]:
+    """Return the class of each folder, by name or index, as a table says it."""
+    rows, columns = _read_csv(path, "a CSV file of folders")
+    named = [name for name in ("class", "label") if name in columns]
+    named += [name for name in columns if name.endswith("index")]
+    if "folder" not in columns or not named:
+        raise ValueError(
+            f"Expected the columns 'folder' and 'class' in the first line of '{path}', received "
+            f"{', '.join(columns) or 'none'}. Name the columns."
+        )
+    table: dict[str, str] = {}
+    for line, row in enumerate(rows, 2):
+        folder, text = (row["folder"] or "").strip().strip("/\\"), (row[named[0]] or "").strip()
+        if table.setdefault(folder, text) != text:
+            raise ValueError(f"Row {line} of '{path}' gives the folder '{folder}' a second class. Remove one.")
+    return table
 
 
 def _in_table(path: Path, class_names: Sequence[str] | None) -> Samples:
@@ -156,27 +206,34 @@ def _in_table(path: Path, class_names: Sequence[str] | None) -> Samples:
 
 def _read_table(path: Path) -> tuple[list[str], list[str]]:
     """Read paths and labels as they are written."""
-    check_file(path, "a CSV file of images")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in ("file", "label") if name not in (reader.fieldnames or [])]
-            if missing:
-                raise ValueError(
-                    f"Expected the columns 'file' and 'label' in the first line of '{path}', received "
-                    f"{', '.join(reader.fieldnames or []) or 'none'}. Name the columns."
-                )
-            rows = [(row["file"] or "", (row["label"] or "").strip()) for row in reader]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Expected '{path}' in UTF-8, which it is not. Save it as UTF-8 text.") from error
-    except csv.Error as error:
-        raise ValueError(f"Expected '{path}' as a CSV file, but it cannot be read: {error}. Save it again.") from error
+    lines, columns = _read_csv(path, "a CSV file of images")
+    if not {"file", "label"} <= set(columns):
+        raise ValueError(
+            f"Expected the columns 'file' and 'label' in the first line of '{path}', received "
+            f"{', '.join(columns) or 'none'}. Name the columns."
+        )
+    rows = [(row["file"] or "", (row["label"] or "").strip()) for row in lines]
     if not rows:
         raise ValueError(f"The table '{path}' names no image. Write a line for each below the first.")
     empty = [line for line, (file, _) in enumerate(rows, 2) if not file]
     if empty:
         raise ValueError(f"Row {empty[0]} of '{path}' names no file. Give it one, or leave it out.")
     return [str(path.parent / file) for file, _ in rows], [label for _, label in rows]
+
+
+def _read_csv(path: Path, what: str) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows and the columns of a CSV file."""
+    check_file(path, what)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
+            return list(reader), columns
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected '{path}' in UTF-8, which it is not. Save it as UTF-8 text.") from error
+    except csv.Error as error:
+        raise ValueError(f"Expected '{path}' as a CSV file, but it cannot be read: {error}. Save it again.") from error
 
 
 def _names_of(texts: Sequence[str]) -> list[str]:
@@ -218,11 +275,13 @@ class DatasetSource:
             are class indices or names, 0 or 1 of one unit, or one-hot rows. Further components, such as weights, are
             ignored.
         class_names: in class order; None for the names of the data set, as `image_dataset_from_directory` sets them.
+            Indices mean the data set's own names where it has some: they are translated by name.
 
     Attributes:
         row_count: N; None until it is known, at the latest when the data set was read to its end.
         size: (H0, W0) of the images; None if it is not fixed.
         class_names: empty if unknown.
+        note: how the labels are translated, "" where they are not.
 
     Raises:
         TypeError: it is not a `tf.data.Dataset`, or has elements of another structure.
@@ -234,8 +293,10 @@ class DatasetSource:
             raise TypeError(
                 f"Expected a folder, a CSV file or a tf.data.Dataset as data set, received {type(dataset).__name__}."
             )
-        self.class_names = list(class_names if class_names is not None else getattr(dataset, "class_names", None) or [])
+        own = list(getattr(dataset, "class_names", None) or [])
+        self.class_names = list(class_names if class_names is not None else own)
         self._names = ClassNames(self.class_names or None)
+        self._order, self.note = (None, "") if class_names is None or not own else _order_of(own, self._names)
         spec = dataset.element_spec
         self._is_tuple = isinstance(spec, tuple)
         image = spec[0] if self._is_tuple and spec else spec
@@ -307,7 +368,15 @@ class DatasetSource:
             return np.full(count, UNKNOWN, np.int32)
         if labels.ndim == 2 and labels.shape[1] > 1:
             labels = labels.argmax(axis=1)
-        return label_indices(labels, count, self._names, unknown=(UNKNOWN,))
+        indices = label_indices(labels, count, self._names, unknown=(UNKNOWN,))
+        if self._order is None or labels.dtype.kind not in "biuf":
+            return indices
+        if (indices >= len(self._order)).any():
+            raise ValueError(
+                f"Expected labels below {len(self._order)}, the number of the data set's class names, received "
+                f"{int(indices.max())}. Correct the labels."
+            )
+        return np.where(indices == UNKNOWN, UNKNOWN, self._order[indices]).astype(np.int32)
 
     def images(self, rows: Sequence[int]) -> np.ndarray:
         """Return the images of some rows, (B, H0, W0, C); the data set is read from its beginning to the last of them.
@@ -334,6 +403,29 @@ _OTHER_ORDER = Message(
     "out.",
     "--out.",
 )
+
+
+def _order_of(own: Sequence[str], names: ClassNames) -> tuple[np.ndarray | None, str]:
+    """Return the class of each of the data set's names, None where the order is the same, and a note."""
+    found = [names.find(name) for name in own]
+    if all(len(indices) == 1 for indices in found):
+        order = np.array([indices[0] for indices in found])
+        if np.array_equal(order, np.arange(len(names.by_index))):
+            return None, ""
+        return order, (
+            f"The data set counts its classes in another order than the class names: label 0 means '{own[0]}', class "
+            f"{order[0]}. Labels are translated by name."
+        )
+    if not any(found) and len(own) == len(names.by_index):
+        return None, (
+            f"The data set calls its classes otherwise ('{own[0]}' for '{names.label(0)}'): they are taken to be in "
+            "the same order. Give it the model's names as dataset.class_names if they are not."
+        )
+    unknown = [name for name, indices in zip(own, found, strict=True) if len(indices) != 1]
+    raise ValueError(
+        f"Expected the data set's classes among the class names, received {', '.join(map(repr, unknown[:5]))}. Set "
+        "dataset.class_names to names that are, in the order of its labels."
+    )
 
 
 def _row_count(dataset: tf.data.Dataset) -> int | None:

@@ -156,7 +156,17 @@ def _look(look: ClassLook, class_names: list[str]) -> dict[str, Any]:
 def _finding(finding: Finding) -> dict[str, Any]:
     plain = {
         key: getattr(finding, key)
-        for key in ("class_index", "label", "kind", "is_shortcut", "sentence", "reason", "heat_share", "area_share")
+        for key in (
+            "class_index",
+            "label",
+            "kind",
+            "is_shortcut",
+            "is_unsure",
+            "sentence",
+            "reason",
+            "heat_share",
+            "area_share",
+        )
     }
     intervals = {
         key: vars(getattr(finding, key)) for key in ("before", "erased", "control", "pasted", "pasted_control")

@@ -39,6 +39,7 @@ _MATRIX_CLASSES = 30  # more classes have a list of pairs in place of a matrix
 _LISTED_PAIRS = 40
 _LISTED_FAILURES = 100  # files per error, and errors
 _CELL_SHADES = 8
+_SHOWN_HARMLESS = 3  # suspects that are not shortcuts and are shown with their pictures, the strongest
 _WORDS = {
     "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
     "mark": ("a mark that moves", "mark erased", "random region erased", "mark pasted", "random region pasted"),
@@ -170,6 +171,7 @@ class PageView:
         self._galleries()
         maps = {look.class_index: self._map(f"m{look.class_index}", look.mean_map) for look in result.looks}
         self.harmless = self._findings(False, _HARMLESS_BUDGET)
+        self.weaker = [one for one in result.findings if not one.is_shortcut][_SHOWN_HARMLESS:]
         self.classes = [self._class(look, maps[look.class_index]) for look in result.looks]
         self._matrix()
 
@@ -180,16 +182,14 @@ class PageView:
         self.labelled = int(self.result.is_labelled.sum())
         self.hits = int(np.trace(self._confusion))
         self.accuracy = wilson_interval(self.hits, self.labelled)
-        own = done & ((rows.label < 0) | (rows.label == rows.predicted))
-        counts = np.bincount(rows.predicted[own].astype(np.int64), minlength=len(self.result.class_names))
         self.tested = sorted({one.label for one in self.result.findings})
-        seen = {look.class_index for look in self.result.looks}
-        self.few = [name for index, name in enumerate(self.result.class_names) if index in seen and counts[index] < 5]
+        self.few = self.result.untested
+        self.unsure = sum(one.is_unsure for one in self.result.findings)
 
     def _findings(self, is_shortcut: bool, budget: int) -> list[FindingView]:
         before, found = self.store.spent, []
         for number, finding in enumerate(self.result.findings):
-            if finding.is_shortcut == is_shortcut:
+            if finding.is_shortcut == is_shortcut and (is_shortcut or len(found) < _SHOWN_HARMLESS):
                 found.append(self._finding(number, finding, self.store.spent - before < budget))
         return found
 

@@ -178,6 +178,17 @@ class Evidence:
         return self.gain.value >= _MIN_EFFECT and self.gain.low > _MIN_LOWER_END
 
     @property
+    def doubt(self) -> str:
+        """A sentence if the intervals are too wide to exclude an effect, else ""."""
+        high = max(self.drop.high, self.gain.high)
+        if self.is_needed or self.is_enough or not high >= _MIN_EFFECT:
+            return ""
+        return (
+            f"Too few images to tell: its effect may be as large as {high:.2f}, by the 95% interval, and a shortcut "
+            f"begins at {_MIN_EFFECT}. Add images of the class."
+        )
+
+    @property
     def strength(self) -> float:
         return max(self.drop.value, self.gain.value)
 

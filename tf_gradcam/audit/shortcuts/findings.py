@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_gradcam.audit.result import Finding
+from tf_gradcam.audit.result import MIN_IMAGES, Finding
 from tf_gradcam.audit.shortcuts.clusters import heat_shares
 from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, place_in_words, region_at
 from tf_gradcam.audit.shortcuts.suspects import (
@@ -28,10 +28,10 @@ from tf_gradcam.audit.shortcuts.suspects import (
 from tf_gradcam.metrics.faithfulness import Predict
 
 _TITLES = ("as it is", "erased", "random region erased", "another class, pasted into")
-_MIN_IMAGES = 5  # that show a suspect: below, an interval says nothing
 _MAX_IMAGES = 48  # that an intervention runs on
 _SAME_PLACE_OVERLAP = 0.2  # of the smaller region: two regions that overlap more are one suspect
 _SAME_PLACE_DISTANCE = 0.12  # sides of the image: two regions whose middles are closer are one suspect
+_NO_EFFECT = "Erasing or pasting it changes predictions hardly more than a random region does."
 _MAX_HARMLESS = 2  # suspects of a class that are reported although they are not shortcuts
 
 
@@ -104,11 +104,11 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
         Findings: shortcuts first, the strongest effect first; of several suspects in one place only the first. Empty if
         there are fewer than five images of the class, or of the others.
     """
-    if len(sample.photos) < _MIN_IMAGES or len(sample.others) < _MIN_IMAGES:
+    if len(sample.photos) < MIN_IMAGES or len(sample.others) < MIN_IMAGES:
         return []
     found: list[_Tested] = []
     for suspect in _suspects(sample, seed):
-        if len(suspect.members) < _MIN_IMAGES:
+        if len(suspect.members) < MIN_IMAGES:
             continue
         suspect = _first(suspect, _MAX_IMAGES)
         evidence = gather_evidence(
@@ -147,7 +147,7 @@ def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Findi
     area = 1.0 if regions is None else float(regions.mean())
     foreign, why = _is_foreign(sample, suspect)
     has_effect = evidence.is_needed or evidence.is_enough
-    reason = why if has_effect else "Erasing or pasting it changes predictions hardly more than a random region does."
+    reason = why if has_effect else evidence.doubt or _NO_EFFECT
     return Finding(
         sample.class_index,
         sample.label,
@@ -164,6 +164,7 @@ def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Findi
         evidence.pasted,
         evidence.pasted_control,
         None if region is None else region.astype(np.float32),
+        is_unsure=foreign and not has_effect and bool(evidence.doubt),
     )
 
 
