@@ -146,13 +146,11 @@ def test_pictures_of_kinds_that_are_not_read_are_counted(folder):
     dicom = bytes(128) + b"DICM"
     for name in ("IM0001", "1.2.840.10008", "notes"):
         (folder / "photos" / name).write_bytes(dicom if name != "notes" else b"text")
-    with pytest.warns(
-        ModelWarning, match="5 pictures were passed over: 2 .(gif|dcm), 2 .(gif|dcm), 1 .avif are not read"
-    ):
+    with pytest.warns(ModelWarning, match=r"5 pictures were passed over: 2 \.(gif|dcm), .*1 \.avif are not read"):
         assert found("photos") == ["photos/a.png", "photos/b.JPG", "photos/deep/c.webp"]
 
 
 def test_folder_of_other_pictures_alone_says_of_which_kind(folder):
     (folder / "empty" / "scan.dcm").touch()
-    with pytest.raises(ValueError, match="Of the pictures there, 1 .dcm is not read, but JPEG"):
+    with pytest.raises(ValueError, match=r"Of the pictures there, 1 \.dcm is not read, but JPEG"):
         find_images(["empty"])

@@ -266,8 +266,7 @@ class BatchExplainer:
             )
         except (OSError, ValueError, MemoryError) as error:
             return _failure(path, str(error) or _TOO_LARGE)
-        class_index, probabilities = int(explanation.class_indices[index]), explanation.probabilities
-        is_class = class_index >= 0 and probabilities is not None and probabilities.ndim == 2
+        class_index, probability = int(explanation.class_indices[index]), explanation.probability(index)
         row = Row(
             str(path),
             DONE,
@@ -276,7 +275,7 @@ class BatchExplainer:
             f"{explanation.scores[index]:.6g}",
             explanation.layer_name,
             explanation.method,
-            probability=f"{probabilities[index, class_index]:.6g}" if is_class else "",
+            probability="" if probability is None else f"{probability:.6g}",
             output=getattr(explanation, "output_name", None) or "",
             diagnosis=for_command_line(explanation.diagnosis[index] or ""),
             note=read.note,

@@ -69,8 +69,8 @@ class Manifest(AbstractContextManager["Manifest"]):
     """
 
     def __init__(self, path: Path, kept: Iterable[Mapping[str, str]] = ()):
-        lines = [COLUMNS, *([row.get(column, "") for column in COLUMNS] for row in kept)]
-        write_bytes(path, b"".join(map(_line, lines)))
+        lines = [list(COLUMNS), *([row.get(column, "") for column in COLUMNS] for row in kept)]
+        write_bytes(path, b"".join(_line(cells) for cells in lines))
         self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 - open as long as the manifest is
         self._end = self._file.seek(0, os.SEEK_END)
 
@@ -114,7 +114,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _line(cells: list[str] | tuple[str, ...]) -> bytes:
+def _line(cells: list[str]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n").writerow(cells)
     return _encoded(buffer.getvalue())

@@ -170,8 +170,14 @@ class Explanation:
     def _is_predicted(self, index: int) -> bool:
         """Return whether the explained class is the most probable one."""
         values = self.probabilities
-        is_class = values is not None and values.ndim == 2
-        return is_class and int(self.class_indices[index]) == int(np.argmax(values[index]))
+        if values is None or values.ndim != 2:
+            return False
+        return int(self.class_indices[index]) == int(np.argmax(values[index]))
+
+    def probability(self, index: int) -> float | None:
+        """Return the probability of the explained class, None where a value was explained."""
+        values, chosen = self.probabilities, int(self.class_indices[index])
+        return None if values is None or values.ndim != 2 or chosen < 0 else float(values[index, chosen])
 
     def _saturated_probability(self, index: int) -> float | None:
         """Return the explained value if it is itself a probability, 0 or 1 to seven digits."""

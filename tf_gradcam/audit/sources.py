@@ -181,7 +181,7 @@ def _images_inside(folder: Path, passed_over: Counter[str]) -> list[str]:
 def _read_folders(path: Path) -> dict[str, str]:
     """Return the class of each folder, by name or index, as a table says it."""
     rows, columns = _read_csv(path, "a CSV file of folders")
-    named = [name for name in ("class", "label") if name in columns]
+    named = [name for name in columns if name in ("class", "label")]
     named += [name for name in columns if name.endswith("index")]
     if "folder" not in columns or not named:
         raise ValueError(

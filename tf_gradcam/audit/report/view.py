@@ -187,7 +187,7 @@ class PageView:
         self.unsure = sum(one.is_unsure for one in self.result.findings)
 
     def _findings(self, is_shortcut: bool, budget: int) -> list[FindingView]:
-        before, found = self.store.spent, []
+        before, found = self.store.spent, list[FindingView]()
         for number, finding in enumerate(self.result.findings):
             if finding.is_shortcut == is_shortcut and (is_shortcut or len(found) < _SHOWN_HARMLESS):
                 found.append(self._finding(number, finding, self.store.spent - before < budget))
