@@ -106,7 +106,8 @@ def _report(result: AuditResult, out: Path) -> int:
         tested = len(result.findings)
         print_text(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
     if result.untested:
-        print_text(f"Not tested, because of fewer than {MIN_IMAGES} images: {', '.join(result.untested)}")
+        count = len(result.untested)
+        print_text(f"{count} class{'es' if count > 1 else ''} with fewer than {MIN_IMAGES} images not tested.")
     for check in result.sanity:
         if not check.is_passed:
             print_text(f"NOT TRUSTWORTHY {check.sentence}")

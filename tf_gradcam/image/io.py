@@ -93,7 +93,7 @@ def load_image(
     return picture.photo if size is None else _RESIZE[interpolation](picture.photo, size)
 
 
-class Picture(NamedTuple):
+class ReadPicture(NamedTuple):
     """A picture as it was read.
 
     Attributes:
@@ -114,7 +114,7 @@ class Picture(NamedTuple):
         return "; ".join(filter(None, [*self.notes, self.size_note]))
 
 
-def read_picture(path: str | os.PathLike[str], least: tuple[int, int] | None = None) -> Picture:
+def read_picture(path: str | os.PathLike[str], least: tuple[int, int] | None = None) -> ReadPicture:
     """Read an image file as `load_image` does, with notes in place of warnings.
 
     Args:
@@ -126,7 +126,7 @@ def read_picture(path: str | os.PathLike[str], least: tuple[int, int] | None = N
     divisor = _divisor(header, least)
     photo, notes = _decode(data, header, repr(str(path)), divisor)
     of_size = f"it is very large and is read at 1/{divisor} of its size" if divisor > 1 else ""
-    return Picture(photo, notes, hashlib.blake2b(data, digest_size=8).hexdigest(), of_size)
+    return ReadPicture(photo, notes, hashlib.blake2b(data, digest_size=8).hexdigest(), of_size)
 
 
 def _divisor(header: Header, least: tuple[int, int] | None) -> int:
