@@ -386,6 +386,63 @@ def test_damaged_member_of_any_packing_is_one_line(
         load_model_file(path)
 
 
+# --- The remedies of refused models, followed.
+
+
+class Halve(L.Layer):
+    """A class of the owner's."""
+
+    def call(self, images):
+        return images / 2
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_model_with_a_class_of_its_owners_loads_in_python_as_the_message_says(tmp_path: Path, suffix: str) -> None:
+    model, path = red_blue_model(Halve()), tmp_path / f"model{suffix}"
+    model.save(path)
+    with pytest.raises(ValueError, match="it needs 'Halve', a class of your own") as caught:
+        load_model_file(path)
+    (call,) = re.findall(r"keras\.saving\.load_model\(path, custom_objects=\{...\}\)", str(caught.value))
+    loaded = eval(call.replace("...", "'Halve': Halve"), {"keras": keras, "path": path, "Halve": Halve})
+    np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_model_with_a_lambda_loads_in_python_as_the_message_says(tmp_path: Path, suffix: str) -> None:
+    def build() -> keras.Model:
+        return red_blue_model(L.Lambda(lambda means: means * 2), L.Dense(2, name="last"))
+
+    model, path = build(), tmp_path / f"model{suffix}"
+    model.save(path)
+    with pytest.raises(
+        ValueError, match=r"holds a Lambda layer, .* or build the network there and load its wei"
+    ) as caught:
+        load_model_file(path)
+    (call,) = re.findall(r"keras\.saving\.load_model\(path, safe_mode=False\)", str(caught.value))
+    np.testing.assert_array_equal(eval(call, {"keras": keras, "path": path})(IMAGES), model(IMAGES))
+    again = build()
+    again.load_weights(path)
+    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.model", "best.weights.h5"])
+def test_model_that_keras_cannot_build_fills_a_network_as_the_message_says(
+    tmp_path: Path, model: keras.Model, name: str
+) -> None:
+    model.save(tmp_path / "model.h5")
+    path = (tmp_path / "model.h5").rename(tmp_path / name)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"][-1]["config"]["units"] = "two"
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(ValueError, match=r"Cannot load .* build the network in Python") as caught:
+        load_model_file(path)
+    blank = red_blue_model()
+    blank.set_weights([0 * value for value in blank.get_weights()])
+    follow(str(caught.value), blank, tmp_path)
+    np.testing.assert_array_equal(blank(IMAGES), model(IMAGES))
+
+
 # --- Weights alone.
 
 

@@ -22,6 +22,7 @@ from tf_gradcam._errors import unknown_name
 from tf_gradcam._models.graph import Graph, graph_of
 from tf_gradcam._models.keras_internals import built_input_shapes, call_arguments, declared_inputs, sublayers
 from tf_gradcam._models.preprocessing import Preprocessing, measure_preprocessing
+from tf_gradcam._models.saved_model import copy_weights
 from tf_gradcam._models.watched import UNTRACEABLE, WatchedModel
 
 # A batch as the model expects it, (B, H0, W0, C); a list or dict of them for a model of several inputs.
@@ -225,7 +226,7 @@ def check_model(model: Any) -> None:
     if isinstance(model, keras.layers.TFSMLayer) or _has_tfsm_layer(model):
         raise TypeError(
             "Expected a Keras model with layers, received a TFSMLayer: a SavedModel holds operations, not layers. Load "
-            "the .keras or .h5 file that it was exported from."
+            f"the .keras or .h5 file that it was exported from, or {copy_weights('FOLDER')} and pass the model."
         )
     if isinstance(model, keras.Model):
         return
@@ -233,7 +234,8 @@ def check_model(model: Any) -> None:
     if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
         remedy = f"Load it first: keras.models.load_model({str(model)!r})."
     elif hasattr(model, "signatures"):
-        remedy = "A SavedModel holds operations, not layers: load the .keras or .h5 file instead."
+        load = f"load the .keras or .h5 file instead, or {copy_weights('FOLDER')} and pass the model."
+        remedy = f"A SavedModel holds operations, not layers: {load}"
     elif type(model).__module__.startswith("tf_keras"):
         remedy = "This is Keras 2: save it as .h5 and load that with Keras 3."
     elif type(model).__name__ == "Interpreter":

@@ -19,7 +19,7 @@ _MAX_METADATA_BYTES = 64 * 2**20  # as of the layers in a .keras file
 _PREFIX = "variables/variables"  # of the checkpoint inside a SavedModel
 
 
-def copy_weights(folder: Path) -> str:
+def copy_weights(folder: Path | str) -> str:
     """Return what to do with a SavedModel that has weights, but no layers that can be built."""
     return (
         "build the network in Python, copy the weights by model.set_weights([v.numpy() for v in "
