@@ -263,7 +263,7 @@ def keras_file(path: Path, weights: Path | None = None) -> Iterator[Path]:
             yield _joined(path, weights, folder)
         elif kind == JSON:
             fact = f"'{path}' holds {kind}."
-            build = "Build it by keras.models.model_from_json, call its load_weights(file), and pass the model."
+            build = f"Give a file of them too: tf_gradcam.load_model('{path}', weights=file)."
             raise ValueError(Message(fact, build, "Give a file of them too: --weights FILE."))
         else:
             fact = f"'{path}' is {kind}, which holds weights without layers. For a network of keras.applications"
@@ -306,19 +306,19 @@ def _joined(path: Path, weights: Path, folder: Path) -> Path:
     """Write layers from JSON and weights from HDF5 into one file."""
     import h5py
 
+    if weights_kind_of(weights) not in (".h5", ".weights.h5"):
+        own = "Save them by model.save_weights('name.weights.h5') with the program that wrote them."
+        raise ValueError(f"Expected weights in HDF5 for the layers in '{path}', received '{weights}'. {own}")
     layers = path.read_text(encoding="utf-8")
     version = str(json.loads(layers).get("keras_version", "1"))
-    try:
-        with h5py.File(weights) as source:
-            if is_keras3(source):
-                (folder / _MEMBERS[0]).write_text(json.dumps({"keras_version": version}))
-                files = (folder / _MEMBERS[0], path, weights)
-                return _packed(folder / "model.keras", dict(zip(_MEMBERS, files, strict=True)))
-            with h5py.File(folder / "model.h5", "w") as target:
-                source.copy(source.get("model_weights", source["/"]), target, "model_weights")
-                target.attrs["model_config"], target.attrs["keras_version"] = layers, version
-    except OSError as error:
-        raise ValueError(f"'{weights}' is not an HDF5 file, or is damaged: {error}. Copy or save it again.") from error
+    with h5py.File(weights) as source:
+        if is_keras3(source):
+            (folder / _MEMBERS[0]).write_text(json.dumps({"keras_version": version}))
+            files = (folder / _MEMBERS[0], path, weights)
+            return _packed(folder / "model.keras", dict(zip(_MEMBERS, files, strict=True)))
+        with h5py.File(folder / "model.h5", "w") as target:
+            source.copy(source.get("model_weights", source["/"]), target, "model_weights")
+            target.attrs["model_config"], target.attrs["keras_version"] = layers, version
     return folder / "model.h5"
 
 

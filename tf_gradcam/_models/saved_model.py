@@ -124,9 +124,9 @@ def write_hdf5(folder: Path, target: Path) -> None:
     with h5py.File(target, "w") as file:
         config = {"class_name": root["class_name"], "config": root["config"]}
         file.attrs["model_config"] = json.dumps(_plain(config))
-        file.attrs["keras_version"] = "2.0.0"
+        file.attrs["keras_version"] = "2"
         weights = file.create_group("model_weights")
-        weights.attrs["keras_version"], weights.attrs["backend"] = "2.0.0", "tensorflow"
+        weights.attrs["keras_version"], weights.attrs["backend"] = "2", "tensorflow"
         names = []
         for _, node in sorted(numbered):
             children = objects.children(node)
