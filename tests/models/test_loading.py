@@ -197,3 +197,19 @@ def test_network_of_a_file_refuses_what_only_a_name_takes(tmp_path, options):
     path = save(red_blue_model(), tmp_path / "model.keras")
     with pytest.raises(ValueError, match=r"is a file with its own arguments and weights"):
         load_network(str(path), *options)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_loss_of_the_users_own_is_not_needed(tmp_path, suffix):
+    """A model is loaded to be explained, not trained: what it was compiled with may be unknown."""
+
+    def loss_of_my_own(truth, outputs):
+        return keras.ops.mean(outputs - truth)
+
+    model = red_blue_model()
+    model.compile("adam", loss_of_my_own)
+    save(model, tmp_path / f"compiled{suffix}")
+    loaded = load_model_file(tmp_path / f"compiled{suffix}")
+    photo = red_blue_photo()[None].astype("float32")
+    np.testing.assert_array_equal(loaded(photo), model(photo))
+    assert not loaded.compiled

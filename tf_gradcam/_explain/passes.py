@@ -149,7 +149,7 @@ class Pass:
         self.has_open_head = first.is_open
         self.class_count = first.class_count
         if self.target is None:
-            scores, classes = class_scores(first, indices)
+            scores, classes = class_scores(first, indices, explained is not outputs)
             confidences = class_probabilities(first, classes)
         else:
             scores = self._called(keras.tree.map_structure(_target_input, heads))
@@ -215,7 +215,7 @@ def _spread(results: MapArrays, good: np.ndarray) -> MapArrays:
         filled[good] = values
         return filled
 
-    everywhere = MapArrays(*map(spread, results))
+    everywhere: MapArrays = tf.nest.map_structure(spread, results)
     return everywhere._replace(heatmaps=np.nan_to_num(everywhere.heatmaps))
 
 

@@ -84,7 +84,7 @@ class Graph:
         self.inputs = [self._new_slot(tensor.shape) for tensor in functional.inputs]
         self._input_dtypes = [_input_dtypes(model, tensor) for tensor in functional.inputs]
         self.output_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._outputs_struct)
-        self.output_tensors = functional._outputs_struct
+        self.output_tensors = functional._outputs_struct  # of all outputs
         self.outputs = self._inline(functional, self.inputs, "")
 
     @property
@@ -101,7 +101,7 @@ class Graph:
         """Return the graph that leads to one of several outputs."""
         other = copy.copy(self)
         other.outputs = [first_output(self.output_slots[key])]
-        other.output_struct, other.output_tensors = str(key), self.output_tensors[key]
+        other.output_struct = str(key)
         return other
 
     def _new_slot(self, shape: Sequence[int | None]) -> int:

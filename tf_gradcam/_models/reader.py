@@ -74,7 +74,7 @@ class ModelReader:
             self._model = model
             self.inputs, self._watched = _watched(model, _inputs_as_built(model))
         self.parts = parts_of(model)
-        structure = self.graph.output_slots if self.graph is not None else self._watched.outputs
+        structure = self._watched.outputs if self._watched is not None else self.graph.output_slots
         self.outputs = _named_outputs(structure, getattr(model, "output_names", None))
         self.output_name = next(iter(self.outputs), None)
         self.is_output_guessed = isinstance(structure, dict) and len(structure) > 1

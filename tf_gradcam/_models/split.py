@@ -350,15 +350,19 @@ def of_all_classes(values: Any, class_count: int | None) -> Any:
     return tf.concat([-values, values], axis=-1) if class_count == 2 and values.shape[-1] == 1 else values
 
 
-def class_scores(head: Head, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def class_scores(head: Head, indices: tf.Tensor, has_others: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the scores (B,) of the classes `indices` (B,), and these indices with each top class filled in.
 
-    A value (B, 1) does not have classes: its score is the value, its index stays -1.
+    A value (B, 1) does not have classes: its score is the value, its index stays -1. An error names the way to another
+    output where the model `has_others`.
     """
     if head.class_count is None:
         fact = f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}."
         remedy = "ass target= a callable that takes the outputs and returns one score per image."
-        raise ValueError(Message(fact, f"P{remedy}", f"In Python, p{remedy}"))
+        others = "{} chooses another output." if has_others else ""
+        raise ValueError(
+            Message(fact, f"P{remedy} {others.format('output=')}", f"In Python, p{remedy} {others.format('--output')}")
+        )
     if head.class_count == 1:
         return head.logits[:, 0], tf.fill(tf.shape(indices), TOP_CLASS)
     logits = of_all_classes(head.logits, head.class_count)
