@@ -25,7 +25,11 @@ if _typing.TYPE_CHECKING:
     from tf_gradcam._explain.fusion import fuse as fuse
     from tf_gradcam._explain.guided import GuidedBackprop as GuidedBackprop
     from tf_gradcam._explain.guided import guided_gradcam as guided_gradcam
+    from tf_gradcam._models.description import Description as Description
+    from tf_gradcam._models.description import describe as describe
     from tf_gradcam._models.layer_list import list_layers as list_layers
+    from tf_gradcam._models.open_model import find_preprocessing as find_preprocessing
+    from tf_gradcam._models.preprocessing import Preprocessing as Preprocessing
     from tf_gradcam._models.scaling import ScalingRanking as ScalingRanking
     from tf_gradcam._models.scaling import rank_scalings as rank_scalings
     from tf_gradcam._models.split import SplitModel as SplitModel
@@ -38,16 +42,20 @@ if _typing.TYPE_CHECKING:
 # Where each public name lives; TensorFlow is imported with the first name that needs it.
 _HOMES = {
     "AttentionExplainer": "_explain.attention",
+    "Description": "_models.description",
     "Explainer": "_explain.explainer",
     "Explanation": "_results.explanation",
     "GuidedBackprop": "_explain.guided",
     "METHODS": "_rules.table",
     "ScalingRanking": "_models.scaling",
+    "Preprocessing": "_models.preprocessing",
     "SplitModel": "_models.split",
     "augment": "_explain.averaging",
     "compare": "_explain.compare",
+    "describe": "_models.description",
     "eigen_smooth": "_rules.eigen_smooth",
     "explain": "_explain.batch",
+    "find_preprocessing": "_models.open_model",
     "fuse": "_explain.fusion",
     "get_img_array": "_explain.drop_in",
     "guided_gradcam": "_explain.guided",

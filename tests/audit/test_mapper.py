@@ -20,7 +20,7 @@ from tests.helpers.redblue import (
     red_blue_photo,
     write_photo,
 )
-from tf_gradcam._files.class_names import MEMBER
+from tf_gradcam._models.description import NAMES_MEMBER
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
 from tf_gradcam.audit.sources import Samples
@@ -274,7 +274,7 @@ def test_file_is_loaded_with_its_names(tmp_path):
     path = tmp_path / "model.keras"
     red_blue_model().save(path)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(MEMBER, json.dumps(NAMES))
+        archive.writestr(NAMES_MEMBER, json.dumps(NAMES))
     one = AuditMapper(path)
     assert one.class_names == NAMES
     assert one.about()["model"] == str(path)
@@ -321,7 +321,7 @@ def test_thumbnails_of_images_undo_the_preprocessing():
     from tf_gradcam._models.preprocessing import MODES, Preprocessing
 
     photos = np.random.default_rng(0).integers(0, 256, (2, 6, 10, 3), dtype=np.uint8)
-    for mode in MODES:
+    for mode in MODES.keys() - {"standard"}:  # which forgets each picture's mean and deviation
         np.testing.assert_array_equal(photos_of(Preprocessing(None, mode)(photos), mode), photos)
     spread = photos_of(np.stack([np.full((6, 10, 1), 3.0), np.linspace(-4, 4, 60).reshape(6, 10, 1)]), "unknown")
     assert spread.shape == (2, 6, 10, 3)

@@ -80,9 +80,12 @@ def names(folder="maps"):
     return sorted(path.name for path in Path(folder).iterdir())
 
 
+OWN = "tf-gradcam: scaling: raw (RGB in 0..255), from the model's own Rescaling layer.\n"
+
+
 def test_explain_writes_map_overlay_and_manifest(folder, model_file):
     result = explain("photo.png", model=model_file)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, OWN)
     assert names() == ["manifest.csv", "photo.heatmap.npy", "photo.overlay.png"]
     np.testing.assert_allclose(np.load("maps/photo.heatmap.npy"), red_blue_heatmap(), atol=1e-6)
     assert np.asarray(Image.open("maps/photo.overlay.png")).shape == (6, 10, 3)
@@ -98,6 +101,7 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
         "label": "red",
         "layer": "hue",
         "method": "gradcam",
+        "scaling": "raw, from the model's layers",
         "error": "",
     }
 
@@ -194,6 +198,7 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
     assert result.exit_code == 1
     assert [row["status"] for row in manifest()] == ["failed", "done", "failed", "failed"]
     lines = result.stderr.splitlines()
+    lines.remove(OWN.rstrip())
     assert len(lines) == 3
     for line, name in zip(lines, ("empty.png", "nowhere.png", "cut.png"), strict=True):
         assert line.startswith("tf-gradcam: ")
@@ -294,9 +299,12 @@ def with_names(folder, names):
 def test_names_inside_the_models_file_are_shown(folder):
     path = with_names(folder, ["rouge", "bleu"])
     result = run("explain", "photo.png", "--model", path, "--target", "bleu", "--out", "maps")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, OWN)
     assert f"photo.png: bleu\n  {PHOTO_SHARE}  rouge\n" in result.stdout
-    assert f"photo.png: blue\n  {PHOTO_SHARE}  red\n" in explain("photo.png", "--target", "blue", model=path).stdout
+    assert (
+        f"photo.png: blue\n  {PHOTO_SHARE}  red\n"
+        in explain("photo.png", "--target", "blue", "--overwrite", model=path).stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -348,15 +356,14 @@ def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):
     (line,) = result.stderr.splitlines()
     assert line.startswith("tf-gradcam: note: ")
     assert "it receives RGB in 0..255" in line
-    result = run("explain", "photo.png", "--model", "silent.keras", "--preprocess", "unit", "--out", "maps")
-    assert result.stderr == ""
+    result = run("explain", "photo.png", "--model", "silent.keras", "--preprocess", "unit", "--out", "unit")
+    assert result.stderr == "tf-gradcam: scaling: unit (RGB in [0, 1]), as you chose.\n"
     assert "as RGB in [0, 1]" in result.stdout
 
 
-def test_values_that_the_model_cannot_want_are_told_once(folder, model_file):
+def test_choice_of_the_user_is_not_argued_with_where_one_picture_cannot_tell(folder, model_file):
     result = explain("photo.png", "--preprocess", "unit", model=model_file)
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("tf-gradcam: note: The images range from 0 to 0.78")
+    assert result.stderr == "tf-gradcam: scaling: unit (RGB in [0, 1]), as you chose.\n"
 
 
 @pytest.mark.slow
@@ -365,7 +372,8 @@ def test_network_by_name_takes_arguments_and_weights(folder):
     network = keras.applications.MobileNet(alpha=0.25, input_shape=(32, 48, 3), classes=2, weights=None)
     network.save_weights("narrow.weights.h5")
     result = explain("photo.png", *arguments, "--weights", "narrow.weights.h5", model="mobilenet")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
+    assert "scaling: tf (RGB in [-1, 1]), assumed, because the backbone is MobileNet" in result.stderr
     assert "images of 32 x 48 as RGB in [-1, 1]" in result.stdout
     result = explain("photo.png", *arguments, "--weights", "none", model="mobilenet")
     assert result.exit_code == 0
@@ -476,7 +484,7 @@ def test_help_names_the_extra_in_one_line(extra):
 
 def test_help_names_every_preprocessing_mode():
     text = run("explain", "--help").stdout
-    assert all(mode in text for mode in (*MODES, "auto", "none"))
+    assert all(mode in text for mode in (*MODES, "auto", "detect", "none"))
 
 
 def environment(**changes):
@@ -522,7 +530,8 @@ def test_program_says_nothing_on_stderr_but_its_own_line(folder, model_file):
     process = start(folder, "explain", "photo.png", "bad.png", "--out", "maps", "--model", model_file)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    (line,) = errors.splitlines()
+    said, line = errors.splitlines()
+    assert said == OWN.rstrip()
     assert line.startswith("tf-gradcam: ")
     assert "bad.png" in line
 
@@ -560,7 +569,7 @@ def test_interrupted_run_leaves_whole_rows(folder, model_file, how):
         "second.heatmap.npy",
         "second.overlay.png",
     ]
-    expected = (130, "tf-gradcam: Interrupted.\n") if how == "SIGINT" else (-signal.SIGKILL, "")
+    expected = (130, f"{OWN}tf-gradcam: Interrupted.\n") if how == "SIGINT" else (-signal.SIGKILL, OWN)
     assert (process.returncode, errors) == expected
 
 
@@ -572,7 +581,9 @@ def test_real_network_sees_the_afghan_hound(folder):
         *("explain", ROOT / "photos" / "n02088094_Afghan_hound.jpg", "--model", "MobileNet", "--weights", weights),
         *("--model-arg", "alpha=0.75", "--class-names", ROOT / MOBILENET / "imagenet_classes.txt", "--out", "maps"),
     )
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()  # the weights show that the assumption is right
+    assert line.startswith("tf-gradcam: scaling: tf (RGB in [-1, 1]), assumed, because the backbone is MobileNet; if")
     assert "layer conv_pw_13_relu, gradcam, images of 224 x 224 as RGB in [-1, 1]" in result.stdout
     (row,) = manifest()
     assert (row["class"], row["label"]) == ("160", "Afghan hound, Afghan")

@@ -1,14 +1,11 @@
-"""Class names from files, and from inside of those of models."""
+"""Class names from files."""
 
 import json
-import zipfile
 
 import keras
-import numpy as np
 import pytest
 
-from tests.helpers.redblue import red_blue_model, red_blue_photo
-from tf_gradcam._files.class_names import ClassNames, class_names_inside, imagenet_class_names, load_class_names
+from tf_gradcam._files.class_names import ClassNames, imagenet_class_names, load_class_names
 
 
 def write(folder, content, name="names.txt"):
@@ -81,69 +78,6 @@ def test_imagenet_names_out_of_reach_are_an_error(download):
     download(fail)
     with pytest.raises(ConnectionError, match="could not be downloaded: URL fetch failure"):
         imagenet_class_names()
-
-
-# Inside a model's file.
-
-
-def model_with(folder, content, compression=zipfile.ZIP_STORED):
-    """A .keras file with that member."""
-    path = folder / "model.keras"
-    red_blue_model().save(path)
-    with zipfile.ZipFile(path, "a", compression) as archive:
-        archive.writestr("class_names.json", content)
-    return path
-
-
-def test_names_inside_a_model_come_back_and_the_model_is_the_same(tmp_path):
-    path = model_with(tmp_path, '["red", "blue"]')
-    assert class_names_inside(path) == ["red", "blue"]
-    images = red_blue_photo()[None].astype("float32")
-    np.testing.assert_array_equal(keras.saving.load_model(path)(images), red_blue_model()(images))
-    red_blue_model().load_weights(path)
-
-
-@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
-def test_model_without_names_has_none(tmp_path, name):
-    red_blue_model().save(tmp_path / name)
-    assert class_names_inside(tmp_path / name) is None
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("red, blue", r"'class_names.json' in '.*model.keras' to be JSON such as"),
-        ("[1, 2]", r"received \[1, 2\]"),
-        (b'["caf\xe9"]', "in UTF-8"),
-        (b"[" + b" " * 2**22 + b"]", "at most 4194304 bytes"),
-    ],
-)
-def test_malformed_names_inside_are_an_error_in_words(tmp_path, content, message):
-    with pytest.raises(ValueError, match=message):
-        class_names_inside(model_with(tmp_path, content, zipfile.ZIP_DEFLATED))
-
-
-def test_names_that_unpack_to_gigabytes_are_not_unpacked(tmp_path, monkeypatch):
-    """A member that says it is short, and is not: no more is read than may be."""
-    path = model_with(tmp_path, b" " * 2**25, zipfile.ZIP_DEFLATED)
-    asked = []
-    read = zipfile.ZipExtFile.read
-    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda file, count=-1: asked.append(count) or read(file, count))
-    with pytest.raises(ValueError, match="at most 4194304 bytes"):
-        class_names_inside(path)
-    assert asked == [2**22 + 1]
-
-
-def test_damaged_names_inside_are_an_error_in_words(tmp_path):
-    path = model_with(tmp_path, '["red", "blue"]')
-    path.write_bytes(path.read_bytes().replace(b'["red", "blue"]', b'["rad", "blue"]'))
-    with pytest.raises(ValueError, match=r"The class names 'class_names.json' in .* cannot be unpacked: Bad CRC"):
-        class_names_inside(path)
-
-
-def test_missing_model_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"Cannot read the model file '.*nowhere.keras': No such file"):
-        class_names_inside(tmp_path / "nowhere.keras")
 
 
 @pytest.mark.parametrize(

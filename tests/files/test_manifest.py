@@ -20,7 +20,7 @@ def rows_of(path):
 
 def test_columns_are_those_of_the_contract():
     assert COLUMNS[:8] == ("file", "status", "class", "label", "score", "layer", "method", "error")
-    assert {"probability", "output", "diagnosis", "note", "stem"} < set(COLUMNS)
+    assert {"probability", "output", "scaling", "diagnosis", "note", "stem"} < set(COLUMNS)
 
 
 def test_rows_come_back_in_order(tmp_path):

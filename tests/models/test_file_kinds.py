@@ -26,7 +26,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tf_gradcam._cli.main import main
 from tf_gradcam._errors import for_command_line
-from tf_gradcam._files.class_names import class_names_inside
+from tf_gradcam._models.description import description_inside
 from tf_gradcam._models.loading import load_model_file, load_network, load_weights_file
 from tf_gradcam._models.saved_model import _metadata, write_hdf5
 from tf_gradcam._models.weights_only import _TRUNKS, read_weights
@@ -88,7 +88,7 @@ def test_model_loads_under_any_name(tmp_path: Path, model: keras.Model, saved: s
     model.save(tmp_path / f"saved{saved}")
     path = (tmp_path / f"saved{saved}").rename(tmp_path / name)
     np.testing.assert_array_equal(load_model_file(path)(IMAGES), model(IMAGES))
-    assert class_names_inside(path) is None
+    assert description_inside(path).class_names is None
     assert [item.name for item in tmp_path.iterdir()] == [name]
 
 
@@ -98,7 +98,7 @@ def test_unpacked_keras_file_loads(tmp_path: Path, model: keras.Model) -> None:
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         archive.extractall(tmp_path / "model")
     np.testing.assert_array_equal(load_model_file(tmp_path / "model")(IMAGES), model(IMAGES))
-    assert class_names_inside(tmp_path / "model") is None
+    assert description_inside(tmp_path / "model").class_names is None
 
 
 def test_one_model_in_a_zip_loads_and_two_are_named(tmp_path: Path, model: keras.Model) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.redblue import red_blue_model
 from tf_gradcam._errors import ModelWarning, for_command_line
-from tf_gradcam._models.open_model import open_model, usual_weights
+from tf_gradcam._models.open_model import check_scaling, open_model, usual_weights
 from tf_gradcam._models.preprocessing import MODES, Preprocessing
 
 L = keras.layers
@@ -70,7 +70,7 @@ def test_model_that_says_nothing_gets_raw_images_and_a_warning_for_both_doors(si
     with pytest.warns(
         ModelWarning, match=r"The input scaling of silent is unknown: .* Choose another scaling by preprocess=\.$"
     ) as caught:
-        assert open_model(silent).preprocessing == Preprocessing(None, "raw")
+        assert check_scaling(open_model(silent), []).preprocessing == Preprocessing(None, "raw")
     assert for_command_line(caught[0].message).endswith("Choose another scaling by --preprocess.")
 
 
@@ -137,10 +137,10 @@ def test_names_inside_the_models_file_are_taken_where_none_are_given(carrying, m
 
 
 def test_names_inside_of_another_count_are_refused_with_a_remedy_for_both_doors(carrying, model):
-    match = r"Expected 2 names in 'class_names.json' of '.*', one per class, received 3\..*pass them as class_names=\.$"
+    match = r"Expected 2 class names in '.*', one per class, received 3\..*or pass them as class_names=\.$"
     with pytest.raises(ValueError, match=match) as caught:
         open_model(carrying(model, ["red", "green", "blue"]))
-    assert for_command_line(caught.value).endswith("give them by --class-names.")
+    assert for_command_line(caught.value).endswith("--class-names FILE`, or give them by --class-names.")
 
 
 def test_one_unit_may_have_two_names_inside(carrying):
@@ -171,5 +171,5 @@ def test_model_in_memory_has_its_own_weights(model, options):
 def test_warning_points_at_the_callers_line(silent):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        open_model(silent)
+        check_scaling(open_model(silent), [])
     assert [warning.filename for warning in caught] == [__file__]

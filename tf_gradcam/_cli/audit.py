@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
-from tf_gradcam._cli.options import OutFolder, method_option, weights_options
+from tf_gradcam._cli.options import OutFolder, method_option, preprocess_option, weights_options
 from tf_gradcam._errors import install_command
-from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorflow
+from tf_gradcam._terminal import downloads_on_stderr, print_message, print_text, start_tensorflow
 
 if TYPE_CHECKING:
     from tf_gradcam.audit.result import AuditResult
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="Names in class order: a text file, one a line, or JSON. By default those in the .keras file, else the sorted "
     "names of the folders.",
 )
-@click.option("--preprocess", default="auto", show_default=True, metavar="MODE", help="As in `tf-gradcam explain`.")
+@preprocess_option
 @click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels, if the model does not fix it.")
 @click.option("--classes", type=click.Path(), help="CSV of folders: folder, class (a name or an index).")
 @click.option("--boxes", type=click.Path(), help="CSV of objects: file, xmin, ymin, xmax, ymax.")
@@ -99,6 +99,7 @@ def _report(result: AuditResult, out: Path) -> int:
     failed, count = int((~result.rows.is_done).sum()), len(result.rows.index)
     labelled = int(result.is_labelled.sum())
     correct = f", {result.accuracy:.2%} of {labelled} right" if labelled else ""
+    print_message(result.about["scaling"], "scaling: ")
     print_text(f"{count - failed} of {count} images explained{correct}")
     for finding in result.shortcuts:
         print_text(f"SHORTCUT {finding.sentence}")

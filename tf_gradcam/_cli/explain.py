@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_as_notes
-from tf_gradcam._cli.options import OutFolder, method_option, weights_options
+from tf_gradcam._cli.options import OutFolder, method_option, preprocess_option, weights_options
 from tf_gradcam._errors import for_command_line
 from tf_gradcam._terminal import downloads_on_stderr, print_message, print_text, start_tensorflow
 
@@ -41,14 +41,7 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     type=click.Path(),
     help="Names in class order: a text file, one a line, or JSON. By default those in the .keras file.",
 )
-@click.option(
-    "--preprocess",
-    default="auto",
-    show_default=True,
-    metavar="MODE",
-    help="Pixel values of the model: none or raw (0..255), unit ([0, 1]), tf ([-1, 1]), torch, caffe; auto reads them "
-    "from the model.",
-)
+@preprocess_option
 @click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels, if the model does not fix it.")
 @click.option(
     "--align",
@@ -71,7 +64,7 @@ def explain(images: tuple[str, ...], out: Path, mode: Literal["", "resume", "ove
     \b
     OUT/<stem>.overlay.png   the heatmap painted on the image
     OUT/<stem>.heatmap.npy   the heatmap, (H, W) float32 in [0, 1]
-    OUT/manifest.csv         one row per image: class, probability, layer, diagnosis, stem, ...
+    OUT/manifest.csv         one row per image: class, probability, layer, scaling, diagnosis, stem, ...
 
     Subclassed models and models of several inputs are explained in Python: Explainer(model).
 
@@ -94,11 +87,13 @@ def explain(images: tuple[str, ...], out: Path, mode: Literal["", "resume", "ove
                 print_text(f"{plan.finished} of {len(paths)} images are done already")
             if not plan.paths:
                 return 0
-            explainer = _batch_explainer(freeze=len(plan.paths) >= _FREEZE_FROM, **options)
+            explainer = _batch_explainer(paths, freeze=len(plan.paths) >= _FREEZE_FROM, **options)
             return _explain_all(explainer, plan, out)
 
 
 def _batch_explainer(
+    paths: list[Path],
+    *,
     model: str,
     weights: str | None,
     model_args: tuple[str, ...],
@@ -122,17 +117,18 @@ def _batch_explainer(
     start_tensorflow()
     from tf_gradcam._explain.batch import BatchExplainer
     from tf_gradcam._explain.explainer import Explainer
-    from tf_gradcam._models.open_model import open_model
+    from tf_gradcam._models.open_model import check_scaling, open_model
     from tf_gradcam.image.overlay import colormap_colors
 
     colormap_colors(options["colormap"])  # before a large model is loaded
     with downloads_on_stderr():
         opened = open_model(model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess)
+    side = (size, size) if size else None
+    opened = check_scaling(opened, paths, size=side)
     shift: Align = False if align == "none" else align
     explainer = Explainer(
         opened.reader, layer, method, class_names=opened.class_names, align=shift, freeze=freeze, output=output
     )
-    side = (size, size) if size else None
     index = None if target is None else ClassNames(opened.class_names).index_in(target)
     batch = BatchExplainer(explainer, opened.preprocessing, side, target=index, **options)
     explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
@@ -147,6 +143,7 @@ def _explain_all(explainer: BatchExplainer, plan: Plan, out: Path) -> int:
     from tf_gradcam._files.manifest import FAILED, MANIFEST, Manifest
 
     failed, paths = 0, plan.paths
+    is_said = explainer.preprocessing.source == "unknown"  # a note was printed of it
     with Manifest(out / MANIFEST, plan.kept) as manifest, ProgressBar(len(paths)) as progress:
         for result in explainer.run(paths, plan.stems, out):
             manifest.add(result.row)
@@ -155,6 +152,9 @@ def _explain_all(explainer: BatchExplainer, plan: Plan, out: Path) -> int:
                 failed += 1
                 print_message(_failure(result))
             else:
+                if not is_said:
+                    print_message(explainer.preprocessing.statement, "scaling: ")
+                    is_said = True
                 print_text(_report(result))
             progress.advance()
     print_text(f"{len(paths) - failed} of {len(paths)} images explained, see {out}")

@@ -1,4 +1,4 @@
-"""The command line: `tf-gradcam explain | layers | methods | demo | audit | app`.
+"""The command line: `tf-gradcam explain | layers | methods | demo | audit | describe | app`.
 
 TensorFlow, OpenCV and NumPy are imported inside the commands, so that help and usage errors are quick.
 """
@@ -9,6 +9,7 @@ import click
 
 from tf_gradcam._cli.app import app
 from tf_gradcam._cli.audit import audit
+from tf_gradcam._cli.describe import describe
 from tf_gradcam._cli.explain import explain
 from tf_gradcam._cli.group import OneLineGroup
 from tf_gradcam._cli.info import demo, layers, methods
@@ -23,5 +24,5 @@ def main() -> None:
     """Heatmaps that show what the predictions of a Keras model rest on."""
 
 
-for command in (explain, layers, methods, demo, audit, app):
+for command in (explain, layers, methods, demo, audit, describe, app):
     main.add_command(command)

@@ -50,6 +50,17 @@ method_option = click.option(
 )
 
 
+preprocess_option = click.option(
+    "--preprocess",
+    default="auto",
+    show_default=True,
+    metavar="MODE",
+    help="Pixel values of the model: none or raw (0..255), unit ([0, 1]), tf ([-1, 1]), torch, caffe, standard "
+    "(each picture's mean and deviation); detect finds them from the pictures; auto takes them from the file's "
+    "description or the model.",
+)
+
+
 def weights_options(command: Any) -> Any:
     """Add the options that choose the weights and build a network of keras.applications."""
     weights = click.option(

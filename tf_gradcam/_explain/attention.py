@@ -18,7 +18,6 @@ from tf_gradcam._explain.passes import Pass, Peaks, Scored, all_finite, peaks, s
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.graph import Call, Step
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
-from tf_gradcam._models.preprocessing import warn_of_range
 from tf_gradcam._models.reader import Images, ModelReader, check_eager, reader_of
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
@@ -241,7 +240,7 @@ class AttentionExplainer:
         self.method = method
         self._reader = reader_of(model)
         _check_model(self._reader)
-        self._preprocessing = self._reader.preprocessing
+        _ = self._reader.preprocessing  # read while the model lives
         self._class_names = ClassNames(class_names)
         self._token_grid = token_grid
         self._passes: dict[Target | None, AttentionPass] = {}
@@ -256,7 +255,7 @@ class AttentionExplainer:
         check_eager()
         inputs = self._reader.inputs
         arrays = inputs.flatten(images)
-        warn_of_range(arrays[inputs.image_index], self._preprocessing)
+        self._reader.warn_of_range(arrays[inputs.image_index])
         count, called = int(arrays[0].shape[0]), callable(target)
         indices = class_indices(None if called else target, count, self._class_names)
         compiled = self._pass(with_indices(target, self._class_names.index) if called else None)

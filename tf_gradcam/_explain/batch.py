@@ -25,7 +25,7 @@ from tf_gradcam._files.find import find_images
 from tf_gradcam._files.manifest import DONE, FAILED, Row, files_of
 from tf_gradcam._models.images import ModelImages, model_failure
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.open_model import open_model
+from tf_gradcam._models.open_model import check_scaling, open_model
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
@@ -71,7 +71,8 @@ def explain(
         class_names: names in class order, {index: name}, or a file of them, one a line or JSON; None for the names that
             a .keras file carries, and ImageNet's for a network by name.
         preprocess: the scaling that the model expects: "raw" or "none" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]),
-            "torch", "caffe"; "auto" reads it from the model. Defaults to "auto".
+            "torch", "caffe"; "detect" finds it from the pictures; "auto" takes it from the file's description or the
+            model, and warns where pictures clearly fit another. Defaults to "auto".
         size: (height, width) of the images in pixels, for a model that leaves its size free.
         align: False, or "measured" to shift maps to where the trained cells look.
         batch_size: images at a time. Defaults to 8.
@@ -93,9 +94,10 @@ def explain(
     if each is not None and len(each) != len(paths):
         raise ValueError(f"Expected one target per image, {len(paths)} in all, received {len(each)}.")
     find_method(method)  # before a large model is loaded
-    opened = open_model(model, class_names=class_names, preprocess=preprocess)
+    sides = None if size is None else check_size(size)
+    opened = check_scaling(open_model(model, class_names=class_names, preprocess=preprocess), paths, size=sides)
     explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=align, output=output)
-    taken = ModelImages(opened.reader.inputs, opened.preprocessing, None if size is None else check_size(size))
+    taken = ModelImages(opened.reader.inputs, opened.preprocessing, sides)
     photos: list[Photo] = []
     parts: list[Explanation] = []
     with ThreadPool(_THREADS) as pool:
@@ -160,7 +162,7 @@ class BatchExplainer:
         batch_size: images at a time, at least 1.
 
     Attributes:
-        size: (height, width) of the model's images.
+        preprocessing, size: of the model's images; (height, width) in pixels.
         class_count: number of classes of its outputs, None where they are values.
 
     Raises:
@@ -185,7 +187,7 @@ class BatchExplainer:
         self._colormap = colormap
         self._batch_size = batch_size
         self._images = ModelImages(explainer.split.inputs, preprocessing, size)
-        self.size = self._images.size
+        self.preprocessing, self.size = preprocessing, self._images.size
         self.class_count = self._try_out()
 
     def _try_out(self) -> int | None:
@@ -277,6 +279,7 @@ class BatchExplainer:
             explanation.method,
             probability="" if probability is None else f"{probability:.6g}",
             output=getattr(explanation, "output_name", None) or "",
+            scaling=self.preprocessing.summary,
             diagnosis=for_command_line(explanation.diagnosis[index] or ""),
             note=read.note,
             stem=output.name,

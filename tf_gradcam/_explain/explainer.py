@@ -26,7 +26,7 @@ from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_offset
 from tf_gradcam._models.layers import LayerLike, layer_rows
-from tf_gradcam._models.preprocessing import warn_of_range
+from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._models.reader import (
     Images,
     ModelInputs,
@@ -71,6 +71,9 @@ class Explainer:
         output: name or position of the explained one of several outputs; None for the first, and targets such as
             `targets.OutputOf` then choose at each call. A dict does not have an order that means anything: a warning
             names the output.
+        scaling: of the images that the model was trained on: "raw" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]), "torch",
+            "caffe", or "unknown" for any other. Images are compared with it, to warn of wrong ones, and never changed.
+            None to find it in the model.
 
     A copy, or a pickle in another process, builds the explainer again from the saved model.
 
@@ -80,8 +83,8 @@ class Explainer:
     Raises:
         RuntimeError: it is built inside a tf.function.
         TypeError: `model` is not a Keras 3 model, or an argument of the wrong kind.
-        ValueError: unknown layer, method or `align`; a layer that cannot be explained; classifier layers that do not
-            compute what the model computes.
+        ValueError: unknown layer, method, scaling or `align`; a layer that cannot be explained; classifier layers that
+            do not compute what the model computes.
 
     Example:
         >>> Explainer(model)(images).heatmaps                       # each image's top class
@@ -100,6 +103,7 @@ class Explainer:
         token_grid: Sequence[int] | None = None,
         freeze: bool = False,
         output: str | int | None = None,
+        scaling: str | None = None,
     ):
         check_eager()
         self.method, self._rule = find_method(method)
@@ -121,7 +125,9 @@ class Explainer:
         is_of_tokens = len(self.split.activation_shape) == 3  # (B, T, C)
         if not members and not is_whole and (is_of_tokens or token_grid is not None):
             self.split = on_grid(self.split, token_grid)
-        self._preprocessing = self._reader.preprocessing
+        if scaling is not None:
+            self._reader.preprocessing = Preprocessing(self._reader.preprocessing.architecture, scaling, "given")
+        value_range = self._reader.preprocessing.value_range or (0.0, 1.0)
         self.layer_name: str = " + ".join(member.layer_name for member in self._members) or self.split.layer_name
         self._is_whole = is_whole
         if is_whole:
@@ -137,12 +143,14 @@ class Explainer:
             _warn_of_several(self.split)
         self.offset = (0.0, 0.0)
         if align and not self._members:
-            self.offset = measure_offset(self.split, self._preprocessing.value_range or (0.0, 1.0))
+            self.offset = measure_offset(self.split, value_range)
         self._lock = threading.RLock()
         # By target (None for class targets, `ClassPass` for maps of many classes) and the dtypes of the inputs.
         self._passes: OrderedDict[tuple[Any, tuple[Any, ...]], Pass] = OrderedDict()
         names = None if classifier_layers is None else [getattr(item, "name", item) for item in classifier_layers]
         self._arguments = {"method": method, "classifier_layers": names, "output": output, **options}
+        known = self._reader.preprocessing  # said by the user or by the file, which a copy does not see
+        self._arguments["scaling"] = None if known.source in ("own", "assumed", "unknown") else known.mode
         path = layer if layer is None or isinstance(layer, str) else self.split.found.numbered_path
         self._arguments["layer"] = [member._arguments["layer"] for member in members] or path
 
@@ -177,7 +185,7 @@ class Explainer:
         arrays, compiled = self._prepared(
             images, with_indices(target, self._class_names.index) if is_callable else None
         )
-        warn_of_range(arrays[self._reader.inputs.image_index], self._preprocessing)
+        self._reader.warn_of_range(arrays[self._reader.inputs.image_index])
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
         check_classes(indices, compiled.class_count, self._class_names)

@@ -226,6 +226,28 @@ def write_files(files: Iterable[tuple[str | os.PathLike[str], bytes]], *, is_dur
                 temporary.unlink()
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside a file, and rename it to the file when the block has succeeded.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise type(error)(
+            f"Cannot write '{path}': {error.strerror}. Make room, or copy it to another folder."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def _sync(path: Path, flags: int) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, flags)

@@ -1,13 +1,6 @@
 """Class names: read from files, and matched by one rule throughout the package.
 
 Axis legend: B images.
-
-A .keras file is a zip archive, and Keras ignores unknown members. So a training script can put the names beside the
-weights, where the command line finds them, and from Python:
-
-    with zipfile.ZipFile("best.keras", "a") as archive:
-        archive.writestr("class_names.json", json.dumps(names))
-    Explainer(keras.saving.load_model("best.keras"), class_names=class_names_inside("best.keras"))
 """
 
 from __future__ import annotations
@@ -15,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, nearest_files, unknown_name
-from tf_gradcam._files.opening import check_file, check_regular, zip_member
+from tf_gradcam._files.opening import check_file
 
 TOP_CLASS = -1  # in an array of class indices: the image's top class
 
 ClassNamesLike: TypeAlias = Sequence[str] | Mapping[int, str]  # in class order, or {index: name}
 Labels: TypeAlias = Sequence[int | str] | NDArray[Any]  # (B,) indices or names
 
-MEMBER = "class_names.json"
-_MAX_MEMBER_BYTES = 2**22  # unpacked; ImageNet's 21 841 classes take a quarter of that
 _FORMS = '["cat", "dog"], {"0": "cat", "1": "dog"} or, as keras\' imagenet_class_index.json, {"0": ["n02", "cat"], ...}'
 
 
@@ -62,7 +52,7 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
         remedy = " Give a text file with one name a line. " + nearest_files(path) if not path.exists() else ""
         raise type(error)(f"Cannot read the class names '{path}': {error.strerror}.{remedy}") from error
     if path.suffix.lower() == ".json":
-        return _from_json(text, f"'{path}'")
+        return names_from_json(text, f"'{path}'")
     names = [name.strip() for name in text.rstrip().splitlines()]
     if not names:
         raise ValueError(f"The file of class names '{path}' is empty. Write one name a line.")
@@ -71,40 +61,7 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def class_names_inside(path: str | os.PathLike[str]) -> list[str] | None:
-    """Read the class names in the member `class_names.json` of a .keras file, without running code from it.
-
-    Returns:
-        One name per class; None without such a member, or for what is not a zip archive: .h5, or a folder.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the member is damaged, larger than 4 MiB, not UTF-8, not JSON, or holds no names.
-    """
-    source = f"'{MEMBER}' in '{path}'"
-    check_regular(path, "a model file")
-    if not os.path.isfile(path) and (os.path.isdir(path) or os.path.isfile(f"{path}.index")):
-        return None  # a SavedModel, a checkpoint
-    try:
-        data = zip_member(path, MEMBER, _MAX_MEMBER_BYTES)
-    except OSError as error:
-        raise type(error)(f"Cannot read the model file '{path}': {error.strerror}.") from error
-    except zipfile.BadZipFile as error:
-        if not zipfile.is_zipfile(path):
-            return None
-        raise ValueError(f"The class names {source} cannot be unpacked: {error}. Write them again.") from error
-    if data is None:
-        return None
-    if len(data) > _MAX_MEMBER_BYTES:
-        raise ValueError(f"Expected class names of at most {_MAX_MEMBER_BYTES} bytes, but {source} has more.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Expected class names in UTF-8, but {source} is not. Write it again.") from error
-    return _from_json(text, source)
-
-
-def _from_json(text: str, source: str) -> list[str]:
+def names_from_json(text: str, source: str) -> list[str]:
     """Parse names from JSON; `source` names it in messages."""
     try:
         content = json.loads(text)

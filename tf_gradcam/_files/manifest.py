@@ -18,7 +18,7 @@ from tf_gradcam._files.opening import check_regular
 
 COLUMNS = (
     *("file", "status", "class", "label", "score", "layer", "method", "error"),
-    *("probability", "output", "diagnosis", "note", "stem"),
+    *("probability", "output", "scaling", "diagnosis", "note", "stem"),
 )
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.csv"
@@ -46,6 +46,7 @@ class Row:
     error: str = ""
     probability: str = ""
     output: str = ""
+    scaling: str = ""
     diagnosis: str = ""
     note: str = ""
     stem: str = ""

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, warn
-from tf_gradcam._files.class_names import MEMBER, class_names_inside, imagenet_class_names, load_class_names
+from tf_gradcam._files.class_names import ClassNames, imagenet_class_names, load_class_names
+from tf_gradcam._models.description import Description, description_inside
+from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.loading import is_model_file, load_network
-from tf_gradcam._models.preprocessing import Preprocessing, check_mode
+from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, check_mode
 from tf_gradcam._models.reader import ModelReader
+from tf_gradcam._models.scaling import ScalingRanking, rank_scalings
+from tf_gradcam.image.io import load_image
+
+if TYPE_CHECKING:
+    import keras
 
 
 class OpenModel(NamedTuple):
@@ -20,13 +33,19 @@ class OpenModel(NamedTuple):
         model: the Keras model.
         reader: of the model; `Explainer` takes it in place of the model.
         class_names: in class order, or {index: name}; None if unknown.
-        preprocessing: converts photos to its images.
+        preprocessing: converts photos to its images; to be settled by `check_scaling`.
+        measured: the preprocessing that the model itself shows.
+        task: of the model's description, or None.
+        request: `preprocess` as it was asked for.
     """
 
     model: Any
     reader: ModelReader
     class_names: Any
     preprocessing: Preprocessing
+    measured: Preprocessing
+    task: str | None = None
+    request: str | None = None
 
 
 def open_model(
@@ -46,8 +65,8 @@ def open_model(
         arguments: for the constructor of a named network, as KEY=VALUE.
         class_names: in class order, {index: name}, or a file of them; None for the names inside the model's file, or
             ImageNet's for a network with ImageNet's weights.
-        preprocess: "auto" for the scaling found in the model, RGB in 0..255 if unknown; "none" for RGB in 0..255; a key
-            of `MODES`; None for the scaling found in the model, which may be unknown.
+        preprocess: "auto" or None for the scaling that the file describes or the model shows; "detect" for the one
+            that pictures show, see `check_scaling`; "none" for RGB in 0..255; a key of `MODES`.
 
     Raises:
         OSError, TypeError, ValueError: as `load_network`, `load_class_names` and `ModelReader`; an unknown mode; a
@@ -57,19 +76,45 @@ def open_model(
         check_mode(preprocess)
     if isinstance(class_names, (str, os.PathLike)):
         class_names = load_class_names(class_names)
-    network = model
+    network, description = model, Description()
     if isinstance(model, (str, os.PathLike)):
         model = os.fspath(model)
         weights = weights or usual_weights(model)
+        if os.path.exists(model):
+            description = description_inside(model)
         network = load_network(model, weights, arguments)
         if weights == "none":
             warn("The weights are random, and so are the heatmaps.")
         if class_names is None:
-            class_names = _usual_names(model, network, weights)
+            class_names = _usual_names(model, network, weights, description)
     elif weights is not None or list(arguments):
         raise ValueError("Expected no weights with a Keras model, which has its own. Load them into it.")
     reader = ModelReader(network)
-    return OpenModel(network, reader, class_names, _settled(reader, preprocess))
+    measured = reader.preprocessing
+    if weights == "imagenet" and measured.source == "assumed":
+        measured = replace(measured, source="own", evidence="as its ImageNet weights were trained")
+    reader.preprocessing = _settled(measured, preprocess, description)
+    return OpenModel(network, reader, class_names, reader.preprocessing, measured, description.task, preprocess)
+
+
+def find_preprocessing(model: keras.Model | str | os.PathLike[str]) -> Preprocessing:
+    """Find the input scaling that a model was trained on: described in its file, or measured in its first layers.
+
+        scale = find_preprocessing("best.keras")
+        print(scale.statement)      # raw (RGB in 0..255), from the model's own Rescaling layer.
+        images = scale(photos)
+
+    Args:
+        model: a built Keras model, left unchanged, or its .keras or .h5 file.
+
+    Returns:
+        `Preprocessing`; its mode is "unknown" where the model does not show it clearly. What is assumed because of the
+        architecture alone is called so, see its `source`; `rank_scalings` compares scalings with pictures.
+
+    Raises:
+        OSError, TypeError, ValueError: as `Explainer` for a model, and as `explain` for a file.
+    """
+    return open_model(model, preprocess=None).preprocessing
 
 
 def usual_weights(model: str) -> str | None:
@@ -77,13 +122,11 @@ def usual_weights(model: str) -> str | None:
     return None if is_model_file(model) else "imagenet"
 
 
-def _usual_names(model: str, network: Any, weights: str | None) -> list[str] | None:
+def _usual_names(model: str, network: Any, weights: str | None, description: Description) -> list[str] | None:
     """Return the names inside the model's file, or ImageNet's for a network with ImageNet's weights."""
-    if is_model_file(model):
-        names = class_names_inside(model)
-        if names is not None:
-            _check_count(names, model, network)
-            return names
+    if description.class_names is not None:
+        _check_count(description.class_names, model, network)
+        return description.class_names
     if weights != "imagenet" or network.output_shape[-1] != 1000:
         return None
     try:
@@ -98,19 +141,108 @@ def _check_count(names: list[str], model: str, network: Any) -> None:
     """Check that there are as many names as classes; one unit may mean two classes or a value."""
     count = network.outputs[0].shape[-1]
     if len(names) not in ((1, 2) if count == 1 else (count,)):
-        fact = (
-            f"Expected {count} names in '{MEMBER}' of '{model}', one per class, received {len(names)}. Correct them, or"
-        )
-        raise ValueError(Message(fact, "pass them as class_names=.", "give them by --class-names."))
+        fact = f"Expected {count} class names in '{model}', one per class, received {len(names)}."
+        python = f"Correct them by tf_gradcam.describe({model!r}, class_names=[...]), or pass them as class_names=."
+        option = f"Correct them by `tf-gradcam describe {model} --class-names FILE`, or give them by --class-names."
+        raise ValueError(Message(fact, python, option))
 
 
-def _settled(reader: ModelReader, preprocess: str | None) -> Preprocessing:
-    detected = reader.preprocessing
-    if preprocess == "auto" and detected.mode == "unknown":
-        fact = f"The input scaling of {reader.name} is unknown: it receives RGB in 0..255. Choose another scaling by"
-        warn(Message(fact, "preprocess=.", "--preprocess."))
-        preprocess = "raw"
-    if preprocess in (None, "auto"):
-        return detected
-    # The architecture is kept: it decides a free image size.
-    return Preprocessing(detected.architecture, "raw" if preprocess == "none" else str(preprocess))
+def _settled(measured: Preprocessing, request: str | None, description: Description) -> Preprocessing:
+    """Return the preprocessing before any picture is seen; the architecture is kept: it decides a free image size."""
+    if request not in (None, "auto", "detect"):
+        return Preprocessing(measured.architecture, "raw" if request == "none" else str(request), "given")
+    if description.preprocess is not None and request != "detect":
+        return Preprocessing(measured.architecture, description.preprocess, "file")
+    return measured
+
+
+_MAX_FILES = 8  # pictures that the scaling is checked with
+_MAX_LABELLED = 32  # of known classes: the share of right predictions needs more
+
+
+def check_scaling(
+    opened: OpenModel,
+    files: Sequence[str | os.PathLike[str]],
+    labels: Sequence[int] | NDArray[np.int32] | None = None,
+    size: tuple[int, int] | None = None,
+) -> OpenModel:
+    """Settle the scaling with some pictures: detect it if asked to, and warn once if another one clearly fits better.
+
+    A scaling that the file describes is not checked; one that the user chose is compared with what the model shows.
+
+    Args:
+        opened: of `open_model`.
+        files: pictures; some of them, spread evenly, are read, and those that fail are left out.
+        labels: (B,) class of each picture, -1 for unknown; None to take the names of their folders for classes.
+        size: as `ModelImages` takes it.
+
+    Returns:
+        The model with its scaling; an unknown one is the one detected clearly, else RGB in 0..255, with a warning.
+
+    Raises:
+        ValueError: "detect", and neither the pictures nor the model show the scaling.
+    """
+    now, shown = opened.preprocessing, opened.measured
+    is_given = now.source == "given"
+    is_sure = now.source == "own" and opened.request != "detect"
+    if now.source == "file" or (is_given and shown.mode in ("unknown", now.mode)):
+        return opened
+    if is_sure and len(files) < _MAX_FILES:  # a few pictures show less than the layers do, and take longer
+        return opened
+    photos, known = _some_photos(opened, files, labels, size)
+    start = "raw" if now.mode == "unknown" else now.mode
+    ranking = None
+    if len(photos):
+        modes = [now.mode, shown.mode] if is_given else ["raw", "unit", "tf"] if is_sure else None
+        ranking = rank_scalings(opened.reader, photos, labels=known, modes=modes)
+    better = ranking is not None and ranking.best != start and ranking.is_clear(start)
+    pictures = f"{len(photos)} picture{'s' if len(photos) != 1 else ''}"
+    settled = now
+    if opened.request == "detect" or (now.mode == "unknown" and better):
+        settled = _detected(opened, ranking, better, pictures)
+    elif now.mode == "unknown":
+        settled = Preprocessing(now.architecture, "raw", "unknown", UNKNOWN.evidence)
+    if now.mode == "unknown" and opened.request != "detect":
+        fact = f"The input scaling of {opened.reader.name} is unknown: it receives {settled.meaning}"
+        fact += f", {settled.evidence}. " if better else ". "
+        warn(Message(fact + "Choose another scaling by", "preprocess=.", "--preprocess."))
+    elif better and settled is now:
+        assert ranking is not None
+        fact = f"{pictures} fit another scaling than {now.mode}: {ranking} If the model was trained on that,"
+        warn(Message(fact, f"pass preprocess='{ranking.best}'.", f"use --preprocess {ranking.best}."))
+    opened.reader.preprocessing = settled
+    return opened._replace(preprocessing=settled)
+
+
+def _detected(opened: OpenModel, ranking: ScalingRanking | None, better: bool, pictures: str) -> Preprocessing:
+    """Return the best scaling if it is clearly better, or if the model itself shows none."""
+    shown = opened.measured
+    if ranking is None or (ranking.evidence == "nothing" and shown.mode == "unknown"):
+        fact = f"The input scaling of {opened.reader.name} cannot be detected from {pictures}. Choose one of"
+        modes = ", ".join(MODES)
+        raise ValueError(Message(fact, f"preprocess={modes}.", f"--preprocess {modes}."))
+    if not better and shown.mode != "unknown":
+        return replace(shown, source="detected", evidence=f"{shown.statement.rstrip('.')}; {pictures} do not object")
+    evidence = f"detected from {pictures}: {str(ranking).rstrip('.')}"
+    return Preprocessing(shown.architecture, ranking.best, "detected", evidence)
+
+
+def _some_photos(
+    opened: OpenModel,
+    files: Sequence[str | os.PathLike[str]],
+    labels: Sequence[int] | NDArray[np.int32] | None,
+    size: tuple[int, int] | None,
+) -> tuple[NDArray[np.float32], list[int] | None]:
+    """Return photos (B, H0, W0, C) in 0..255 at the model's size, and their classes if all are known."""
+    if labels is None:
+        names = ClassNames(opened.class_names)
+        found = [names.find(Path(file).parent.name) for file in files]
+        labels = [classes[0] if len(classes) == 1 else -1 for classes in found]
+    count = min(len(files), _MAX_LABELLED if min(labels, default=-1) >= 0 else _MAX_FILES)
+    taken = ModelImages(opened.reader.inputs, Preprocessing(opened.measured.architecture, "raw"), size)
+    photos, known = [], []
+    for place in np.linspace(0, len(files) - 1, count).round().astype(int):
+        with contextlib.suppress(OSError, ValueError, MemoryError):  # reported where the picture is explained
+            photos.append(taken.of_photo(load_image(files[place])))
+            known.append(int(labels[place]))
+    return np.asarray(photos, np.float32), known if min(known, default=-1) >= 0 else None

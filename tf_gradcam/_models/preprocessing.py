@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import Message, ModelWarning, unknown_name, warn
+from tf_gradcam._errors import Message, ModelWarning, unknown_name
 
 if TYPE_CHECKING:
     from tf_gradcam._models.graph import Graph, Step
@@ -118,6 +118,10 @@ MODES = {
 
 
 Source: TypeAlias = Literal["own", "assumed", "file", "given", "detected", "unknown"]
+_SUMMARIES = {
+    **{"own": "from the model's layers", "assumed": "assumed from the architecture", "file": "from the model's file"},
+    **{"given": "as chosen", "detected": "detected from the pictures", "unknown": "because it is unknown"},
+}
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,11 @@ class Preprocessing:
 
         scale = keras.applications.imagenet_utils.preprocess_input
         return scale(images, data_format="channels_last", mode=self.mode)
+
+    @property
+    def summary(self) -> str:
+        """The mode and how it is known, in a few words for a table."""
+        return f"{self.mode}, {_SUMMARIES[self.source]}"
 
     @property
     def statement(self) -> Message:
@@ -376,6 +385,7 @@ def _is_unchanged(arrived: np.ndarray, levels: Sequence[float]) -> bool:
 # Half the distance, see `_miss`, of the two nearest conventions, [0, 1] and [-0.5, 0.5]: no values are near to both.
 # The variants of one convention (x / 128 - 1, the means and deviations of other data sets) are nearer than that.
 _NEAR = 0.25
+_CONVENTIONS = ("raw", "unit", "tf", "torch", "caffe")
 _CENTRED = (-0.5, 0.5)  # pictures / 255 - 0.5
 # Statistics of a data set bring it to mean 0 and deviation 1. Black and white are then farther away for a dark or plain
 # one (MNIST: -0.4 and 2.8), but 0 lies between them, and a deviation is a sixteenth to four tenths of the whole range.
@@ -393,7 +403,7 @@ def _clear_mode(arrived: np.ndarray, has_statistics: bool) -> str | None:
         if bent.any() or (high <= low).any() or _is_unchanged(np.stack([low, high]), (start, end)):
             continue
         black, white = float(low.mean()), float(high.mean())
-        known = [convention.value_range for convention in MODES.values()] + ([] if mode == "tf" else [_CENTRED])
+        known = [MODES[name].value_range for name in _CONVENTIONS] + ([] if mode == "tf" else [_CENTRED])
         misses[mode] = min(_miss((black, white), convention) for convention in known)
         if has_statistics and black < 0 < white and _DEVIATIONS[0] <= white - black <= _DEVIATIONS[1]:
             standardised.append(mode)
@@ -429,17 +439,20 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
     if not is_flat and not _cannot_be(preprocessing.mode, np.asarray(images), low, high):
         return None
     owner = f" (keras.applications.{preprocessing.architecture})" if preprocessing.architecture else ""
+    if preprocessing.source == "assumed":
+        guess = next(
+            (key for key in ("unit", "tf", "raw") if not _cannot_be(key, np.asarray(images), low, high)), "unknown"
+        )
+        such = "pictures / 255" if guess == "unit" else "such images"
+        return (
+            f"The images range from {low:.4g} to {high:.4g}, but the backbone of this model{owner} was trained on "
+            f"{mode.meaning}, {start:.4g} to {end:.4g}. If you trained on {such}, pass Explainer(scaling='{guess}'); "
+            f"otherwise: {preprocessing.remedy}. This is said once for each model."
+        )
     return (
         f"The images range from {low:.4g} to {high:.4g}, but this model{owner} expects {mode.meaning}, "
         f"{start:.4g} to {end:.4g}. {preprocessing.remedy}{', once: were they scaled twice?' if is_flat else '.'}"
     )
-
-
-def warn_of_range(images: Any, preprocessing: Preprocessing) -> None:
-    """Issue the `range_warning` of images, if any, at the user's line that led here."""
-    sentence = range_warning(np.asarray(images), preprocessing)
-    if sentence:
-        warn(sentence, ImageRangeWarning)
 
 
 def _cannot_be(mode: str, images: np.ndarray, low: float, high: float) -> bool:

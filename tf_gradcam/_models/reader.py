@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import unknown_name, warn
 from tf_gradcam._models.graph import Graph, graph_of
 from tf_gradcam._models.keras_internals import built_input_shapes, call_arguments, declared_inputs, sublayers
-from tf_gradcam._models.preprocessing import Preprocessing, measure_preprocessing
+from tf_gradcam._models.preprocessing import ImageRangeWarning, Preprocessing, measure_preprocessing, range_warning
 from tf_gradcam._models.saved_model import copy_weights
 from tf_gradcam._models.watched import UNTRACEABLE, WatchedModel
 
@@ -101,8 +101,19 @@ class ModelReader:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """The scaling of the model's input, see `measure_preprocessing`; read first while the model lives."""
+        """The scaling of the input: set by what the user said, or measured; read first while the model lives."""
         return measure_preprocessing(self._alive(), self.graph)
+
+    def warn_of_range(self, images: Any) -> None:
+        """Warn of images that do not fit the scaling; once per model, if it does not scale them itself."""
+        sentence = None if self._model_is_warned() else range_warning(np.asarray(images), self.preprocessing)
+        if sentence:
+            if self.preprocessing.source != "own" and (model := self._alive()) is not None:
+                _warned.add(model)
+            warn(sentence, ImageRangeWarning)
+
+    def _model_is_warned(self) -> bool:
+        return self.preprocessing.source != "own" and self._alive() in _warned
 
     def top_level(self, index: int) -> Any:
         """Return `model.layers[index]`."""
@@ -190,6 +201,9 @@ def loaded_model(saved: bytes) -> Any:
         path = Path(folder) / "model.keras"
         path.write_bytes(saved)
         return keras.saving.load_model(path, compile=False, safe_mode=False)  # a pickle runs code anyway
+
+
+_warned: weakref.WeakSet[Any] = weakref.WeakSet()  # models whose assumed scaling was warned of
 
 
 def reader_of(model: Any) -> ModelReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file
-from tf_gradcam._models.open_model import open_model, usual_weights
+from tf_gradcam._models.open_model import check_scaling, open_model, usual_weights
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
@@ -47,7 +48,8 @@ class AuditMapper:
         method: a key of `METHODS`.
         class_names: in class order; None for those that the model's file carries, ImageNet's for a network with its
             weights, else numbers.
-        preprocess: "auto" for what the model says that it wants, "none", or a key of `MODES`.
+        preprocess: "auto" for what the file or the model says, "detect" for what the pictures show (see
+            `check_scaling`), "none", or a key of `MODES`.
         size: (height, width) of the images in pixels, for a model with a free input size.
         weights: a file of weights, "imagenet" or "none"; of a model by name "imagenet" unless said otherwise.
         model_args: for the constructor of a named network, as KEY=VALUE.
@@ -93,7 +95,9 @@ class AuditMapper:
         self._given, self._weights = model, weights
         self._digest = self._digest_of_files()  # of the very files that are read: they may be replaced during the audit
         names = None if class_names is None else list(class_names)
-        opened = open_model(model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess)
+        opened = self._opened = open_model(
+            model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess
+        )
         if self._digest != self._digest_of_files() or digest not in (None, self._digest):
             raise ValueError(
                 f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "
@@ -102,6 +106,8 @@ class AuditMapper:
         self.model, names = opened.model, opened.class_names
         self.explainer = Explainer(opened.reader, layer, method, class_names=names, freeze=freeze)
         self.preprocessing: Preprocessing = opened.preprocessing
+        if self.preprocessing.mode == "unknown":
+            self.preprocessing = replace(self.preprocessing, mode="raw")  # until `check_scaling`
         self.images = ModelImages(opened.reader.inputs, self.preprocessing, size, thumbnail)
         self.size = self.images.size
         self.layer_name = self.explainer.layer_name
@@ -125,6 +131,12 @@ class AuditMapper:
             "thumbnail": thumbnail,
             "digest": self._digest,
         }
+
+    def check_scaling(self, samples: Samples) -> None:
+        """Settle the scaling with some pictures of the data set; see `check_scaling` of the models."""
+        opened = check_scaling(self._opened, samples.files, samples.labels, self.size)
+        self.preprocessing = self.images.preprocessing = opened.preprocessing
+        self.arguments["preprocess"] = opened.preprocessing.mode
 
     def _explain_black(self) -> Explanation:
         """Explain a black image, so that errors of the model come before any file is read. It also compiles it."""

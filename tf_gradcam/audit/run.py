@@ -98,6 +98,8 @@ def audit(
     report: StageProgress = progress or (lambda stage, done, total: None)
     mapper = AuditMapper(model, **mapper_arguments)
     source = _source(data, mapper, engine, classes)
+    if isinstance(source, Samples):
+        mapper.check_scaling(source)
     names = _class_names(mapper, source)
     regions = _regions(source, boxes, masks)
     directory, begun = Path(out), time.perf_counter()
@@ -123,6 +125,7 @@ def audit(
         report("sanity checks", 1, 1)
         about = {
             **mapper.about(),
+            "scaling": mapper.preprocessing.statement if isinstance(source, Samples) else "as the data set gives it.",
             "data": _shown(data),
             "class names": "as given" if mapper.has_names else "from the data set, in its order",
             "engine": engine if engine == "local" else f"{engine}, {workers} workers",
