@@ -153,6 +153,25 @@ def test_class_with_few_images_is_said_to_be_untested(tmp_path: Path) -> None:
     assert "Not tested, because of fewer than five images: a, b, c." in page.text
 
 
+def test_strongest_suspects_are_shown_and_the_others_folded_away(tmp_path: Path) -> None:
+    """43 classes with 62 suspects, the strongest effect first: three cards, and a line for each other one."""
+    names = tuple(f"breed {number}" for number in range(43))
+    page = page_of(result_of(count=300, names=names, findings=(False,) * 62), tmp_path)
+    assert page.text.count("No shortcut breed") == 3
+    assert "Tested, not a shortcut 62" in page.text
+    assert "59 weaker suspects" in page.text
+    folded = page.text[page.text.index("59 weaker suspects") : page.text.index("Method and limits")]
+    assert folded.count("lies in the lower right corner") == 59
+
+
+def test_suspect_that_could_not_be_decided_says_so(tmp_path: Path) -> None:
+    result = result_of(findings=(False, False))
+    unsure = [replace(result.findings[0], is_unsure=True, reason="Too few images to tell."), result.findings[1]]
+    page = page_of(replace(result, findings=unsure), tmp_path)
+    assert page.text.count("Too few images") == 2
+    assert "1 suspect could not be decided, because too few images show it." in page.text
+
+
 def test_matrix_cells_lead_to_their_images(page: Page) -> None:
     confusion = result_of().confusion
     links = {one["href"]: one["aria-label"] for one in page.all("a") if str(one["href"]).startswith("#cell-")}

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tf_gradcam.audit.shortcuts.evidence import gather_evidence, region_at, stamp
+from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, region_at, stamp
 from tf_gradcam.audit.shortcuts.findings import ClassSample, find
 from tf_gradcam.audit.shortcuts.suspects import Suspect
+from tf_gradcam.metrics.intervals import Interval
 
 SIZE = (24, 36)
 COUNT = 20
@@ -166,3 +167,19 @@ def test_the_same_outside_the_given_boxes_is_a_shortcut() -> None:
 @pytest.mark.parametrize(("own", "other"), [(4, COUNT), (COUNT, 4)])
 def test_few_images_give_no_finding(own: int, other: int) -> None:
     assert find(sample(images(0, True)[:own], images(1, False)[:other]), looks_at_the_mark) == []
+
+
+@pytest.mark.parametrize(
+    ("drop", "gain", "is_doubt"),
+    [
+        (Interval(0.1, -0.05, 0.31), Interval(0.0, 0.0, 0.0), True),
+        (Interval(0.0, 0.0, 0.0), Interval(0.3, 0.0, 0.6), True),  # large, but not surely above 0.05
+        (Interval(0.02, -0.05, 0.1), Interval(0.0, 0.0, 0.1), False),
+        (Interval(0.5, 0.4, 0.6), Interval(0.0, 0.0, 0.0), False),  # surely an effect
+    ],
+)
+def test_wide_interval_is_not_called_no_effect(drop: Interval, gain: Interval, is_doubt: bool) -> None:
+    """A shortcut begins at 0.2 with an interval above 0.05: a doubt is an interval that reaches 0.2 without it."""
+    same = Interval(0.9, 0.8, 1.0)
+    evidence = Evidence("blur", same, same, same, same, same, drop, gain, [])
+    assert evidence.doubt.startswith("Too few images to tell") is is_doubt

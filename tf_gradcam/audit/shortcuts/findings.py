@@ -147,7 +147,8 @@ def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Findi
     area = 1.0 if regions is None else float(regions.mean())
     foreign, why = _is_foreign(sample, suspect)
     has_effect = evidence.is_needed or evidence.is_enough
-    reason = why if has_effect else evidence.doubt or _NO_EFFECT
+    doubt = evidence.doubt if foreign else ""  # content would not be a shortcut, whatever its effect
+    reason = why if has_effect else doubt or _NO_EFFECT
     return Finding(
         sample.class_index,
         sample.label,
@@ -164,7 +165,7 @@ def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Findi
         evidence.pasted,
         evidence.pasted_control,
         None if region is None else region.astype(np.float32),
-        is_unsure=foreign and not has_effect and bool(evidence.doubt),
+        is_unsure=bool(doubt),
     )
 
 
