@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tf_gradcam import Explainer, augment, fuse, list_layers
+from tf_gradcam import Explainer, augment, compare, fuse, list_layers, plot_layers
 from tf_gradcam._errors import ModelWarning
 from tf_gradcam.image.resize import resize_maps
 
@@ -95,6 +95,16 @@ def test_flat_pictures_are_shown_at_the_cells_of_the_layer() -> None:
         explanation.overlay((255 * picture).astype(np.uint8))
 
 
+def test_grey_picture_without_channels_is_compared_like_any_other() -> None:
+    inputs = keras.Input((6, 10))
+    model = ends(inputs, layers.Conv2D(2, 3, activation="relu")(layers.Reshape((6, 10, 1))(inputs)))
+    picture = GENERATOR.random((6, 10)).astype(np.float32)
+    assert plot_layers(model, picture)
+    assert compare(model, picture[None], ["gradcam"]).figure
+    with pytest.raises(ValueError, match=r"Expected one image, \(H0, W0\) or \(1, H0, W0\), received \(2, 6, 10\)"):
+        compare(model, np.stack([picture, picture]), ["gradcam"])
+
+
 # Several inputs.
 
 
@@ -148,6 +158,15 @@ def test_layer_of_two_pictures_says_which_it_is_drawn_over() -> None:
     assert explanation.image_size == (4, 32)
 
 
+def test_layer_with_several_calls_says_which_call_is_explained() -> None:
+    inputs, shared = [keras.Input((6, 10, 3)), keras.Input((4, 8, 3))], layers.Conv2D(2, 3, name="shared")
+    model = ends(inputs, *(shared(part) for part in inputs))
+    images = [GENERATOR.random((1, *part.shape[1:])).astype(np.float32) for part in inputs]
+    for layer, name, size in (("shared", "shared[1]", (4, 8)), ("shared[0]", "shared[0]", (6, 10))):
+        explanation = Explainer(model, layer)(images)
+        assert (explanation.layer_name, explanation.image_size) == (name, size)
+
+
 # Frames of clips.
 
 
@@ -180,7 +199,7 @@ def test_map_of_one_frame_is_labelled_and_drawn_over_that_frame() -> None:
     bytes_of_clips = (255 * CLIPS).astype(np.uint8)
     np.testing.assert_array_equal(explanation.overlay(bytes_of_clips), explanation.overlay(bytes_of_clips[:, 1]))
     for clips in (CLIPS, bytes_of_clips, bytes_of_clips[:, 1]):
-        assert explanation.plot(clips).get_suptitle().endswith("c2, frame 1")
+        assert explanation.plot(clips).get_suptitle().endswith("c2[1], frame 1")
     assert explanation._repr_html_()
 
 

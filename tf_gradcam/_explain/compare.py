@@ -21,7 +21,7 @@ from tf_gradcam._figures.side_by_side import layer_figure, method_figure
 from tf_gradcam._files.class_names import ClassNamesLike
 from tf_gradcam._models.layer_list import through_the_depth
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.reader import Images, one_image, reader_of
+from tf_gradcam._models.reader import Images, ModelReader, one_image, reader_of
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of
@@ -73,9 +73,9 @@ def plot_layers(
     if isinstance(layers, (str, bytes)) or (layers is not None and not len(layers)):
         raise ValueError(f"Expected layers as a list of at least one, received {layers!r}.")
     picture = None if photo is None else to_photo(photo)
-    images = one_image(image)
-    explanations: list[Explanation] = []
     reader = reader_of(model)
+    images = one_image(image, _rank(reader))
+    explanations: list[Explanation] = []
     for layer in through_the_depth(reader) if layers is None else layers:
         explanation = Explainer(reader, layer, rule, class_names=class_names)(images, target)
         _check_picture(explanation)
@@ -147,13 +147,15 @@ def compare(
 
     Cost: for a model, one `Explainer` per method is built and compiled; `tf-gradcam methods` lists the costs.
     """
-    images = one_image(image)
-    photo = None if photo is None else to_photo(photo)
     is_given = isinstance(model_or_explainers, Mapping)
+    photo = None if photo is None else to_photo(photo)
     if is_given:
+        images = one_image(image)
         makers = _given(model_or_explainers, methods, layer, class_names)
     else:
-        makers = _made(model_or_explainers, _named(methods), layer, class_names)
+        reader = reader_of(model_or_explainers)
+        images = one_image(image, _rank(reader))
+        makers = _made(reader, _named(methods), layer, class_names)
     explanations: dict[str, Explanation] = {}
     refused: dict[str, str] = {}
     for name, make in makers.items():
@@ -169,6 +171,11 @@ def compare(
         explanations[name] = explanation
         target = resolved_target(explanation, target)
     return Comparison(explanations, refused, photo)
+
+
+def _rank(reader: ModelReader) -> int:
+    """Return the number of axes of the model's images: 3 for grey pictures without an axis of channels, else 4."""
+    return 3 if len(reader.inputs.image_shape) == 3 else 4
 
 
 def _check_picture(explanation: Explanation) -> None:
@@ -195,7 +202,7 @@ def _named(methods: Sequence[MethodName | Rule] | str | None) -> Any:
     return methods
 
 
-def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, Callable[[], ExplainerLike]]:
+def _made(reader: ModelReader, methods: Any, layer: Any, class_names: Any) -> dict[str, Callable[[], ExplainerLike]]:
     """Return a maker of each explainer, so that only one compiled model is held at a time."""
     if isinstance(methods, str) or not isinstance(methods, Iterable) or not methods:
         raise ValueError(f"Expected methods as a list of at least one, received {methods!r}.")
@@ -203,7 +210,6 @@ def _made(model: Any, methods: Any, layer: Any, class_names: Any) -> dict[str, C
     names = [name for name, _ in named]
     if len(set(names)) < len(names):
         raise ValueError(f"Expected methods of different names, received {names}. Name them: pass {{name: explainer}}.")
-    reader = reader_of(model)
     return {name: functools.partial(_explainer, reader, layer, rule, class_names) for name, rule in named}
 
 

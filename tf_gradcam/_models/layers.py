@@ -39,6 +39,12 @@ class FoundLayer:
         return (shape[0], len(self.frames), *shape[1:]) if self.frames else shape
 
     @property
+    def name(self) -> str:
+        """The path, with the number of the call where the layer has several: `name[1]`."""
+        same = [call for call in self.view.calls if call.path == self.call.path]
+        return self.call.path if self.frames or len(same) < 2 else f"{self.call.path}[{same.index(self.call)}]"
+
+    @property
     def frame(self) -> int | None:
         """The frame of a clip that the call belongs to, None for a call that is not made for each frame."""
         is_one = not self.frames and isinstance(self.view, WatchedModel) and self.view.is_each_frame(self.call)

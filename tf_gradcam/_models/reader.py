@@ -570,8 +570,10 @@ def inputs_of_shapes(shapes: Any) -> ModelInputs:
     return ModelInputs(names, specs, structure, next(iter(named.values()))[0], is_declared=False)
 
 
-def one_image(image: Images) -> Any:
+def one_image(image: Images, rank: int = 4) -> Any:
     """Return a batch (1, H0, W0, C) of one image, given with or without the batch axis; several inputs unchanged.
+
+    `rank` is the number of axes of the model's images, 3 without an axis of channels.
 
     Raises:
         TypeError: a path, a data set or a Pillow picture.
@@ -581,9 +583,8 @@ def one_image(image: Images) -> Any:
         return image
     _refuse_non_array(image, "the image")
     array = np.asarray(image)
-    images = array[None] if array.ndim == 3 else array
-    if images.ndim != 4 or len(images) != 1:
-        raise ValueError(
-            f"Expected one image, (H0, W0, 3) or (1, H0, W0, 3), received {array.shape}. Pass one image at a time."
-        )
+    images = array[None] if array.ndim == rank - 1 else array
+    if images.ndim != rank or len(images) != 1:
+        wanted = "(H0, W0, 3) or (1, H0, W0, 3)" if rank == 4 else "(H0, W0) or (1, H0, W0)"
+        raise ValueError(f"Expected one image, {wanted}, received {array.shape}. Pass one image at a time.")
     return images

@@ -44,7 +44,7 @@ class SplitModel:
     ):
         self.inputs = inputs
         self.found = found
-        self.layer_name = found.call.path
+        self.layer_name = found.name
         self.activation_shape = found.shape
         self.pictures = [inputs.image_index]
         self.extract = extract  # flat inputs -> [activations, *frontier], for use inside a tf.function

@@ -30,6 +30,7 @@ from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.sources import Samples
+from tf_gradcam.image.resize import Placement
 
 # Threads that read pictures: OpenCV works outside Python's lock; more threads only hold more photos in memory.
 THREADS = min(8, os.cpu_count() or 1)
@@ -63,7 +64,7 @@ class AuditMapper:
         images: converts photos and files to model input.
         preprocessing: the model's preprocessing.
         size: (H0, W0) of the model input.
-        map_size: (H, W).
+        map_size: (H, W) of the rows' maps, whose cells tile the image.
         class_names: K names, "class 243" for a class without a name.
         has_names: True if the names are known.
         layer_name: path of the layer.
@@ -113,7 +114,7 @@ class AuditMapper:
         self.layer_name = self.explainer.layer_name
         self.has_names = names is not None
         black = self._explain_black()
-        self.map_size: tuple[int, int] = black.heatmaps.shape[1:]
+        self.map_size = _grid(black)
         assert black.probabilities is not None
         labels = ClassNames(names)
         self.class_names = [labels.label(index) for index in range(black.probabilities.shape[1])]
@@ -149,6 +150,7 @@ class AuditMapper:
             )
         if explanation.heatmaps.ndim != 3:
             raise ValueError(f"Expected a layer with maps (B, H, W), received {explanation.heatmaps.shape}.")
+        explanation.resized()  # raises the error of cells that are not places in the image
         return explanation
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> Rows:
@@ -232,7 +234,7 @@ class AuditMapper:
         rows.probability[positions] = probabilities[some, predicted]
         rows.probabilities[positions] = probabilities[some]
         rows.score[positions] = explanation.scores[some]
-        rows.heatmap[positions] = explanation.heatmaps[some]
+        rows.heatmap[positions] = explanation.resized(self.map_size)[some]
         rows.diagnosis[positions] = [explanation.diagnosis[number] or "" for number in some]
 
     def about(self) -> dict[str, str]:
@@ -351,3 +353,10 @@ class ModelUnderAudit:
             assert probabilities is not None
             found.append(probabilities)
         return np.concatenate(found)
+
+
+def _grid(explanation: Explanation) -> tuple[int, int]:
+    """Return the number of cells along the height and the width of the image."""
+    assert isinstance(explanation.placement, Placement)
+    height, width = (explanation.heatmaps.shape[1 + axis] for axis in np.argsort(explanation.placement.axes))
+    return height, width
