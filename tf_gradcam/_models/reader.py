@@ -69,12 +69,13 @@ class ModelReader:
             if self.inputs.batch_size is not None or any(not layer.built for _, layer in sublayers(model)):
                 shapes = self.graph.traced_outputs(self.inputs.specs)
                 self.inputs = replace(self.inputs, batch_size=_fixed_batch(shapes, self.inputs.batch_size))
+            structure = self.graph.output_slots
         else:
             self.graph = None
             self._model = model
-            self.inputs, self._watched = _watched(model, _inputs_as_built(model))
+            self.inputs, watched = _watched(model, _inputs_as_built(model))
+            self._watched, structure = watched, watched.outputs
         self.parts = parts_of(model)
-        structure = self._watched.outputs if self._watched is not None else self.graph.output_slots
         self.outputs = _named_outputs(structure, getattr(model, "output_names", None))
         self.output_name = next(iter(self.outputs), None)
         self.is_output_guessed = isinstance(structure, dict) and len(structure) > 1

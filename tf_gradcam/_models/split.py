@@ -379,10 +379,10 @@ def class_probabilities(head: Head, indices: tf.Tensor) -> tf.Tensor:
     return tf.gather(values, indices, axis=1, batch_dims=1)
 
 
-Interval = tuple[float, float]
+Limits = tuple[float, float]
 
 # Operations whose values have limits whatever they are given; others are unknown, and so are their values.
-_LIMITS: dict[str, Interval] = {
+_LIMITS: dict[str, Limits] = {
     **dict.fromkeys(("Softmax", "Sigmoid"), (0.0, 1.0)),
     **dict.fromkeys(("Tanh", "Softsign", "Erf"), (-1.0, 1.0)),
     **dict.fromkeys(("Relu", "Softplus", "Exp", "Square", "Abs", "Sqrt", "Rsqrt"), (0.0, math.inf)),
@@ -398,7 +398,7 @@ _MAX_DEPTH = 40  # operations from the output; a head has a few
 _UNKNOWN = (-math.inf, math.inf)
 
 
-def value_range(tensor: tf.Tensor, depth: int = 0) -> Interval:
+def value_range(tensor: tf.Tensor, depth: int = 0) -> Limits:
     """Return limits that the values of a symbolic tensor cannot leave, by interval arithmetic over its operations.
 
     Averages, slices and products of softmaxes and sigmoids stay in [0, 1]; what a layer with weights returns has no
@@ -444,7 +444,7 @@ def value_range(tensor: tf.Tensor, depth: int = 0) -> Interval:
     return _LIMITS.get(kind, _UNKNOWN)
 
 
-def _corners(limits: list[Interval], combine: Callable[[float, float], float]) -> Interval:
+def _corners(limits: list[Limits], combine: Callable[[float, float], float]) -> Limits:
     values = [combine(a, b) for a in limits[0] for b in limits[-1]]
     return min(values), max(values)
 
