@@ -260,3 +260,9 @@ def test_pictures_of_other_kinds_are_counted_over_all_classes(tmp_path):
     write(tmp_path, "a/1.png", "a/2.gif", "b/1.png", "b/3.dcm", "b/4.gif")
     with pytest.warns(ModelWarning, match="3 pictures were passed over: 2 .gif, 1 .dcm are not read"):
         assert len(find_samples(tmp_path)) == 2
+
+
+def test_missing_table_of_folders_is_named(tmp_path):
+    write(tmp_path, "data/x/1.png")
+    with pytest.raises(FileNotFoundError, match=r"Cannot read 'none.csv', a CSV file of folders: No such file"):
+        find_samples(tmp_path / "data", NAMES, "none.csv")

@@ -134,7 +134,11 @@ def test_second_run_is_refused_resumed_or_overwritten_as_the_user_says(folder, m
     assert refused.exit_code == 2
     assert "'maps' holds the results of 1 image already. Add --resume" in refused.stderr
     resumed = explain("photo.png", "second.png", "--resume", model=model_file)
-    assert (resumed.exit_code, resumed.stdout.splitlines()[0]) == (0, "1 of 2 images are done already")
+    assert (resumed.exit_code, resumed.stdout.splitlines()[0]) == (
+        0,
+        "1 of 2 images are done already (layer hue, gradcam)",
+    )
+    assert "received both" in explain("photo.png", "--resume", "--overwrite", model=model_file).stderr
     explain("photo.png", "--overwrite", "--method", "hirescam", model=model_file)
     assert {row["file"]: row["method"] for row in manifest()} == {"photo.png": "hirescam", "second.png": "gradcam"}
 

@@ -138,7 +138,7 @@ def test_second_run_is_refused_with_its_three_remedies(pictures, tmp_path):
 def test_resumed_run_keeps_what_is_done_and_adds_the_rest(pictures, tmp_path):
     finish(pictures[:1], tmp_path / "out")
     plan = finish(pictures, tmp_path / "out", "resume")
-    assert (plan.finished, plan.paths) == (1, pictures[1:])
+    assert ([row["stem"] for row in plan.finished], plan.paths) == (["dog"], pictures[1:])
     assert table(tmp_path / "out") == {"dog.jpg": "dog", "Dog.png": "Dog-2", "cat.png": "cat"}
     assert (tmp_path / "out" / "dog.overlay.png").read_text() == ""
 

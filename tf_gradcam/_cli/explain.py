@@ -54,11 +54,9 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 @click.option("--colormap", default="jet", show_default=True, help="A colormap of OpenCV or Matplotlib.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images per batch.")
 @click.option("--out", required=True, type=OutFolder(), help="Folder for the results.")
-@click.option(
-    "--resume", "mode", flag_value="resume", default="", help="Explain only the images without results in the folder."
-)
-@click.option("--overwrite", "mode", flag_value="overwrite", help="Explain images again that have results there.")
-def explain(images: tuple[str, ...], out: Path, mode: Literal["", "resume", "overwrite"], **options: Any) -> int:
+@click.option("--resume", is_flag=True, help="Explain only the images without results in the folder.")
+@click.option("--overwrite", is_flag=True, help="Explain images again that have results there.")
+def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, **options: Any) -> int:
     """Write an overlay and a heatmap for each IMAGE: files, folders (searched to any depth) or quoted patterns.
 
     \b
@@ -75,16 +73,19 @@ def explain(images: tuple[str, ...], out: Path, mode: Literal["", "resume", "ove
     from tf_gradcam._files.find import check_outputs, find_images, prepared_folder
     from tf_gradcam._files.manifest import plan_run
 
+    if resume and overwrite:
+        raise click.UsageError("Expected --resume or --overwrite, received both.")
     with warnings_as_notes():
         paths = find_images(images)
         with prepared_folder(out), held_folder(out):
-            plan = plan_run(paths, out, mode)
+            plan = plan_run(paths, out, "resume" if resume else "overwrite" if overwrite else "")
             check_outputs(paths, plan.stems, out)
             remove_leftovers(out)  # of a run that was killed
             for note in plan.notes:
                 print_message(note, "note: ")
             if plan.finished:
-                print_text(f"{plan.finished} of {len(paths)} images are done already")
+                ways = dict.fromkeys(f"layer {row['layer']}, {row['method']}" for row in plan.finished)
+                print_text(f"{len(plan.finished)} of {len(paths)} images are done already ({'; '.join(ways)})")
             if not plan.paths:
                 return 0
             explainer = _batch_explainer(paths, freeze=len(plan.paths) >= _FREEZE_FROM, **options)

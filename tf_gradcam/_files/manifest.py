@@ -157,14 +157,14 @@ class Plan(NamedTuple):
     Attributes:
         paths, stems: the images to explain, and the names of their files.
         kept: rows of earlier runs that stay.
-        finished: number of the named images among them.
+        finished: the rows of the named images among them.
         notes: what the user should know of names and files.
     """
 
     paths: list[Path]
     stems: list[str]
     kept: list[dict[str, str]]
-    finished: int
+    finished: list[dict[str, str]]
     notes: list[str]
 
 
@@ -182,7 +182,9 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
         OSError: the manifest cannot be read.
     """
     table, notes, rows = folder / MANIFEST, [], []
-    if table.is_file():
+    if table.is_dir():
+        raise ValueError(f"Expected a table, but '{table}' is a folder. Choose another folder by --out.")
+    if table.exists():
         try:
             rows = _read(table)
         except ValueError:
@@ -217,12 +219,12 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
         notes.append(f"{len(lost)} files without a row in {MANIFEST} are replaced, such as '{lost[0]}'.")
     changed = [(path, stem) for path, stem in new.items() if stem != path.stem]
     if changed:
-        why = "have the name of another image's, or a name too long for its outputs"
+        count = f"{len(changed)} images have" if changed[1:] else "1 image has"
         notes.append(
-            f"{len(changed)} image{'s' if changed[1:] else ''} {why}: the files of '{changed[0][0]}' are called "
-            f"'{changed[0][1]}'. The column stem of {MANIFEST} names all."
+            f"{count} the name of another image, or a name too long for its outputs: the files of '{changed[0][0]}' "
+            f"are called '{changed[0][1]}'. The column stem of {MANIFEST} names all."
         )
-    return Plan(todo, stems, kept, len(is_finished), notes)
+    return Plan(todo, stems, kept, [known[key] for key in named if key in is_finished], notes)
 
 
 def files_of(stem: str) -> tuple[str, str]:

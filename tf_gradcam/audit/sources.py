@@ -163,9 +163,9 @@ def _indices_of(folders: Sequence[Path], texts: Sequence[str], names: ClassNames
         return indices
     listed = ", ".join(f"'{name}'" for name in unknown[:5]) + (", ..." if unknown[5:] else "")
     fact = (
-        f"{reasons[0]} It stands in '{where}', where {len(unknown)} of {len(folders)} folders name no class of the "
+        f"{reasons[0].partition(' Known: ')[0]} It stands in '{where}', where {len(unknown)} of {len(folders)} folders name no class of the "
         f"model: {listed}. Rename them, or write a CSV file with the lines `folder,class`, "
-        f"`{unknown[0]},NAME OR INDEX` and one for each other folder, and give it by"
+        f"`{unknown[0]},NAME OR INDEX` and so on, and give it by"
     )
     raise ValueError(Message(fact, "classes=.", "--classes."))
 
@@ -230,6 +230,8 @@ def _read_csv(path: Path, what: str) -> tuple[list[dict[str, str]], list[str]]:
             columns = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = columns
             return list(reader), columns
+    except OSError as error:
+        raise type(error)(f"Cannot read '{path}', {what}: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected '{path}' in UTF-8, which it is not. Save it as UTF-8 text.") from error
     except csv.Error as error:
