@@ -51,6 +51,7 @@ from tf_gradcam._app.session import Session
 from tf_gradcam._app.uploads import AppFolder, check_model_file, check_picture, take_upload, write_samples
 from tf_gradcam._app.view import download, view_of
 from tf_gradcam._app.worker import Stopped, Worker
+from tf_gradcam._errors import for_page
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._rules.table import METHODS
 from tf_gradcam.image.overlay import colormap_colors
@@ -524,7 +525,19 @@ def test_blank_map_shows_its_diagnosis(sessions):
     _, html, _ = last(new_events(sessions).explain(session.token, "hue", "gradcam", 0, -1, "raw"))
     diagnosis = session.answers["explore"].first.diagnosis[0]
     assert diagnosis is not None
-    assert apphtml.escape(diagnosis) in html
+    assert apphtml.escape(for_page(diagnosis)) in html
+    assert "explain the predicted class; choose an earlier layer" in for_page(diagnosis)
+    assert "list_layers" not in html  # Python's remedy cannot be followed here
+
+
+def test_picture_that_was_changed_to_be_read_says_so(sessions):
+    """12 bits in 16: shown and explained at full brightness, with a note."""
+    session = sessions.new()
+    grey = (red_blue_photo()[..., 0].astype(np.uint16) * 4095) // 255
+    shown = session.show_upload(upload(sessions, encoded(np.where(grey > 0, 4095, 7).astype(np.uint16), "PNG")))
+    assert shown.shown.max() == 255
+    _, html, _ = last(new_events(sessions).explain(session.token, *QUESTION))
+    assert "its 16-bit values end at 4095, so 4095 becomes white" in html
 
 
 def test_contrast_is_told_by_name(sessions, session):

@@ -162,8 +162,9 @@ def _indices_of(folders: Sequence[Path], texts: Sequence[str], names: ClassNames
     if not unknown:
         return indices
     listed = ", ".join(f"'{name}'" for name in unknown[:5]) + (", ..." if unknown[5:] else "")
+    reason = reasons[0].partition(" Known: ")[0]  # a thousand names help nobody
     fact = (
-        f"{reasons[0].partition(' Known: ')[0]} It stands in '{where}', where {len(unknown)} of {len(folders)} folders name no class of the "
+        f"{reason} It stands in '{where}', where {len(unknown)} of {len(folders)} folders name no class of the "
         f"model: {listed}. Rename them, or write a CSV file with the lines `folder,class`, "
         f"`{unknown[0]},NAME OR INDEX` and so on, and give it by"
     )
