@@ -220,6 +220,19 @@ def test_steps_of_time_are_the_same_everywhere_in_a_frame() -> None:
     assert explanation.plot(CLIPS)
 
 
+def test_free_number_of_frames_is_refused_and_the_remedy_works() -> None:
+    """With three frames and two clips, Keras would run two frames of each."""
+    inputs = keras.Input((None, 6, 10, 1))
+    steps = layers.TimeDistributed(layers.Conv2D(2, 3, name="c2"), name="frames")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling3D()(steps)))
+    with pytest.raises(ValueError, match=r"fixed number of frames .*keras.Input\(\(frames, 6, 10, 1\)\)"):
+        Explainer(model)
+    clips = keras.Input((3, 6, 10, 1))
+    explanation = Explainer(keras.Model(clips, model(clips)), "frames")(CLIPS)
+    np.testing.assert_allclose(explanation.outputs, model(CLIPS), rtol=1e-5)
+    assert explanation.heatmaps.shape == (2, 3, 4, 8)
+
+
 # Layers of one model together.
 
 

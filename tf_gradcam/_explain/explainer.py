@@ -139,6 +139,7 @@ class Explainer:
                 "Grad-CAM."
             )
             raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam."))
+        _check_frames(self._reader)
         if len(self.split.pictures) > 1 and not is_whole:
             _warn_of_several(self.split)
         self.offset = (0.0, 0.0)
@@ -330,6 +331,18 @@ class Explainer:
 
 def _built_again(saved: bytes, arguments: dict[str, Any]) -> Explainer:
     return Explainer(loaded_model(saved), **arguments)
+
+
+def _check_frames(reader: ModelReader) -> None:
+    """Refuse clips of any number of frames: in a graph, Keras' `TimeDistributed` counts the batch as frames."""
+    shape = reader.inputs.image_shape
+    if len(shape) > 1 and shape[1] is None and reader.has_frames:
+        inner = ", ".join("frames" if side is None else str(side) for side in shape[1:])
+        raise ValueError(
+            "Expected clips of a fixed number of frames for a model with TimeDistributed layers, received "
+            f"{shown(shape)}: where the number is free, Keras runs as many frames as there are clips. Fix it: clips = "
+            f"keras.Input(({inner})), then explain keras.Model(clips, model(clips))."
+        )
 
 
 def _warn_of_several(split: SplitModel) -> None:

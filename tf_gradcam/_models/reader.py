@@ -43,6 +43,7 @@ class ModelReader:
         inputs: its `ModelInputs`.
         parts: identity of its layers and variables, see `parts_of`.
         is_half_precision: whether a layer computes in 16 bits.
+        has_frames: whether a layer is called for each frame of a clip.
         outputs: {name: key} of several outputs in the order of the model's author; empty for one output.
         output_name: the explained one of several outputs, the first unless `with_output` chose it; else None.
         is_output_guessed: whether it is the first of a dict, whose order does not mean anything.
@@ -55,6 +56,7 @@ class ModelReader:
     def __init__(self, model: Any):
         check_model(model)
         self.name = model.name
+        self.has_frames = any(isinstance(layer, keras.layers.TimeDistributed) for _, layer in sublayers(model))
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
         self._layers = list(model.layers)
         self._alive = weakref.ref(model)
