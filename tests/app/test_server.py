@@ -41,11 +41,11 @@ from tests.helpers.app_sessions import (
     upload,
 )
 from tests.helpers.pictures import encoded, random_photo
-from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo
+from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo, write_photo
 from tf_gradcam._app import html as apphtml
 from tf_gradcam._app import uploads as appfiles
 from tf_gradcam._app.html import Look, css_gradient, map_picture, overlay_picture, png_bytes
-from tf_gradcam._app.model import AppModel, Question, load_app_model, method_choices
+from tf_gradcam._app.model import AppModel, Question, headline, load_app_model, method_choices
 from tf_gradcam._app.server import create_app, listening, without_addresses
 from tf_gradcam._app.session import Session
 from tf_gradcam._app.uploads import AppFolder, check_model_file, check_picture, take_upload, write_samples
@@ -341,10 +341,35 @@ def test_names_of_another_number_of_classes_are_refused():
     model.close()
 
 
-def test_values_that_the_model_does_not_want_are_told(session):
-    """The model divides by 255 itself."""
-    assert (session.model.mode, session.model.range_note(session.picture.path, "raw")) == ("raw", None)
-    assert "0..255" in session.model.range_note(session.picture.path, "tf")
+def test_scaling_and_how_it_is_known_are_in_the_headline(session):
+    assert "Scaling: raw (RGB in 0..255), from the model&#x27;s own Rescaling layer." in headline(session.model)
+    silent = AppModel(keras.Sequential([keras.Input((6, 10, 3)), L.Conv2D(2, 1), L.GlobalAveragePooling2D()]))
+    assert "Scaling: raw (RGB in 0..255), because the model does not show its own. If you" in headline(silent)
+    silent.close()
+
+
+def scaled_model() -> keras.Model:
+    """A network without a scaling of its own, whose batch normalisation saw pictures / 255."""
+    inputs, norm = keras.Input((6, 10, 3)), L.BatchNormalization()
+    seen = L.Conv2D(8, 1)(inputs)
+    outputs = L.Dense(2)(L.GlobalAveragePooling2D()(L.ReLU()(norm(seen))))
+    unit = np.random.default_rng(0).uniform(0, 1, (64, 6, 10, 3)).astype("float32")
+    values = np.asarray(keras.Model(inputs, seen)(unit)).reshape(-1, 8)
+    norm.set_weights([np.ones(8), np.zeros(8), values.mean(0), values.var(0)])
+    return keras.Model(inputs, outputs)
+
+
+def test_scaling_that_the_pictures_contradict_is_noted_and_detected(tmp_path):
+    model = AppModel(scaled_model())
+    noise = np.random.default_rng(1).integers(0, 256, (6, 10, 3)).astype(np.uint8)
+    picture = Path(write_photo(tmp_path, photo=noise))
+    note = model.doubt([picture], "raw")
+    assert note.startswith("1 picture fits another scaling than raw: unit is")
+    assert note.endswith("choose unit in Pixel values, under Another model.")
+    assert model.doubt([picture], "tf") is None  # chosen
+    assert model.doubt([picture], "detect").startswith("Scaling: unit (RGB in [0, 1]), detected from 1 picture")
+    assert model.preprocessing("detect").mode == "unit"
+    model.close()
 
 
 def test_grey_photo_of_a_model_of_one_channel_is_weighed():

@@ -1,14 +1,18 @@
 """The one recipe that opens a model: network, names and preprocessing."""
 
 import json
+import shutil
 import warnings
 import zipfile
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests.helpers.data import ROOT, needs
 from tests.helpers.redblue import red_blue_model
+from tf_gradcam import describe, explain
 from tf_gradcam._errors import ModelWarning, for_command_line
 from tf_gradcam._models.open_model import check_scaling, open_model, usual_weights
 from tf_gradcam._models.preprocessing import MODES, Preprocessing
@@ -173,3 +177,126 @@ def test_warning_points_at_the_callers_line(silent):
         warnings.simplefilter("always")
         check_scaling(open_model(silent), [])
     assert [warning.filename for warning in caught] == [__file__]
+
+
+# Scaling, compared with pictures.
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Eight pictures of noise, brighter from one to the next."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 256, (6, 10, 3)).astype(np.uint8)).save(folder / f"{number}.png")
+    return sorted(folder.glob("*.png"))
+
+
+def remembering(mode, *first):
+    """A network whose batch normalisation has the statistics of noise in a scaling, behind the layers `first`."""
+    inputs = keras.Input((6, 10, 3))
+    seen = L.Conv2D(8, 1)(keras.Sequential(first)(inputs) if first else inputs)
+    norm = L.BatchNormalization()
+    outputs = L.Dense(2)(L.GlobalAveragePooling2D()(L.ReLU()(norm(seen))))
+    noise = Preprocessing(None, mode)(np.random.default_rng(1).integers(0, 256, (64, 6, 10, 3)))
+    values = np.asarray(keras.Model(inputs, seen)(noise)).reshape(-1, 8)
+    norm.set_weights([np.ones(8), np.zeros(8), values.mean(0), values.var(0)])
+    return keras.Model(inputs, outputs, name="remembering")
+
+
+def warned(opened, files):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        return check_scaling(opened, files), [warning.message for warning in caught]
+
+
+def test_scaling_that_the_pictures_support_is_not_warned_of(photos):
+    settled, notes = warned(open_model(remembering("raw", L.Rescaling(1 / 255))), photos)
+    assert (settled.preprocessing.mode, notes) == ("raw", [])
+
+
+def test_scaling_that_loses_clearly_is_warned_of_once_and_kept(photos):
+    """The model divides by 255 itself, and was trained on pictures / 255: scaled twice."""
+    settled, (note,) = warned(open_model(remembering("unit", L.Rescaling(1 / 255))), photos)
+    assert settled.preprocessing.mode == "raw"
+    assert str(note).startswith("8 pictures fit another scaling than raw: unit is clearly the best by batch norm")
+    assert str(note).endswith("If the model was trained on that, pass preprocess='unit'.")
+    assert for_command_line(note).endswith("use --preprocess unit.")
+
+
+def test_unknown_scaling_is_the_one_that_pictures_show_clearly_and_said(photos):
+    settled, (note,) = warned(open_model(remembering("unit")), photos)
+    assert (settled.preprocessing.mode, settled.preprocessing.source) == ("unit", "detected")
+    assert "scaling of remembering is unknown: it receives RGB in [0, 1], detected from 8 pictures: unit is" in str(
+        note
+    )
+    assert str(note).endswith("Choose another scaling by preprocess=.")
+
+
+@pytest.mark.parametrize("mode", ["raw", "unit", "tf"])
+def test_detect_finds_the_scaling_and_says_how(photos, mode):
+    settled, notes = warned(open_model(remembering(mode), preprocess="detect"), photos)
+    assert (settled.preprocessing.mode, notes) == (mode, [])
+    assert f"{mode} (RGB in " in settled.preprocessing.statement
+    assert "detected from 8 pictures: " in settled.preprocessing.statement
+    assert settled.reader.preprocessing is settled.preprocessing
+
+
+def test_detect_without_evidence_is_refused_with_a_remedy(silent, tmp_path):
+    opened = open_model(silent, preprocess="detect")
+    with pytest.raises(ValueError, match=r"scaling of silent cannot be detected from 0 pictures\. Choose one of pre"):
+        check_scaling(opened, [tmp_path / "missing.png"])
+
+
+def test_choice_of_the_user_is_warned_of_only_where_pictures_contradict_it(photos):
+    scaled = remembering("raw", L.Rescaling(1 / 255))
+    settled, (note,) = warned(open_model(scaled, preprocess="unit"), photos)
+    assert settled.preprocessing.mode == "unit"
+    assert "8 pictures fit another scaling than unit: raw is" in str(note)
+    twice = remembering("unit", L.Rescaling(1 / 255))
+    assert warned(open_model(twice, preprocess="unit"), photos)[1] == []
+    assert warned(open_model(remembering("tf"), preprocess="unit"), photos)[1] == []  # the model shows nothing
+
+
+def test_scaling_in_the_file_is_not_questioned(photos, tmp_path):
+    remembering("unit", L.Rescaling(1 / 255)).save(tmp_path / "model.keras")
+    describe(tmp_path / "model.keras", preprocess="raw", task="classification")
+    settled, notes = warned(open_model(tmp_path / "model.keras"), photos)
+    assert (settled.preprocessing.source, settled.task, notes) == ("file", "classification", [])
+
+
+def test_pictures_that_cannot_be_read_are_left_out(photos, tmp_path):
+    (tmp_path / "bad.png").write_text("not a picture")
+    settled, _ = warned(open_model(remembering("unit"), preprocess="detect"), [*photos[:3], tmp_path / "bad.png"])
+    assert "detected from 3 pictures" in settled.preprocessing.statement
+
+
+def test_names_of_folders_are_the_classes_where_all_are_known(photos, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "tf_gradcam._models.open_model.rank_scalings", lambda *a, labels, **k: seen.append(labels) or 1 / 0
+    )
+    for number, name in enumerate(["red", "blue", "red"]):
+        (tmp_path / name).mkdir(exist_ok=True)
+        shutil.copy(photos[number], tmp_path / name / f"{number}.png")
+    files = sorted(tmp_path.glob("*/*.png"))
+    for names in (["red", "blue"], ["red", "green"]):
+        with pytest.raises(ZeroDivisionError):
+            check_scaling(open_model(remembering("unit"), class_names=names), files)
+    assert seen == [[1, 0, 0], None]
+
+
+@needs("brain_mri", "vgg16_brain_mri")
+@pytest.mark.slow
+def test_real_vgg16_on_pictures_divided_by_255_is_found_out():
+    """Eight slices, two of each class, of a network that its author trained on pictures / 255."""
+    names = ["glioma", "meningioma", "notumor", "pituitary"]
+    files = [path for name in names for path in sorted((ROOT / "brain_mri" / name).glob("*.jpg"))[60:62]]
+    path = ROOT / "vgg16_brain_mri" / "vgg16_brain_mri.keras"
+    settled, (note,) = warned(open_model(path), files)
+    assert (settled.preprocessing.mode, settled.preprocessing.source) == ("caffe", "assumed")
+    assert "another scaling than caffe: unit is" in str(note)
+    for mode in ("detect", "unit"):
+        found = explain(files, path, preprocess=mode, class_names=names).labels
+        assert found == [file.parent.name for file in files]
+    assert explain(files, path, class_names=names).labels != [file.parent.name for file in files]

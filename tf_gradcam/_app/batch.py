@@ -69,6 +69,7 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
     job.report(0.0, f"{len(paths)} pictures")
     refused = {path: reason for path in paths if (reason := _refusal(path))}
     taken = [path for path in paths if path not in refused]
+    model.doubt(taken, question.mode)
     batch = BatchExplainer(
         model.explainer(question.layer, question.method),
         model.preprocessing(question.mode),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
-from tf_gradcam._models.open_model import open_model, usual_weights
-from tf_gradcam._models.preprocessing import Preprocessing, range_warning
+from tf_gradcam._models.open_model import OpenModel, open_model, settle_scaling, usual_weights
+from tf_gradcam._models.preprocessing import Preprocessing, Source
 from tf_gradcam._models.reader import reader_of
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import METHODS, MethodName, describe, find_method, needs_of
@@ -31,6 +31,7 @@ from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import read_picture
 from tf_gradcam.targets.classes import Contrast
 
+DETECT = "detect"  # a choice of pixel values beside the keys of `MODES`
 _MAX_EXPLAINERS = 24  # kept compiled; they share the model's weights
 
 
@@ -75,6 +76,7 @@ class AppModel:
         class_names: in class order, or None.
         origin: its origin.
         worker: the thread that runs the model already, with other class names; None for a new one.
+        opened: how its scaling is known; None for what `network` shows.
 
     Attributes:
         title: its name on the page.
@@ -85,6 +87,7 @@ class AppModel:
         channels: 1 or 3.
         mode: key of `MODES` that the model expects, "unknown" if the model does not show it.
         worker: the one thread that runs it.
+        note: a doubt about the scaling of the last explained picture, or None.
 
     Raises:
         TypeError, ValueError: the page cannot explain the model; there are more or fewer names than classes.
@@ -96,14 +99,23 @@ class AppModel:
         class_names: Sequence[str] | None = None,
         origin: Origin | None = None,
         worker: Worker | None = None,
+        opened: OpenModel | None = None,
     ):
         self._reader = reader_of(network)
+        shown = self._reader.preprocessing
+        self._opened = opened or OpenModel(None, self._reader, class_names, shown, shown)
+        self._detected: Preprocessing | None = None
+        self.note: str | None = None
+        self._asked: tuple[Path, str] | None = None
         self._explainers: OrderedDict[tuple[str | None, str], Explainer] = OrderedDict()
         self.class_names = None if class_names is None else list(class_names)
         self.origin = origin or Origin()
         self.title = "bundled model" if self.origin.model is None else Path(self.origin.model).name
         self.layers: list[LayerRow] = [row for row in list_layers(self._reader) if row.explainable]
-        self._preprocessing = self._reader.preprocessing
+        self._preprocessing = self._opened.preprocessing
+        self._reader.preprocessing = replace(
+            self._preprocessing, mode="unknown"
+        )  # `doubt` warns in place of explainers
         self.mode = self._preprocessing.mode
         first = Explainer(self._reader, None, "gradcam", class_names=self.class_names)
         self.default_layer = first.layer_name
@@ -124,7 +136,7 @@ class AppModel:
         Raises:
             ValueError: there are more or fewer names than classes.
         """
-        return AppModel(self._reader, class_names, self.origin, self.worker)
+        return AppModel(self._reader, class_names, self.origin, self.worker, self._opened)
 
     def _try_out(self, explainer: Explainer) -> list[str]:
         """Explain a grey picture, so that errors of the model show now and the first map comes compiled."""
@@ -144,8 +156,13 @@ class AppModel:
         return Question(self.default_layer, "gradcam", None, None, self.default_mode)
 
     def preprocessing(self, mode: str) -> Preprocessing:
-        """Return the preprocessing of a mode."""
-        return self._preprocessing if mode == self.mode else Preprocessing(self._preprocessing.architecture, mode)
+        """Return the preprocessing of a mode; of "detect" the one found by `doubt`."""
+        if mode == DETECT:
+            return self._detected or self.preprocessing(self.default_mode)
+        if mode == self.mode:
+            return self._preprocessing
+        source: Source = "unknown" if self.mode == "unknown" and mode == self.default_mode else "given"
+        return Preprocessing(self._preprocessing.architecture, mode, source, "because the model does not show its own")
 
     def explain(self, picture: Path, question: Question, job: Job) -> Explanation:
         """Explain one picture; runs in the thread of `worker`.
@@ -155,6 +172,9 @@ class AppModel:
             OSError, TypeError, ValueError: as `load_image` and `Explainer`.
         """
         job.report(0.0, f"preparing {question.method}")
+        if self._asked != (picture, question.mode):  # once for all layers and methods
+            self.note = self.doubt([picture], question.mode)
+            self._asked = (picture, question.mode)
         explainer = self.explainer(question.layer, question.method)
         image = self.image(picture, question.mode)
         job.report(0.0, question.method)
@@ -178,9 +198,25 @@ class AppModel:
         self._explainers.move_to_end(key)
         return self._explainers[key]
 
-    def range_note(self, picture: Path, mode: str) -> str | None:
-        """Return a warning if the mode gives values that the model cannot expect, else None."""
-        return None if mode == self.mode else range_warning(self.image(picture, mode)[None], self._preprocessing)
+    def doubt(self, pictures: Sequence[Path], mode: str) -> str | None:
+        """Compare scalings with pictures: find the one to detect, or return a note if another is clearly better.
+
+        Only `worker` may call this. What the user chose is not questioned.
+        """
+        if mode not in (DETECT, self.default_mode):
+            return None
+        now = self.preprocessing(self.default_mode) if mode != DETECT else self._preprocessing
+        now = replace(now, source="assumed") if now.source == "unknown" else now
+        opened = self._opened._replace(preprocessing=now, request=mode)
+        try:
+            settled, doubt, better = settle_scaling(opened, pictures, [-1] * len(pictures), self.size)
+        except ValueError as error:  # nothing shows it
+            self._detected = None
+            return str(error)
+        if mode == DETECT:
+            self._detected = settled.preprocessing
+            return f"Scaling: {settled.preprocessing.statement}"
+        return f"{doubt} choose {better} in Pixel values, under Another model." if better else None
 
     def stages(self) -> list[str]:
         """Return the layers through the depth of the network, as `plot_layers` does."""
@@ -251,10 +287,10 @@ def load_app_model(
         if weights is not None or arguments:
             raise ValueError("Expected a model for the weights or arguments, received none. Name one with --model.")
         opened = open_model(load_demo_model(), class_names=class_names or CLASS_NAMES, preprocess=None)
-        return AppModel(opened.reader, opened.class_names)
+        return AppModel(opened.reader, opened.class_names, opened=opened)
     opened = open_model(model, weights=weights, arguments=arguments, class_names=class_names, preprocess=None)
     origin = Origin(model, weights or usual_weights(model), tuple(arguments))
-    return AppModel(opened.reader, opened.class_names, origin)
+    return AppModel(opened.reader, opened.class_names, origin, opened=opened)
 
 
 TOP, NOTHING = -1, -1  # the first entries of the lists of classes
@@ -310,6 +346,10 @@ def layer_choices(model: AppModel) -> list[tuple[str, str]]:
 def headline(model: AppModel) -> str:
     """Describe the model in one line of HTML."""
     height, width = model.size
-    remedy = "; its pixel values are unknown: choose them under Another model" if model.mode == "unknown" else ""
-    text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}{remedy}."
+    known = model.preprocessing(model.default_mode)
+    how = f"{known.mode} ({known.meaning}), assumed, because {known.evidence}."
+    statement = how if known.source == "assumed" else known.statement
+    text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}. Scaling: {statement}"
+    if known.source in ("assumed", "unknown"):
+        text += " If you trained on other values, such as pictures / 255, choose them under Another model."
     return f'<p class="tg-model">{escape(text)}</p>'

@@ -10,7 +10,7 @@ from typing import Any
 
 from tf_gradcam._app.events import READY, Events
 from tf_gradcam._app.html import progress_html
-from tf_gradcam._app.model import NOTHING, TOP, AppModel, class_choices, headline, layer_choices, method_choices
+from tf_gradcam._app.model import DETECT, NOTHING, TOP, AppModel, class_choices, headline, layer_choices, method_choices
 from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
@@ -103,6 +103,7 @@ class Page:
                 label="Class names (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"
             )
             modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
+            modes.append(("detect: find them from the picture, or from those of Batch", DETECT))
             self.mode = gr.Dropdown(modes, value=model.default_mode, label="Pixel values", elem_id="tg-mode")
 
     def _build_results(self, model: AppModel) -> None:

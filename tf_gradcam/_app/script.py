@@ -64,8 +64,9 @@ def _options(script: _Script) -> list[str]:
     if needs_of(METHODS[question.method]) != "network":
         options.append(f"layer={question.layer!r}")
     options += [f"method={question.method!r}", "class_names=class_names"]
-    if question.mode != model.mode:
-        options.append(f"preprocess={question.mode!r}")
+    known = model.preprocessing(question.mode)
+    if known.source not in ("own", "assumed"):  # a loaded model does not show what its file says
+        options.append(f"preprocess={known.mode!r}")
     return options
 
 
@@ -109,6 +110,7 @@ class _Script:
     def add_images(self) -> None:
         """Add the photo, and the images that the model takes."""
         name, model, mode = self.answer.picture.name, self.answer.model, self.answer.question.mode
+        mode = model.preprocessing(mode).mode
         self.add(f"photo = load_image({name!r})", "tf_gradcam.image", "load_image")
         call = f"get_img_array({name!r}, {model.size}, interpolation='area')"
         self.add(f"images = {call}", "tf_gradcam", "get_img_array")
@@ -116,6 +118,8 @@ class _Script:
             self.add("images = (images @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]")
         if mode == "unit":
             self.add("images /= 255")
+        elif mode == "standard":
+            self.add("images = tensorflow.image.per_image_standardization(images).numpy()", "tensorflow")
         elif mode != "raw":
             scale = "keras.applications.imagenet_utils.preprocess_input"
             self.add(f"images = {scale}(images, data_format='channels_last', mode={mode!r})", "keras")

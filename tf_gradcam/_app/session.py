@@ -235,8 +235,7 @@ class Session:
         """Explain the picture for *Explore*."""
         answer = self._ask(question)
         explanation = answer.model.explain(answer.picture.path, question, job)
-        note = answer.model.range_note(answer.picture.path, question.mode)
-        notes = [answer.picture.note, note]
+        notes = [answer.picture.note, answer.model.note]
         answer = dataclasses.replace(
             answer, explanations={question.method: explanation}, note="; ".join(filter(None, notes)) or None
         )

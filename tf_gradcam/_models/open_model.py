@@ -20,7 +20,7 @@ from tf_gradcam._models.loading import is_model_file, load_network
 from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, check_mode
 from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._models.scaling import ScalingRanking, rank_scalings
-from tf_gradcam.image.io import load_image
+from tf_gradcam.image.io import read_picture
 
 if TYPE_CHECKING:
     import keras
@@ -166,7 +166,22 @@ def check_scaling(
     labels: Sequence[int] | NDArray[np.int32] | None = None,
     size: tuple[int, int] | None = None,
 ) -> OpenModel:
-    """Settle the scaling with some pictures: detect it if asked to, and warn once if another one clearly fits better.
+    """Return the model with its scaling settled, and warn once of a doubt; arguments and errors as `settle_scaling`."""
+    settled, doubt, better = settle_scaling(opened, files, labels, size)
+    settled.reader.preprocessing = settled.preprocessing
+    if doubt:
+        choice = (f"pass preprocess='{better}'.", f"use --preprocess {better}.")
+        warn(Message(doubt, *(choice if better else ("preprocess=.", "--preprocess."))))
+    return settled
+
+
+def settle_scaling(
+    opened: OpenModel,
+    files: Sequence[str | os.PathLike[str]],
+    labels: Sequence[int] | NDArray[np.int32] | None = None,
+    size: tuple[int, int] | None = None,
+) -> tuple[OpenModel, str, str | None]:
+    """Settle the scaling with some pictures: detect it if asked to, and say if another one clearly fits better.
 
     A scaling that the file describes is not checked; one that the user chose is compared with what the model shows.
 
@@ -177,7 +192,8 @@ def check_scaling(
         size: as `ModelImages` takes it.
 
     Returns:
-        The model with its scaling; an unknown one is the one detected clearly, else RGB in 0..255, with a warning.
+        The model with its scaling; an unknown one is the one detected clearly, else RGB in 0..255. A doubt about the
+        scaling, "" for none, that ends where the remedy begins; the mode that fits better, or None.
 
     Raises:
         ValueError: "detect", and neither the pictures nor the model show the scaling.
@@ -186,9 +202,9 @@ def check_scaling(
     is_given = now.source == "given"
     is_sure = now.source == "own" and opened.request != "detect"
     if now.source == "file" or (is_given and shown.mode in ("unknown", now.mode)):
-        return opened
+        return opened, "", None
     if is_sure and len(files) < _MAX_FILES:  # a few pictures show less than the layers do, and take longer
-        return opened
+        return opened, "", None
     photos, known = _some_photos(opened, files, labels, size)
     start = "raw" if now.mode == "unknown" else now.mode
     ranking = None
@@ -205,13 +221,12 @@ def check_scaling(
     if now.mode == "unknown" and opened.request != "detect":
         fact = f"The input scaling of {opened.reader.name} is unknown: it receives {settled.meaning}"
         fact += f", {settled.evidence}. " if better else ". "
-        warn(Message(fact + "Choose another scaling by", "preprocess=.", "--preprocess."))
-    elif better and settled is now:
-        assert ranking is not None
-        fact = f"{pictures} fit another scaling than {now.mode}: {ranking} If the model was trained on that,"
-        warn(Message(fact, f"pass preprocess='{ranking.best}'.", f"use --preprocess {ranking.best}."))
-    opened.reader.preprocessing = settled
-    return opened._replace(preprocessing=settled)
+        return opened._replace(preprocessing=settled), f"{fact}Choose another scaling by", None
+    if better and settled is now and ranking is not None:
+        verb = "fits" if len(photos) == 1 else "fit"
+        fact = f"{pictures} {verb} another scaling than {now.mode}: {ranking} If the model was trained on that,"
+        return opened, fact, ranking.best
+    return opened._replace(preprocessing=settled), "", None
 
 
 def _detected(opened: OpenModel, ranking: ScalingRanking | None, better: bool, pictures: str) -> Preprocessing:
@@ -243,6 +258,6 @@ def _some_photos(
     photos, known = [], []
     for place in np.linspace(0, len(files) - 1, count).round().astype(int):
         with contextlib.suppress(OSError, ValueError, MemoryError):  # reported where the picture is explained
-            photos.append(taken.of_photo(load_image(files[place])))
+            photos.append(taken.of_photo(read_picture(files[place], taken.size).photo))
             known.append(int(labels[place]))
     return np.asarray(photos, np.float32), known if min(known, default=-1) >= 0 else None

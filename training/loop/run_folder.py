@@ -10,7 +10,6 @@ import json
 import platform
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_gradcam import describe
 from training.config import DataConfig, TrainingConfig
 from training.reading import read_object, read_rows
 
 PREPARED = {"phantom", "data"}  # folders of images, drawn or unpacked, that may exist before a run begins
 METRICS = {"accuracy": float, "loss": float, "split": dict}  # parts of metrics.json, and their types
-CLASS_NAMES = "class_names.json"  # also the member of best.keras that `tf-gradcam explain` reads
+CLASS_NAMES = "class_names.json"
 
 
 class Run:
@@ -34,7 +34,7 @@ class Run:
     history.csv       one row for each epoch
     tensorboard/      the same for TensorBoard
     backup/           the state to resume from, removed when the run has ended
-    best.keras        the model of the best epoch, with its class names and preprocessing inside
+    best.keras        the model of the best epoch, with its preprocessing, class names and task inside
     validation_samples.csv, class_names.json, metrics.json, figures/
 
     Args:
@@ -102,11 +102,10 @@ class Run:
             temporary.write_bytes(content)
 
     def save_best(self, model: keras.Model, class_names: Sequence[str]) -> None:
-        """Save the model with its class names inside; the previous one stays until this one is whole."""
+        """Save the model with its description inside; the previous one stays until this one is whole."""
         with whole(self.best_model) as temporary:
             model.save(temporary)
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(CLASS_NAMES, json.dumps(list(class_names)))
+            describe(temporary, preprocess="raw", class_names=list(class_names), task="classification")
 
     def check_room(self, size: int) -> None:
         """Raise if so many bytes do not fit: HDF5 crashes the process after a write to a full disk.

@@ -122,7 +122,7 @@ def test_best_model_is_that_of_the_best_epoch(trained):
 
 def test_best_model_has_its_class_names_and_no_augmentation(trained):
     with zipfile.ZipFile(trained[1].best_model) as archive:
-        assert json.loads(archive.read("class_names.json")) == list(NAMES)
+        assert json.loads(archive.read("tf_gradcam.json"))["class_names"] == list(NAMES)
     loaded = keras.saving.load_model(trained[1].best_model, safe_mode=True)
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in trained[0].layers]
 

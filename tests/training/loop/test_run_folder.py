@@ -101,10 +101,13 @@ def test_images_that_a_failed_start_left_are_no_run(tmp_path, name):
     assert Run(tmp_path).rows() == []
 
 
-def test_best_model_holds_its_class_names(run):
+DESCRIPTION = {"preprocess": "raw", "class_names": ["Käse", "brot"], "task": "classification"}
+
+
+def test_best_model_holds_its_description(run):
     run.save_best(model(), ["Käse", "brot"])
     with zipfile.ZipFile(run.best_model) as archive:
-        assert json.loads(archive.read("class_names.json")) == ["Käse", "brot"]
+        assert json.loads(archive.read("tf_gradcam.json")) == DESCRIPTION
     assert keras.saving.load_model(run.best_model).output_shape == (None, 2)
 
 
