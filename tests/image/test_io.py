@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -240,6 +241,21 @@ def test_still_picture_of_an_animation_is_read_as_pillow_does(tmp_path):
     with Image.open(path) as opened:
         np.testing.assert_array_equal(photo, np.asarray(opened.convert("RGB")))
     assert note == "its still picture is used, not its 2 frames"
+    path = write(tmp_path, encoded(still, "PNG", save_all=True, append_images=others[:1], default_image=True))
+    photo, note = noted(path)
+    np.testing.assert_array_equal(photo, np.asarray(still))
+    assert note == "its still picture is used, not its 1 frame"
+
+
+def test_animation_without_frames_is_a_still_picture(tmp_path):
+    """A chunk that announces two billion frames, and none of them."""
+    photo = random_photo()
+    data = encoded(photo, "PNG")
+    chunk = b"acTL" + struct.pack(">II", 2**31, 0)
+    chunk = struct.pack(">I", 8) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    picture = read_picture(write(tmp_path, data[:33] + chunk + data[33:]))
+    np.testing.assert_array_equal(picture.photo, photo)
+    assert picture.notes == []
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])

@@ -113,22 +113,21 @@ def _png(data: bytes) -> Header | None:
     if first != b"IHDR":
         return None
     position, orientation, kind, sound = 8, 1, b"", True
-    frames, controls, is_still = 1, 0, True
+    frames, is_animated, is_still = 0, False, True
     while position + 12 <= len(data) and kind != b"IEND":  # a chunk: length, kind, content, checksum
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"eXIf":
             orientation = _exif_orientation(data[position + 8 : position + 8 + length])
-        elif kind == b"acTL":
-            (frames,) = struct.unpack_from(">I", data, position + 8)
-        elif kind == b"fcTL":
-            controls += 1
+        elif kind in (b"acTL", b"fcTL"):
+            is_animated, frames = True, frames + (kind == b"fcTL")
         elif kind in _PNG_PICTURE and position + 12 + length <= len(data):
             (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
             sound = sound and zlib.crc32(memoryview(data)[position + 4 : position + 8 + length]) == checksum
-            is_still = is_still and (kind != b"IDAT" or frames == 1 or controls > 0)
+            is_still = is_still and (kind != b"IDAT" or not is_animated or frames > 0)
         position += 12 + length
     whole = kind == b"IEND" and position <= len(data)
-    return Header("PNG", width, height, orientation, whole=whole, sound=sound, frames=frames, is_still=is_still)
+    is_still = is_still or frames == 0  # an animation without frames is none
+    return Header("PNG", width, height, orientation, whole=whole, sound=sound, frames=max(1, frames), is_still=is_still)
 
 
 def without_animation(data: bytes) -> bytes:

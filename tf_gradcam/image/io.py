@@ -233,11 +233,12 @@ def _decode(data: bytes, header: Header, name: str, divisor: int = 1) -> tuple[P
             f"The TIFF {name} has colours that are not read (photometric interpretation {header.colours}, "
             f"{header.bits} bits). Convert it to an RGB PNG with another program."
         )
-    if header.frames > 1:
-        kind = "pages" if header.format == "TIFF" else "frames"
+    if header.frames > 1 or not header.is_still:
+        kind = ("page" if header.format == "TIFF" else "frame") + "s" * (header.frames > 1)
         which = f"the first of its {header.frames} {kind} is used"
         notes.append(which if header.is_still else f"its still picture is used, not its {header.frames} {kind}")
-        data = without_animation(data) if header.format == "PNG" else data
+    if header.format == "PNG" and b"acTL" in data:
+        data = without_animation(data)
     buffer = np.frombuffer(bytearray(data), np.uint8)
     if is_lab:
         buffer[header.colours_flag] = 2  # "RGB", or libtiff would convert colours by another white
@@ -256,10 +257,8 @@ def _decode(data: bytes, header: Header, name: str, divisor: int = 1) -> tuple[P
             f"OpenCV {cv2.__version__} cannot decode the {header.format} file {name}: it is damaged, or of a "
             "rare kind. Convert it to PNG with another program."
         )
-    if divisor > 1:
-        size = [-(-side // divisor) for side in (header.width, header.height)]
-        if list(stored.shape[1::-1]) != size:
-            stored = cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
+    if is_lab:
+        stored = _of_cielab(stored[..., ::-1])[..., ::-1]
     if stored.dtype == np.uint16:
         largest = int(stored.max())
         if 0 < largest < _MOST_OF_16_BITS:
@@ -269,6 +268,10 @@ def _decode(data: bytes, header: Header, name: str, divisor: int = 1) -> tuple[P
             )
         white = largest if 0 < largest < _MOST_OF_16_BITS else 65535
         stored = ((stored.astype(np.uint32) * 510 + white) // (2 * white)).astype(np.uint8)
+    if divisor > 1:
+        size = [-(-side // divisor) for side in (header.width, header.height)]
+        if list(stored.shape[1::-1]) != size:
+            stored = cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
     if stored.dtype != np.uint8:
         raise ValueError(
             f"Expected 8 or 16 bits a channel, but {name} holds {stored.dtype}, of unknown range. "
@@ -276,8 +279,6 @@ def _decode(data: bytes, header: Header, name: str, divisor: int = 1) -> tuple[P
         )
     upright = _UPRIGHT[header.orientation](stored)
     rgb = upright[..., None] if upright.ndim == 2 else upright[..., ::-1]
-    if is_lab:
-        rgb = _of_cielab(rgb)
     return np.ascontiguousarray(np.broadcast_to(rgb, (*upright.shape[:2], 3))), notes
 
 
