@@ -63,7 +63,8 @@ def warn_of_passed_over(unread: Counter[str]) -> None:
 
 def _kinds(unread: Counter[str]) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in unread.most_common())
-    return f"{kinds} {'are' if unread.total() > 1 else 'is'} not read, but JPEG, PNG, WebP, BMP and TIFF. Convert them"
+    verb = "are" if unread.total() > 1 else "is"
+    return f"{kinds} {verb} not read (JPEG, PNG, WebP, BMP and TIFF are). Convert them to PNG"
 
 
 def _expand(argument: str, unread: Counter[str]) -> list[Path]:
