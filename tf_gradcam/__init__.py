@@ -28,6 +28,7 @@ if _typing.TYPE_CHECKING:
     from tf_gradcam._models.description import Description as Description
     from tf_gradcam._models.description import describe as describe
     from tf_gradcam._models.layer_list import list_layers as list_layers
+    from tf_gradcam._models.loading import load_model as load_model
     from tf_gradcam._models.open_model import find_preprocessing as find_preprocessing
     from tf_gradcam._models.preprocessing import Preprocessing as Preprocessing
     from tf_gradcam._models.scaling import ScalingRanking as ScalingRanking
@@ -60,6 +61,7 @@ _HOMES = {
     "get_img_array": "_explain.drop_in",
     "guided_gradcam": "_explain.guided",
     "list_layers": "_models.layer_list",
+    "load_model": "_models.loading",
     "make_gradcam_heatmap": "_explain.drop_in",
     "overlay_heatmap": "image.overlay",
     "plot_layers": "_explain.compare",

@@ -341,7 +341,7 @@ def test_models_for_python_alone_say_so(folder):
     features = L.Conv2D(2, 1)(L.Concatenate()(list(pair)))
     keras.Model(pair, L.GlobalAveragePooling2D()(features)).save("pair.keras")
     for path, message in {
-        "own.keras": "it needs 'Net', a class of your own. Load it in Python and explain it there: `Explainer(model)`",
+        "own.keras": "it needs 'Net', a class of your own. Load it in Python by tf_gradcam.load_model(path, ",
         "pair.keras": "a model of one input, received 2 inputs (left, right). Explain it in Python: Explainer(model)([",
     }.items():
         result = run("explain", "photo.png", "--model", path, "--preprocess", "raw", "--out", "maps")

@@ -25,7 +25,7 @@ from tf_gradcam import targets
 from tf_gradcam._cli.main import main
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._files.manifest import COLUMNS
-from tf_gradcam._models.loading import load_model_file
+from tf_gradcam._models.loading import load_model
 from tf_gradcam.audit.annotations import BoxTable, MaskFolder
 from tf_gradcam.audit.sources import find_samples
 from tf_gradcam.callbacks import GradCAMCallback
@@ -131,7 +131,7 @@ TARGETS: list[Case] = [
 
 EXPLAINERS: list[Case] = [
     (lambda w: tg.Explainer(None), TypeError, "a Keras 3 model, received builtins.NoneType. Pass the keras.Model"),
-    (lambda w: tg.Explainer("m.keras"), TypeError, r"Load it first: keras.models.load_model\('m.keras'\)"),
+    (lambda w: tg.Explainer("m.keras"), TypeError, r"Load it first: tf_gradcam.load_model\('m.keras'\)"),
     (lambda w: tg.Explainer(keras.Model), TypeError, "a Keras 3 model, received builtins.type"),
     (lambda w: tg.Explainer(w.model.layers[1]), TypeError, "a Keras 3 model, received keras.*Pass the keras.Model"),
     (
@@ -328,19 +328,19 @@ FILES: list[Case] = [
     (lambda w: BoxTable(w.text(b"\x89PNG\xff", "b.csv"), ["a"]), ValueError, "boxes in UTF-8.*Save it as UTF-8 text"),
     (lambda w: MaskFolder(w.photo_file, ["a.png"]), NotADirectoryError, "a folder of masks, received .* Check the pat"),
     (lambda w: MaskFolder(w.folder, ["nothing.jpg"]), ValueError, "named as they are with the suffix .png"),
-    (lambda w: load_model_file(w.folder / "no.keras"), FileNotFoundError, "no model file .*no.keras'. Check the path"),
+    (lambda w: load_model(w.folder / "no.keras"), FileNotFoundError, "no model file .*no.keras'. Check the path"),
     (
-        lambda w: load_model_file(w.text(b"", "e.keras")),
+        lambda w: load_model(w.text(b"", "e.keras")),
         ValueError,
         r"e.keras' is empty \(0 bytes\)\. Copy or download it again",
     ),
     (
-        lambda w: load_model_file(w.text(b"x", "e.h5")),
+        lambda w: load_model(w.text(b"x", "e.h5")),
         ValueError,
         "first bytes of .*e.h5' are of neither: it is of another kind, or damaged. Copy",
     ),
-    (lambda w: load_model_file(cut_zip(w)), ValueError, "e.keras'.*(Copy or save it again|saved by another version)"),
-    (lambda w: load_model_file(w.folder), ValueError, r"a folder. Give the model inside: '.*red_blue.keras'"),
+    (lambda w: load_model(cut_zip(w)), ValueError, "e.keras'.*(Copy or save it again|saved by another version)"),
+    (lambda w: load_model(w.folder), ValueError, r"a folder. Give the model inside: '.*red_blue.keras'"),
     (lambda w: run_demo(w.photo_file), NotADirectoryError, "a folder, received .* Choose another"),
     (lambda w: phantom_slices(0, seed=0), ValueError, "`count` must be at least 1; received 0"),
     (lambda w: phantom_slices(1, seed=-1), ValueError, "`seed` must be at least 0; received -1"),

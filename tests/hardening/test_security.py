@@ -37,7 +37,7 @@ from tf_gradcam._app.model import AppModel, look_of, names_of
 from tf_gradcam._app.server import is_local
 from tf_gradcam._app.worker import Worker
 from tf_gradcam._cli.main import main
-from tf_gradcam._models.loading import load_model_file, load_weights_file
+from tf_gradcam._models.loading import load_model, load_weights_file
 from training.data.folder import Samples
 from training.data.split import Parts, validation_table, without
 
@@ -127,7 +127,7 @@ def test_function_that_no_layer_is_made_of_is_refused(tmp_path: Path, suffix: st
     """`safe_mode` lets most of these pass: Keras 3.15 sets the float type of the whole process, or downloads."""
     path = edited(tmp_path / f"model{suffix}", calling(called, argument))
     with pytest.raises(ValueError, match=r"it calls 'keras\..*' of Keras, which is not part of a layer"):
-        load_model_file(path)
+        load_model(path)
     assert keras.config.floatx() == "float32"
 
 
@@ -144,7 +144,7 @@ def test_functions_that_layers_are_made_of_are_no_danger(tmp_path: Path, layer: 
     model = keras.Model(images, L.GlobalAveragePooling2D()(keras.ops.abs(layer(images))))
     model.save(tmp_path / "model.keras")
     photo = red_blue_photo()[None].astype("float32")
-    np.testing.assert_allclose(load_model_file(tmp_path / "model.keras")(photo), model(photo), rtol=1e-5)
+    np.testing.assert_allclose(load_model(tmp_path / "model.keras")(photo), model(photo), rtol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -157,7 +157,7 @@ def test_function_of_python_is_not_called(tmp_path: Path, suffix: str, module: s
     argument = f"open({str(trace)!r}, 'w')" if name == "exec" else f"touch {trace}"
     path = edited(tmp_path / f"model{suffix}", calling(function(module, name), argument))
     with pytest.raises(ValueError, match="Cannot load"):
-        load_model_file(path)
+        load_model(path)
     assert not trace.exists()
 
 
@@ -170,7 +170,7 @@ def test_vocabulary_is_not_read_from_another_file(tmp_path: Path, suffix: str) -
     layer["config"] = {"name": "evil", "vocabulary": str(secret), "dtype": "string"}
     path = edited(tmp_path / f"m{suffix}", lambda config: config["config"]["layers"].append(layer))
     with pytest.raises(ValueError, match="Cannot load"):
-        load_model_file(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -182,8 +182,8 @@ def test_layer_larger_than_its_file_is_not_built(tmp_path: Path, suffix: str) ->
 
     path = edited(tmp_path / f"model{suffix}", widen)
     with pytest.raises(ValueError, match="its layers, at 'classes', need more weights than it can hold"):
-        load_model_file(path)
-    assert load_model_file(edited(tmp_path / f"usual{suffix}", lambda config: None)).count_params() > 0
+        load_model(path)
+    assert load_model(edited(tmp_path / f"usual{suffix}", lambda config: None)).count_params() > 0
 
 
 def test_layers_that_unpack_to_gigabytes_are_not_unpacked(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_layers_that_unpack_to_gigabytes_are_not_unpacked(tmp_path: Path) -> Non
     write_members(path, {**members_of(path), "config.json": b"[" + bytes(65 * 2**20)})
     assert path.stat().st_size < 2**20
     with pytest.raises(ValueError, match="Expected layers in at most 67108864 bytes"):
-        load_model_file(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -204,7 +204,7 @@ def test_layers_that_are_no_json_are_told(tmp_path: Path, suffix: str, text: str
     else:
         write_members(path, {**members_of(path), "config.json": text.encode()})
     with pytest.raises(ValueError, match="is damaged: its layers are not JSON"):
-        load_model_file(path)
+        load_model(path)
 
 
 def leading_elsewhere(file: h5py.File, kind: str, folder: Path) -> None:
@@ -243,7 +243,7 @@ def test_weights_are_not_read_from_another_file(tmp_path: Path, name: str, kind:
         with h5py.File(path, "r+") as file:
             leading_elsewhere(file, kind, tmp_path)
     with pytest.raises(ValueError, match=r"Cannot load|do not fit"):
-        load_weights_file(layered_model(), path) if "weights" in name else load_model_file(path)
+        load_weights_file(layered_model(), path) if "weights" in name else load_model(path)
 
 
 @pytest.mark.parametrize("member", ["../evil", "assets/../../evil", "/tmp/tf_gradcam_evil"])
@@ -252,7 +252,7 @@ def test_member_of_a_model_file_is_not_written_elsewhere(tmp_path: Path, member:
     path = edited(tmp_path / "inner" / "model.keras", lambda config: None)
     write_members(path, {**members_of(path), member: b"evil"})
     with contextlib.suppress(ValueError):  # from Keras 3.12.4 on
-        load_model_file(path)
+        load_model(path)
     assert [path.name for path in tmp_path.rglob("*")] == ["inner", "model.keras"]
     assert not Path("/tmp/tf_gradcam_evil").exists()
 

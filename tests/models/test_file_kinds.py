@@ -27,7 +27,7 @@ from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tf_gradcam._cli.main import main
 from tf_gradcam._errors import for_command_line
 from tf_gradcam._models.description import description_inside
-from tf_gradcam._models.loading import load_model_file, load_network, load_weights_file
+from tf_gradcam._models.loading import load_model, load_network, load_weights_file
 from tf_gradcam._models.saved_model import _metadata, write_hdf5
 from tf_gradcam._models.weights_only import _TRUNKS, read_weights
 
@@ -87,7 +87,7 @@ def check_outputs(model: keras.Model, keras2: Path) -> None:
 def test_model_loads_under_any_name(tmp_path: Path, model: keras.Model, saved: str, name: str) -> None:
     model.save(tmp_path / f"saved{saved}")
     path = (tmp_path / f"saved{saved}").rename(tmp_path / name)
-    np.testing.assert_array_equal(load_model_file(path)(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load_model(path)(IMAGES), model(IMAGES))
     assert description_inside(path).class_names is None
     assert [item.name for item in tmp_path.iterdir()] == [name]
 
@@ -97,7 +97,7 @@ def test_unpacked_keras_file_loads(tmp_path: Path, model: keras.Model) -> None:
     model.save(tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         archive.extractall(tmp_path / "model")
-    np.testing.assert_array_equal(load_model_file(tmp_path / "model")(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load_model(tmp_path / "model")(IMAGES), model(IMAGES))
     assert description_inside(tmp_path / "model").class_names is None
 
 
@@ -108,13 +108,13 @@ def test_one_model_in_a_zip_loads_and_two_are_named(tmp_path: Path, model: keras
         archive.write(tmp_path / "model.h5", "keras_model.h5")
         archive.writestr("labels.txt", "0 red\n1 blue\n")
         archive.writestr("__MACOSX/._keras_model.h5", "x")
-    np.testing.assert_array_equal(load_model_file(tmp_path / "converted_keras.zip")(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load_model(tmp_path / "converted_keras.zip")(IMAGES), model(IMAGES))
     with zipfile.ZipFile(tmp_path / "converted_keras.zip", "a") as archive:
         archive.write(tmp_path / "model.h5", "runs/other.h5")
     with pytest.raises(
         ValueError, match=r"one Keras model in the zip .* received keras_model\.h5, runs/other\.h5\. Unpa"
     ):
-        load_model_file(tmp_path / "converted_keras.zip")
+        load_model(tmp_path / "converted_keras.zip")
 
 
 @pytest.mark.parametrize("weights", ["model.weights.h5", "model.h5", "old.h5"])
@@ -132,7 +132,7 @@ def test_layers_as_json_load_with_their_weights(tmp_path: Path, model: keras.Mod
     loaded = load_network(str(tmp_path / "model.json"), str(tmp_path / weights))
     np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
     with pytest.raises(ValueError, match="holds the layers of a model as JSON, without weights") as caught:
-        load_model_file(tmp_path / "model.json")
+        load_model(tmp_path / "model.json")
     assert for_command_line(caught.value).endswith("Give a file of them too: --weights FILE.")
 
 
@@ -151,7 +151,7 @@ def test_saved_model_of_keras_2_gives_the_outputs_of_the_original(keras2: Path, 
     path = keras2 / name
     if name == "zip":
         path = Path(shutil.make_archive(str(tmp_path / "model"), "zip", keras2, "saved_model"))
-    check_outputs(load_model_file(path), keras2)
+    check_outputs(load_model(path), keras2)
 
 
 def test_saved_model_is_turned_into_what_keras_2_wrote_as_hdf5(keras2: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_metadata_of_tensorflow_before_2_5_stand_in_the_graph(keras2: Path, tmp_
         item.identifier, item.metadata = "_tf_keras_layer", json.dumps(content)
     (folder / "saved_model.pb").write_bytes(graph.SerializeToString())
     (folder / "keras_metadata.pb").unlink()
-    check_outputs(load_model_file(folder), keras2)
+    check_outputs(load_model(folder), keras2)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_weights_are_told_by_their_bytes(keras2: Path, tmp_path: Path, name: str
     load_weights_file(network, tmp_path / other)
     check_outputs(network, keras2)
     with pytest.raises(ValueError, match="holds weights, not a model") as caught:
-        load_model_file(tmp_path / other)
+        load_model(tmp_path / other)
     follow(str(caught.value), network := two_colours(), tmp_path)
     check_outputs(network, keras2)
 
@@ -227,7 +227,7 @@ def test_export_is_refused_with_a_remedy_that_works(tmp_path: Path, model: keras
     with pytest.raises(
         ValueError, match="a SavedModel that cannot be explained as it is: it holds operations"
     ) as caught:
-        load_model_file(tmp_path / "export")
+        load_model(tmp_path / "export")
     for fill in (
         lambda blank: follow(str(caught.value), blank, tmp_path),
         lambda blank: load_weights_file(blank, tmp_path / "export"),  # what --weights does
@@ -257,7 +257,7 @@ def test_export_with_seeds_fills_a_network(tmp_path: Path) -> None:
     check_weights(again, model)
     again = build()
     with pytest.raises(ValueError, match="it holds operations") as caught:
-        load_model_file(tmp_path / "export")
+        load_model(tmp_path / "export")
     follow(str(caught.value), again, tmp_path)
     check_weights(again, model)
 
@@ -269,7 +269,7 @@ def check_weights(model: keras.Model, expected: keras.Model) -> None:
 
 def test_checkpoint_is_weights_of_a_network_by_name(keras2: Path) -> None:
     with pytest.raises(ValueError, match="is a TensorFlow checkpoint, which holds weights without layers") as caught:
-        load_model_file(keras2 / "checkpoint" / "weights")
+        load_model(keras2 / "checkpoint" / "weights")
     assert f"type --model NAME --weights {keras2 / 'checkpoint' / 'weights'}. " in for_command_line(caught.value)
     with pytest.raises(ValueError, match=r"do not fit red_blue: "):
         load_weights_file(red_blue_model(), keras2 / "checkpoint")
@@ -306,7 +306,7 @@ FOREIGN: dict[str, tuple[str, bytes, str]] = {
 def test_foreign_file_is_called_what_it_is(tmp_path: Path, kind: str) -> None:
     name, content, words = FOREIGN[kind]
     (tmp_path / name).write_bytes(content)
-    for load in (load_model_file, lambda path: load_weights_file(red_blue_model(), path)):
+    for load in (load_model, lambda path: load_weights_file(red_blue_model(), path)):
         with pytest.raises(ValueError, match=words) as caught:
             load(tmp_path / name)
         assert "\n" not in str(caught.value)
@@ -328,7 +328,7 @@ def test_archive_of_something_else_is_called_what_it_is(tmp_path: Path, kind: st
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(ValueError, match=words):
-        load_model_file(tmp_path / "m.zip")
+        load_model(tmp_path / "m.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["m.zip"]
 
 
@@ -336,17 +336,17 @@ def test_hdf5_of_something_else_is_called_that(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["images"] = np.zeros((2, 6, 10, 3))
     with pytest.raises(ValueError, match="HDF5 file of something else: it holds neither layers nor weights of Keras"):
-        load_model_file(tmp_path / "data.h5")
+        load_model(tmp_path / "data.h5")
 
 
 def test_folders_are_called_what_they_are(tmp_path: Path, model: keras.Model) -> None:
     with pytest.raises(ValueError, match=r"is a folder\. Save the model by model\.save"):
-        load_model_file(tmp_path)
+        load_model(tmp_path)
     (tmp_path / "run").mkdir()
     model.save(tmp_path / "run" / "best.keras")
     with pytest.raises(ValueError, match=r"is a folder\. Give the model inside: '.*best\.keras'\.$") as caught:
-        load_model_file(tmp_path)
-    np.testing.assert_array_equal(load_model_file(str(caught.value).split("'")[-2])(IMAGES), model(IMAGES))
+        load_model(tmp_path)
+    np.testing.assert_array_equal(load_model(str(caught.value).split("'")[-2])(IMAGES), model(IMAGES))
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "keras_metadata.pb", "variables/variables.index"])
@@ -359,7 +359,7 @@ def test_damaged_saved_model_is_one_line(keras2: Path, tmp_path: Path, name: str
         if name != "keras_metadata.pb":
             (tmp_path / "saved" / "keras_metadata.pb").unlink(missing_ok=True)
         with pytest.raises(ValueError, match=r"SavedModel|checkpoint|Cannot load") as caught:
-            load_model_file(tmp_path / "saved")
+            load_model(tmp_path / "saved")
         assert "\n" not in str(caught.value)
 
 
@@ -371,7 +371,7 @@ def test_cut_model_is_one_line(tmp_path: Path, model: keras.Model, suffix: str) 
     for count in (1, 7, 8, 100, 2000, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:count])
         with pytest.raises(ValueError, match=r"model\..*(damaged|cut short)"):
-            load_model_file(path)
+            load_model(path)
 
 
 @pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
@@ -385,12 +385,12 @@ def test_damaged_member_of_any_packing_is_one_line(
         for name in old.namelist():
             new.writestr(name, old.read(name))
         start = new.getinfo(member).header_offset + 30 + len(member)
-    np.testing.assert_array_equal(load_model_file(path)(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load_model(path)(IMAGES), model(IMAGES))
     data = bytearray(path.read_bytes())
     data[start + 20 : start + 60] = bytes(40)
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"damaged\.keras'"):
-        load_model_file(path)
+        load_model(path)
 
 
 # --- The remedies of refused models, followed.
@@ -406,7 +406,7 @@ def test_model_with_a_lambda_loads_in_python_as_the_message_says(tmp_path: Path,
     with pytest.raises(
         ValueError, match=r"holds a Lambda layer, .* or build the network there and load its wei"
     ) as caught:
-        load_model_file(path)
+        load_model(path)
     (call,) = re.findall(r"keras\.saving\.load_model\(path, safe_mode=False\)", str(caught.value))
     np.testing.assert_array_equal(eval(call, {"keras": keras, "path": path})(IMAGES), model(IMAGES))
     again = build()
@@ -425,7 +425,7 @@ def test_model_that_keras_cannot_build_fills_a_network_as_the_message_says(
         config["config"]["layers"][-1]["config"]["units"] = "two"
         file.attrs["model_config"] = json.dumps(config)
     with pytest.raises(ValueError, match=r"Cannot load .* build the network in Python") as caught:
-        load_model_file(path)
+        load_model(path)
     blank = red_blue_model()
     blank.set_weights([0 * value for value in blank.get_weights()])
     follow(str(caught.value), blank, tmp_path)

@@ -1,6 +1,7 @@
 """Files of Keras 1 and 2: repaired, with the predictions of the original, or refused with the cause and a remedy.
 
-tests/models/data holds configurations that TensorFlow 2.15 wrote, with its predictions (`tests.helpers.keras2_files`).
+Also tests _models/keras2_ops.py. tests/models/data holds configurations that TensorFlow 2.15 wrote, with its
+predictions (`tests.helpers.keras2_files`).
 """
 
 import json
@@ -15,7 +16,7 @@ import pytest
 
 from tests.helpers.keras2_values import image_values, stored, weight_values, write_h5, write_keras
 from tf_gradcam._errors import ModelWarning
-from tf_gradcam._models.loading import load_model_file
+from tf_gradcam._models.loading import load_model
 
 L = keras.layers
 DATA = Path(__file__).parent / "data"
@@ -36,7 +37,7 @@ def loaded(path, **options):
     """Return a model and the note on its repair, or None."""
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        model = load_model_file(path, **options)
+        model = load_model(path, **options)
     notes = [str(note.message) for note in notes if issubclass(note.category, ModelWarning)]
     return model, "".join(notes) or None
 
@@ -218,7 +219,7 @@ def test_argument_that_changes_no_prediction_is_left_out(tmp_path, layer, repair
         assert note is None
     else:
         with pytest.warns(ModelWarning, match=repair):
-            load_model_file(tmp_path / "m.h5")
+            load_model(tmp_path / "m.h5")
 
 
 def test_slash_in_a_name_is_replaced(tmp_path):
@@ -238,7 +239,7 @@ def test_classes_of_the_users_own_are_taken_by_name(tmp_path):
 
     path = sequential_file(tmp_path / "m.h5", [conv(), item("Doubled")], CONV)
     with pytest.raises(ValueError, match=r"it needs 'Doubled', a class of your own\. .*custom_objects=\{'Doubled': "):
-        load_model_file(path)
+        load_model(path)
     model, _ = loaded(path, custom_objects={"Doubled": Doubled})
     np.testing.assert_allclose(model(PHOTO), 2 * by_hand(PHOTO), rtol=1e-4, atol=1e-5)
 
@@ -279,14 +280,14 @@ class TestRefusals:
     def test_refusal_names_the_cause_and_the_remedy(self, tmp_path, layers, weights, cause):
         path = sequential_file(tmp_path / "m.h5", layers, weights)
         with pytest.raises(ValueError, match=rf"m\.h5', which Keras 2\.15\.0 wrote .*{cause}.*load_weights"):
-            load_model_file(path)
+            load_model(path)
 
     def test_remedy_works(self, tmp_path):
         """Followed to the letter, for a file that is not repaired."""
         layers = [conv(), item("LocallyConnected2D", filters=2)]
         path = sequential_file(tmp_path / "m.h5", layers, CONV)
         with pytest.raises(ValueError, match=r"Build the network in Python, call its load_weights\('"):
-            load_model_file(path)
+            load_model(path)
         model = keras.Sequential([keras.Input((6, 10, 3)), L.Conv2D(4, 3)])
         model.load_weights(path)
         np.testing.assert_allclose(model(PHOTO), by_hand(PHOTO), rtol=1e-4, atol=1e-5)
@@ -307,19 +308,19 @@ class TestRefusals:
         about["h5"]["config"]["layers"][1]["config"].update(name="tf.op", function=function)
         about["h5"]["config"]["layers"][1].update(name="tf.op", inbound_nodes=[["input_1", 0, 0, arguments]])
         with pytest.raises(ValueError, match=cause):
-            load_model_file(write_h5(tmp_path / "m.h5", about))
+            load_model(write_h5(tmp_path / "m.h5", about))
 
     def test_no_layer_of_a_model_of_keras2_is_called_the_users_own(self, tmp_path):
         for kind in ("LocallyConnected1D", "CuDNNLSTM", "DenseFeatures", "TFOpLambda", "TensorFlowOpLayer"):
             path = sequential_file(tmp_path / "m.h5", [conv(), item(kind)], CONV)
             with pytest.raises(ValueError, match=rf"(?s)^(?!.*your own).*{kind}"):
-                load_model_file(path)
+                load_model(path)
 
     def test_vocabulary_in_another_file_is_refused(self, tmp_path):
         (tmp_path / "secret.txt").write_text("word")
         layers = [item("StringLookup", vocabulary=os.fspath(tmp_path / "secret.txt"), batch_input_shape=[None, 1])]
         with pytest.raises(ValueError, match="reads its vocabulary from another file"):
-            load_model_file(sequential_file(tmp_path / "m.h5", layers, {}))
+            load_model(sequential_file(tmp_path / "m.h5", layers, {}))
 
 
 def test_note_counts_the_weights_of_the_file(tmp_path):
@@ -328,4 +329,4 @@ def test_note_counts_the_weights_of_the_file(tmp_path):
     with pytest.warns(
         ModelWarning, match=rf"written by Keras 2\.15\.0 and repaired: .*All {len(stored(about))} weights"
     ):
-        load_model_file(path)
+        load_model(path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.redblue import red_blue_model, red_blue_photo
-from tf_gradcam._models.loading import is_model_file, load_model_file, load_network, load_weights_file
+from tf_gradcam._models.loading import is_model_file, load_model, load_network, load_weights_file
 
 L = keras.layers
 SUFFIXES = [".keras", ".h5"]
@@ -33,7 +33,7 @@ def save(model, path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_model_comes_back_with_its_outputs(tmp_path, suffix):
     model = red_blue_model()
-    loaded = load_model_file(save(model, tmp_path / f"model{suffix}"))
+    loaded = load_model(save(model, tmp_path / f"model{suffix}"))
     images = red_blue_photo()[None].astype("float32")
     np.testing.assert_allclose(loaded(images), model(images), rtol=1e-6)
 
@@ -42,14 +42,14 @@ def test_model_comes_back_with_its_outputs(tmp_path, suffix):
 def test_lambda_is_refused_and_not_run(tmp_path, suffix):
     path = save(lambda_model(), tmp_path / f"model{suffix}")
     with pytest.raises(ValueError, match=r"Cannot load .*Lambda layer, and Keras would run .*safe_mode=False"):
-        load_model_file(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_class_of_the_users_own_is_named(tmp_path, suffix):
     path = save(red_blue_model(Own()), tmp_path / f"model{suffix}")
     with pytest.raises(ValueError, match=r"it needs 'Own', a class of your own\. .*custom_objects"):
-        load_model_file(path)
+        load_model(path)
 
 
 def cut_short(path):
@@ -86,7 +86,7 @@ def other_zip(path):
 )
 def test_what_is_no_model_is_refused_in_words(tmp_path, make, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        load_model_file(make(tmp_path))
+        load_model(make(tmp_path))
 
 
 def save_text(path):
@@ -142,11 +142,11 @@ def test_lambda_with_a_registered_function_is_no_code(tmp_path):
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = '{"class_name": "Sequential", "config": {"layers": []}, "function": "relu"}'
     with pytest.raises(ValueError, match=r"^(?!.*Lambda)"):
-        load_model_file(path)
+        load_model(path)
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = '{"class_name": "Lambda", "config": {"function": ["4wEAAA==", null, null]}}'
     with pytest.raises(ValueError, match="Lambda layer, and Keras would run"):
-        load_model_file(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("name", ["m1.kers", "m1.kera", "M1.KERSA", "m1.h", "m1.hdf"])
@@ -209,7 +209,7 @@ def test_loss_of_the_users_own_is_not_needed(tmp_path, suffix):
     model = red_blue_model()
     model.compile("adam", loss_of_my_own)
     save(model, tmp_path / f"compiled{suffix}")
-    loaded = load_model_file(tmp_path / f"compiled{suffix}")
+    loaded = load_model(tmp_path / f"compiled{suffix}")
     photo = red_blue_photo()[None].astype("float32")
     np.testing.assert_array_equal(loaded(photo), model(photo))
     assert not loaded.compiled

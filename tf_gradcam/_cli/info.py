@@ -29,7 +29,7 @@ def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets
     from tf_gradcam._models.layer_list import layer_table, list_layers
     from tf_gradcam._models.loading import load_network
 
-    with downloads_on_stderr():
+    with warnings_as_notes(), downloads_on_stderr():
         network = load_network(model, weights, model_args)
     print_text(layer_table(list_layers(network, offsets), offsets))
 

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from tf_gradcam._models.keras2_ops import apply
-from tf_gradcam._models.keras_internals import application_layers
+from tf_gradcam._models.keras_internals import application_layers, name_operations, sublayers
 from tf_gradcam._models.safety import OwnClassError, reason_of
 
 
@@ -32,7 +32,7 @@ class CannotRepairError(ValueError):
 ANYTHING = object()
 
 
-class Row(NamedTuple):
+class ArgumentRow(NamedTuple):
     """One argument that Keras 3 does not take.
 
     Attributes:
@@ -60,49 +60,51 @@ _CONV = r"(Conv|SeparableConv|DepthwiseConv|LocallyConnected)\d?D?(Transpose)?"
 _RNN = "LSTM|GRU|SimpleRNN|(LSTM|GRU|SimpleRNN)Cell|RNN|ConvLSTM[123]D"
 TABLE = (
     # Keras 2. A row counts where the class of Keras 3 does not have the argument.
-    Row(".*", "batch_input_shape", is_silent=True),
-    Row(".*", "batch_shape|input_shape|input_dtype|batch_size|input_length|weights|ragged|sparse", is_silent=True),
-    Row(".*", "dynamic", values=(False, None)),
-    Row(_CONV, "groups", values=(1, None)),
-    Row(r"(Depthwise|Separable)Conv\dD", "kernel_(initializer|regularizer|constraint)", is_silent=True),
-    Row(_RNN, "time_major", values=(False, None)),
-    Row(_RNN, "implementation|consume_less|zero_output_for_mask", is_silent=True),
-    Row("BatchNormalization", "fused|renorm_clipping|renorm_momentum|zero_debias_moving_mean", is_silent=True),
-    Row("BatchNormalization", "renorm", values=(False, None)),
-    Row("BatchNormalization", "virtual_batch_size|adjustment", values=(None,)),
-    Row("BatchNormalization", "mode", values=(0, None)),
-    Row("MultiHeadAttention", "query_shape|key_shape|value_shape", is_silent=True),
-    Row("Bidirectional", "num_constants", is_silent=True),
-    Row("LeakyReLU", "alpha", "negative_slope"),
-    Row("ReLU", "theta", "threshold", is_silent=True),
-    Row(".*Dropout.*", "noise_shape", values=(None,), is_silent=True),
-    Row("Resizing", "seed", is_silent=True),
-    Row("Attention", "causal", values=(False,)),
+    ArgumentRow(".*", "batch_input_shape", is_silent=True),
+    ArgumentRow(
+        ".*", "batch_shape|input_shape|input_dtype|batch_size|input_length|weights|ragged|sparse", is_silent=True
+    ),
+    ArgumentRow(".*", "dynamic", values=(False, None)),
+    ArgumentRow(_CONV, "groups", values=(1, None)),
+    ArgumentRow(r"(Depthwise|Separable)Conv\dD", "kernel_(initializer|regularizer|constraint)", is_silent=True),
+    ArgumentRow(_RNN, "time_major", values=(False, None)),
+    ArgumentRow(_RNN, "implementation|consume_less|zero_output_for_mask", is_silent=True),
+    ArgumentRow("BatchNormalization", "fused|renorm_clipping|renorm_momentum|zero_debias_moving_mean", is_silent=True),
+    ArgumentRow("BatchNormalization", "renorm", values=(False, None)),
+    ArgumentRow("BatchNormalization", "virtual_batch_size|adjustment", values=(None,)),
+    ArgumentRow("BatchNormalization", "mode", values=(0, None)),
+    ArgumentRow("MultiHeadAttention", "query_shape|key_shape|value_shape", is_silent=True),
+    ArgumentRow("Bidirectional", "num_constants", is_silent=True),
+    ArgumentRow("LeakyReLU", "alpha", "negative_slope"),
+    ArgumentRow("ReLU", "theta", "threshold", is_silent=True),
+    ArgumentRow(".*Dropout.*", "noise_shape", values=(None,), is_silent=True),
+    ArgumentRow("Resizing", "seed", is_silent=True),
+    ArgumentRow("Attention", "causal", values=(False,)),
     # Keras 1.
-    Row(_CONV, "nb_filter", "filters"),
-    Row(_CONV, "subsample|subsample_length", "strides", is_silent=True),
-    Row(_CONV, "filter_length", "kernel_size", is_silent=True),
-    Row(_CONV, "atrous_rate", "dilation_rate", is_silent=True),
-    Row(".*Pooling1D", "pool_length", "pool_size"),
-    Row(".*Pooling1D", "stride", "strides", is_silent=True),
-    Row(".*", "border_mode", "padding", is_silent=True),
-    Row(".*", "dim_ordering", "data_format", convert=_layout, is_silent=True),
-    Row(".*", "W_regularizer", "kernel_regularizer", is_silent=True),
-    Row(".*", "b_regularizer", "bias_regularizer", is_silent=True),
-    Row(".*", "W_constraint", "kernel_constraint", is_silent=True),
-    Row(".*", "b_constraint", "bias_constraint", is_silent=True),
-    Row(".*", "init", "kernel_initializer", is_silent=True),
-    Row(".*", "inner_init", "recurrent_initializer", is_silent=True),
-    Row(".*", "inner_activation", "recurrent_activation", is_silent=True),
-    Row(".*", "forget_bias_init|U_regularizer|W_learning_rate_multiplier", is_silent=True),
-    Row(_RNN, "dropout_W", "dropout", is_silent=True),
-    Row(_RNN, "dropout_U", "recurrent_dropout", is_silent=True),
-    Row("Dense|" + _RNN, "output_dim", "units"),
-    Row(".*", "input_dim", is_silent=True),
-    Row(".*", "bias", "use_bias", is_silent=True),
-    Row("BatchNormalization", "gamma_init|beta_init|gamma_regularizer|beta_regularizer", is_silent=True),
-    Row(".*Dropout.*", "p", "rate"),
-    Row("GaussianNoise", "sigma", "stddev"),
+    ArgumentRow(_CONV, "nb_filter", "filters"),
+    ArgumentRow(_CONV, "subsample|subsample_length", "strides", is_silent=True),
+    ArgumentRow(_CONV, "filter_length", "kernel_size", is_silent=True),
+    ArgumentRow(_CONV, "atrous_rate", "dilation_rate", is_silent=True),
+    ArgumentRow(".*Pooling1D", "pool_length", "pool_size"),
+    ArgumentRow(".*Pooling1D", "stride", "strides", is_silent=True),
+    ArgumentRow(".*", "border_mode", "padding", is_silent=True),
+    ArgumentRow(".*", "dim_ordering", "data_format", convert=_layout, is_silent=True),
+    ArgumentRow(".*", "W_regularizer", "kernel_regularizer", is_silent=True),
+    ArgumentRow(".*", "b_regularizer", "bias_regularizer", is_silent=True),
+    ArgumentRow(".*", "W_constraint", "kernel_constraint", is_silent=True),
+    ArgumentRow(".*", "b_constraint", "bias_constraint", is_silent=True),
+    ArgumentRow(".*", "init", "kernel_initializer", is_silent=True),
+    ArgumentRow(".*", "inner_init", "recurrent_initializer", is_silent=True),
+    ArgumentRow(".*", "inner_activation", "recurrent_activation", is_silent=True),
+    ArgumentRow(".*", "forget_bias_init|U_regularizer|W_learning_rate_multiplier", is_silent=True),
+    ArgumentRow(_RNN, "dropout_W", "dropout", is_silent=True),
+    ArgumentRow(_RNN, "dropout_U", "recurrent_dropout", is_silent=True),
+    ArgumentRow("Dense|" + _RNN, "output_dim", "units"),
+    ArgumentRow(".*", "input_dim", is_silent=True),
+    ArgumentRow(".*", "bias", "use_bias", is_silent=True),
+    ArgumentRow("BatchNormalization", "gamma_init|beta_init|gamma_regularizer|beta_regularizer", is_silent=True),
+    ArgumentRow(".*Dropout.*", "p", "rate"),
+    ArgumentRow("GaussianNoise", "sigma", "stddev"),
 )
 
 # Names of classes in Keras 1, in TensorFlow 1 and under `experimental`.
@@ -176,7 +178,7 @@ class _Builder:
             raise CannotRepairError(f"the file holds {str(item)[:80]!r} where a layer is expected")
         kind, config = str(item["class_name"]), item["config"]
         if kind in ("Functional", "Model") and "output_layers" in config:
-            return self._functional(config)
+            return self._functional_model(config)
         if kind == "Sequential":
             return self._sequential(config, item.get("build_config") or {})
         name = str(config.get("name", item.get("name", "")))
@@ -231,20 +233,20 @@ class _Builder:
 
     def _config(self, kind: str, config: dict[str, Any], layer_class: type) -> dict[str, Any]:
         """Return the arguments that Keras 3 takes."""
-        accepted = inspect.signature(layer_class.__init__).parameters
+        accepted = inspect.signature(layer_class).parameters
         result: dict[str, Any] = {}
         if {"nb_row", "nb_col"} & config.keys():
             result["kernel_size"] = (config.pop("nb_row"), config.pop("nb_col"))
         for argument, value in config.items():
             row = None if argument in accepted else _row(kind, argument)
             if row is None:
-                result[argument] = self._value(kind, argument, value)
+                result[argument] = self._argument(kind, argument, value)
                 continue
             if row.values != (ANYTHING,) and value not in row.values:
                 where = f"layer '{config.get('name')}', a {kind}"
                 raise CannotRepairError(f"{where}, has {argument}={value!r}, which Keras 3 does not have")
             if row.new is not None:
-                result.setdefault(row.new, self._value(kind, row.new, row.convert(value)))
+                result.setdefault(row.new, self._argument(kind, row.new, row.convert(value)))
             if not row.is_silent:
                 fate = f"became {row.new}" if row.new else f"({value!r}) left out"
                 self.repairs[f"{argument} of {kind} {fate}"] += 1
@@ -257,7 +259,7 @@ class _Builder:
             self.repairs["'/' in a name became '_'"] += 1
         return result
 
-    def _value(self, kind: str, argument: str, value: Any) -> Any:
+    def _argument(self, kind: str, argument: str, value: Any) -> Any:
         """Return one argument as Keras 3 takes it."""
         if argument == "dtype":
             return _policy(value)
@@ -340,7 +342,7 @@ class _Builder:
         self.parts[id(model)] = parts
         return model
 
-    def _functional(self, config: Mapping[str, Any]) -> Any:
+    def _functional_model(self, config: Mapping[str, Any]) -> Any:
         graph = _Graph(self, config)
         inputs, outputs = graph.tensors(config["input_layers"]), graph.tensors(config["output_layers"])
         model = keras.Model(inputs, outputs, name=config.get("name"))
@@ -360,7 +362,7 @@ def _registered(kind: str) -> Any:
     return own if inspect.isclass(own) and issubclass(own, keras.layers.Layer) else None
 
 
-def _row(kind: str, argument: str) -> Row | None:
+def _row(kind: str, argument: str) -> ArgumentRow | None:
     return next((r for r in TABLE if re.fullmatch(r.argument, argument) and re.fullmatch(r.layers, kind)), None)
 
 
@@ -484,17 +486,8 @@ class _Graph:
         function = str(self._items[name]["config"]["function"])
         result = apply(function, first, arguments)
         self._builder.repairs[f"tf.{function.removeprefix('__operators__.')} became keras.ops"] += 1
-        before = {id(tensor) for tensor in keras.tree.flatten([first, arguments])}
-        made = [tensor for tensor in keras.tree.flatten(result) if isinstance(tensor, keras.KerasTensor)]
-        label, count = name.replace("/", "_") + (f"_{number}" if number else ""), 0
-        while made:  # names of their own: Keras' may be those of layers in the file
-            tensor = made.pop(0)
-            if id(tensor) in before:
-                continue
-            before.add(id(tensor))
-            operation = tensor._keras_history.operation
-            operation.name, count = f"{label}.{count}" if count else label, count + 1
-            made += operation._inbound_nodes[0].input_tensors
+        # Names of their own: those that Keras gives may be names of layers in the file.
+        name_operations(result, [first, arguments], name.replace("/", "_") + (f"_{number}" if number else ""))
         return result
 
     def _arguments(self, node: Any) -> tuple[Any, dict[str, Any]]:
@@ -578,7 +571,7 @@ class _Weights:
         empty = [variable.path for variable in model.weights if id(variable) not in self._filled]
         if empty:
             raise CannotRepairError(f"the file has no values for {len(empty)} weights, '{empty[0]}' among them")
-        for layer in model._flatten_layers():
+        for _, layer in sublayers(model):
             if hasattr(layer, "finalize_state"):
                 layer.finalize_state()
         return self._read
@@ -599,7 +592,7 @@ class _Weights:
 
     def _network(self, model: Any, group: Any) -> None:
         """Fill a network from a .keras file: groups are named after classes, in the order of the layers."""
-        container = next((group[key] for key in _CONTAINERS if key in group), {})
+        container: Any = next((group[key] for key in _CONTAINERS if key in group), {})
         used: Counter[str] = Counter()
         rest = set(container)
         for name, kind, layer in self._parts[id(model)]:

@@ -137,7 +137,7 @@ def _dropout(x: Any, rate: float = 0.0, **options: Any) -> Any:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{tf: getattr(ops, name or tf, None) for tf, _, name in (pair.partition("=") for pair in _SAME.split())},
+    **{tf: getattr(ops, name or tf) for tf, _, name in (pair.partition("=") for pair in _SAME.split())},
     **{f"reduce_{name}": _reduce(name) for name in ("mean", "sum", "max", "min", "prod", "std", "logsumexp")},
     **{"reduce_variance": _reduce("var"), "reduce_any": _reduce("any"), "reduce_all": _reduce("all")},
     **{name: _pool("max_pool") for name in ("max_pool", "max_pool2d")},
@@ -182,7 +182,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "transpose": _transpose,
     "unstack": lambda value, num=None, axis=0: ops.unstack(value, num, axis),
 }
-FUNCTIONS = {name: function for name, function in FUNCTIONS.items() if function is not None}
 
 # The same on sizes, which are numbers here and None where the size is free.
 _ON_NUMBERS: dict[str, Callable[..., Any]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -114,9 +115,24 @@ def set_mask(tensor: Any, mask: Any) -> None:
     tensor._keras_mask = mask
 
 
+def name_operations(result: Any, sources: Any, name: str) -> None:
+    """Name the operations between symbolic tensors after the last of them: "name", "name.1", ..."""
+    seen = {id(tensor) for tensor in keras.tree.flatten(sources)}
+    waiting = [tensor for tensor in keras.tree.flatten(result) if isinstance(tensor, keras.KerasTensor)]
+    names = (f"{name}.{number}" if number else name for number in itertools.count())
+    while waiting:
+        tensor = waiting.pop(0)
+        if id(tensor) not in seen:
+            operation = tensor._keras_history.operation
+            seen |= {id(output) for output in operation._inbound_nodes[0].output_tensors}
+            operation.name = next(names)
+            waiting += operation._inbound_nodes[0].input_tensors
+
+
 def application_layers() -> dict[str, type]:
     """Return the layers that keras.applications defines beside `keras.layers`, by name."""
-    from keras.src.applications import convnext, inception_resnet_v2
-
-    layers = (convnext.LayerScale, convnext.StochasticDepth, inception_resnet_v2.CustomScaleLayer)
+    convnext, inception = (
+        inspect.getmodule(build) for build in (keras.applications.ConvNeXtTiny, keras.applications.InceptionResNetV2)
+    )
+    layers = (convnext.LayerScale, convnext.StochasticDepth, inception.CustomScaleLayer)
     return {layer.__name__: layer for layer in layers}

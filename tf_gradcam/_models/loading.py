@@ -125,23 +125,23 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
     """Load a model from a file, or build one of keras.applications.
 
     Args:
-        model: a file or folder, as `load_model_file`, or a name in any case.
+        model: a file or folder, as `load_model`, or a name in any case.
         weights: a file of weights, as `load_weights_file`; "imagenet" or "none" (random) for a name; None keeps the
             weights of a file, and means "none" for a name.
         arguments: for the constructor of a named network, as KEY=VALUE.
 
     Raises:
-        OSError, ValueError: as `load_model_file`, `build_model` and `load_weights_file`; arguments, "imagenet" or
+        OSError, ValueError: as `load_model`, `build_model` and `load_weights_file`; arguments, "imagenet" or
             "none" with a file.
     """
     has_file = weights not in (None, "imagenet", "none")
     if is_model_file(model):
         if has_file and has_layers_only(Path(model)):
-            return load_model_file(model, weights)
+            return load_model(model, weights)
         if (weights and not has_file) or list(arguments):
             fact = f"'{model}' is a file with its own arguments and weights. Give the name of a network instead, or"
             raise ValueError(Message(fact, "a file as weights=.", "--weights FILE."))
-        network = load_model_file(model)
+        network = load_model(model)
     else:
         _check_name(model)
         network = build_model(model, "imagenet" if weights == "imagenet" else None, parse_arguments(arguments))
@@ -163,7 +163,7 @@ def _check_name(name: str) -> None:
         raise FileNotFoundError(f"'{name}' looks like a model file. {missing(Path(name))}")
 
 
-def load_model_file(
+def load_model(
     path: str | os.PathLike[str],
     weights: str | os.PathLike[str] | None = None,
     custom_objects: Mapping[str, Any] | None = None,

@@ -249,12 +249,12 @@ def check_model(model: Any) -> None:
         return
     received = f"{type(model).__module__}.{type(model).__name__}"
     if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
-        remedy = f"Load it first: keras.models.load_model({str(model)!r})."
+        remedy = f"Load it first: tf_gradcam.load_model({str(model)!r})."
     elif hasattr(model, "signatures"):
         load = f"load the .keras or .h5 file instead, or {copy_weights('FOLDER')} and pass the model."
         remedy = f"A SavedModel holds operations, not layers: {load}"
     elif type(model).__module__.startswith("tf_keras"):
-        remedy = "This is Keras 2: save it as .h5 and load that with Keras 3."
+        remedy = "This is Keras 2: save it by model.save('name.h5') and load that by tf_gradcam.load_model."
     elif type(model).__name__ == "Interpreter":
         remedy = "TensorFlow Lite holds operations, not layers: load the .keras or .h5 file instead."
     else:
