@@ -614,3 +614,39 @@ def test_weights_are_constants_where_many_images_share_them(folder, model_file, 
     assert result.exit_code == 0
     assert asked == [is_frozen]
     np.testing.assert_allclose(np.load("maps/0.heatmap.npy"), red_blue_heatmap(), atol=1e-6)
+
+
+@pytest.fixture
+def outputs_file(folder):
+    """A file with a dict of outputs: `hue` has two classes, `age` is a value."""
+    images = keras.Input((6, 10, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 1, name="cells")(images))
+    outputs = {"hue": keras.layers.Dense(2, activation="softmax")(pooled), "age": keras.layers.Dense(1)(pooled)}
+    keras.Model(images, outputs).save("outputs.keras")
+    write_photo(folder, "photo.png")
+    return "outputs.keras"
+
+
+def test_explain_names_the_explained_output_and_how_to_choose_another(outputs_file):
+    result = run("explain", "photo.png", "--model", outputs_file, "--out", "first")
+    assert (result.exit_code, "output hue: layer cells" in result.stdout) == (0, True)
+    assert "Of the outputs ['hue', 'age'], 'hue' is explained. Choose another by --output." in result.stderr
+
+
+def test_explain_prints_a_value_as_a_value(outputs_file):
+    result = run("explain", "photo.png", "--model", outputs_file, "--output", "age", "--out", "second")
+    assert result.exit_code == 0
+    assert "output age: layer cells" in result.stdout
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("photo.png: "))
+    name, label, value = line.split()
+    assert (name, label) == ("photo.png:", "value")
+    assert np.isfinite(float(value))
+    assert "Of the outputs" not in result.stderr
+
+
+def test_explain_refuses_an_unknown_output_in_one_line(outputs_file):
+    result = run("explain", "photo.png", "--model", outputs_file, "--output", "aeg", "--out", "third")
+    assert (result.exit_code, result.stderr.strip().splitlines()[-1]) == (
+        2,
+        "tf-gradcam: Unknown output 'aeg'. Did you mean 'age'?",
+    )

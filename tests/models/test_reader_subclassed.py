@@ -140,6 +140,11 @@ class Loop(Net):
         return total
 
 
+class AsArray(Net):
+    def joined(self, cells: Any) -> Any:
+        return cells * float(cells.numpy().mean())
+
+
 class Unstacked(Net):
     """The remedy of the message, followed."""
 
@@ -157,9 +162,13 @@ def test_call_that_cannot_be_traced_says_so_and_never_asks_for_a_call() -> None:
         model.build((None, 6, 10, 3))
     with pytest.raises(ValueError, match=r"TensorFlow can trace, received .* iterates over a tensor.*ops\.unstack"):
         Explainer(model)
+    model = AsArray()
+    model(IMAGES)
+    with pytest.raises(ValueError, match=r"converts it to NumPy.*keras\.ops"):
+        Explainer(model)
     unstacked = Unstacked()
     unstacked(IMAGES)
-    assert Explainer(unstacked)(IMAGES).heatmaps.any()
+    np.testing.assert_allclose(Explainer(unstacked)(IMAGES).outputs, unstacked(IMAGES), rtol=1e-4, atol=1e-6)
 
 
 class Two(keras.Model):

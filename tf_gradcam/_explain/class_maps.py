@@ -21,7 +21,6 @@ from tf_gradcam._explain.passes import (
     peaks,
     rounding_of,
     to_arrays,
-    with_probabilities,
 )
 from tf_gradcam._files.class_names import TOP_CLASS, ClassNames, check_classes, class_indices
 from tf_gradcam._models.reader import Images
@@ -219,8 +218,13 @@ def class_maps(
     if top is not None and not (is_number and top >= 1):
         raise ValueError(f"Expected top as a number of classes of at least 1, received {top!r}.")
     first = None if top is None else min(int(top), count)
-    size = compiled.inputs.batch_size
-    results = with_probabilities(in_batches(size, arrays, lambda rows: compiled.of_classes(rows, indices, first)))
+
+    def run(rows: list[Any]) -> MapArrays:
+        size = compiled.inputs.batch_size
+        batched: MapArrays = in_batches(size, rows, lambda batch: compiled.of_classes(batch, indices, first))
+        return batched
+
+    results = compiled.around_bad_images(arrays, run)
     if not results.finite_images.any():
         raise ValueError(NOT_FINITE)
     return ClassMaps(

@@ -185,18 +185,22 @@ class Pass:
             finished += 1
             return results
 
+        results = self.around_bad_images([*arrays, indices], lambda rows: in_batches(size, rows, run))
+        known = np.isnan(results.scores) & (indices >= 0)
+        return results._replace(class_indices=np.where(known, indices, results.class_indices))
+
+    def around_bad_images(self, arrays: list[Any], run: Callable[[list[Any]], MapArrays]) -> MapArrays:
+        """Return `run(arrays)`, without the bad images where tf.debugging.enable_check_numerics refuses them."""
         try:
-            return with_probabilities(in_batches(size, [*arrays, indices], run))
+            return with_probabilities(run(arrays))
         except tf.errors.InvalidArgumentError:
-            # tf.debugging.enable_check_numerics stops at the first value that is not finite: the other images remain.
             good = all_finite(tf.convert_to_tensor(arrays[self.inputs.image_index])).numpy()
             if good.all():
                 raise
             if not good.any():
                 raise ValueError(NOT_FINITE) from None
-        rest = [array[good] if isinstance(array, np.ndarray) else tf.boolean_mask(array, good) for array in arrays]
-        results = _spread(self(rest, indices[good], progress), good)
-        return results._replace(class_indices=np.where(good | (indices < 0), results.class_indices, indices))
+        some = [array[good] if isinstance(array, np.ndarray) else tf.boolean_mask(array, good) for array in arrays]
+        return _spread(with_probabilities(run(some)), good)
 
     def explain_batch(self, arrays: Sequence[Any], indices: np.ndarray, progress: Progress) -> MapArrays:
         """Explain a batch of a size that the model takes."""
@@ -243,9 +247,10 @@ def in_batches(size: int | None, arrays: Sequence[Any], run: Callable[[list[Any]
 def with_probabilities(results: MapArrays) -> MapArrays:
     """Return results without probabilities where bounded outputs turn out to be none, see `split.probabilities`."""
     values = results.probabilities
-    if values is None or not (np.isnan(values) & np.isfinite(results.outputs).all(-1, keepdims=True)).any():
+    if values is None or not (values < 0).any():
         return results
-    return results._replace(probabilities=None)
+    is_none = ((values < 0) & np.isfinite(results.outputs.sum(-1, keepdims=True))).any()
+    return results._replace(probabilities=None if is_none else np.where(values < 0, np.float32(np.nan), values))
 
 
 def _target_input(head: Head) -> Any:

@@ -320,7 +320,7 @@ def probabilities(head: Head) -> tf.Tensor | None:
         one unit of two classes, the second column its value; the softmax or sigmoid of a model that ends in logits.
         Outputs that may be logits and sum to one (after a softmax inside a tf.function of the model's own) are returned
         unchanged. Bounded outputs are probabilities where they sum to one (sparsemax), lengths where they are at most 1
-        (capsules); elsewhere they are NaN.
+        (capsules); elsewhere they are -1.
     """
     output = head.output
     if head.is_pair and head.kind not in _UNSURE:
@@ -335,7 +335,7 @@ def probabilities(head: Head) -> tf.Tensor | None:
     if output.shape.rank != 2 or head.is_pair:
         return None
     fits = tf.reduce_all(output <= 1, axis=-1) if head.kind == "length" else are_probabilities(output)
-    other = tf.nn.softmax(output) if head.kind == "linear" else tf.fill(tf.shape(output), np.float32(np.nan))
+    other = tf.nn.softmax(output) if head.kind == "linear" else tf.fill(tf.shape(output), -1.0)
     return tf.where(fits[:, None], output, other)
 
 

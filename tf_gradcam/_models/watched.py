@@ -57,7 +57,9 @@ class WatchedModel:
                 stack.enter_context(wrapped(layer, self._recorder(layer, path)))
             try:
                 tf.function(self._record, autograph=False).get_concrete_function(*keras.tree.flatten(inputs))
-            except (tf.errors.OperatorNotAllowedInGraphError, NotImplementedError) as error:
+            except (tf.errors.OperatorNotAllowedInGraphError, NotImplementedError, AttributeError) as error:
+                if isinstance(error, AttributeError) and "Symbolic" not in str(error):
+                    raise
                 raise ValueError(
                     f"Expected a model that TensorFlow can trace, received '{model.name}'. {UNTRACEABLE}"
                 ) from error

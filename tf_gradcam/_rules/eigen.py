@@ -71,7 +71,7 @@ def first_component(features: tf.Tensor) -> tf.Tensor:
 
     direction = tf.cond(tf.shape(matrix)[1] <= shape[-1], by_cells, by_channels)
     direction = tf.math.divide_no_nan(direction, tf.norm(direction, axis=1, keepdims=True))
-    direction = tf.where(is_finite, direction, float("nan"))
+    direction = direction / tf.cast(is_finite, tf.float64)  # 0 / 0; tf.debugging stops at a constant of NaN
     ones = [1] * (len(features.shape) - 2)
     return tf.reshape(tf.cast(direction, tf.float32), [-1, *ones, features.shape[-1]])
 
