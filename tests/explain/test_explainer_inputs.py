@@ -90,7 +90,7 @@ def test_flat_pictures_are_shown_at_the_cells_of_the_layer() -> None:
     for photos in (None, 255 * picture):
         figure = explanation.plot(photos)
         np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), explanation.heatmaps[0])
-        assert any("6 x 10 cells, not over the input" in text.get_text() for text in figure.texts)
+        assert any("6 x 10 cells: " in text.get_text() for text in figure.texts)
     with pytest.raises(ValueError, match=r"'cells' is not a picture of it, .*overlay_heatmap"):
         explanation.overlay((255 * picture).astype(np.uint8))
 

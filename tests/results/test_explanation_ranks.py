@@ -196,7 +196,7 @@ def test_spectrogram_lies_below_its_signal_time_under_time() -> None:
 def test_cells_without_places_are_drawn_beside_whatever_is_given(shape: Any, photos: Any) -> None:
     explanation = explained(GENERATOR.random(shape), placement=Unplaced(0, (6, 10), "they are latent"))
     figure = explanation.plot(None if photos is None else np.zeros(photos, np.uint8))
-    assert sum("cells, not over the input: they are" in text.get_text() for text in figure.texts) == 2
+    assert sum("cells: they are latent" in text.get_text() for text in figure.texts) == 2
     assert explanation._repr_html_()
 
 

@@ -24,9 +24,14 @@ def _class_count(explanation: Shown) -> int | None:
 
 
 def title_of(explanation: Shown) -> str:
-    """Return the method and the layer, and the frame that a layer of one frame belongs to."""
+    """Return the method and the layer, the frame of a layer of one frame, and that cells are not over the input."""
+    return f"{explanation.method} at {explanation.layer_name}{place_of(explanation)}"
+
+
+def place_of(explanation: Shown) -> str:
+    """Return what a title adds to the layer's name."""
     frame = getattr(explanation.placement, "frame", None)
-    return f"{explanation.method} at {explanation.layer_name}" + ("" if frame is None else f", frame {frame}")
+    return ", cells not over the input" if explanation.unplaced else "" if frame is None else f", frame {frame}"
 
 
 def headline(explanation: Shown) -> str:

@@ -45,7 +45,7 @@ def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None
     if is_series and isinstance(placement, Placement) and 0 in placement.axes and explanation.heatmaps.ndim == 3:
         return _under_signals(explanation, placement, np.asarray(photos), colormap)
     maps = [_mosaic(values) for values in explanation.shown]
-    aspect = float(np.clip(maps[0].shape[1] / maps[0].shape[0], 0.6, 4))
+    aspect = float(np.clip(maps[0].shape[1] / maps[0].shape[0], 0.6, 2))
     count, caption = len(explanation), caption_height(explanation)
     height = height_for(count, _HEIGHTS, _SMALLEST) / max(1.0, aspect / 1.8)
     panels = 1 if photos is None else 2
@@ -70,7 +70,7 @@ def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None
 
 def _note(explanation: Shown) -> str:
     cells = " x ".join(map(str, explanation.heatmaps.shape[1:]))
-    return f"{cells} cells, not over the input: {explanation.unplaced}"
+    return f"{cells} cells: {explanation.unplaced}"
 
 
 def _photo(photo: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam._figures.captions import Line, draw_lines, headline, title_of
+from tf_gradcam._figures.captions import Line, draw_lines, headline, place_of, title_of
 from tf_gradcam._figures.sheet import (
     CAPTION,
     GREY,
@@ -102,7 +102,7 @@ def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str],
     cards = grid(count, aspect, height, caption=_NAME, card_gap=_GAP, row_gap=0.1, top=_TITLES)
     sheet = Sheet.of(cards, below=len(refused) * _LINE + MARGIN)
     layers = dict.fromkeys(explanation.layer_name for explanation in explanations.values())
-    _draw_titles(sheet, headline(first), f"at {', '.join(layers)}")
+    _draw_titles(sheet, headline(first), f"at {', '.join(layers)}{place_of(first)}")
     if photo is not None:
         _draw(sheet, cards, 0, ("photo", GREY), photo)
     for index, (name, explanation) in enumerate(explanations.items(), start=0 if photo is None else 1):
