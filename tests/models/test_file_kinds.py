@@ -247,7 +247,8 @@ def test_export_is_refused_with_a_remedy_that_works(tmp_path: Path, model: keras
 def test_export_with_seeds_fills_a_network(tmp_path: Path) -> None:
     def build() -> keras.Model:
         images = keras.Input((6, 10, 3))
-        features = L.BatchNormalization()(L.Conv2D(2, 3)(L.RandomFlip()(images)))
+        scaled = L.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 9.0])(L.RandomFlip()(images))
+        features = L.BatchNormalization()(L.Conv2D(2, 3)(L.Normalization()(scaled)))
         return keras.Model(images, L.Dense(2)(L.Dropout(0.5)(L.GlobalAveragePooling2D()(features))))
 
     model = build()

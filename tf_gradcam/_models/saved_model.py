@@ -23,7 +23,7 @@ def copy_weights(folder: Path | str) -> str:
     """Return what to do with a SavedModel that has weights, but no layers that can be built."""
     return (
         "build the network in Python, copy the weights by model.set_weights([v.numpy() for v in "
-        f"tf.saved_model.load('{folder}').variables if v.dtype.is_floating]),"
+        f"tf.saved_model.load('{folder}').variables if v.dtype.is_floating or v.shape == ()]),"
     )
 
 
@@ -72,14 +72,14 @@ class _Objects:
         return {child.local_name: child.node_id for child in self._nodes[node].children}
 
     def values(self, node: int, seen: set[int]) -> Iterator[np.ndarray]:
-        """Yield the numbers with a fraction below a node, each once, in the order in which they were made."""
+        """Yield the weights below a node, each once, in the order in which they were made; no seeds."""
         if node in seen:
             return
         seen.add(node)
         for attribute in self._nodes[node].attributes:
-            value = self._reader.get_tensor(attribute.checkpoint_key)
-            if isinstance(value, np.ndarray | np.generic) and np.issubdtype(np.asarray(value).dtype, np.floating):
-                yield np.asarray(value)
+            value = np.asarray(self._reader.get_tensor(attribute.checkpoint_key))
+            if np.issubdtype(value.dtype, np.floating) or (np.issubdtype(value.dtype, np.integer) and not value.ndim):
+                yield value  # a whole number counts the images of a Normalization layer
         for child in self.children(node).values():
             yield from self.values(child, seen)
 
@@ -130,18 +130,17 @@ def write_hdf5(folder: Path, target: Path) -> None:
         names = []
         for _, node in sorted(numbered):
             children = objects.children(node)
-            parts = [children.get("trainable_variables"), objects.children(children.get("keras_api", 0)).get(_FIXED)]
-            seen: set[int] = set()
-            values = [value for part in parts if part is not None for value in objects.values(part, seen)]
+            described = children.pop("keras_api", None)  # an input has none
+            fixed = None if described is None else objects.children(described).get("non_trainable_variables")
+            lists = [part for part in (children.get("trainable_variables"), fixed) if part is not None]
+            seen: set[int] = set()  # layers of preprocessing have no lists, and their weights among their attributes
+            values = [value for part in lists or children.values() for value in objects.values(part, seen)]
             names.append(str(nodes.get(node, {}).get("name", f"layer-{node}")))
             group = weights.create_group(names[-1])
             group.attrs["weight_names"] = np.array([f"{at}" for at in range(len(values))], h5py.string_dtype())
             for at, value in enumerate(values):
                 group[f"{at}"] = value
         weights.attrs["layer_names"] = np.array(names, h5py.string_dtype())
-
-
-_FIXED = "non_trainable_variables"
 
 
 def _metadata(folder: Path) -> dict[int, dict[str, Any]]:
