@@ -6,6 +6,7 @@ Also tests audit/result.py.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
+from tests.helpers.audits import result_of
 from tests.helpers.planted import MARKED, world
 from tf_gradcam._cli.main import main
+from tf_gradcam._errors import ModelWarning
 from tf_gradcam.audit.result import AuditResult
-from tf_gradcam.audit.run import audit
+from tf_gradcam.audit.run import _about_pictures, audit
 from tf_gradcam.demo.phantom import CLASS_NAMES
 from tf_gradcam.image.io import save_image
 
@@ -161,3 +164,19 @@ def test_folders_of_other_classes_are_told(given: Given, tmp_path: Path) -> None
         save_image(tmp_path / name / "1.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match="4 classes of the model: the data set has 2"):
         audit(given.model, tmp_path, tmp_path / "out")
+
+
+def test_notes_and_replaced_pictures_are_reported() -> None:
+    rows = result_of(count=6, failed=0).rows
+    rows = replace(rows, note=np.array(["", "the first of its 3 frames is used", "", "", "", ""], object))
+    with pytest.warns(ModelWarning) as warned:
+        about = _about_pictures(rows, {"b.png", "a.png"})
+    assert about["notes on pictures"] == f"1, such as '{rows.file[1]}': the first of its 3 frames is used"
+    assert about["pictures replaced during the audit"].startswith(
+        "2, such as 'a.png': they were explained as they were"
+    )
+    assert [str(one.message).partition(":")[0] for one in warned] == [
+        "Notes on pictures",
+        "Pictures replaced during the audit",
+    ]
+    assert _about_pictures(result_of(count=6).rows, set()) == {}

@@ -277,10 +277,10 @@ def _about_pictures(rows: Rows, changed: set[str]) -> dict[str, str]:
     found = {}
     names = rows.file[rows.note != ""]
     if len(names):
-        found["pictures read with a choice"] = f"{len(names)}, such as {names[0]}: {rows.note[rows.note != ''][0]}"
+        found["notes on pictures"] = f"{len(names)}, such as '{names[0]}': {rows.note[rows.note != ''][0]}"
     if changed:
         found["pictures replaced during the audit"] = (
-            f"{len(changed)}, such as {min(changed)}: they were explained as they were, and tested as they are now. "
+            f"{len(changed)}, such as '{min(changed)}': they were explained as they were, and tested as they are now. "
             "Run the audit again in another folder"
         )
     for key, text in found.items():
