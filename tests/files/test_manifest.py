@@ -135,6 +135,13 @@ def test_second_run_is_refused_with_its_three_remedies(pictures, tmp_path):
     assert (tmp_path / "out" / "manifest.csv").read_bytes() == before
 
 
+def test_run_of_which_all_failed_can_be_repeated(pictures, tmp_path):
+    finish(pictures[:2], tmp_path / "out", status=FAILED)
+    plan = finish(pictures[:1], tmp_path / "out")
+    assert (plan.paths, plan.notes) == (pictures[:1], [])
+    assert table(tmp_path / "out") == {"Dog.png": "", "dog.jpg": "dog"}
+
+
 def test_resumed_run_keeps_what_is_done_and_adds_the_rest(pictures, tmp_path):
     finish(pictures[:1], tmp_path / "out")
     plan = finish(pictures, tmp_path / "out", "resume")

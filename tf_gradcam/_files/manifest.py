@@ -174,8 +174,8 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
     Args:
         paths: the images.
         folder: where results go; it exists.
-        mode: "" refuses a folder of results; "resume" leaves out the images that are done; "overwrite" explains all.
-            Rows and files of images that are not named stay.
+        mode: "" refuses a folder of results other than failures; "resume" leaves out the images that are done;
+            "overwrite" explains all. Rows and files of images that are not named stay.
 
     Raises:
         ValueError: results exist and the mode is ""; the manifest is not one, unless it is overwritten.
@@ -191,9 +191,10 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
             if mode != "overwrite":
                 raise
             notes.append(f"'{table}' was not a table of results and is replaced.")
-    if rows and not mode:
+    done = sum(row["status"] == DONE for row in rows)
+    if done and not mode:
         raise ValueError(
-            f"'{folder}' holds the results of {len(rows)} image{'s' if len(rows) > 1 else ''} already. Add --resume to "
+            f"'{folder}' holds the results of {done} image{'s' if done > 1 else ''} already. Add --resume to "
             "explain only those that are not done, --overwrite to explain them again, or choose another folder by "
             "--out."
         )
