@@ -4,18 +4,20 @@
 
 Trains the smallest member of every family of keras.applications from random weights on phantom slices, under several
 scalings, with its own preprocessing layers and without; one .keras file each in DIR, kept and not trained again. Then
-ranks the scalings of each file on 16 new slices, and prints a Markdown table. With DATA (the folder of real weights
-and photographs) also MobileNet with ImageNet's weights and VGG16 trained on MRI slices. Each network is ranked twice:
-with the moving statistics of the momentum 0.9 ("settled"), and with those that the momentum of its layers leaves after
-so few steps ("as built"). Two hours on one core.
+ranks the scalings of each file on new slices, and prints a Markdown table; `--steps 0` ranks what is there. With DATA
+(the folder of real weights and photographs) also MobileNet with ImageNet's weights and VGG16 trained on MRI slices.
+Each network is ranked twice: with moving statistics of momentum 0.9 ("settled"), and with those that the momentum of
+its layers leaves after so few steps ("as built"). Several hours on one core.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +26,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
+from benchmarks.data import SIZE, load_mobilenet
+from tf_gradcam import rank_scalings
 from tf_gradcam.demo import CLASS_NAMES, phantom_slices
+from tf_gradcam.image import load_image
 
 L = keras.layers
 # Family: smallest side in pixels, scalings of the training; "own" builds the network with its preprocessing layers.
@@ -138,23 +143,101 @@ def all_trained(folder: Path, only: list[str] | None) -> list[Trained]:
     ]
 
 
+class Ranked(NamedTuple):
+    """How the scalings were ranked on one draw of photos: a line of DIR/rankings.jsonl."""
+
+    network: str
+    statistics: str
+    true: str
+    photos: int
+    evidence: str
+    best: str
+    is_wrong_warning: bool
+    scores: dict[str, float]
+
+
+def ranked(model: keras.Model, names: tuple[str, str, str], draws: Iterable[np.ndarray]) -> Iterator[Ranked]:
+    """Yield a ranking for each draw of photos."""
+    for photos in draws:
+        ranking = rank_scalings(model, photos)
+        warns = ranking.is_clear(names[2])
+        yield Ranked(*names, len(photos), ranking.evidence, ranking.best, warns, ranking.scores)
+
+
+def rank_trained(trained: Trained) -> Iterator[Ranked]:
+    """Rank a network of a family on new slices: five draws of 16, five of four."""
+    model = keras.saving.load_model(trained.file, compile=False)
+    slices = phantom_slices(100, 7, trained.side).images
+    draws = [*np.split(slices[:80], 5), *np.split(slices[80:], 5)]
+    layers = [layer for layer, _ in statistics_of(model)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.9  # as it was trained
+    yield from ranked(model, (trained.file.stem, "settled", trained.mode), draws)
+    if layers:
+        as_built = np.load(trained.file.with_suffix(".npz")).values()
+        for layer, momentum, (mean, variance) in zip(layers, momenta, as_built, strict=True):
+            layer.momentum = momentum
+            layer.moving_mean.assign(mean)
+            layer.moving_variance.assign(variance)
+        yield from ranked(model, (trained.file.stem, "as built", trained.mode), draws)
+
+
+def rank_real(root: Path) -> Iterator[Ranked]:
+    """Rank MobileNet on photographs and VGG16 on MRI slices: random draws of 16, for MobileNet also of four."""
+    random = np.random.default_rng(0)
+    files = sorted((root / "photos").glob("*.jpg"))
+    sizes = [16] * 10 + [4] * 10
+    photos = (np.stack([load_image(file, SIZE) for file in random.choice(files, size, False)]) for size in sizes)
+    yield from ranked(load_mobilenet(root), ("MobileNet of ImageNet", "settled", "tf"), photos)
+    model = keras.saving.load_model(root / "vgg16_brain_mri" / "vgg16_brain_mri.keras", compile=False)
+    folders = [sorted(folder.glob("*.jpg")) for folder in sorted((root / "brain_mri").iterdir())]
+    draws = [[file for files in folders for file in random.choice(files, 4, False)] for _ in range(2)]
+    photos = (np.stack([load_image(file, (240, 240)) for file in draw]) for draw in draws)
+    yield from ranked(model, ("VGG16 of MRI slices", "settled", "unit"), photos)
+
+
+def table(rows: list[Ranked]) -> str:
+    """Return the Markdown table: right rankings and wrong warnings by network and number of photos."""
+    lines = ["| networks | evidence | photos | right | wrong warnings |", "| --- | --- | ---: | ---: | ---: |"]
+    groups: dict[tuple[str, str, int], list[Ranked]] = {}
+    for row in rows:
+        kind = row.network if " of " in row.network else f"families, statistics {row.statistics}"
+        groups.setdefault((kind, row.evidence, row.photos), []).append(row)
+    for (kind, evidence, photos), group in sorted(groups.items()):
+        right, wrong = sum(row.best == row.true for row in group), sum(row.is_wrong_warning for row in group)
+        lines.append(f"| {kind} | {evidence} | {photos} | {right} of {len(group)} | {wrong} of {len(group)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Train what is missing."""
+    """Train what is missing, rank what is not ranked, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained networks")
+    parser.add_argument("--data", type=Path, help="the folder of weights and photographs")
     parser.add_argument("--only", type=lambda text: text.split(","), help="families, by commas; default all")
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=60,
-        help="training steps, four times that for VGG; default 60",
-    )
+    parser.add_argument("--steps", type=int, default=60, help="training steps, four times that for VGG; default 60")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    missing = [trained for trained in all_trained(arguments.out, arguments.only) if not trained.file.exists()]
+    wanted = all_trained(arguments.out, arguments.only)
+    missing = [trained for trained in wanted if arguments.steps and not trained.file.exists()]
     for _, group in itertools.groupby(missing, lambda trained: (trained.family, trained.scaling.startswith("own"))):
         train(list(group), arguments.steps)
         keras.backend.clear_session()
+    log = arguments.out / "rankings.jsonl"
+    rows = [Ranked(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {row.network for row in rows}
+    todo = [rank_trained(trained) for trained in wanted if trained.file.exists() and trained.file.stem not in done]
+    if arguments.data and "MobileNet of ImageNet" not in done:
+        todo.append(rank_real(arguments.data))
+    for rankings in todo:
+        new = list(rankings)
+        with log.open("a") as lines:
+            lines.writelines(json.dumps(row._asdict()) + "\n" for row in new)
+        rows += new
+        print(new[0].network, *(f"{row.best}{'!' * row.is_wrong_warning}" for row in new), flush=True)
+        keras.backend.clear_session()
+    print(table(rows))
 
 
 if __name__ == "__main__":

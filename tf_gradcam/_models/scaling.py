@@ -29,6 +29,7 @@ from tf_gradcam._models.watched import WatchedModel, wrapped
 STATISTICS, ACTIVITY, LABELS, NOTHING = "batch normalisation", "activity and confidence", "labels", "nothing"
 _MAX_PHOTOS, _CHUNK = 16, 8
 _SETTLED, _MAX_STEPS = 1e-3, 1000  # share of initial statistics that does not matter; further steps that are tried
+_MANY_CHANNELS, _HARDLY = 500, 0.05  # channels of which one has at most this variance
 _WORST = 99.0  # of a response that is not finite
 _WRONG_AT_MOST = 0.01  # probability that labels prefer the worse of two modes so much by chance
 
@@ -262,7 +263,8 @@ def _normalisations(view: Graph | WatchedModel) -> list[Any]:
         fixed = [step.path for step in view.steps if step.arguments.kwargs.get("training") is False]
     else:
         steps, fixed = [("", view.model)], []
-    learning, frozen = {}, {}
+    learning: dict[int, Any] = {}
+    frozen: dict[int, Any] = {}
     for path, layer in steps:
         is_fixed = any(f"{path}/".startswith(f"{other}/") for other in fixed)
         for inner in (layer, *(deeper for _, deeper in sublayers(layer))):
@@ -280,14 +282,19 @@ def _memory(first: Any, layers: Sequence[Any]) -> _Memory:
     """Return what the first of the batch normalisations keeps.
 
     After N steps the initial mean 0 and variance 1 still have the share momentum ** N in every moving average: so N is
-    a whole number, and at least so large that no variance of the model is below that share.
+    a whole number, and at least so large that no variance of the model is below that share. Among many channels some
+    hardly vary, and their variance is little more than the share.
     """
     mean, variance = (np.asarray(value, np.float64) for value in (first.moving_mean, first.moving_variance))
-    least = min(float(np.min(layer.moving_variance)) for layer in layers if layer.momentum == first.momentum)
+    others = np.concatenate([layer.moving_variance for layer in layers if layer.momentum == first.momentum])
+    least = min(float(others.min()), 1.0)
     initial = np.zeros(1)
     if 0 < first.momentum < 1 and least > _SETTLED:
-        steps = max(math.ceil(math.log(min(least, 1.0)) / math.log(first.momentum) - 1e-3), 1)
+        steps = max(math.ceil(math.log(least) / math.log(first.momentum) - 1e-3), 1)
         initial = np.append(first.momentum ** (steps + np.arange(_MAX_STEPS)), 0.0)
+        if len(others) >= _MANY_CHANNELS:
+            lowest = (least - _HARDLY) / (1 - _HARDLY)
+            initial = initial[: max(int((initial >= lowest).sum()), 1)]
     return _Memory(mean, variance, initial)
 
 
@@ -295,7 +302,8 @@ def _divergence(memory: _Memory, mean: NDArray[np.float64], variance: NDArray[np
     """Return log(1 + J) of the median channel; J is the symmetric Kullback-Leibler divergence of two Gaussians."""
     initial = memory.initial[:, None]
     with np.errstate(all="ignore"):  # half precision overflows in a wrong mode
-        floor = 1e-3 * np.median(variance) + 1e-30  # a dead channel has no variance
+        # A dead channel has no variance; an average of float32 is rounded, by much of a small part of it.
+        floor = 1e-3 * np.median(variance) + 2e-6 * initial / (1 - initial) + 1e-30
         ours, theirs = variance + floor, np.maximum(memory.variance - initial, 0) / (1 - initial) + floor
         square = (mean - memory.mean / (1 - initial)) ** 2
         divergences = ((ours + square) / theirs + (theirs + square) / ours) / 2 - 1
