@@ -237,3 +237,29 @@ def test_few_photos_make_near_scalings_doubtful(count, is_clear):
     ranking = rank_scalings(trained("tf", photos), photos)
     assert ranking.is_clear("torch") == is_clear
     assert ranking.is_clear("raw")
+
+
+def test_channels_may_be_on_another_axis():
+    photos = photos_of()
+    model = trained("unit", photos)
+    rows = L.BatchNormalization(axis=1)
+    values = np.asarray(model.layers[0](Preprocessing(None, "unit")(photos)), np.float64)
+    model = keras.Sequential([keras.Input(SHAPE), model.layers[0], rows, L.Flatten(), L.Dense(2)])
+    rows.moving_mean.assign(values.mean((0, 2, 3)))
+    rows.moving_variance.assign(values.var((0, 2, 3)))
+    ranking = rank_scalings(model, photos)
+    assert ranking.best == "unit"
+    np.testing.assert_allclose(ranking.scores["unit"], 0, atol=1e-3)
+
+
+def test_normalised_photos_are_no_clear_loss_against_standardised_ones():
+    """The two differ by each picture's own contrast: a training that still moves its kernels hides that."""
+    photos = photos_of(16)
+    model = trained("torch", photos)
+    model.layers[1].moving_variance.assign(1.5 * model.layers[1].moving_variance)
+    assert not rank_scalings(model, photos).is_clear("torch")
+
+
+def test_a_model_that_is_not_built_is_refused():
+    with pytest.raises(ValueError, match="no input shape yet"):
+        rank_scalings(Subclassed(L.Conv2D(8, 3), L.BatchNormalization()), photos_of())
