@@ -291,7 +291,7 @@ def test_names_of_folders_are_the_classes_where_all_are_known(photos, tmp_path, 
 def test_real_vgg16_on_pictures_divided_by_255_is_found_out():
     """Eight slices, two of each class, of a network that its author trained on pictures / 255."""
     names = ["glioma", "meningioma", "notumor", "pituitary"]
-    files = [path for name in names for path in sorted((ROOT / "brain_mri" / name).glob("*.jpg"))[60:62]]
+    files = [path for name in names for path in sorted((ROOT / "brain_mri" / name).glob("*.jpg"))[:2]]
     path = ROOT / "vgg16_brain_mri" / "vgg16_brain_mri.keras"
     settled, (note,) = warned(open_model(path), files)
     assert (settled.preprocessing.mode, settled.preprocessing.source) == ("caffe", "assumed")

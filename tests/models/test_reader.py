@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import warnings
 import weakref
 from collections import Counter
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 import tf_gradcam
@@ -96,3 +99,51 @@ def test_reader_of_a_graph_lets_the_model_go_and_keeps_what_was_read() -> None:
     assert alive() is None
     assert reader.preprocessing.mode == "raw"
     assert Explainer(reader, method="fullgrad").layer_name == "all layers"
+
+
+# The range of the images, where the scaling is assumed or said.
+
+
+def backbone() -> keras.Model:
+    """The names and kernels that VGG16 begins with."""
+    names = {"block1_conv1": 64, "block1_conv2": 64, "block2_conv1": 128}
+    layers = [keras.layers.Conv2D(filters, 3, name=name) for name, filters in names.items()]
+    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
+    return keras.Sequential([keras.Input((12, 10, 3)), *layers, *head])
+
+
+def range_notes(model: keras.Model, images: Any, **options: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            Explainer(model, **options)(images)
+    return [str(warning.message) for warning in caught if "range from" in str(warning.message)]
+
+
+IMAGES = np.random.default_rng(0).uniform(0, 1, (1, 12, 10, 3)).astype("float32")
+
+
+def test_images_against_an_assumption_are_warned_of_once_for_a_model() -> None:
+    (note,) = range_notes(backbone(), IMAGES)
+    assert "but the backbone of this model (keras.applications.vgg16) was trained on BGR in 0..255" in note
+    assert "If you trained on pictures / 255, pass Explainer(scaling='unit'); otherwise: Pass RGB" in note
+
+
+def test_remedy_of_the_warning_switches_it_off() -> None:
+    assert range_notes(backbone(), IMAGES, scaling="unit") == []
+    assert range_notes(backbone(), IMAGES * 7 - 3, scaling="unknown") == []
+
+
+def test_images_against_what_the_user_said_are_warned_of_once() -> None:
+    (note,) = range_notes(backbone(), IMAGES * 255, scaling="unit")
+    assert "expects RGB in [0, 1]" in note
+
+
+def test_unknown_scaling_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Unknown preprocessing mode 'units'\. Did you mean 'unit'"):
+        Explainer(backbone(), scaling="units")
+
+
+def test_copy_of_an_explainer_keeps_the_scaling() -> None:
+    copied = copy.deepcopy(Explainer(backbone(), scaling="unit"))
+    assert (copied._reader.preprocessing.mode, copied._reader.preprocessing.source) == ("unit", "given")
