@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.redblue import red_blue_model, write_photo
+from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._files.opening import check_file, check_regular, zip_member
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,17 @@ def test_lfs_pointer_is_called_that(tmp_path: Path) -> None:
     check_regular(path, "a model")
     with pytest.raises(ValueError, match=r"is a Git LFS pointer, not the file itself\. .*git lfs pull"):
         check_file(path, "a model")
+
+
+def test_file_larger_than_its_kind_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    with open(path, "wb") as file:
+        file.truncate(2**40)  # holes: it takes no room on the disk
+    check_file(path, "a model")
+    with pytest.raises(ValueError, match=r"Expected a table of at most 1000 bytes, but '.*names\.txt' has more"):
+        check_file(path, "a table", 1000)
+    with pytest.raises(ValueError, match="Expected a file of class names of at most 4194304 bytes"):
+        load_class_names(path)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

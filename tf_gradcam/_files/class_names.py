@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tf_gradcam._errors import Message, nearest_files, unknown_name
 from tf_gradcam._files.opening import check_file
 
+_MAX_BYTES = 2**22  # ImageNet's 21 841 classes take a quarter of that
 TOP_CLASS = -1  # in an array of class indices: the image's top class
 
 ClassNamesLike: TypeAlias = Sequence[str] | Mapping[int, str]  # in class order, or {index: name}
@@ -43,7 +44,7 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
         ValueError: it is not UTF-8, not JSON or of another form, holds no names or an empty name, or skips a class.
     """
     path = Path(path)
-    check_file(path, "a file of class names")
+    check_file(path, "a file of class names", _MAX_BYTES)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

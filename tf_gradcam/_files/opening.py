@@ -7,6 +7,7 @@ import os
 import stat
 import zipfile
 
+MAX_TABLE_BYTES = 2**30  # a table of a million samples takes a quarter of that
 _LFS_POINTER = b"version https://git-lfs"
 _ENDLESS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -35,14 +36,20 @@ def check_regular(path: str | os.PathLike[str], kind: str) -> None:
             raise OSError(f"Expected {kind}, but {os.fspath(path)!r} is {name}. Copy its content to a file.")
 
 
-def check_file(path: str | os.PathLike[str], kind: str) -> None:
-    """Refuse what `check_regular` refuses, and a Git LFS pointer.
+def check_file(path: str | os.PathLike[str], kind: str, limit: int | None = None) -> None:
+    """Refuse what `check_regular` refuses, a Git LFS pointer, and a file that would not fit into the memory.
+
+    Args:
+        path, kind: as `check_regular`.
+        limit: the most bytes that a file of this kind has; None for any number.
 
     Raises:
         OSError: as `check_regular`.
-        ValueError: the file is a pointer to a file on a server.
+        ValueError: the file is a pointer to a file on a server, or larger than `limit`.
     """
     check_regular(path, kind)
+    if limit is not None and os.path.isfile(path) and os.path.getsize(path) > limit:
+        raise ValueError(f"Expected {kind} of at most {limit} bytes, but {os.fspath(path)!r} has more. Give another.")
     start = b""
     with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
         start = file.read(len(_LFS_POINTER))

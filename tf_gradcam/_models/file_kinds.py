@@ -34,6 +34,7 @@ _MAX_JSON = 64 * 2**20  # bytes, as of the layers in a .keras file
 AGAIN = "Copy or download it again."
 _ORIGINAL = "Give the Keras model that it was made from, saved by model.save('name.keras')."
 _UNPACK = "Unpack it with another program and give the model inside."
+_PICKLE = "A Keras model in it: load it in Python, and save it by model.save('name.keras')."
 _PYTORCH = "This program explains Keras models; for PyTorch there is pytorch-grad-cam."
 
 # Foreign files: (position, bytes, what it is, remedy). The first that fits.
@@ -43,7 +44,7 @@ _FOREIGN = (
     (257, b"ustar", "a tar archive", _UNPACK),
     (0, b"7z\xbc\xaf", "a 7z archive", _UNPACK),
     (0, b"Rar!", "a RAR archive", _UNPACK),
-    (0, b"\x80", "a pickle, which PyTorch, joblib and scikit-learn write and which runs code", _PYTORCH),
+    (0, b"\x80", "a pickle, which PyTorch and joblib write and which runs code", _PICKLE),
     (8, b'{"', "a safetensors file: weights without a network", "Build the network in Keras and load them into it."),
     (0, b"\x93NUMPY", "a NumPy array", "Build the network, call its set_weights, and pass the model."),
     (0, b"\x89PNG", "a PNG picture", "Give the model by --model, and pictures without an option."),
@@ -142,6 +143,9 @@ def _kind_of_json(path: Path) -> str:
         raise ValueError(f"'{path}' begins like JSON, but is damaged: {error}. {AGAIN}") from error
     if "modelTopology" in content or "weightsManifest" in content:
         raise ValueError(f"Expected a Keras model, but '{path}' is a TensorFlow.js model. {_ORIGINAL}")
+    if "weight_map" in content:
+        own = "Build the network in Python, call its load_weights(file), and pass the model."
+        raise ValueError(f"Expected a Keras model, but '{path}' is the list of weights in several files. {own}")
     if "class_name" not in content:
         raise ValueError(f"Expected a Keras model, but '{path}' is JSON without layers. {AGAIN}")
     return JSON

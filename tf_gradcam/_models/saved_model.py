@@ -15,7 +15,6 @@ import numpy as np
 from tf_gradcam._errors import Message
 from tf_gradcam._models.keras_internals import LISTS_OF_LAYERS
 
-_MAX_METADATA_BYTES = 64 * 2**20  # as of the layers in a .keras file
 _PREFIX = "variables/variables"  # of the checkpoint inside a SavedModel
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_gradcam._errors import unknown_name
-from tf_gradcam._files.opening import check_file
+from tf_gradcam._files.opening import MAX_TABLE_BYTES, check_file
 from tf_gradcam.image.io import read_checked
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.metrics.localisation import box_region
@@ -151,7 +151,7 @@ class _Places:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the lines of a CSV file as (line number, columns); the column of files is always called `file`."""
-    check_file(path, "a CSV file of boxes")
+    check_file(path, "a CSV file of boxes", MAX_TABLE_BYTES)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

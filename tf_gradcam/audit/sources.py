@@ -19,7 +19,7 @@ import tensorflow as tf
 from tf_gradcam._errors import Message
 from tf_gradcam._files.class_names import ClassNames, label_indices
 from tf_gradcam._files.find import SUFFIXES, find_images, warn_of_passed_over
-from tf_gradcam._files.opening import check_file
+from tf_gradcam._files.opening import MAX_TABLE_BYTES, check_file
 
 UNKNOWN = -1  # the label of an image whose class is not known
 _MAX_CLASSES = 100_000  # a higher number in a table is not an index
@@ -224,7 +224,7 @@ def _read_table(path: Path) -> tuple[list[str], list[str]]:
 
 def _read_csv(path: Path, what: str) -> tuple[list[dict[str, str]], list[str]]:
     """Return the rows and the columns of a CSV file."""
-    check_file(path, what)
+    check_file(path, what, MAX_TABLE_BYTES)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
