@@ -127,19 +127,19 @@ def test_explain_shows_why_a_map_is_blank(folder, model_file):
     assert manifest()[0]["diagnosis"] == note.removeprefix("  note: ")
 
 
-def test_second_run_is_refused_resumed_or_overwritten_as_the_user_says(folder, model_file):
+def test_second_run_replaces_resumes_or_overwrites_as_the_user_says(folder, model_file):
     explain("photo.png", model=model_file)
     write_photo(folder, "second.png")
-    refused = explain("second.png", model=model_file)
-    assert refused.exit_code == 2
-    assert "'maps' holds the results of 1 image already. Add --resume" in refused.stderr
+    again = explain("photo.png", model=model_file)
+    assert again.exit_code == 0
+    assert "note: 'maps' has results of 1 of these images, which this run replaces. Add --resume" in again.stderr
     resumed = explain("photo.png", "second.png", "--resume", model=model_file)
     assert (resumed.exit_code, resumed.stdout.splitlines()[0]) == (
         0,
         "1 of 2 images are done already (layer hue, gradcam)",
     )
     assert "received both" in explain("photo.png", "--resume", "--overwrite", model=model_file).stderr
-    explain("photo.png", "--overwrite", "--method", "hirescam", model=model_file)
+    assert "replaces" not in explain("photo.png", "--overwrite", "--method", "hirescam", model=model_file).stderr
     assert {row["file"]: row["method"] for row in manifest()} == {"photo.png": "hirescam", "second.png": "gradcam"}
 
 

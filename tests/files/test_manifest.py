@@ -127,12 +127,14 @@ def table(out):
     return {Path(row[0]).name: row[-1] for row in rows_of(out / "manifest.csv")[1:]}
 
 
-def test_second_run_is_refused_with_its_three_remedies(pictures, tmp_path):
-    finish(pictures[:1], tmp_path / "out")
-    before = (tmp_path / "out" / "manifest.csv").read_bytes()
-    with pytest.raises(ValueError, match=r"holds the results of 1 image already. Add --resume .* --overwrite .* --out"):
-        plan_run(pictures[1:], tmp_path / "out")
-    assert (tmp_path / "out" / "manifest.csv").read_bytes() == before
+def test_second_run_replaces_results_of_the_same_images_with_a_note(pictures, tmp_path):
+    out = tmp_path / "out"
+    finish(pictures[:2], out)
+    plan = finish(pictures[1:], out)
+    (note,) = plan.notes
+    assert "has results of 1 of these images, which this run replaces. Add --resume" in note
+    assert table(out) == {"dog.jpg": "dog", "Dog.png": "Dog-2", "cat.png": "cat"}
+    assert plan_run(pictures, out, "overwrite").notes == []
 
 
 def test_run_of_which_all_failed_can_be_repeated(pictures, tmp_path):
@@ -172,7 +174,7 @@ def test_overwriting_run_keeps_names_and_rows_of_other_images(pictures, tmp_path
 def test_file_without_a_row_is_not_replaced_without_a_word(pictures, tmp_path):
     out = tmp_path / "out"
     (out / "cat.overlay.png").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds 'cat.overlay.png' already, which this run would replace"):
+    with pytest.raises(ValueError, match=r"holds 'cat.overlay.png', which this run would replace and"):
         plan_run(pictures, out)
     finish(pictures[:1], out)
     assert "such as 'cat.overlay.png'" in plan_run(pictures, out, "resume").notes[0]

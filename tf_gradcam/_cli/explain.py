@@ -55,7 +55,7 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images per batch.")
 @click.option("--out", required=True, type=OutFolder(), help="Folder for the results.")
 @click.option("--resume", is_flag=True, help="Explain only the images without results in the folder.")
-@click.option("--overwrite", is_flag=True, help="Explain images again that have results there.")
+@click.option("--overwrite", is_flag=True, help="Replace results there without a note.")
 def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, **options: Any) -> int:
     """Write an overlay and a heatmap for each IMAGE: files, folders (searched to any depth) or quoted patterns.
 
@@ -66,8 +66,8 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
 
     Subclassed models and models of several inputs are explained in Python: Explainer(model).
 
-    Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. A folder that holds results is refused without
-    --resume or --overwrite. Exit status: 0 all images are done, 1 some failed and the others are done, 2 wrong use.
+    Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Results of the same images are replaced, with a
+    note; others stay. Exit status: 0 all images are done, 1 some failed and the others are done, 2 wrong use.
     """
     from tf_gradcam._files.atomic import held_folder, remove_leftovers
     from tf_gradcam._files.find import check_outputs, find_images, prepared_folder

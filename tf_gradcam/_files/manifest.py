@@ -174,11 +174,13 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
     Args:
         paths: the images.
         folder: where results go; it exists.
-        mode: "" refuses a folder of results other than failures; "resume" leaves out the images that are done;
-            "overwrite" explains all. Rows and files of images that are not named stay.
+        mode: "" explains all images, and notes how many results are replaced; "overwrite" does so without the note,
+            and replaces files without a row; "resume" leaves out the images that are done. Rows and files of images
+            that are not named stay.
 
     Raises:
-        ValueError: results exist and the mode is ""; the manifest is not one, unless it is overwritten.
+        ValueError: files without a row would be replaced and the mode is ""; the manifest is not one, unless it is
+            overwritten.
         OSError: the manifest cannot be read.
     """
     table, notes, rows = folder / MANIFEST, [], []
@@ -191,13 +193,6 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
             if mode != "overwrite":
                 raise
             notes.append(f"'{table}' was not a table of results and is replaced.")
-    done = sum(row["status"] == DONE for row in rows)
-    if done and not mode:
-        raise ValueError(
-            f"'{folder}' holds the results of {done} image{'s' if done > 1 else ''} already. Add --resume to "
-            "explain only those that are not done, --overwrite to explain them again, or choose another folder by "
-            "--out."
-        )
     known = {_key(row["file"]): row for row in rows}
     named = {_key(str(path)): path for path in paths}
     is_finished = {key for key, path in named.items() if mode == "resume" and _is_done(known.get(key), path, folder)}
@@ -210,12 +205,17 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
     new = dict(zip(fresh, output_stems(fresh, others, longest_name(folder)), strict=True))
     stems = [new.get(path) or old[_key(str(path))] for path in todo]
     there = [name for stem in stems for name in files_of(stem) if (folder / name).is_file()]
-    if there and not mode:
-        raise ValueError(
-            f"'{folder}' holds '{there[0]}'{f' and {len(there) - 1} more files' if there[1:] else ''} already, which "
-            "this run would replace. Add --overwrite, or choose another folder by --out."
-        )
     lost = [name for name in there if name not in {each for stem in old.values() for each in files_of(stem)}]
+    if lost and not mode:
+        raise ValueError(
+            f"'{folder}' holds '{lost[0]}'{f' and {len(lost) - 1} more files' if lost[1:] else ''}, which this run "
+            f"would replace and {MANIFEST} does not list. Add --overwrite, or choose another folder by --out."
+        )
+    if old and not mode:
+        notes.append(
+            f"'{folder}' has results of {len(old)} of these images, which this run replaces. Add --resume to keep "
+            "them, or --overwrite to leave this note out."
+        )
     if lost and mode == "resume":
         notes.append(f"{len(lost)} files without a row in {MANIFEST} are replaced, such as '{lost[0]}'.")
     changed = [(path, stem) for path, stem in new.items() if stem != path.stem]
