@@ -364,7 +364,7 @@ def test_scaling_that_the_pictures_contradict_is_noted_and_detected(tmp_path):
     noise = np.random.default_rng(1).integers(0, 256, (6, 10, 3)).astype(np.uint8)
     picture = Path(write_photo(tmp_path, photo=noise))
     note = model.doubt([picture], "raw")
-    assert note.startswith("1 picture fits another scaling than raw: unit is")
+    assert note.startswith("1 picture fits the scaling unit clearly better than raw")
     assert note.endswith("choose unit in Pixel values, under Another model.")
     assert model.doubt([picture], "tf") is None  # chosen
     assert model.doubt([picture], "detect").startswith("Scaling: unit (RGB in [0, 1]), detected from 1 picture")

@@ -224,7 +224,9 @@ def settle_scaling(
         return opened._replace(preprocessing=settled), f"{fact}Choose another scaling by", None
     if better and settled is now and ranking is not None:
         verb = "fits" if len(photos) == 1 else "fit"
-        fact = f"{pictures} {verb} another scaling than {now.mode}: {ranking} If the model was trained on that,"
+        scores = ", ".join(f"{mode} {ranking.scores[mode]:.2f}" for mode in ranking.modes)
+        fact = f"{pictures} {verb} the scaling {ranking.best} clearly better than {now.mode}, by {ranking.evidence} "
+        fact += f"(lower is better): {scores}. If the model was trained on {ranking.best},"
         return opened, fact, ranking.best
     return opened._replace(preprocessing=settled), "", None
 
