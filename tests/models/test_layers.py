@@ -250,20 +250,78 @@ def test_output_itself_is_refused() -> None:
         name_of(model, "pixels")
 
 
-def test_channels_first_is_refused() -> None:
-    model = keras.Sequential(
-        [
-            keras.Input((3, 6, 10)),
-            layers.Conv2D(2, 3, data_format="channels_first", name="conv"),
-            layers.GlobalAveragePooling2D(data_format="channels_first"),
-            layers.Dense(2),
-        ]
-    )
-    with pytest.raises(ValueError, match=r"'conv' .* channels come first, and the maps need channels_last") as caught:
-        name_of(model, "conv")
-    assert "no spatial layer" not in str(caught.value)  # it has one
-    with pytest.raises(ValueError, match=r"No layer of this model can be explained: .* channels last"):
-        name_of(model)
+@pytest.mark.parametrize("layer", [None, "conv", "normalised"])
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "scorecam"])
+def test_channels_first_gives_the_map_of_channels_last(layer: str | None, method: Any) -> None:
+    """The same kernels with the axes moved; BatchNormalization and ReLU do not say where their channels are."""
+
+    def build(order: str, moved: Any) -> keras.Model:
+        axis = 1 if order == "channels_first" else -1
+        images = keras.Input((3, 6, 10))
+        cells = layers.Conv2D(4, 3, data_format=order, name="conv")(moved(images))
+        cells = layers.ReLU(name="normalised")(layers.BatchNormalization(axis=axis)(cells))
+        pooled = layers.GlobalAveragePooling2D(data_format=order)(cells)
+        return randomise(keras.Model(images, layers.Dense(2, name="head")(pooled)))
+
+    first, last = build("channels_first", lambda images: images), build("channels_last", layers.Permute((2, 3, 1)))
+    last.set_weights(first.get_weights())
+    images = np.random.default_rng(0).random((2, 3, 6, 10), np.float32)
+    expected, actual = (Explainer(model, layer, method)(images, 1) for model in (last, first))
+    assert actual.layer_name == (layer or "normalised")
+    np.testing.assert_allclose(actual.raw, expected.raw, rtol=1e-4, atol=1e-6)
+    assert actual.image_size == (6, 10)
+
+
+def attended(scores: bool) -> keras.Model:
+    """A subclassed transformer whose attention may also return its scores."""
+
+    class Attended(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.flat = layers.Conv2D(8, 4, 4, name="patches"), layers.Reshape((16, 8))
+            self.mix, self.norm = layers.MultiHeadAttention(2, 4, name="mix"), layers.LayerNormalization(name="norm")
+            self.pool, self.head = layers.GlobalAveragePooling1D(), layers.Dense(3)
+
+        def call(self, images: Any) -> Any:
+            tokens = self.norm(self.flat(self.patches(images)))
+            mixed = self.mix(tokens, tokens, return_attention_scores=scores)
+            return self.head(self.pool(tokens + (mixed[0] if scores else mixed)))
+
+    model = Attended()
+    model(np.zeros((1, 16, 16, 3), np.float32))
+    return model
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_default_is_never_inside_an_attention(scores: bool) -> None:
+    explanation = Explainer(attended(scores))(np.random.default_rng(0).random((1, 16, 16, 3), np.float32))
+    assert explanation.layer_name == "norm"
+    assert explanation.raw.shape == (1, 4, 4)
+
+
+def test_attention_scores_are_refused_by_name() -> None:
+    model = attended(True)
+    (scores,) = [row for row in list_layers(model) if row.type == "Softmax"]
+    assert scores.output_shape == (None, 2, 16, 16)
+    reason = "the cells of its axis 1 do not follow places in the picture"
+    assert (scores.explainable, scores.reason) == (False, reason)
+    with pytest.raises(ValueError, match=f"'{scores.path}' cannot be explained: {reason}"):
+        name_of(model, scores.path)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_default_of_a_recurrent_head_is_the_last_convolution(bidirectional: bool) -> None:
+    recurrent = layers.LSTM(3, return_sequences=True)
+    if bidirectional:
+        recurrent = layers.Bidirectional(recurrent)
+    convolutions = [layers.Conv1D(4, 3, name="conv1"), layers.Conv1D(4, 3, name="conv2"), layers.MaxPooling1D(2)]
+    model = keras.Sequential([keras.Input((40, 2)), *convolutions, recurrent, layers.LSTM(3), layers.Dense(2)])
+    assert name_of(model) == "conv2"
+
+
+def test_default_of_a_recurrent_network_is_its_last_sequence() -> None:
+    stack = [layers.LSTM(3, return_sequences=True, name="sequence"), layers.LSTM(3), layers.Dense(2)]
+    assert name_of(keras.Sequential([keras.Input((9, 2)), *stack])) == "sequence"
 
 
 # The default.

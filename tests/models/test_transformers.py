@@ -270,11 +270,58 @@ def test_given_grid_replaces_the_found_one() -> None:
     np.testing.assert_allclose(given, found.reshape(2, 3, 8), rtol=1e-5, atol=1e-6)
 
 
-def test_tokens_without_a_grid_are_refused_until_it_is_given() -> None:
+def test_more_prefix_tokens_than_any_rule_allows_are_found_by_following_the_picture() -> None:
+    """Patches of 4 of 8 x 12 pixels: 2 x 3 of 15 tokens."""
     model, images = vit(4, 9), pictures()
     with pytest.raises(ValueError, match=r"15 tokens.*token_grid=\(rows, columns\)"):
-        Explainer(model)
-    assert Explainer(model, token_grid=(2, 3))(images).raw.shape == (2, 2, 3)
+        find_layout(15, (None, 8, 12, 3))
+    followed, given = Explainer(model)(images), Explainer(model, token_grid=(2, 3))(images)
+    np.testing.assert_allclose(followed.raw, given.raw, rtol=1e-5, atol=1e-6)
+    assert followed.placement == given.placement
+
+
+class Patches(layers.Layer):
+    """Patches as keras.io's vision transformer makes them, behind resizing."""
+
+    def call(self, images: Any) -> Any:
+        patches = keras.ops.image.extract_patches(images, 6)
+        return keras.ops.reshape(patches, (-1, 12 * 12, 6 * 6 * 3))
+
+
+def test_patches_of_a_resized_picture_are_found_at_their_places() -> None:
+    """72 x 72 pixels of 32 x 32: a patch of 6 is 6 * 32 / 72 = 2.67 pixels; no square patches of 32 make 144 tokens."""
+    images = keras.Input((32, 32, 3))
+    tokens = layers.Dense(WIDTH)(Patches()(layers.Resizing(72, 72)(images)))
+    mixed = tokens + layers.MultiHeadAttention(2, 3)(tokens, tokens)
+    model = seeded(keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling1D()(mixed))))
+    explanation = Explainer(model)(np.random.default_rng(0).random((1, 32, 32, 3), np.float32))
+    assert explanation.raw.shape == (1, 12, 12)
+    np.testing.assert_allclose(explanation.placement.scale, (32 / 12, 32 / 12))
+
+
+def test_time_steps_of_a_spectrogram_are_not_folded_into_a_square() -> None:
+    """16 steps of 4 frequencies: today's rule would see 4 x 4 patches; the map repeats over the frequencies instead."""
+    images = keras.Input((16, 16, 1))
+    cells = layers.Conv2D(4, 3, strides=(4, 1), padding="same")(images)
+    steps = layers.Reshape((16, 16), name="steps")(layers.Permute((2, 1, 3))(cells))
+    model = seeded(keras.Model(images, layers.Dense(2)(layers.LSTM(3)(layers.Dense(5, name="dense")(steps)))))
+    explanation = Explainer(model, "dense")(np.random.default_rng(0).random((1, 16, 16, 1), np.float32))
+    assert explanation.raw.shape == (1, 16)
+    assert explanation.placement.axes == (1,)
+    assert explanation.image_size == (16, 16)
+
+
+def test_learned_tokens_are_refused() -> None:
+    images = keras.Input((8, 8, 3))
+    cells = layers.Reshape((64, WIDTH))(layers.Conv2D(WIDTH, 3, padding="same")(images))
+    weights = layers.Softmax(axis=1)(layers.Dense(16)(cells))
+    latents = layers.Dot(1, name="latents")([weights, cells])
+    model = seeded(keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling1D()(latents))))
+    with pytest.raises(
+        ValueError, match=r"'latents' cannot be explained: the cells of its axis 1 do not follow places"
+    ):
+        Explainer(model, "latents")
+    assert Explainer(model, "latents", token_grid=(4, 4)).split.activation_shape == (None, 4, 4, WIDTH)
 
 
 def test_several_layers_share_the_grid() -> None:

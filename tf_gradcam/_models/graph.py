@@ -86,6 +86,7 @@ class Graph:
         self.output_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._outputs_struct)
         self.output_tensors = functional._outputs_struct  # of all outputs
         self.outputs = self._inline(functional, self.inputs, "")
+        self.axes: dict[Any, list[Any]] = {}  # of `places.traced_axes`
 
     @property
     def output_slots(self) -> Any:
@@ -204,11 +205,18 @@ class Graph:
         """Return the shape of every call for inputs of the shapes in `specs`; a nested model may not know all axes."""
         if not any(None in shape[1:] for shape in self.shapes) or any(None in spec.shape[1:] for spec in specs):
             return [call.shape for call in self.calls]
-        values: dict[int, Any] = {}
-        tf.function(
-            lambda *inputs: values.update(self.run(self.steps, self.enter(inputs))), autograph=False
-        ).get_concrete_function(*specs)
-        return [tuple(values[call.slot].shape) for call in self.calls]
+        return [tuple(tensor.shape) for tensor in self.symbolic(specs)[1]]
+
+    def symbolic(self, specs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Trace the model for inputs of `specs`; return its symbolic inputs and the tensor of each call."""
+        traced: list[list[Any]] = []
+
+        def run(*inputs: Any) -> None:
+            values = self.run(self.steps, self.enter(inputs))
+            traced.extend([list(inputs), [values[call.slot] for call in self.calls]])
+
+        tf.function(run, autograph=False).get_concrete_function(*specs)
+        return traced[0], traced[1]
 
     def traced_outputs(self, specs: Sequence[Any]) -> list[tf.TensorShape]:
         """Trace the model and return the shapes of its outputs; layers that are not built yet are built by it."""

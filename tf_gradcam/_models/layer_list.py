@@ -63,7 +63,7 @@ def list_layers(model: keras.Model | ModelReader, offsets: bool = False) -> list
         TypeError, ValueError: as `split_model`.
     """
     reader = reader_of(model)
-    rows = layer_rows(reader)
+    rows = layer_rows(reader, exact=True)
     if offsets:
         value_range = reader.preprocessing.value_range or (0.0, 1.0)
         rows = [dataclasses.replace(row, offset=_offset(reader, row, value_range)) for row in rows]

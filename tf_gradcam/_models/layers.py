@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import TypeAlias
 import keras
 
 from tf_gradcam._errors import Message, unknown_name
-from tf_gradcam._models.graph import Call, Graph
+from tf_gradcam._models.graph import Call, Graph, Step
 from tf_gradcam._models.keras_internals import sublayers
+from tf_gradcam._models.places import Cells, cells_of, probe, traced_axes
 from tf_gradcam._models.reader import ModelInputs, ModelReader, is_input_layer, shown
 from tf_gradcam._models.watched import WatchedModel
 
@@ -21,6 +23,13 @@ LayerLike: TypeAlias = str | int | keras.layers.Layer  # name or "outer/inner" p
 
 # Operations that move, drop or scale values, without learned weights.
 _PASSIVE = re.compile(r"Pool|Drop|Identity|Pad|Reshape|Permute|Flatten|Crop|Random|Resc|Resiz|Transpose|UpSampling")
+# Layers of Keras after which cells follow places wherever there is more than one cell.
+_PLAIN = re.compile(
+    r"(Depthwise|Separable)?Conv[123]D|.*Pooling[123]D|.*Normalization|Normalize|Activation|.*ReLU|.*ELU|Relu6?|Silu|Gelu"
+    r"|HardS.*|Sigmoid|Softmax|Add|Subtract|Multiply|Average|Maximum|Minimum|TrueDivide|.*Dropout.*|GaussianNoise|Rescaling"
+    r"|ZeroPadding[123]D|Cropping[123]D|UpSampling[123]D|Random(Flip|Rot|Zoom|Tran|Cont|Bri|Hue|Sat|Col).*|Identity"
+    r"|LayerScale|StochasticDepth|InputLayer|Dense"
+)
 _HEAD = re.compile(r"Activation|Softmax|Sigmoid|Reshape|Identity|Drop|Flatten")
 
 
@@ -109,7 +118,7 @@ def find_layer(reader: ModelReader, layer: LayerLike | None = None) -> FoundLaye
         )
     else:
         found = _by_object(reader, reader.top_level(int(layer)) if isinstance(layer, Integral) else layer)
-    reason = why_not(found)
+    reason = why_not(found) or why_no_places(reader, found)
     if reason:
         raise ValueError(_with_remedy(f"Layer '{found.call.path}' cannot be explained: {reason}.", reader))
     return found
@@ -165,10 +174,9 @@ def _by_object(reader: ModelReader, layer: keras.layers.Layer) -> FoundLayer:
 
 
 def _default(reader: ModelReader) -> FoundLayer:
-    rank = len(reader.inputs.image_shape)
     best: FoundLayer | None = None
     for view in reader.views():
-        best = _default_in(view, rank) or best
+        best = _default_in(reader, view) or best
         if best and not _hides_tokens(best):
             return best
     if best:
@@ -177,16 +185,61 @@ def _default(reader: ModelReader) -> FoundLayer:
     raise ValueError(_with_remedy(fact, reader))
 
 
-def _default_in(view: View, rank: int) -> FoundLayer | None:
+def _default_in(reader: ModelReader, view: View) -> FoundLayer | None:
+    rank = len(reader.inputs.image_shape)
     heads = tuple(f"{c.path}/" for c in view.calls if _is_attention(c.operation))  # layers inside do not have cells
     calls = [call for call in reversed(view.calls) if not call.path.startswith(heads)]
     candidates = [FoundLayer(view, call) for call in calls if _can_be_default(view, call)]
-    # Layers of the images' rank come before tokens.
-    for same_rank in (True, False):
-        for candidate in candidates:
-            if (len(candidate.call.shape) == rank) == same_rank and view.is_cut_point(candidate.call):
-                return _before_last_attention(candidate, candidates) if rank == 4 else candidate
+    # Layers whose cells follow places come before all others, and layers of the images' rank before tokens.
+    placed = [item for item in candidates if follows_places(reader, item)]
+    for allowed in (placed, [item for item in candidates if not why_no_places(reader, item)]):
+        for same_rank in (True, False):
+            for candidate in allowed:
+                if (len(candidate.call.shape) == rank) == same_rank and view.is_cut_point(candidate.call):
+                    return _before_last_attention(candidate, allowed) if rank == 4 else candidate
     return None
+
+
+def follows_places(reader: ModelReader, found: FoundLayer) -> bool:
+    """Return whether the cells of a layer follow places in the input, none of them mixed over time by a recurrence."""
+    view, call = found.view, found.call
+    if is_plain(view):
+        return True
+    traced = traced_axes(view, reader.inputs.specs)[view.calls.index(call)]
+    if traced is not None and traced.is_recurrent:
+        return False
+    cells = cells_of(traced)
+    if cells is None and len(call.shape) == len(reader.inputs.image_shape):
+        cells = probe(view.halves(call)[0], reader.inputs)
+    return not isinstance(cells, str)
+
+
+def is_plain(view: View) -> bool:
+    """Return whether a graph consists of layers behind which cells follow places, so that tracing it tells no more."""
+    return isinstance(view, Graph) and all(map(_is_plain_step, view.steps, itertools.repeat(view.shapes)))
+
+
+def _is_plain_step(step: Step, shapes: Sequence[tuple[int | None, ...]]) -> bool:
+    kind, shape = type(step.operation), shapes[step.outputs[0]]
+    if step.function is not None or not is_spatial(shape):  # a model's entrance; squeeze and excitation, heads
+        return True
+    if getattr(step.operation, "data_format", None) == "channels_first" or not kind.__module__.startswith("keras."):
+        return False
+    is_of_channels = kind.__name__ == "Concatenate" and step.operation.axis in (-1, len(shape) - 1)
+    return is_of_channels or bool(_PLAIN.fullmatch(kind.__name__))
+
+
+def cells_at(inputs: ModelInputs, found: FoundLayer) -> Cells | str | None:
+    """Return the cells of a layer by arithmetic, see `places.cells_of`."""
+    return cells_of(traced_axes(found.view, inputs.specs)[found.view.calls.index(found.call)])
+
+
+def why_no_places(reader: ModelReader, found: FoundLayer) -> str:
+    """Return the reason why the map of a layer of pictures could not lie over the picture, or ""."""
+    if len(reader.inputs.image_shape) < 4 or len(found.call.shape) < 4 or is_plain(found.view):
+        return ""
+    cells = cells_at(reader.inputs, found)
+    return cells if isinstance(cells, str) else ""
 
 
 def _hides_tokens(found: FoundLayer) -> bool:
@@ -262,11 +315,9 @@ def is_spatial(shape: Sequence[int | None]) -> bool:
 
 def why_not(found: FoundLayer) -> str:
     """Return the reason why a layer cannot be explained, or ""."""
-    shape, operation = found.call.shape, found.call.operation
+    shape = found.call.shape
     if len(shape) < 3:
         return f"its output {shown(shape)} has no spatial extent"
-    if getattr(operation, "data_format", None) == "channels_first":
-        return "its channels come first, and the maps need channels_last"
     if not found.view.reaches_output(found.call):
         return "it is not on the way to the output"
     if found.view.is_end(found.call):
@@ -288,8 +339,13 @@ def _with_remedy(fact: str, reader: ModelReader) -> Message:
     return Message(fact, f"Pass layer=, {examples}", f"Pass --layer, {examples}")
 
 
-def layer_rows(reader: ModelReader) -> list[LayerRow]:
-    """Return a row for each call of a model in the order of execution, see `list_layers`."""
+def layer_rows(reader: ModelReader, exact: bool = False) -> list[LayerRow]:
+    """Return a row for each call of a model in the order of execution, see `list_layers`.
+
+    Args:
+        reader: the model.
+        exact: whether to trace a model of plain layers too, whose strides are else the picture divided by the cells.
+    """
     try:
         default: FoundLayer | None = find_layer(reader)
     except ValueError:
@@ -304,11 +360,24 @@ def layer_rows(reader: ModelReader) -> list[LayerRow]:
         path = call.path
         if paths.count(path) > 1:
             path += f"[{paths[:number].count(path)}]"
-        kind, shape, reason = type(call.operation).__name__, shapes[number], why_not(FoundLayer(view, call))
+        found, kind, shape = FoundLayer(view, call), type(call.operation).__name__, shapes[number]
+        reason = why_not(found) or why_no_places(reader, found)
         is_default = default is not None and call == default.call
-        image = reader.inputs.specs[pictures_of(reader.inputs, FoundLayer(view, call))[0]].shape
-        rows.append(LayerRow(path, kind, shape, _stride(image, shape), not reason, reason, is_default))
+        image = reader.inputs.specs[pictures_of(reader.inputs, found)[0]].shape
+        stride = _stride(image, shape)
+        if stride is not None and (exact or not is_plain(view)):
+            stride = _true_stride(cells_at(reader.inputs, found), stride)
+        rows.append(LayerRow(path, kind, shape, stride, not reason, reason, is_default))
     return rows
+
+
+def _true_stride(cells: Cells | str | None, tiles: tuple[float, ...]) -> tuple[float, ...] | None:
+    """Return pixels per cell along each axis; `tiles` where they are not known, None where cells are not places."""
+    if cells is None:
+        return tiles
+    if isinstance(cells, str) or len(cells.axes) != len(tiles):
+        return None
+    return tuple(tile if axis is None else axis.step for tile, axis in zip(tiles, cells.axes, strict=True))
 
 
 def pictures_of(inputs: ModelInputs, found: FoundLayer) -> list[int]:

@@ -18,11 +18,22 @@ from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._files.class_names import TOP_CLASS
+from tf_gradcam._models.axes import AxisTrace
 from tf_gradcam._models.graph import Call, Graph, Step, first_output
 from tf_gradcam._models.keras_internals import call_in_inference, reading_scope
-from tf_gradcam._models.layers import FoundLayer, LayerLike, calls_named, find_layer, is_head, pictures_of
+from tf_gradcam._models.layers import (
+    FoundLayer,
+    LayerLike,
+    calls_named,
+    cells_at,
+    find_layer,
+    is_head,
+    is_plain,
+    pictures_of,
+)
+from tf_gradcam._models.places import Cells, Shapes, axes_behind, cells_of, place, probe
 from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, reader_of, shown
-from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
+from tf_gradcam.image.resize import Placement, Unplaced
 
 
 class SplitModel:
@@ -47,13 +58,36 @@ class SplitModel:
         self.layer_name = found.name
         self.activation_shape = found.shape
         self.pictures = [inputs.image_index]
-        self.extract = extract  # flat inputs -> [activations, *frontier], for use inside a tf.function
-        self.finish = finish  # [activations, *frontier] -> the model's outputs, likewise
+        self.extract_unseen = extract
+        self.finish = finish  # [activations, *frontier] -> the model's outputs, for use inside a tf.function
+        self.is_given = False  # whether the user says that the cells tile the picture
+        self._cells: dict[Shapes, Cells | str | None] = {}
+
+    def extract(self, inputs: Sequence[Any]) -> list[Any]:
+        """Compute [activations, *frontier] from flat inputs, for use inside a tf.function.
+
+        What becomes of the picture's axes is read from that function's graph, which spares `cells` another trace.
+        """
+        tensors = self.extract_unseen(inputs)
+        shapes = tuple(tuple(tensor.shape[1:]) for tensor in inputs)
+        if not tf.is_symbolic_tensor(tensors[0]) or shapes in self._cells or any(None in shape for shape in shapes):
+            return tensors
+        cells = cells_of(AxisTrace(inputs).of(tensors[0]))
+        if cells is not None:
+            self._cells[shapes] = cells
+        return tensors
+
+    def cells(self, shapes: Shapes) -> Cells | str | None:
+        """Return the cells of the layer for inputs of `shapes`, or why they are not places; None if not known."""
+        if shapes not in self._cells:
+            cells = cells_of(axes_behind(self.extract_unseen, self.inputs.specs, shapes))
+            self._cells[shapes] = probe(self.extract_unseen, self.inputs, shapes) if cells is None else cells
+        cells = self._cells[shapes]
+        return None if self.is_given and isinstance(cells, str) else cells
 
     def placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
         """Return where the cells of a map lie in the input that the layer belongs to."""
-        index = self.inputs.image_index
-        return plain_placement(cells, arrays[index].shape[1:], index, self.found.frame)
+        return place(self.cells, cells, arrays, self.inputs.image_index, self.found.frame)
 
     def release_model(self) -> None:
         """Release the model: a graph keeps its layers, a model without a graph must be kept by the caller."""
@@ -138,7 +172,26 @@ def split_model(
     pictures = pictures_of(reader.inputs, found)
     split = SplitModel(replace(reader.inputs, picture=pictures[0]), found, extract, finish)
     split.pictures = pictures
-    return split
+    cells = None if is_plain(found.view) else cells_at(reader.inputs, found)
+    return _with_channels_last(split) if isinstance(cells, Cells) and cells.channels_first else split
+
+
+def _with_channels_last(split: SplitModel) -> SplitModel:
+    """Return a split at a layer (B, C, H, W) with activations (B, H, W, C)."""
+    rank = len(split.activation_shape)
+    last, first = [0, *range(2, rank), 1], [0, rank - 1, *range(1, rank - 1)]
+
+    def extract(inputs: Sequence[Any]) -> list[Any]:
+        activations, *frontier = split.extract_unseen(inputs)
+        return [tf.transpose(activations, last), *frontier]
+
+    def finish(tensors: Sequence[Any]) -> Any:
+        return split.finish([tf.transpose(tensors[0], first), *tensors[1:]])
+
+    turned = SplitModel(split.inputs, split.found, extract, finish)
+    turned.activation_shape = tuple(split.activation_shape[axis] for axis in last)
+    turned.pictures = split.pictures
+    return turned
 
 
 def _named_halves(reader: ModelReader, found: FoundLayer, names: Sequence[LayerLike]) -> tuple[Callable, Callable]:

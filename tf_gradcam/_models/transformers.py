@@ -17,6 +17,8 @@ import tensorflow as tf
 from tf_gradcam._errors import Message
 from tf_gradcam._models.graph import Call, Graph, Step
 from tf_gradcam._models.keras_internals import mask_of
+from tf_gradcam._models.layers import cells_at
+from tf_gradcam._models.places import Cells, sizes_of
 from tf_gradcam._models.reader import shown
 from tf_gradcam._models.split import SplitModel
 
@@ -196,11 +198,13 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
     Every rule then sees a grid, and probing changes a channel in the patches alone, not in the class token.
 
     Args:
-        split: cut at any layer; returned unchanged if the layer does not hold tokens of images.
+        split: cut at any layer; returned unchanged if the layer does not hold tokens of images, or tokens that move
+            along one axis of the picture alone, such as time steps of a spectrogram.
         token_grid: (rows, columns), or None to find them, see `find_layout`.
 
     Raises:
-        TypeError, ValueError: as `find_layout`; a `token_grid` for a layer without tokens; tokens with a mask.
+        TypeError, ValueError: as `find_layout`; a `token_grid` for a layer without tokens; tokens with a mask, or that
+            do not follow places in the picture.
     """
     if not are_tokens(split.activation_shape, split.inputs.image_shape):
         if token_grid is not None:
@@ -209,11 +213,18 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
                 f"layer '{split.layer_name}' {shown(split.activation_shape)}. Leave it out."
             )
         return split
-    layout = find_layout(_token_count(split), split.inputs.image_shape, token_grid)
+    cells = _known_cells(split) if token_grid is None else None
+    if cells is not None and len(cells.axes) == 1:
+        return split
+    if cells is None or cells.prefix is None:
+        layout = find_layout(_token_count(split), split.inputs.image_shape, token_grid)
+    else:
+        rows, columns = (axis.size for axis in cells.axes if axis is not None)
+        layout = TokenLayout(cells.prefix, (rows, columns))
     name = split.layer_name
 
     def extract(inputs: Sequence[Any]) -> list[Any]:
-        tokens, *frontier = split.extract(inputs)
+        tokens, *frontier = split.extract_unseen(inputs)
         if mask_of(tokens) is not None:
             raise ValueError(f"Expected tokens of an image at layer '{name}', received tokens with a mask, as of text.")
         prefix = [tokens[:, : layout.prefix]] if layout.prefix else []
@@ -231,7 +242,34 @@ def on_grid(split: SplitModel, token_grid: Sequence[int] | None = None) -> Split
 
     gridded = SplitModel(split.inputs, split.found, extract, finish)
     gridded.activation_shape = (split.activation_shape[0], *layout.grid, split.activation_shape[-1])
+    gridded.is_given = token_grid is not None
+    if cells is None and token_grid is None and None not in split.inputs.image_shape[1:]:
+        _checked_cells(gridded, gridded.cells(sizes_of(split.inputs.specs)))
     return gridded
+
+
+def _known_cells(split: SplitModel) -> Cells | None:
+    """Return the cells of tokens where the axes of the picture can be followed to them.
+
+    Raises:
+        ValueError: they can, and the tokens do not follow places.
+    """
+    if None in split.inputs.image_shape[1:]:
+        return None
+    cells = cells_at(split.inputs, split.found)
+    return None if cells is None else _checked_cells(split, cells)
+
+
+def _checked_cells(split: SplitModel, cells: Cells | str | None) -> Cells | None:
+    if not isinstance(cells, str):
+        return cells
+    raise ValueError(
+        Message(
+            f"Layer '{split.layer_name}' cannot be explained: {cells}.",
+            "Pass another layer, see list_layers(model), or token_grid=(rows, columns) if its tokens are patches.",
+            "Pass another --layer, see `tf-gradcam layers MODEL`.",
+        )
+    )
 
 
 def _token_count(split: SplitModel) -> int | None:

@@ -50,6 +50,7 @@ class WatchedModel:
         self._structure = inputs
         self.calls: list[Call] = []  # in the order in which they end
         self._begins: list[int] = []  # number of ended calls when each began
+        self.axes: dict[Any, list[Any]] = {}  # of `places.traced_axes`
         self.outputs: Any = None
         self._key: str | int | None = None  # of the output to return, None for all
         with contextlib.ExitStack() as stack:
@@ -91,6 +92,26 @@ class WatchedModel:
             return result
 
         return record
+
+    def symbolic(self, specs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Trace the model for inputs of `specs`; return its symbolic inputs and the tensor of each call."""
+        inputs: list[Any] = []
+        tensors: list[Any] = []
+
+        def record(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            tensors.extend(_tensors_of(result))
+            return result
+
+        def run(*flat: Any) -> Any:
+            inputs.extend(flat)
+            return self.forward(flat)
+
+        with contextlib.ExitStack() as stack:
+            for _, layer in sublayers(self.model):
+                stack.enter_context(wrapped(layer, record))
+            tf.function(run, autograph=False).get_concrete_function(*specs)
+        return inputs, tensors
 
     def release(self) -> None:
         """Release the model; the caller must keep it alive."""
