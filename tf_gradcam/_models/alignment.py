@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._models.split import SplitModel, noise_images
+from tf_gradcam.image.resize import Placement
 
 _DEFAULT_SIDE = 224  # pixels, where the model takes any size
 _IMAGE_COUNT = 4
@@ -22,8 +23,8 @@ def measure_offset(
     """Return the offset of a layer's cells, as the centroid of the input gradient's energy.
 
     On noise images, for each of the innermost cells, the gradient of its activations (all channels, signs drawn at
-    random) with respect to the pixels is squared, and the centroid of that energy is compared with the centre of the
-    cell's tile. The mean over cells and images is the offset.
+    random) with respect to the pixels is squared, and the centroid of that energy is compared with the place of the
+    cell by arithmetic, see `places`. The mean over cells and images is the offset.
 
     Args:
         split: a model cut at a layer (B, H, W, C).
@@ -51,11 +52,14 @@ def measure_offset(
     energy = tf.function(
         lambda row, column, *tensors: _energy(split, list(tensors), row, column, signs), autograph=False
     )
+    placement = split.placement(cells, inputs)
+    if not isinstance(placement, Placement) or placement.axes != (0, 1):
+        placement = Placement.tiles(cells, inputs[split.inputs.image_index].shape[1:3])
     offsets = []
     for row in _innermost(cells[0]):
         for column in _innermost(cells[1]):
-            tile = [(index + 0.5) / count for index, count in zip((row, column), cells, strict=True)]
-            offsets.append(_centroid(energy(tf.constant(row), tf.constant(column), *inputs).numpy()) - tile)
+            place = np.add(placement.start, np.multiply(placement.scale, (row, column))) / placement.image_size
+            offsets.append(_centroid(energy(tf.constant(row), tf.constant(column), *inputs).numpy()) - place)
     finite = [offset for offset in offsets if np.isfinite(offset).all()]
     if not finite:
         raise ValueError(f"No gradient leads from layer '{split.layer_name}' to the pixels: leave align=False.")
