@@ -250,6 +250,13 @@ def test_detect_without_evidence_is_refused_with_a_remedy(silent, tmp_path):
         check_scaling(opened, [tmp_path / "missing.png"])
 
 
+def test_detect_is_refused_where_every_scaling_looks_alike(photos):
+    layers = [keras.Input((6, 10, 3)), L.Conv2D(2, 1, kernel_initializer="zeros"), L.GlobalAveragePooling2D()]
+    opened = open_model(keras.Sequential([*layers, L.Softmax()], name="dead"), preprocess="detect")
+    with pytest.raises(ValueError, match="scaling of dead cannot be detected from 8 pictures"):
+        check_scaling(opened, photos)
+
+
 def test_choice_of_the_user_is_warned_of_only_where_pictures_contradict_it(photos):
     scaled = remembering("raw", L.Rescaling(1 / 255))
     settled, (note,) = warned(open_model(scaled, preprocess="unit"), photos)

@@ -234,7 +234,8 @@ def settle_scaling(
 def _detected(opened: OpenModel, ranking: ScalingRanking | None, better: bool, pictures: str) -> Preprocessing:
     """Return the best scaling if it is clearly better, or if the model itself shows none."""
     shown = opened.measured
-    if ranking is None or (ranking.evidence == "nothing" and shown.mode == "unknown"):
+    tells = ranking is not None and any(ranking.is_clear(mode) for mode in ranking.modes)
+    if ranking is None or (not tells and shown.mode == "unknown"):
         fact = f"The input scaling of {opened.reader.name} cannot be detected from {pictures}. Choose one of"
         modes = ", ".join(MODES)
         raise ValueError(Message(fact, f"preprocess={modes}.", f"--preprocess {modes}."))
