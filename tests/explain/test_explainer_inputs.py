@@ -11,6 +11,7 @@ from keras import layers
 
 from tf_gradcam import Explainer, augment, compare, fuse, list_layers, plot_layers
 from tf_gradcam._errors import ModelWarning
+from tf_gradcam.audit.mapper import AuditMapper
 from tf_gradcam.image.resize import resize_maps
 
 GENERATOR = np.random.default_rng(0)
@@ -252,3 +253,46 @@ def test_measured_offset_stays_with_tiles() -> None:
     np.testing.assert_allclose(
         explanation.resized(), resize_maps(explanation.heatmaps, (8, 12), explainer.offset), rtol=1e-6, atol=1e-6
     )
+
+
+# What the model does to its input before the layer.
+
+
+@pytest.mark.parametrize(
+    ("change", "reach"),
+    [
+        (layers.CenterCrop(4, 6), (slice(1, 5), slice(2, 8))),
+        (layers.Cropping2D(((2, 0), (0, 3))), (slice(2, 6), slice(0, 7))),
+        (layers.ZeroPadding2D(((3, 0), (0, 2))), (slice(0, 6), slice(0, 10))),
+        (layers.Permute((2, 1, 3)), (slice(0, 6), slice(0, 10))),
+        (lambda tensor: tensor[:, 1:, :8], (slice(1, 6), slice(0, 8))),
+    ],
+    ids=["centre crop", "crop", "padding", "turn", "slice"],
+)
+def test_map_lies_where_the_model_looks(change: Any, reach: tuple[slice, slice]) -> None:
+    """A dot inside of what the model sees is where the map is 1; outside of that the map is zero."""
+    inputs = keras.Input((6, 10, 1))
+    model = positive(ends(inputs, identity(2)(change(inputs))))
+    picture = one_hot((1, 6, 10, 1), 0, 3, 4)
+    explainer = Explainer(model, "cells")
+    for explanation in (explainer(picture, 0), explainer.class_maps(picture, [0]).of_class(0)):
+        np.testing.assert_allclose(explanation.resized()[0], picture[0, ..., 0], atol=1e-6)
+        assert explanation.boxes(0.5)[0] == [(4, 3, 5, 4)]
+    shown = explainer(np.ones((1, 6, 10, 1), np.float32), 0).resized()[0]
+    seen = np.zeros((6, 10), bool)
+    seen[reach] = True
+    np.testing.assert_array_equal(shown > 0, seen)
+    np.testing.assert_allclose(augment(explainer)(picture, 0).resized()[0], picture[0, ..., 0], atol=1e-6)
+
+
+def test_audit_maps_tile_the_picture_behind_a_crop() -> None:
+    inputs = keras.Input((6, 10, 1))
+    model = positive(ends(inputs, identity(2)(layers.Cropping2D(((0, 3), (0, 5)))(inputs))))
+    mapper = AuditMapper(model, layer="cells", preprocess="unit")
+    image = one_hot((1, 6, 10, 1), 0, 1, 3)
+    batch = {"index": np.array([0]), "file": np.array([""]), "label": np.array([-1]), "image": image}
+    heatmap = mapper(batch).heatmap[0]
+    assert heatmap.shape == (3, 5)
+    assert (
+        heatmap.argmax() == 1
+    )  # the dot is in the first of three rows, the second of five columns of the whole picture

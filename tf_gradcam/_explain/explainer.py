@@ -140,8 +140,6 @@ class Explainer:
             )
             raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam."))
         _check_frames(self._reader)
-        if len(self.split.pictures) > 1 and not is_whole:
-            _warn_of_several(self.split)
         self.offset = (0.0, 0.0)
         if align and not self._members:
             self.offset = measure_offset(self.split, value_range)
@@ -266,6 +264,8 @@ class Explainer:
             index = self._reader.inputs.image_index
             return plain_placement(cells, arrays[index].shape[1:], index)
         placement = self.split.placement(cells, arrays)
+        if len(self.split.pictures) > 1:
+            _warn_of_several(self.split, placement.input_index)
         if isinstance(placement, Unplaced) or not any(self.offset):
             return placement
         start = tuple(at + pixels for at, pixels in zip(placement.start, self.offset, strict=True))
@@ -345,14 +345,14 @@ def _check_frames(reader: ModelReader) -> None:
         )
 
 
-def _warn_of_several(split: SplitModel) -> None:
+def _warn_of_several(split: SplitModel, drawn: int) -> None:
     """Say which input the maps are drawn over where several of different sizes reach the layer."""
     names, specs = split.inputs.names, split.inputs.specs
     if len({tuple(specs[number].shape[1:-1]) for number in split.pictures}) > 1:
         reaching = " and ".join(f"'{names[number]}' {shown(specs[number].shape)}" for number in split.pictures)
         warn(
             f"Layer '{split.layer_name}' sees the inputs {reaching}: its maps are drawn over "
-            f"'{names[split.inputs.image_index]}'. Pass photos of another input to overlay(photos), in an array, to "
+            f"'{names[drawn]}'. Pass photos of another input to overlay(photos), in an array, to "
             "draw over it."
         )
 
