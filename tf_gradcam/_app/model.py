@@ -143,7 +143,8 @@ class AppModel:
         grey = np.full((1, *self.size, self.channels), 128, np.float32)
         explanation = explainer(self.preprocessing(self.default_mode)(grey))
         values = explanation.outputs if explanation.probabilities is None else explanation.probabilities
-        return [explanation.class_name(index) for index in range(values.shape[1])]
+        is_value = values.shape[1] == 1 and explanation.class_indices[0] < 0
+        return explanation.labels if is_value else [explanation.class_name(index) for index in range(values.shape[1])]
 
     @property
     def default_mode(self) -> str:
