@@ -6,6 +6,7 @@ predictions (`tests.helpers.keras2_files`).
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -61,6 +62,20 @@ def test_repaired_file_predicts_what_keras2_did(tmp_path, name, suffix):
     rtol = 1e-2 if name == "mixed_float16" else 1e-5  # half precision has three digits
     for actual, expected in zip(predictions(model, about), about["outputs"], strict=True):
         np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["unet", "two_levels_deep"])
+def test_keras_file_of_213_counts_layers_with_weights_twice(tmp_path, name):
+    about = kept(name)
+    about["places"] = {
+        re.sub(r"_(\d+)(?=/)", lambda number: f"_{2 * int(number[1])}", place).replace(
+            "layers/", "_layer_checkpoint_dependencies/"
+        ): number
+        for place, number in about["places"].items()
+    }
+    model, _ = loaded(write_keras(tmp_path / "m.keras", about))
+    for actual, expected in zip(predictions(model, about), about["outputs"], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", ["operators", "slices", "tf_image", "tf_math", "tf_shapes", "small_transformer"])

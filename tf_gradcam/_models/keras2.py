@@ -593,12 +593,14 @@ class _Weights:
     def _network(self, model: Any, group: Any) -> None:
         """Fill a network from a .keras file: groups are named after classes, in the order of the layers."""
         container: Any = next((group[key] for key in _CONTAINERS if key in group), {})
+        is_twice = _CONTAINERS[1] in group  # before 2.14 each layer with weights was counted twice
         used: Counter[str] = Counter()
         rest = set(container)
         for name, kind, layer in self._parts[id(model)]:
             key = _snake_case(kind)
-            used[key] += 1
-            key += f"_{used[key] - 1}" if used[key] > 1 else ""
+            number = used[key]
+            used[key] += 2 if is_twice and layer.weights else 1
+            key += f"_{number}" if number else ""
             if key in container:
                 rest.discard(key)
                 self._tree(layer, container[key], name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -131,8 +132,7 @@ def name_operations(result: Any, sources: Any, name: str) -> None:
 
 def application_layers() -> dict[str, type]:
     """Return the layers that keras.applications defines beside `keras.layers`, by name."""
-    convnext, inception = (
-        inspect.getmodule(build) for build in (keras.applications.ConvNeXtTiny, keras.applications.InceptionResNetV2)
-    )
+    builders = (keras.applications.ConvNeXtTiny, keras.applications.InceptionResNetV2)
+    convnext, inception = (sys.modules[build.__module__] for build in builders)
     layers = (convnext.LayerScale, convnext.StochasticDepth, inception.CustomScaleLayer)
     return {layer.__name__: layer for layer in layers}
