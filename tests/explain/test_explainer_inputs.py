@@ -154,9 +154,9 @@ def test_dict_without_the_photos_of_the_layer_is_refused() -> None:
 
 def test_layer_of_two_pictures_says_which_it_is_drawn_over() -> None:
     model, images = optical_and_radar(joined=True)
-    with pytest.warns(ModelWarning, match=r"sees the inputs 'radar' .* and 'optical' .*drawn over 'radar'"):
+    with pytest.warns(ModelWarning, match=r"sees the inputs 'radar' .* and 'optical' .*drawn over 'optical'"):
         explanation = Explainer(model, "joint")(images)
-    assert explanation.image_size == (4, 32)
+    assert explanation.image_size == (6, 10)
 
 
 def test_layer_with_several_calls_says_which_call_is_explained() -> None:
