@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from tensorflow.python.framework import tensor_util
 
-Source = tuple[int, int]  # (which input, which of its axes)
+InputAxis = tuple[int, int]  # (which input, which of its axes)
 
-BATCH: Source = (-1, 0)
+BATCH: InputAxis = (-1, 0)
 _FREE_BATCH = 1_000_003  # stands for a free batch size: a prime, so that no other axis has it as a factor
 
 
@@ -45,7 +45,7 @@ class Factor:
     """
 
     size: int
-    source: Source | None = None
+    source: InputAxis | None = None
     step: float = 0.0
     middle: float = 0.0
     field: float = 1.0
@@ -75,7 +75,7 @@ class Traced:
 
     axes: tuple[Axis, ...] | None
     is_recurrent: bool = False
-    chosen: dict[Source, float] = field(default_factory=dict)
+    chosen: dict[InputAxis, float] = field(default_factory=dict)
 
 
 class AxisTrace:
@@ -140,9 +140,9 @@ class AxisTrace:
         return [None if item is None else item.axes for item in results]
 
 
-def _agreed(traced: Iterable[Traced]) -> dict[Source, float]:
+def _agreed(traced: Iterable[Traced]) -> dict[InputAxis, float]:
     """Return the positions that all tensors with a position along an axis share."""
-    chosen: dict[Source, set[float]] = {}
+    chosen: dict[InputAxis, set[float]] = {}
     for item in traced:
         for source, position in item.chosen.items():
             chosen.setdefault(source, set()).add(position)
@@ -307,7 +307,7 @@ def _sliced(axis: Axis, begin: int, count: int, stride: int = 1) -> Axis:
 
 # Rules: operation, symbolic inputs, their axes (None for constants) -> axes of each output. A result may carry the
 # position of a slice that leaves an axis at one index: ({source: position}, axes).
-Rule = Callable[[Any, Sequence[Any], Sequence[Traced | None]], list[Any]]
+AxisRule = Callable[[Any, Sequence[Any], Sequence[Traced | None]], list[Any]]
 
 
 def _by_rule(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
@@ -497,7 +497,7 @@ def _strided_slice(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | Non
     bits = [{name for name, mask in masks.items() if mask >> number & 1} for number in range(len(begins))]
     read = sum("new_axis" not in flags and "ellipsis" not in flags for flags in bits)
     result: list[Axis] = []
-    chosen: dict[Source, float] = {}
+    chosen: dict[InputAxis, float] = {}
     for number, flags in enumerate(bits):
         if "ellipsis" in flags:
             result += [axes.pop(0) for _ in range(len(axes) - sum("new_axis" not in f for f in bits[number + 1 :]))]
@@ -516,7 +516,7 @@ def _strided_slice(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | Non
     return [(chosen, (*result, *axes))]
 
 
-def _position(axis: Axis, index: int) -> dict[Source, float]:
+def _position(axis: Axis, index: int) -> dict[InputAxis, float]:
     one = _single(axis)
     return {} if one is None or one.source is None else {one.source: one.at(index % one.size)}
 
@@ -560,7 +560,7 @@ def _pack(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> li
     return [tuple(axes)]
 
 
-def _stacked(chosen: Sequence[dict[Source, float]]) -> Axis:
+def _stacked(chosen: Sequence[dict[InputAxis, float]]) -> Axis:
     """Return the axis of slices that are stacked again: a place where their positions are even."""
     for source in chosen[0]:
         positions = [item.get(source, math.nan) for item in chosen]
@@ -666,7 +666,7 @@ def _shuffle(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) ->
     return [tuple(axes)]
 
 
-_RULES: dict[str, Rule] = {
+_RULES: dict[str, AxisRule] = {
     **dict.fromkeys(["Conv2D", "Conv3D", "DepthwiseConv2dNative"], _convolution),
     **dict.fromkeys(["MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"], _pooling),
     **dict.fromkeys(

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._models.axes import BATCH, Axis, AxisTrace, Factor, Source, Traced
+from tf_gradcam._models.axes import BATCH, Axis, AxisTrace, Factor, InputAxis, Traced
 from tf_gradcam._models.reader import ModelInputs
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 
@@ -37,12 +37,12 @@ class Cells:
 
     axes: tuple[Factor | None, ...]
     prefix: int | None = None
-    chosen: dict[Source, float] = field(default_factory=dict)
+    chosen: dict[InputAxis, float] = field(default_factory=dict)
     channels_first: bool = False
     known_by: Literal["arithmetic", "probes"] = "arithmetic"
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[InputAxis]:
         return [axis.source for axis in self.axes if axis is not None and axis.source is not None]
 
 
