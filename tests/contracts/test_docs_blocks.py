@@ -188,7 +188,7 @@ def test_lines_of_python_fit_on_the_page() -> None:
 
 def test_no_page_scales_photographs_by_hand() -> None:
     """The scaling that a model expects is for `explain` to read, and [0, 1] is wrong for many."""
-    assert [page for page, text in TEXTS.items() if re.search(r"/\s*255", text)] == []
+    assert [name_of(block) for block in PYTHON if re.search(r"/\s*255", block.text)] == []
 
 
 def test_members_in_sentences_exist() -> None:

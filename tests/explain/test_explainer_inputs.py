@@ -1,4 +1,7 @@
-"""Inputs without channels, several inputs, crops, turns and frames: the picture that a map belongs to."""
+"""Inputs without channels, several inputs, crops, turns and frames: the picture that a map belongs to.
+
+Also tests _figures/cells.py.
+"""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from tensorflow.python.framework import tensor_util
 
+from tf_gradcam._models.keras_internals import graph_called_by
+
 InputAxis = tuple[int, int]  # (which input, which of its axes)
 
 BATCH: InputAxis = (-1, 0)
@@ -128,9 +130,8 @@ class AxisTrace:
 
     def _called(self, op: Any, traced: Sequence[Traced | None]) -> list[Any]:
         """Follow a function that is called in the graph."""
-        try:
-            inner = op.graph._get_function(op.get_attr("f").name).graph
-        except Exception:  # a function of another kind
+        inner = graph_called_by(op)
+        if inner is None:
             return [None] * len(op.outputs)
         for tensor, known in zip(inner.inputs, traced, strict=True):
             if known is not None:

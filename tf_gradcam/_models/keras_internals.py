@@ -46,6 +46,14 @@ class _ConstantScope(keras.StatelessScope):
         return self._as_constant(variable._value) if written is None else written
 
 
+def graph_called_by(op: Any) -> Any:
+    """Return the TensorFlow graph of the function that an operation calls, None for a function of another kind."""
+    try:
+        return op.graph._get_function(op.get_attr("f").name).graph
+    except Exception:
+        return None
+
+
 def call_in_inference(operation: Any, *args: Any, **kwargs: Any) -> Any:
     """Call an operation with dropout off and stored batch statistics."""
     if _takes_training(operation):
