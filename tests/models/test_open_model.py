@@ -235,6 +235,28 @@ def test_unknown_scaling_is_the_one_that_pictures_show_clearly_and_said(photos):
     assert str(note).endswith("Choose another scaling by preprocess=.")
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_scaling_to_16_bits_is_tried_with_files_of_16_bits(tmp_path, bits):
+    """Sure of dark and of bright pictures in 0..65535, and blind to values a hundredth of that."""
+    pixels = keras.Input((6, 10, 1))
+    classes = keras.layers.Dense(2, activation="softmax")
+    model = keras.Model(
+        pixels, classes(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 65535)(pixels)))
+    )
+    classes.set_weights([np.array([[-80.0, 80.0]]), np.array([40.0, -40.0])])
+    files = []
+    for number, level in enumerate((20, 230, 40, 210)):
+        values = np.full((6, 10), level, np.uint8) if bits == 8 else np.full((6, 10), level * 257, np.uint16)
+        values[0, 0] = np.iinfo(values.dtype).max  # without it a dark picture of 16 bits is stretched
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+        files.append(tmp_path / f"{number}.png")
+    opened, messages = warned(open_model(model), files)
+    assert (opened.preprocessing.mode, opened.preprocessing.source) == (
+        ("raw16", "detected") if bits == 16 else ("raw", "unknown")
+    )
+    assert "is unknown: it receives RGB in 0..65535" in str(messages[0]) or bits == 8
+
+
 @pytest.mark.parametrize("mode", ["raw", "unit", "tf"])
 def test_detect_finds_the_scaling_and_says_how(photos, mode):
     settled, notes = warned(open_model(remembering(mode), preprocess="detect"), photos)

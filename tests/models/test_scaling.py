@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tf_gradcam import rank_scalings
-from tf_gradcam._models.preprocessing import MODES, Preprocessing
-from tf_gradcam._models.scaling import ScalingRanking
+from tf_gradcam._models.preprocessing import Preprocessing
+from tf_gradcam._models.scaling import ScalingRanking, usual_modes
 
 L = keras.layers
 SHAPE = (6, 10, 3)
@@ -63,7 +63,9 @@ def subclassed(convolution, normalisation, shape) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize(("mode", "build"), [*((mode, flat) for mode in MODES), ("tf", nested), ("unit", subclassed)])
+@pytest.mark.parametrize(
+    ("mode", "build"), [*((mode, flat) for mode in usual_modes(3)), ("tf", nested), ("unit", subclassed)]
+)
 def test_statistics_of_the_training_rank_its_scaling_first_and_clearly(mode, build):
     ranking = rank_scalings(trained(mode, photos_of(), build=build), photos_of())
     assert ranking.evidence == "batch normalisation"
@@ -263,3 +265,15 @@ def test_normalised_photos_are_no_clear_loss_against_standardised_ones():
 def test_a_model_that_is_not_built_is_refused():
     with pytest.raises(ValueError, match="no input shape yet"):
         rank_scalings(Subclassed(L.Conv2D(8, 3), L.BatchNormalization()), photos_of())
+
+
+def test_scalings_of_equal_score_come_the_usual_one_first():
+    """Predictions that are sure of bright and dark photos whatever their scale."""
+    pixels = keras.Input((6, 10, 3))
+    classes = keras.layers.Dense(2, activation="softmax")
+    model = keras.Model(pixels, classes(keras.layers.GlobalAveragePooling2D()(pixels)))
+    classes.set_weights([np.full((3, 2), [-1e4, 1e4]), np.array([5e3, -5e3])])
+    photos = np.repeat([20.0, 230.0] * 4, 180).reshape(8, 6, 10, 3)
+    ranking = rank_scalings(model, photos)
+    assert [ranking.scores["unit"], ranking.scores["tf"]] == pytest.approx([0, 0], abs=0.005)
+    assert ranking.modes[0] == "unit"

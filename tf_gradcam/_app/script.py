@@ -118,6 +118,8 @@ class _Script:
             self.add("images = (images @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]")
         if mode == "unit":
             self.add("images /= 255")
+        elif mode == "raw16":
+            self.add("images *= 257")
         elif mode == "standard":
             self.add("images = tensorflow.image.per_image_standardization(images).numpy()", "tensorflow")
         elif mode != "raw":

@@ -55,9 +55,9 @@ preprocess_option = click.option(
     default="auto",
     show_default=True,
     metavar="MODE",
-    help="Pixel values of the model: none or raw (0..255), unit ([0, 1]), tf ([-1, 1]), torch, caffe, standard "
-    "(each picture's mean and deviation); detect finds them from the pictures; auto takes them from the file's "
-    "description or the model.",
+    help="Pixel values of the model: none or raw (0..255), raw16 (0..65535), unit ([0, 1]), tf ([-1, 1]), torch, "
+    "caffe, standard (each picture's mean and deviation); detect finds them from the pictures; auto takes them "
+    "from the file's description or the model.",
 )
 
 

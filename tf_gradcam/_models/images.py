@@ -218,6 +218,8 @@ def photos_of(images: np.ndarray, mode: str) -> np.ndarray:
     values = np.asarray(images, np.float32)
     if mode == "unit":
         values = values * 255
+    elif mode == "raw16":
+        values = values / 257
     elif mode == "tf":
         values = (values + 1) * 127.5
     elif mode == "torch":

@@ -19,7 +19,7 @@ from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.loading import is_model_file, load_network
 from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, check_mode
 from tf_gradcam._models.reader import ModelReader
-from tf_gradcam._models.scaling import ScalingRanking, rank_scalings
+from tf_gradcam._models.scaling import ScalingRanking, rank_scalings, usual_modes
 from tf_gradcam.image.io import read_picture
 
 if TYPE_CHECKING:
@@ -205,11 +205,13 @@ def settle_scaling(
         return opened, "", None
     if is_sure and len(files) < _MAX_FILES:  # a few pictures show less than the layers do, and take longer
         return opened, "", None
-    photos, known = _some_photos(opened, files, labels, size)
+    photos, known, bits = _some_photos(opened, files, labels, size)
     start = "raw" if now.mode == "unknown" else now.mode
     ranking = None
     if len(photos):
         modes = [now.mode, shown.mode] if is_given else ["raw", "unit", "tf"] if is_sure else None
+        if modes is None and shown.mode == "unknown" and bits == 16:
+            modes = [*usual_modes(photos.shape[-1]), "raw16"]
         ranking = rank_scalings(opened.reader, photos, labels=known, modes=modes)
     better = ranking is not None and ranking.best != start and ranking.is_clear(start)
     pictures = f"{len(photos)} picture{'s' if len(photos) != 1 else ''}"
@@ -250,17 +252,19 @@ def _some_photos(
     files: Sequence[str | os.PathLike[str]],
     labels: Sequence[int] | NDArray[np.int32] | None,
     size: tuple[int, int] | None,
-) -> tuple[NDArray[np.float32], list[int] | None]:
-    """Return photos (B, H0, W0, C) in 0..255 at the model's size, and their classes if all are known."""
+) -> tuple[NDArray[np.float32], list[int] | None, int]:
+    """Return photos (B, H0, W0, C) in 0..255 at the model's size, their classes if all are known, and their bits."""
     if labels is None:
         names = ClassNames(opened.class_names)
         found = [names.find(Path(file).parent.name) for file in files]
         labels = [classes[0] if len(classes) == 1 else -1 for classes in found]
     count = min(len(files), _MAX_LABELLED if min(labels, default=-1) >= 0 else _MAX_FILES)
     taken = ModelImages(opened.reader.inputs, Preprocessing(opened.measured.architecture, "raw"), size)
-    photos, known = [], []
+    photos, known, bits = [], [], 8
     for place in np.linspace(0, len(files) - 1, count).round().astype(int):
         with contextlib.suppress(OSError, ValueError, MemoryError):  # reported where the picture is explained
-            photos.append(taken.of_photo(read_picture(files[place], taken.size).photo))
+            picture = read_picture(files[place], taken.size)
+            photos.append(taken.of_photo(picture.photo))
+            bits = max(bits, picture.bits)
             known.append(int(labels[place]))
-    return np.asarray(photos, np.float32), known if min(known, default=-1) >= 0 else None
+    return np.asarray(photos, np.float32), known if min(known, default=-1) >= 0 else None, bits

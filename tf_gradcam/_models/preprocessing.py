@@ -113,6 +113,7 @@ MODES = {
     "tf": Mode((-1.0, 1.0), "RGB in [-1, 1]"),
     "torch": Mode((-2.118, 2.64), "RGB in [0, 1] normalised by ImageNet's mean and deviation"),
     "caffe": Mode((-123.68, 151.061), "BGR in 0..255 less ImageNet's mean colour"),
+    "raw16": Mode((0.0, 65535.0), "RGB in 0..65535, the values of files of 16 bits"),
     "standard": Mode((-3.0, 3.0), "RGB less each picture's mean and divided by its deviation, about -3 to 3"),
 }
 
@@ -180,6 +181,8 @@ class Preprocessing:
             return images
         if self.mode == "unit":
             return images / np.float32(255)
+        if self.mode == "raw16":
+            return images * np.float32(257)
         if self.mode == "standard":
             axes = (-3, -2, -1)
             least = np.float32(np.prod(images.shape[-3:])) ** -0.5  # of a constant picture, as TensorFlow has it
@@ -222,6 +225,8 @@ class Preprocessing:
             return "Pass RGB images in 0..255 unchanged, the model scales them itself"
         if self.mode == "unit":
             return "Divide RGB images in 0..255 by 255"
+        if self.mode == "raw16":
+            return "Multiply RGB images in 0..255 by 257, or read files of 16 bits without scaling"
         if self.mode == "standard":
             return "Pass RGB images in 0..255 through `tf.image.per_image_standardization`"
         if self.architecture is None or self.architecture in PASS_THROUGH:
@@ -459,10 +464,12 @@ def _cannot_be(mode: str, images: np.ndarray, low: float, high: float) -> bool:
     """Return whether images of a mode never have these values, from `low` to `high`."""
     is_small = low < high and low >= -3 and high <= (1 if low >= 0 else 3)  # unit, tf or torch
     if mode == "raw":
-        return (is_small and (low < 0 or _fraction_count(images) > 0)) or low < -30  # a sharp resize overshoots by less
+        return (is_small and (low < 0 or _fraction_count(images) > 0)) or low < -_MAX_OVERSHOOT
     if mode == "caffe":
         # The mean's fractions (103.939, 116.779, 123.68) allow no exact zero: it is an unshifted black pixel.
         return is_small or high > 160 or (low == 0 and high > 1)
+    if mode == "raw16":
+        return low < high <= 255 or low < -_MAX_OVERSHOOT * 257
     if mode == "standard":  # a bright spot in a dark picture may be many deviations high
         return low < high and (abs(images.mean()) > 0.5 or not 0.5 < images.std() < 2)
     if mode == "tf" and low >= 0 and high <= 1:
@@ -470,6 +477,7 @@ def _cannot_be(mode: str, images: np.ndarray, low: float, high: float) -> bool:
     return max(-low, high) > 8 or (mode == "unit" and low < -0.1)
 
 
+_MAX_OVERSHOOT = 30  # of 255; a sharp resize overshoots by less
 _MAX_DRAWING_LEVELS = 4  # of a drawing in a few colours
 
 

@@ -30,6 +30,7 @@ STATISTICS, ACTIVITY, LABELS, NOTHING = "batch normalisation", "activity and con
 _MAX_PHOTOS, _CHUNK = 16, 8
 _SETTLED, _MAX_STEPS = 1e-3, 1000  # share of initial statistics that does not matter; further steps that are tried
 _MANY_CHANNELS, _HARDLY = 500, 0.05  # channels of which one has at most this variance
+_USUAL = ("unit", "raw", "tf", "torch", "caffe", "standard", "raw16")  # of networks whose layers show none, first
 _WORST = 99.0  # of a response that is not finite
 _WRONG_AT_MOST = 0.01  # probability that labels prefer the worse of two modes so much by chance
 
@@ -89,6 +90,11 @@ class _Memory(NamedTuple):
     initial: NDArray[np.float64]
 
 
+def usual_modes(channels: int) -> list[str]:
+    """Return the modes that images of so many channels may have, without the rare one of files of 16 bits."""
+    return [mode for mode in MODES if mode != "raw16" and (channels == 3 or mode not in ("torch", "caffe"))]
+
+
 def rank_scalings(
     model: keras.Model | ModelReader,
     photos: NDArray[Any],
@@ -103,7 +109,7 @@ def rank_scalings(
         photos: (B, H0, W0, C) RGB 0..255 at the model's input size; the first 16 are used, with `labels` all.
         labels: (B,) class index of each photo. If they separate the scalings, the share of wrong predictions decides.
             Defaults to None.
-        modes: the scalings to try, keys of `MODES`. Defaults to all that the channels allow.
+        modes: the scalings to try, keys of `MODES`. Defaults to all that the channels allow, without "raw16".
 
     Returns:
         `ScalingRanking`. Its evidence is "nothing" for a model that does not show its scaling: one of several inputs,
@@ -117,7 +123,7 @@ def rank_scalings(
     photos = np.asarray(photos)
     if labels is not None and len(labels) != len(photos):
         raise ValueError(f"Expected one label for each of {len(photos)} photos, received {len(labels)}.")
-    names = tuple(modes or (mode for mode in MODES if photos.shape[-1] == 3 or mode not in ("torch", "caffe")))
+    names = tuple(modes or usual_modes(photos.shape[-1]))
     conversions = {mode: Preprocessing(None, mode) for mode in names}
     ranking = ScalingRanking(names, dict.fromkeys(names, 0.0), NOTHING, frozenset())
     if len(reader.inputs.names) != 1 or not reader.inputs.specs[0].dtype.is_floating:
@@ -141,9 +147,13 @@ def rank_scalings(
 
 
 def _ranked(scores: dict[str, float], evidence: str, count: int) -> ScalingRanking:
-    """Order the modes by score; the best one beats the modes that are clearly worse for `count` photos."""
-    modes = tuple(sorted(scores, key=scores.__getitem__))
-    best = scores[modes[0]]
+    """Order the modes by score; the best one beats the modes that are clearly worse for `count` photos.
+
+    Predictions that are sure of every photo have the score 0 under several modes: the more usual one comes first.
+    """
+    usual = {mode: place for place, mode in enumerate(_USUAL)}
+    modes = tuple(sorted(scores, key=lambda mode: (round(scores[mode], 2), usual[mode])))
+    best = min(scores.values())
     beaten = frozenset(mode for mode in modes if _is_clear(best, scores[mode], evidence, count))
     return ScalingRanking(modes, scores, evidence, beaten)
 

@@ -46,7 +46,7 @@ class Header(NamedTuple):
     is_still: False where an animated PNG has a picture that is not a frame.
     colours: TIFF's number of the colours: 0 white is zero, 1 grey, 2 RGB, 3 palette, 5 CMYK, 6 YCbCr, 8 CIELAB.
     colours_flag: position of the byte that holds this number.
-    bits: of a channel of a TIFF.
+    bits: of a channel of a PNG or TIFF.
     """
 
     format: str
@@ -127,7 +127,17 @@ def _png(data: bytes) -> Header | None:
         position += 12 + length
     whole = kind == b"IEND" and position <= len(data)
     is_still = is_still or frames == 0  # an animation without frames is none
-    return Header("PNG", width, height, orientation, whole=whole, sound=sound, frames=max(1, frames), is_still=is_still)
+    return Header(
+        "PNG",
+        width,
+        height,
+        orientation,
+        whole=whole,
+        sound=sound,
+        frames=max(1, frames),
+        is_still=is_still,
+        bits=data[24],
+    )
 
 
 def without_animation(data: bytes) -> bytes:

@@ -101,12 +101,14 @@ class ReadPicture(NamedTuple):
         notes: what was chosen or changed to read it.
         digest: hexadecimal, of the bytes of the file.
         size_note: the part of its size at which it was read, "" for its own.
+        bits: of a channel of the file.
     """
 
     photo: Photo
     notes: list[str]
     digest: str
     size_note: str = ""
+    bits: int = 8
 
     @property
     def note(self) -> str:
@@ -126,7 +128,7 @@ def read_picture(path: str | os.PathLike[str], least: tuple[int, int] | None = N
     divisor = _divisor(header, least)
     photo, notes = _decode(data, header, repr(str(path)), divisor)
     of_size = f"it is very large and is read at 1/{divisor} of its size" if divisor > 1 else ""
-    return ReadPicture(photo, notes, hashlib.blake2b(data, digest_size=8).hexdigest(), of_size)
+    return ReadPicture(photo, notes, hashlib.blake2b(data, digest_size=8).hexdigest(), of_size, header.bits)
 
 
 def _divisor(header: Header, least: tuple[int, int] | None) -> int:
