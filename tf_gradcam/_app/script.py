@@ -131,7 +131,7 @@ class _Script:
         if origin.model is None:
             self.add("model = load_demo_model()", "tf_gradcam.demo", "load_demo_model")
         elif is_model_file(origin.model):
-            self.add(f"model = keras.saving.load_model({origin.model!r}, compile=False)", "keras")
+            self.add(f"model = load_model({origin.model!r})", "tf_gradcam", "load_model")
         else:
             weights = "imagenet" if origin.weights == "imagenet" else None
             arguments = "".join(f", {key}={value!r}" for key, value in parse_arguments(origin.arguments).items())
