@@ -66,7 +66,7 @@ Picture.__module__ = "PIL.Image"
         (
             (image for image in IMAGES),
             TypeError,
-            "Expected numbers for the images, received dtype object, of generator",
+            r"received the iterator generator: explain a batch of it at a time, for example next\(batches\)",
         ),
     ],
     ids=["paths", "picture", "grey", "grey batch", "labelled batch", "generator"],
@@ -181,14 +181,14 @@ def test_model_file_without_its_suffix_is_told(tmp_path: Path, monkeypatch: pyte
         load_network("best")
 
 
-def test_model_file_of_another_suffix_is_told_what_to_do(tmp_path: Path) -> None:
+def test_model_file_of_another_kind_is_told_what_to_do(tmp_path: Path) -> None:
     lite, renamed = tmp_path / "model.tflite", tmp_path / "best.model"
-    lite.write_bytes(b"TFL3")
+    lite.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20))
     with zipfile.ZipFile(renamed, "w") as archive:
         archive.writestr("config.json", "{}")
-    with pytest.raises(ValueError, match=r"Save the model by model\.save\('name\.keras'\)"):
+    with pytest.raises(ValueError, match=r"TensorFlow Lite .* saved by model\.save\('name\.keras'\)"):
         load_network(str(lite))
-    with pytest.raises(ValueError, match=r"Rename it to end in \.keras"):
+    with pytest.raises(ValueError, match=r"copy or save it again; else build the network"):
         load_network(str(renamed))
 
 
@@ -200,7 +200,7 @@ def test_model_without_its_option_is_told_the_option(command: list[str]) -> None
 
 
 def test_suggestion_of_an_option_ends_in_one_mark() -> None:
-    result = CliRunner().invoke(main, ["explain", "dog.jpg", "--output", "maps"])
+    result = CliRunner().invoke(main, ["explain", "dog.jpg", "--outfile", "maps"])
     assert "Did you mean '--out'? See `" in result.stderr
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 from tests.helpers.pictures import encoded, smooth_photo, write
 from tf_gradcam.audit.annotations import MaskFolder
 from tf_gradcam.image.headers import read_header
-from tf_gradcam.image.io import MAX_PIXELS, load_image
+from tf_gradcam.image.io import MAX_PIXELS, load_image, read_picture
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
@@ -118,7 +118,7 @@ def fuzz(file_format: str, count: int, folder: Path, seed: int) -> dict[str, int
         path.write_bytes(mutated(moments.choice(wholes), moments))
         begun = time.perf_counter()
         try:
-            photo = load_image(path)
+            photo = read_picture(path).photo
         except ValueError as error:
             told["refused"] += 1
             if "picture" not in str(error):

@@ -72,7 +72,11 @@ IMAGES: list[Case] = [
     (lambda w: w.explainer([]), ValueError, r"the images of shape \(B, 6, 10, 3\)"),
     (lambda w: w.explainer({}), TypeError, "Expected inputs named .* missing"),
     (lambda w: w.explainer("photo.png"), TypeError, r"path 'photo.png': read it with get_img_array\('photo.png'"),
-    (lambda w: w.explainer(iter(w.images)), TypeError, "Expected numbers for the images, received dtype object"),
+    (
+        lambda w: w.explainer(iter(w.images)),
+        TypeError,
+        r"received the iterator iterator: explain a batch of it at a time, for example next\(batches\)",
+    ),
     (lambda w: w.explainer(w.images[0]), ValueError, r"a single image needs a batch axis: images\[None\]"),
     (lambda w: w.explainer(w.images[:0]), ValueError, "at least one image, received an empty batch"),
     (lambda w: w.explainer(w.images[..., :1]), ValueError, r"repeat the grey channel: np.repeat"),
@@ -181,7 +185,7 @@ EXPLAINERS: list[Case] = [
     (lambda w: tg.split_model(w.model).tail(w.images), ValueError, r"activations \(B, 6, 10, 2\) as extractor\(images"),
     (lambda w: tg.split_model(w.model).tail(None), ValueError, r"activations \(B, 6, 10, 2\).*received None"),
     (lambda w: tg.split_model(w.model).extractor(w.photo), ValueError, r"needs a batch axis: images\[None\]"),
-    (lambda w: tg.list_layers("m.keras"), TypeError, r"keras.models.load_model\('m.keras'\)"),
+    (lambda w: tg.list_layers("m.keras"), TypeError, r"tf_gradcam.load_model\('m.keras'\)"),
     (lambda w: tg.AttentionExplainer(w.model), ValueError, "a model with keras.layers.MultiHeadAttention.*Use Explai"),
     (lambda w: tg.AttentionExplainer(w.model, method="x"), ValueError, "Unknown method 'x'. Known: 'rollout'"),
     (lambda w: tg.GuidedBackprop(None), TypeError, "a Keras 3 model, received builtins.NoneType"),
@@ -621,7 +625,7 @@ def test_images_at_fault_fail_alone_with_a_line_and_a_row_each(
     arguments = ("explain", *IMAGES_AT_FAULT, str(here / "photo.png"), "--model", str(here / KERAS), "--out", "out")
     result = run(arguments)
     assert result.exit_code == 1, result.output
-    lines = result.stderr.splitlines()
+    lines = [line for line in result.stderr.splitlines() if "scaling" not in line]
     assert len(lines) == len(IMAGES_AT_FAULT)
     for line, (name, words) in zip(lines, IMAGES_AT_FAULT.items(), strict=True):
         assert line.startswith("tf-gradcam: ")

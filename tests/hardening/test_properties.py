@@ -22,7 +22,7 @@ import tf_gradcam as tg
 from tests.helpers.redblue import HEIGHT, WIDTH, red_blue_model
 from tf_gradcam._files.class_names import ClassNames, class_indices, load_class_names
 from tf_gradcam._files.find import output_stems
-from tf_gradcam._files.manifest import Manifest, Row
+from tf_gradcam._files.manifest import COLUMNS, Manifest, Row
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 from tf_gradcam.audit.sources import find_samples
 from tf_gradcam.image.io import load_image, save_image
@@ -230,7 +230,7 @@ def test_manifest_keeps_every_row_and_runs_none(rows: list[Row]) -> None:
     found = list(csv.reader(io.StringIO(text, newline="")))[1:]
     assert len(found) == len(rows)
     for cells in found:
-        assert len(cells) == 8
+        assert len(cells) == len(COLUMNS)
         for cell in cells:
             if cell.startswith(("=", "+", "-", "@", "\t", "\r")):
                 float(cell)  # a number is no formula

@@ -108,7 +108,7 @@ def test_conversions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     fill(tmp_path, red=1, blue=1)
     (tmp_path / "red" / "grey.png").write_bytes(encoded(random_photo()[..., 0], "PNG"))
     (tmp_path / "red" / "alpha.png").write_bytes(encoded(random_photo(channels=4), "PNG"))
-    (tmp_path / "blue" / "deep.png").write_bytes(encoded(np.full((6, 10), 300, np.uint16), "PNG"))
+    (tmp_path / "blue" / "deep.png").write_bytes(encoded(np.full((6, 10), 65535, np.uint16), "PNG"))
     assert len(read_folder(tmp_path)) == 5
     told = "Converted to 8-bit RGB when read: 1 grey, 1 with 16 bits, 1 with alpha (dropped); 5 images in all.\n"
     assert capsys.readouterr().err == told
