@@ -219,7 +219,7 @@ def photos_of(images: np.ndarray, mode: str) -> np.ndarray:
     if mode == "unit":
         values = values * 255
     elif mode == "raw16":
-        values = values / 257
+        values = values / np.float32(257)
     elif mode == "tf":
         values = (values + 1) * 127.5
     elif mode == "torch":
