@@ -1,4 +1,4 @@
-"""How often `tf_gradcam.rank_scalings` finds the scaling that a network was trained with.
+"""Measure how often `tf_gradcam.rank_scalings` finds the scaling that a network was trained with.
 
     python -m benchmarks.scaling --out DIR [--data DATA] [--only ResNet50,...] [--steps 60]
 
@@ -144,7 +144,7 @@ def all_trained(folder: Path, only: list[str] | None) -> list[Trained]:
 
 
 class Ranked(NamedTuple):
-    """How the scalings were ranked on one draw of photos: a line of DIR/rankings.jsonl."""
+    """The ranking of the scalings on one draw of photos: a line of DIR/rankings.jsonl."""
 
     network: str
     statistics: str

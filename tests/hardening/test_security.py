@@ -526,7 +526,7 @@ def photo_event(server: Server) -> tuple[int, Callable[[str], list[Any]]]:
 
 
 def answer_of(server: Server, window: str, number: int, data: list[Any]) -> str:
-    """What the page gets for an event of a window, up to its end."""
+    """Return the messages that the page gets for an event of a window, up to its end."""
     body = json.dumps({"fn_index": number, "data": data, "session_hash": window}).encode()
     assert post(server, "/gradio_api/queue/join", body, "application/json")[0] == 200
     host, port = server.address.removeprefix("http://").split(":")

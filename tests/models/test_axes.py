@@ -37,7 +37,7 @@ def cells(stack: list[Any], shape: tuple[int, ...] = (*SIZE, 1)) -> tuple[Cells,
 
 
 def centroids(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
-    """Where the cells of the middle column (H,) look, down, and those of the middle row (W,), to the right.
+    """Return the places of the cells of the middle column (H,), down, and of the middle row (W,), to the right.
 
     The centroid of a cell's gradient by the pixels, where every kernel averages.
     """

@@ -139,7 +139,7 @@ def by_hand(x, kernel=KERNEL, bias=BIAS):
 
 
 class TestSilentDifferences:
-    """What Keras 3 reads without a word, with another meaning."""
+    """Keras 3 reads these arguments without a message, with another meaning."""
 
     def test_hard_sigmoid_has_the_slope_of_keras2(self, tmp_path):
         layers = [conv(), item("Activation", activation="hard_sigmoid")]

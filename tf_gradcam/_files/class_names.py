@@ -174,7 +174,7 @@ class ClassNames:
 
     @property
     def are_two(self) -> bool:
-        """Whether they name two classes, as those of a single unit."""
+        """True for the names of two classes, which a single unit may have."""
         return max(self.by_index, default=0) == 1
 
     def label(self, index: int) -> str:

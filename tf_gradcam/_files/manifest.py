@@ -152,7 +152,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 class Plan(NamedTuple):
-    """What a run does in a folder that may hold results.
+    """The plan of a run into a folder that may hold results.
 
     Attributes:
         paths, stems: the images to explain, and the names of their files.

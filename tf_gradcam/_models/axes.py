@@ -1,4 +1,4 @@
-"""What becomes of the axes of a picture on the way through a TensorFlow graph: receptive fields by arithmetic.
+"""The axes of a picture, followed through a TensorFlow graph: receptive fields by arithmetic.
 
 Every axis of a tensor is a product of *factors*, the outermost first: `(B, 64, C)` tokens of an 8 x 8 grid have the
 factors rows and columns on axis 1. A factor moves along one axis of one input by a number of pixels per index, or is
