@@ -278,7 +278,7 @@ class BatchExplainer:
             explanation.layer_name,
             explanation.method,
             probability="" if probability is None else f"{probability:.6g}",
-            output=getattr(explanation, "output_name", None) or "",
+            output=explanation.output_name or "",
             scaling=self.preprocessing.summary,
             diagnosis=for_command_line(explanation.diagnosis[index] or ""),
             note=read.note,
