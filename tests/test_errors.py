@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import threading
 
 import pytest
 
-from tf_gradcam._errors import Message, for_command_line, install_command, require, unknown_name
+from tf_gradcam._errors import (
+    Message,
+    ModelWarning,
+    collected_warnings,
+    for_command_line,
+    install_command,
+    require,
+    unknown_name,
+    warn,
+)
 
 LAYERS = ["conv2d", "conv2d_1", "block5_conv3", "flatten", "predictions"]
 
@@ -91,3 +101,18 @@ def test_missing_package_names_the_command_that_installs_it() -> None:
         require("no_such_package.part", "app")
     assert str(caught.value).endswith(f"In a clone of tf-gradcam: {install_command('app')}")
     assert install_command("app") == 'pip install ".[app]"'
+
+
+def test_warnings_are_collected_in_their_own_thread_and_shown() -> None:
+    def warn_of_both() -> list[str]:
+        with collected_warnings() as texts:
+            other = threading.Thread(target=warn, args=["another"])
+            other.start()
+            other.join()
+            warn(BOTH.format(layer="first"))
+        return texts
+
+    with pytest.warns(ModelWarning) as shown:
+        collected = warn_of_both()
+    assert [for_command_line(text) for text in collected] == ["No cells in 'first'. Pass --layer."]
+    assert len(shown) == 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
@@ -65,10 +67,26 @@ class ModelWarning(UserWarning):
 
 def warn(message: str, category: type[ModelWarning] = ModelWarning) -> None:
     """Warn at the line outside this package that led here, so that Python shows the warning once per line."""
+    if (collected := _collected.get()) is not None:
+        collected.append(message)
     depth, frame = 0, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tf_gradcam":
         depth, frame = depth + 1, frame.f_back
     warnings.warn(message, category, stacklevel=depth + 1)
+
+
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+
+
+@contextlib.contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the texts of this package's warnings in the block and this thread; they are shown as always."""
+    texts: list[str] = []
+    before = _collected.set(texts)
+    try:
+        yield texts
+    finally:
+        _collected.reset(before)
 
 
 def install_command(extra: str) -> str:

@@ -40,6 +40,7 @@ from tests.helpers.app_sessions import (
     new_sessions,
     upload,
 )
+from tests.helpers.keras2_values import kept, write_h5
 from tests.helpers.pictures import encoded, random_photo
 from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo, write_photo
 from tf_gradcam._app import html as apphtml
@@ -51,7 +52,7 @@ from tf_gradcam._app.session import Session
 from tf_gradcam._app.uploads import AppFolder, check_model_file, check_picture, take_upload, write_samples
 from tf_gradcam._app.view import download, view_of
 from tf_gradcam._app.worker import Stopped, Worker
-from tf_gradcam._errors import for_page
+from tf_gradcam._errors import ModelWarning, for_page
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._rules.table import METHODS
 from tf_gradcam.image.overlay import colormap_colors
@@ -709,6 +710,16 @@ def test_new_model_brings_its_layers_and_classes(sessions, session, tmp_path):
     assert mode["value"] == "raw"
     assert layers["value"] == ["hue"]
     assert "Ready" in last(events.again(session.token, "hue", "gradcam", -1, -1, "raw"))[0]
+
+
+def test_repair_of_an_old_file_is_noted_beside_the_model_and_stays_with_new_names(sessions, session, tmp_path):
+    path = write_h5(tmp_path / "old.h5", kept("operators"))
+    events = new_events(sessions)
+    with pytest.warns(ModelWarning, match="repaired"):
+        headline = events.load_model(session.token, upload(sessions, path.read_bytes(), "old.h5"))[1]
+    note = "</strong> 'old.h5' was written by Keras 2.15.0 and repaired: tf.math.truediv became keras.ops"
+    assert note in unescape(headline)
+    assert note in unescape(events.name_classes(session.token, upload(sessions, b"a\nb\nc\n", "names.txt"))[1])
 
 
 def test_model_that_cannot_be_loaded_is_told_and_the_one_before_stays(sessions, session):

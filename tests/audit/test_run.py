@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from tests.helpers.audits import result_of
+from tests.helpers.keras2_values import kept, write_h5
 from tests.helpers.planted import MARKED, world
 from tf_gradcam._cli.main import main
 from tf_gradcam._errors import ModelWarning
@@ -133,6 +135,19 @@ def test_command_tells_what_was_found_and_what_failed(given: Given, tmp_path: Pa
     assert "48 of 49 images explained" in told.output
     assert "see " in told.output
     assert (tmp_path / "out" / "index.html").exists()
+
+
+def test_repair_of_an_old_file_is_on_stderr_and_in_the_report(tmp_path: Path) -> None:
+    model = write_h5(tmp_path / "old.h5", kept("operators"))
+    for name in "abc":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        save_image(tmp_path / "data" / name / "1.png", np.full((20, 30, 3), 90, np.uint8))
+    out = tmp_path / "out"
+    told = run(tmp_path / "data", "--model", model, "--out", out, "--num-images", 0, "--no-sanity")
+    note = f"'{model}' was written by Keras 2.15.0 and repaired: "
+    assert told.stderr.count(f"note: {note}") == 1
+    assert json.loads((out / "audit.json").read_text())["about"]["notes on the model"].startswith(note)
+    assert f"{note}tf." in unescape((out / "index.html").read_text())
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ def image_values(number: int, shape: Sequence[int], scale: float) -> np.ndarray:
     return np.random.default_rng(1000 + number).random(tuple(shape)) * scale
 
 
+DATA = Path(__file__).parent.parent / "models" / "data"
+
+
+def kept(name: str) -> dict[str, Any]:
+    """Return a configuration that is kept as data, with names of weights, inputs and predictions."""
+    return dict(json.loads((DATA / f"{name}.json").read_text()))
+
+
 def stored(about: dict[str, Any]) -> list[np.ndarray]:
     """Return the weights of a configuration that is kept as data, in the order of its .h5 file."""
     return [

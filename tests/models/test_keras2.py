@@ -8,19 +8,17 @@ import json
 import os
 import re
 import warnings
-from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 import pytest
 
-from tests.helpers.keras2_values import image_values, stored, weight_values, write_h5, write_keras
+from tests.helpers.keras2_values import DATA, image_values, kept, stored, weight_values, write_h5, write_keras
 from tf_gradcam._errors import ModelWarning
 from tf_gradcam._models.loading import load_model
 
 L = keras.layers
-DATA = Path(__file__).parent / "data"
 WRITERS = {".h5": write_h5, ".keras": write_keras}
 KEPT = [
     (path.stem, suffix)
@@ -28,10 +26,6 @@ KEPT = [
     for suffix in WRITERS
     if suffix == ".h5" or '"places":' in path.read_text()
 ]
-
-
-def kept(name):
-    return json.loads((DATA / f"{name}.json").read_text())
 
 
 def loaded(path, **options):

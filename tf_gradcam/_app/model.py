@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradcam._app.html import Look
+from tf_gradcam._app.html import Look, notice_html
 from tf_gradcam._app.uploads import MAX_PICTURE_PIXELS
 from tf_gradcam._app.worker import Job, Worker
+from tf_gradcam._errors import collected_warnings, for_page
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.layer_list import list_layers, through_the_depth
@@ -88,6 +89,7 @@ class AppModel:
         mode: key of `MODES` that the model expects, "unknown" if the model does not show it.
         worker: the one thread that runs it.
         note: a doubt about the scaling of the last explained picture, or None.
+        notes: what was assumed or repaired when the model was loaded.
 
     Raises:
         TypeError, ValueError: the page cannot explain the model; there are more or fewer names than classes.
@@ -106,6 +108,7 @@ class AppModel:
         self._opened = opened or OpenModel(None, self._reader, class_names, shown, shown)
         self._detected: Preprocessing | None = None
         self.note: str | None = None
+        self.notes: list[str] = []
         self._asked: tuple[Path, str] | None = None
         self._explainers: OrderedDict[tuple[str | None, str], Explainer] = OrderedDict()
         self.class_names = None if class_names is None else list(class_names)
@@ -136,7 +139,9 @@ class AppModel:
         Raises:
             ValueError: there are more or fewer names than classes.
         """
-        return AppModel(self._reader, class_names, self.origin, self.worker, self._opened)
+        model = AppModel(self._reader, class_names, self.origin, self.worker, self._opened)
+        model.notes = self.notes
+        return model
 
     def _try_out(self, explainer: Explainer) -> list[str]:
         """Explain a grey picture, so that errors of the model show now and the first map comes compiled."""
@@ -289,9 +294,12 @@ def load_app_model(
             raise ValueError("Expected a model for the weights or arguments, received none. Name one with --model.")
         opened = open_model(load_demo_model(), class_names=class_names or CLASS_NAMES, preprocess=None)
         return AppModel(opened.reader, opened.class_names, opened=opened)
-    opened = open_model(model, weights=weights, arguments=arguments, class_names=class_names, preprocess=None)
+    with collected_warnings() as notes:
+        opened = open_model(model, weights=weights, arguments=arguments, class_names=class_names, preprocess=None)
     origin = Origin(model, weights or usual_weights(model), tuple(arguments))
-    return AppModel(opened.reader, opened.class_names, origin, opened=opened)
+    loaded = AppModel(opened.reader, opened.class_names, origin, opened=opened)
+    loaded.notes = [for_page(note) for note in notes]
+    return loaded
 
 
 TOP, NOTHING = -1, -1  # the first entries of the lists of classes
@@ -345,7 +353,7 @@ def layer_choices(model: AppModel) -> list[tuple[str, str]]:
 
 
 def headline(model: AppModel) -> str:
-    """Describe the model in one line of HTML."""
+    """Describe the model in one line of HTML, and what was assumed or repaired to load it in another."""
     height, width = model.size
     known = model.preprocessing(model.default_mode)
     how = f"{known.mode} ({known.meaning}), assumed, because {known.evidence}."
@@ -353,4 +361,4 @@ def headline(model: AppModel) -> str:
     text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}. Scaling: {statement}"
     if known.source in ("assumed", "unknown"):
         text += " If you trained on other values, such as pictures / 255, choose them under Another model."
-    return f'<p class="tg-model">{escape(text)}</p>'
+    return f'<p class="tg-model">{escape(text)}</p>' + notice_html(" ".join(model.notes))

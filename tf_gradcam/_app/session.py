@@ -214,6 +214,7 @@ class Session:
         finally:
             shutil.rmtree(path.parent, ignore_errors=True)
         model.origin = Origin(path.name)
+        model.notes = [uploads.without_folder(note, [path]) for note in model.notes]
         return model
 
     def name_classes(self, upload: str | os.PathLike[str]) -> AppModel:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_gradcam._errors import collected_warnings
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._files.manifest import DONE, FAILED
@@ -67,6 +68,7 @@ class AuditMapper:
         map_size: (H, W) of the rows' maps, whose cells tile the image.
         class_names: K names, "class 243" for a class without a name.
         has_names: True if the names are known.
+        notes: what was assumed or repaired when the model was loaded.
         layer_name: path of the layer.
         arguments: keyword arguments that create the same mapper in another process.
 
@@ -96,9 +98,10 @@ class AuditMapper:
         self._given, self._weights = model, weights
         self._digest = self._digest_of_files()  # of the very files that are read: they may be replaced during the audit
         names = None if class_names is None else list(class_names)
-        opened = self._opened = open_model(
-            model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess
-        )
+        with collected_warnings() as self.notes:
+            opened = self._opened = open_model(
+                model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess
+            )
         if self._digest != self._digest_of_files() or digest not in (None, self._digest):
             raise ValueError(
                 f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "

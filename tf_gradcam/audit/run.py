@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import Message, require, unknown_name, warn
+from tf_gradcam._errors import Message, for_page, require, unknown_name, warn
 from tf_gradcam.audit.annotations import BoxTable, KnownRegions, MaskFolder
 from tf_gradcam.audit.engines import run_local, run_ray
 from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
@@ -125,6 +125,7 @@ def audit(
         report("sanity checks", 1, 1)
         about = {
             **mapper.about(),
+            **({"notes on the model": " ".join(map(for_page, mapper.notes))} if mapper.notes else {}),
             "scaling": mapper.preprocessing.statement if isinstance(source, Samples) else "as the data set gives it.",
             "data": _shown(data),
             "class names": "as given" if mapper.has_names else "from the data set, in its order",
