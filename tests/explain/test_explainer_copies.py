@@ -15,7 +15,7 @@ import pytest
 from keras import layers
 
 from tests.zoo.styles import photos, randomise, small_net
-from tf_gradcam import Explainer
+from tf_gradcam import AttentionExplainer, Explainer, GuidedBackprop, augment, fuse, smooth
 from tf_gradcam._models.reader import ModelReader
 
 IMAGES = photos(2)[:, :6, :10]
@@ -89,6 +89,41 @@ def test_copy_gives_the_same_maps(how: str, options: dict[str, Any]) -> None:
         np.testing.assert_allclose(result[0], original[0], rtol=1e-5, atol=1e-7)
         assert result[1] == original[1]
     assert (copied.layer_name, copied.method) == (explainer.layer_name, explainer.method)
+
+
+def encoder() -> keras.Model:
+    images = keras.Input((6, 10, 3))
+    tokens = layers.Reshape((-1, 4))(layers.Conv2D(4, 2, strides=2)(images))
+    tokens = layers.Add()([tokens, layers.MultiHeadAttention(2, 3)(tokens, tokens)])
+    model = keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling1D()(tokens)))
+    randomise(model)
+    return model
+
+
+WRAPPED = {
+    "fused": lambda: fuse([Explainer(network(), name, output="z") for name in ("cells", "later")]),
+    "augmented": lambda: augment(Explainer(network(), output="z")),
+    "smoothed": lambda: smooth(Explainer(network(), output="z"), copies=2),
+    "attention": lambda: AttentionExplainer(encoder(), "gradient_rollout", class_names=["cat", "dog", "cow"]),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_copy_of_other_explainers_gives_the_same_maps(how: str, kind: str) -> None:
+    explainer = WRAPPED[kind]()
+    original, result = heat(explainer, IMAGES, 1), heat(COPIES[how](explainer), IMAGES, 1)
+    np.testing.assert_allclose(result[0], original[0], rtol=1e-5, atol=1e-7)
+    assert original[0].any()
+    assert result[1] == original[1]
+
+
+def test_copy_of_guided_backpropagation_gives_the_same_gradients() -> None:
+    whole = network()
+    guided = GuidedBackprop(keras.Model(whole.inputs, whole.output["z"]), class_names=["cat", "dog", "cow"])
+    gradients = COPIES["pickle"](guided)(IMAGES, "dog")
+    assert gradients.any()
+    np.testing.assert_allclose(gradients, guided(IMAGES, "dog"), rtol=1e-5, atol=1e-7)
 
 
 def test_layer_object_is_found_again_by_its_path() -> None:

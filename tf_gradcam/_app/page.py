@@ -94,7 +94,7 @@ class Page:
         gr = self._gr
         with gr.Accordion("Another model", open=False):
             self.model_file = gr.File(
-                label="Model (.keras, .h5)",
+                label="Model (.keras, .h5, .hdf5, .model, .zip)",
                 file_types=[*MODEL_SUFFIXES, ".model", ".zip"],
                 height=130,
                 elem_id="tg-model-file",

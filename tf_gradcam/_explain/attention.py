@@ -18,7 +18,7 @@ from tf_gradcam._explain.passes import Pass, Peaks, Scored, all_finite, peaks, s
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.graph import Call, Step
 from tf_gradcam._models.keras_internals import call_in_inference, sublayers
-from tf_gradcam._models.reader import Images, ModelReader, check_eager, reader_of
+from tf_gradcam._models.reader import Images, ModelReader, built_again, check_eager, reader_of
 from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.resize import plain_placement
@@ -243,8 +243,12 @@ class AttentionExplainer:
         _ = self._reader.preprocessing  # read while the model lives
         self._class_names = ClassNames(class_names)
         self._token_grid = token_grid
+        self._arguments = {"method": method, "class_names": class_names, "token_grid": token_grid}
         self._passes: dict[Target | None, AttentionPass] = {}
         self._pass(None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return built_again, (AttentionExplainer, self._reader.saved(), self._arguments)
 
     def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch; arguments and errors as `Explainer`.

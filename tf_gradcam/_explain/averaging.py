@@ -65,30 +65,38 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
     zooms = _checked_scales(scales)
     copies = [(zoom, flip) for zoom in zooms for flip in ((False, True) if flips else (False,))]
     kinds = [*(["flips"] if flips else []), *([f"scales {', '.join(f'{z:g}' for z in zooms)}"] if zooms != [1] else [])]
+    return functools.partial(_augmented, explainer, copies, " and ".join(kinds))
 
-    def augmented(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
-        run = Runs(1 + sum(copy != (1, False) for copy in copies), progress)
-        plain = run(explainer, images, target)
-        placement = _placement_of_pictures(plain)
-        same = resolved_target(plain, target)
-        if flips:
-            placement = _mirrored_mean(plain, placement)
-        views = []
-        for zoom, flip in copies:
-            change = functools.partial(_copied, zoom=zoom, flip=flip, rank=len(plain.image_size))
-            is_plain = (zoom, flip) == (1, False)
-            explanation = plain if is_plain else run(explainer, _changed(images, change), same)
-            views.append(_brought_back(explanation, zoom, flip, placement))
-        raw = _mean_where_seen(views)
-        return plain.with_raw(
-            raw,
-            layer_name=plain.layer_name,
-            method=f"{plain.method}, mean over {' and '.join(kinds)}" if kinds else plain.method,
-            placement=placement,
-            diagnosis=joint_diagnosis(raw, [view.explanation for view in views], _CANCELLED),
-        )
 
-    return augmented
+def _augmented(
+    explainer: ExplainerLike,
+    copies: Sequence[tuple[float, bool]],
+    kinds: str,
+    images: Images,
+    target: TargetLike = None,
+    *,
+    progress: Progress | None = None,
+) -> Explanation:
+    run = Runs(1 + sum(copy != (1, False) for copy in copies), progress)
+    plain = run(explainer, images, target)
+    placement = _placement_of_pictures(plain)
+    same = resolved_target(plain, target)
+    if any(flip for _, flip in copies):
+        placement = _mirrored_mean(plain, placement)
+    views = []
+    for zoom, flip in copies:
+        change = functools.partial(_copied, zoom=zoom, flip=flip, rank=len(plain.image_size))
+        is_plain = (zoom, flip) == (1, False)
+        explanation = plain if is_plain else run(explainer, _changed(images, change), same)
+        views.append(_brought_back(explanation, zoom, flip, placement))
+    raw = _mean_where_seen(views)
+    return plain.with_raw(
+        raw,
+        layer_name=plain.layer_name,
+        method=f"{plain.method}, mean over {kinds}" if kinds else plain.method,
+        placement=placement,
+        diagnosis=joint_diagnosis(raw, [view.explanation for view in views], _CANCELLED),
+    )
 
 
 class _Copy(NamedTuple):
@@ -185,26 +193,35 @@ def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: 
         raise ValueError(f"Expected copies of at least 1, received {copies}.")
     if not 0 <= noise < math.inf:
         raise ValueError(f"Expected noise relative to the image's range, 0 or more, received {noise}.")
+    return functools.partial(_smoothed, explainer, count, noise, seed)
 
-    def smoothed(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
-        run = Runs(1 + count, progress)
-        plain = run(explainer, images, target)
-        same = resolved_target(plain, target)
-        explanations = []
-        for copy in range(count):
-            draw = np.random.default_rng([seed, copy])
-            noisy = _changed(images, functools.partial(_with_noise, noise=noise, draw=draw))
-            explanations.append(run(explainer, noisy, same))
-        raw = np.stack([explanation.raw for explanation in explanations]).mean(axis=0)
-        return plain.with_raw(
-            raw,
-            layer_name=plain.layer_name,
-            method=f"{plain.method}, mean over {count} noisy copies",
-            placement=plain.placement,
-            diagnosis=joint_diagnosis(raw, explanations, _CANCELLED),
-        )
 
-    return smoothed
+def _smoothed(
+    explainer: ExplainerLike,
+    count: int,
+    noise: float,
+    seed: int,
+    images: Images,
+    target: TargetLike = None,
+    *,
+    progress: Progress | None = None,
+) -> Explanation:
+    run = Runs(1 + count, progress)
+    plain = run(explainer, images, target)
+    same = resolved_target(plain, target)
+    explanations = []
+    for copy in range(count):
+        draw = np.random.default_rng([seed, copy])
+        noisy = _changed(images, functools.partial(_with_noise, noise=noise, draw=draw))
+        explanations.append(run(explainer, noisy, same))
+    raw = np.stack([explanation.raw for explanation in explanations]).mean(axis=0)
+    return plain.with_raw(
+        raw,
+        layer_name=plain.layer_name,
+        method=f"{plain.method}, mean over {count} noisy copies",
+        placement=plain.placement,
+        diagnosis=joint_diagnosis(raw, explanations, _CANCELLED),
+    )
 
 
 def _with_noise(array: np.ndarray, noise: float, draw: np.random.Generator) -> np.ndarray:

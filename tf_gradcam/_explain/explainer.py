@@ -31,8 +31,8 @@ from tf_gradcam._models.reader import (
     Images,
     ModelInputs,
     ModelReader,
+    built_again,
     check_eager,
-    loaded_model,
     parts_of,
     reader_of,
     shown,
@@ -154,7 +154,7 @@ class Explainer:
         self._arguments["layer"] = [member._arguments["layer"] for member in members] or path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _built_again, (self._reader.saved(), self._arguments)
+        return built_again, (Explainer, self._reader.saved(), self._arguments)
 
     def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch.
@@ -327,10 +327,6 @@ class Explainer:
         """Bytes of the weights that `freeze` copied, without folded copies; 0 without `freeze`."""
         own = sum(compiled.frozen_bytes for compiled in self._passes.values())
         return own + sum(member.frozen_bytes for member in self._members)
-
-
-def _built_again(saved: bytes, arguments: dict[str, Any]) -> Explainer:
-    return Explainer(loaded_model(saved), **arguments)
 
 
 def _check_frames(reader: ModelReader) -> None:

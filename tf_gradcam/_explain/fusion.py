@@ -5,6 +5,7 @@ Axis legend: B images, N cells of a layer (any number of spatial axes).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -108,16 +109,23 @@ def fuse(explainers: Sequence[ExplainerLike], how: Literal["mean", "max", "produ
         raise ValueError("Expected at least one explainer to fuse, received none.")
     for part in parts:
         check_explainer(part)
+    return functools.partial(_fused, parts, how)
 
-    def fused(images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
-        run = Runs(len(parts), progress)
-        first = run(parts[0], images, target)
-        same = resolved_target(first, target)
-        explanations = [first, *(run(part, images, same) for part in parts[1:])]
-        _check_classes(explanations)
-        return _combined(explanations, how)
 
-    return fused
+def _fused(
+    parts: Sequence[ExplainerLike],
+    how: str,
+    images: Images,
+    target: TargetLike = None,
+    *,
+    progress: Progress | None = None,
+) -> Explanation:
+    run = Runs(len(parts), progress)
+    first = run(parts[0], images, target)
+    same = resolved_target(first, target)
+    explanations = [first, *(run(part, images, same) for part in parts[1:])]
+    _check_classes(explanations)
+    return _combined(explanations, how)
 
 
 def _combined(explanations: Sequence[Explanation], how: str) -> Explanation:

@@ -6,6 +6,7 @@ Axis legend: B images, H0 x W0 pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from tf_gradcam._explain.passes import Pass, in_batches
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.reader import Images, ModelReader, check_eager
+from tf_gradcam._models.reader import Images, ModelReader, built_again, check_eager
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.targets.base import Target, TargetLike
@@ -61,7 +62,7 @@ class GuidedBackprop:
     """
 
     def __init__(self, model: keras.Model, class_names: ClassNamesLike | None = None):
-        reader = ModelReader(model)
+        self._reader = reader = ModelReader(model)
         smooth = sorted(set(_smooth_activations(model)))
         if smooth:
             raise ValueError(
@@ -73,7 +74,11 @@ class GuidedBackprop:
         self._class_names = ClassNames(class_names)
         self.has_two_names = self._class_names.are_two
         self._name = model.name
+        self._arguments = {"class_names": class_names}
         self._passes: dict[Target | None, _GuidedPass] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return built_again, (GuidedBackprop, self._reader.saved(), self._arguments)
 
     def __call__(self, images: Images, target: TargetLike = None) -> NDArray[np.float32]:
         """Compute the guided gradients of a batch.

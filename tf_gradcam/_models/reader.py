@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -196,6 +196,11 @@ def _named_outputs(structure: Any, names: Sequence[str] | None) -> dict[str, str
         return {}
     is_named = names is not None and len(set(names)) == len(structure)
     return {name: index for index, name in enumerate(names if is_named and names else map(str, range(len(structure))))}
+
+
+def built_again(kind: Callable[..., Any], saved: bytes, arguments: dict[str, Any]) -> Any:
+    """Return `kind` of a saved model, as a copy or a pickle of an explainer is made."""
+    return kind(loaded_model(saved), **arguments)
 
 
 def loaded_model(saved: bytes) -> Any:
