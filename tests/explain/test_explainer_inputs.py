@@ -5,6 +5,7 @@ Also tests _figures/cells.py.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import keras
@@ -194,6 +195,12 @@ def test_layer_of_each_frame_has_one_map_per_frame(method: Any) -> None:
     assert explanation.resized().shape == CLIPS.shape[:-1]
     of_one = Explainer(model, "c2[1]", method)(CLIPS, 1)
     np.testing.assert_allclose(explanation.raw[:, 1], of_one.raw, rtol=1e-4, atol=1e-7)
+
+
+def test_copy_of_an_explainer_of_all_frames_has_all_frames() -> None:
+    model = clip_model()
+    explainer = Explainer(model, model.get_layer("frames").layer.get_layer("c2"))
+    np.testing.assert_allclose(copy.deepcopy(explainer)(CLIPS).raw, explainer(CLIPS).raw, rtol=1e-4, atol=1e-7)
 
 
 def test_map_of_one_frame_is_labelled_and_drawn_over_that_frame() -> None:

@@ -150,7 +150,7 @@ class Explainer:
         self._arguments = {"method": method, "classifier_layers": names, "output": output, **options}
         known = self._reader.preprocessing  # said by the user or by the file, which a copy does not see
         self._arguments["scaling"] = None if known.source in ("own", "assumed", "unknown") else known.mode
-        path = layer if layer is None or isinstance(layer, str) else self.split.found.numbered_path
+        path = layer if layer is None or isinstance(layer, str) else self.split.found.name
         self._arguments["layer"] = [member._arguments["layer"] for member in members] or path
 
     def __reduce__(self) -> tuple[Any, ...]:

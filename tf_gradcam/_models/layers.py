@@ -49,7 +49,7 @@ class FoundLayer:
 
     @property
     def name(self) -> str:
-        """The path, with the number of the call where the layer has several: `name[1]`."""
+        """The path, with the number of the call or tensor where the layer has several: `name[1]`, "att[1]"."""
         same = [call for call in self.view.calls if call.path == self.call.path]
         return self.call.path if self.frames or len(same) < 2 else f"{self.call.path}[{same.index(self.call)}]"
 
@@ -58,12 +58,6 @@ class FoundLayer:
         """The frame of a clip that the call belongs to, None for a call that is not made for each frame."""
         is_one = not self.frames and isinstance(self.view, WatchedModel) and self.view.is_each_frame(self.call)
         return self.call.slot if is_one else None
-
-    @property
-    def numbered_path(self) -> str:
-        """The path, with the number of its tensor where the layer has several: "att[1]"."""
-        same = [call for call in self.view.calls if call.path == self.call.path]
-        return self.call.path if len(same) == 1 else f"{self.call.path}[{same.index(self.call)}]"
 
 
 @dataclass(frozen=True)
