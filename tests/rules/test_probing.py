@@ -154,6 +154,20 @@ def test_faster_scorecam_chooses_channels_for_each_image() -> None:
 # Masks
 
 
+def masked_images(model: keras.Model, layer: str, images: np.ndarray) -> np.ndarray:
+    """Return what `scorecam` shows the model: (B, C, H0, W0, 3)."""
+    shown: list[np.ndarray] = []
+
+    def rule(probe: Probe) -> np.ndarray:
+        score_images = probe.score_images
+        probe.score_images = lambda owners, of: score_images(owners, lambda rows: shown.append(of(rows)) or shown[-1])
+        return scorecam(probe)
+
+    explain(model, layer, rule, images)
+    masked = np.concatenate(shown)
+    return masked.reshape(len(images), -1, *masked.shape[1:])
+
+
 def test_channel_without_contrast_shows_the_model_nothing() -> None:
     """The second channel is 1 everywhere; its mask is zero, so it counts as the black image does."""
     images = IMAGES.copy()
@@ -162,23 +176,45 @@ def test_channel_without_contrast_shows_the_model_nothing() -> None:
     same = layers.Activation("linear", name="same")(inputs)
     head = layers.Dense(CLASSES, "softmax")
     model = randomise(keras.Model(inputs, head(layers.GlobalAveragePooling2D()(same))))
-    shown: list[np.ndarray] = []
-
-    def rule(probe: Probe) -> np.ndarray:
-        score_images = probe.score_images
-        probe.score_images = lambda owners, of: score_images(owners, lambda rows: shown.append(of(rows)) or shown[-1])
-        weights = scorecam(probe)
-        np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-6)
-        return weights
-
-    explain(model, "same", rule, images)
-    masked = np.concatenate(shown).reshape(3, 3, 6, 10, 3)
+    masked = masked_images(model, "same", images)
     np.testing.assert_array_equal(masked[:, 1], 0.0)
     # The mask itself shows where the image is 1: between 0 and 1, both reached.
     for k in (0, 2):
         channel = images[..., k]
         low, high = channel.min(axis=(1, 2), keepdims=True), channel.max(axis=(1, 2), keepdims=True)
         np.testing.assert_allclose(masked[:, k, :, :, 1], (channel - low) / (high - low), atol=1e-6)
+
+
+def test_masks_behind_a_crop_lie_where_the_map_lies() -> None:
+    """Row 0 and the last three columns do not reach the layer, nor the mask; a silu channel goes below zero there."""
+    images = keras.Input((6, 10, 3))
+    conv = layers.Conv2D(CHANNELS, 1, activation="silu", name="conv")
+    steps = [layers.Cropping2D(((1, 0), (0, 3))), conv, layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    model = randomise(keras.Model(images, chain(*steps)(images)))
+    masked = masked_images(model, "conv", IMAGES)
+    cells = conv(IMAGES[:, 1:, :7]).numpy().transpose(0, 3, 1, 2)
+    low, high = cells.min(axis=(2, 3), keepdims=True), cells.max(axis=(2, 3), keepdims=True)
+    expected = np.zeros((3, CHANNELS, 6, 10))
+    expected[:, :, 1:, :7] = (cells - low) / (high - low)
+    np.testing.assert_allclose(masked, expected[..., None] * IMAGES[:, None], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [scorecam, faster_scorecam, sscam, iscam])
+def test_images_whose_channels_come_first_are_masked_alike(rule: Any) -> None:
+    inputs, turned = keras.Input((6, 10, 3)), keras.Input((3, 6, 10))
+    steps = [layers.Conv2D(CHANNELS, 3, name="conv"), layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    model = randomise(keras.Model(inputs, chain(*steps)(inputs)))
+    other = keras.Model(turned, chain(layers.Permute((2, 3, 1)), *steps)(turned))
+    assert_close(explain(other, "conv", rule, IMAGES.transpose(0, 3, 1, 2)).raw, explain(model, "conv", rule).raw)
+
+
+@pytest.mark.parametrize("rule", [scorecam, faster_scorecam, sscam, iscam])
+def test_frames_of_clips_are_not_masked(rule: Any) -> None:
+    clips = keras.Input((2, 6, 10, 3))
+    conv = layers.TimeDistributed(layers.Conv2D(CHANNELS, 1, name="conv"))
+    model = keras.Model(clips, chain(conv, layers.GlobalAveragePooling3D(), layers.Dense(2))(clips))
+    with pytest.raises(ValueError, match=r"images \(B, H0, W0, 3\), .*received .*\(1, 2, 6, 10, 3\).*Use ablationcam"):
+        explain(model, "conv[0]", rule, np.zeros((1, 2, 6, 10, 3), np.float32))
 
 
 @pytest.mark.parametrize("name", RULES)

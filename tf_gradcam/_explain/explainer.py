@@ -9,7 +9,6 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -140,9 +139,8 @@ class Explainer:
             )
             raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam."))
         _check_frames(self._reader)
-        self.offset = (0.0, 0.0)
         if align and not self._members:
-            self.offset = measure_offset(self.split, value_range)
+            self.split.offset = measure_offset(self.split, value_range)
         self._lock = threading.RLock()
         # By target (None for class targets, `ClassPass` for maps of many classes) and the dtypes of the inputs.
         self._passes: OrderedDict[tuple[Any, tuple[Any, ...]], Pass] = OrderedDict()
@@ -266,10 +264,12 @@ class Explainer:
         placement = self.split.placement(cells, arrays)
         if len(self.split.pictures) > 1:
             _warn_of_several(self.split, placement.input_index)
-        if isinstance(placement, Unplaced) or not any(self.offset):
-            return placement
-        start = tuple(at + pixels for at, pixels in zip(placement.start, self.offset, strict=True))
-        return replace(placement, start=start, known_by="measured")
+        return placement
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """(down, right) pixels by which `align="measured"` shifts the maps."""
+        return (0.0, 0.0) if self._members else self.split.offset
 
     def fits(self, model: keras.Model) -> bool:
         """Return whether `model` still has the layers and variables of this explainer; its weights may change."""

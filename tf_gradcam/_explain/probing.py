@@ -19,6 +19,7 @@ from tf_gradcam._models.keras_internals import mask_of, set_mask
 from tf_gradcam._models.split import SplitModel
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Probe
+from tf_gradcam.image.resize import Placement, Unplaced
 from tf_gradcam.targets.base import Target
 
 # As many probes run at a time as fit in here, each counted by its rows of the largest tensor of the run (VGG16 at 224
@@ -53,6 +54,7 @@ class ModelProbe:
         self,
         images: np.ndarray,
         activations: np.ndarray,
+        placement: Placement | Unplaced,
         scored: Scored,
         ask: Callable[[str, np.ndarray, np.ndarray], np.ndarray],
         chunk_length: Callable[[str, tuple[int, ...]], int],
@@ -60,6 +62,7 @@ class ModelProbe:
     ):
         self.images = images
         self.activations = activations
+        self.placement = placement
         self.scores: np.ndarray = scored.scores
         self.confidences: np.ndarray = scored.confidences
         self._ask = ask
@@ -150,7 +153,8 @@ class ProbingPass(SplitPass):
             return scores
 
         activations, scored = to_arrays((first.activations, first.scored))
-        probe = ModelProbe(images, activations, scored, ask, self._chunk_length, progress)
+        placement = self.split.placement(activations.shape[1:-1], arrays)
+        probe = ModelProbe(images, activations, placement, scored, ask, self._chunk_length, progress)
         with np.errstate(all="ignore"):  # values that are not finite get a diagnosis, not a warning
             weights = tf.constant(np.asarray(self.rule(probe), np.float32))
         _check_weights(weights.shape, first.activations.shape)

@@ -31,7 +31,7 @@ from tf_gradcam._models.layers import (
     is_plain,
     pictures_of,
 )
-from tf_gradcam._models.places import Cells, Shapes, axes_behind, cells_of, place, probe
+from tf_gradcam._models.places import Cells, Shapes, are_signals, axes_behind, cells_of, place, probe
 from tf_gradcam._models.reader import Images, ModelInputs, ModelReader, reader_of, shown
 from tf_gradcam.image.resize import Placement, Unplaced
 
@@ -44,6 +44,7 @@ class SplitModel:
         activation_shape: (B, H, W, C) of the activations, None for a free axis.
         inputs: of the extractor.
         pictures: positions of the inputs that the layer may belong to, the best first.
+        offset: (down, right) pixels by which the cells are measured to look beside their places by arithmetic.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class SplitModel:
         self.pictures = [inputs.image_index]
         self.extract_unseen = extract
         self.finish = finish  # [activations, *frontier] -> the model's outputs, for use inside a tf.function
+        self.offset = (0.0, 0.0)
         self.is_given = False  # whether the user says that the cells tile the picture
         self._cells: dict[Shapes, Cells | str | None] = {}
 
@@ -72,7 +74,7 @@ class SplitModel:
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in inputs)
         if not tf.is_symbolic_tensor(tensors[0]) or shapes in self._cells or any(None in shape for shape in shapes):
             return tensors
-        cells = cells_of(AxisTrace(inputs).of(tensors[0]))
+        cells = cells_of(AxisTrace(inputs).of(tensors[0]), are_signals(shapes))
         if cells is not None:
             self._cells[shapes] = cells
         return tensors
@@ -80,14 +82,18 @@ class SplitModel:
     def cells(self, shapes: Shapes) -> Cells | str | None:
         """Return the cells of the layer for inputs of `shapes`, or why they are not places; None if not known."""
         if shapes not in self._cells:
-            cells = cells_of(axes_behind(self.extract_unseen, self.inputs.specs, shapes))
+            cells = cells_of(axes_behind(self.extract_unseen, self.inputs.specs, shapes), are_signals(shapes))
             self._cells[shapes] = probe(self.extract_unseen, self.inputs, shapes) if cells is None else cells
         cells = self._cells[shapes]
         return None if self.is_given and isinstance(cells, str) else cells
 
     def placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
         """Return where the cells of a map lie in the input that the layer belongs to."""
-        return place(self.cells, cells, arrays, self.inputs.image_index, self.found.frame)
+        placement = place(self.cells, cells, arrays, self.inputs.image_index, self.found.frame)
+        if isinstance(placement, Unplaced) or not any(self.offset):
+            return placement
+        start = tuple(at + pixels for at, pixels in zip(placement.start, self.offset, strict=True))
+        return replace(placement, start=start, known_by="measured")
 
     def release_model(self) -> None:
         """Release the model: a graph keeps its layers, a model without a graph must be kept by the caller."""

@@ -11,6 +11,8 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from tf_gradcam.image.resize import Placement, Unplaced
+
 Rule = Callable[..., tf.Tensor]
 AnyRule = TypeVar("AnyRule", bound=Rule)
 Needs = Literal["activations", "gradients", "curvature", "probing", "network"]
@@ -22,12 +24,14 @@ class Probe(Protocol):
     Attributes:
         activations: (B, H, W, C) float32 of the layer.
         images: (B, H0, W0, 3) float32, the model's input.
+        placement: of the cells in the images.
         scores: (B,) float32, of the target, before the softmax.
         confidences: (B,) float32, the probability of the explained class; the score if the target is a callable.
     """
 
     activations: np.ndarray
     images: np.ndarray
+    placement: Placement | Unplaced
     scores: np.ndarray
     confidences: np.ndarray
 

@@ -3,7 +3,7 @@
 Axis legend: B images, H x W cells of the layer, C channels, k selected channels, H0 x W0 pixels. A rule is one function
 `probe -> weights`, NumPy in and out, see `Probe`. Set a parameter with functools.partial:
 `Explainer(model, method=partial(faster_scorecam, channels=16))`. All rules but ablationcam raise ValueError unless the
-layer is (B, H, W, C) and the input (B, H0, W0, 3).
+layer is (B, H, W, C), the input (B, H0, W0, 3), and the cells are places in it: a mask hides what its map would show.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tf_gradcam._rules.contract import Probe, declares
-from tf_gradcam.image.resize import resize_heatmaps
+from tf_gradcam.image.resize import Placement, Unplaced, place_maps
 
 # Smaller scores count as zero: a division by them would leave the range of float32.
 _ZERO_SCORE = 1e-30
@@ -90,8 +90,8 @@ def sscam(probe: Probe, *, samples: int = 10, noise: float = 0.2, seed: int = 0)
     _check_count("samples", samples)
     if not noise >= 0:
         raise ValueError(f"Expected noise of 0 or more, received {noise}.")
-    size = probe.images.shape[1:3]
-    noises = noise * np.random.default_rng(seed).standard_normal((samples, *size), np.float32)
+    _check_pictures(probe)
+    noises = noise * np.random.default_rng(seed).standard_normal((samples, *probe.placement.image_size), np.float32)
     chosen = _all_channels(probe)
     return _softmax(probe, chosen, _confidences(probe, chosen, samples, lambda masks, sample: masks + noises[sample]))
 
@@ -165,26 +165,32 @@ def _confidences(
 ) -> np.ndarray:
     """Return (B, k) float64: confidences in the images masked by `channels` (B, k), averaged over the variants."""
     shape = (*channels.shape, variants)
-    size = probe.images.shape[1:3]
+    assert isinstance(probe.placement, Placement)
+    placement = probe.placement
+    channels_axis = -1 if placement.image_size == probe.images.shape[1:3] else 1
 
     def masked(rows: np.ndarray) -> np.ndarray:
         # The variants of a mask are adjacent, so it is upsampled once.
         pairs, inverse = np.unique(rows // variants, return_inverse=True)
         images, places = np.unravel_index(pairs, channels.shape)
-        masks = _masks(probe.activations[images, :, :, channels[images, places]], size)[inverse]
-        return probe.images[images[inverse]] * vary(masks, rows % variants)[..., None]
+        masks = _masks(probe.activations[images, :, :, channels[images, places]], placement)[inverse]
+        return probe.images[images[inverse]] * np.expand_dims(vary(masks, rows % variants), channels_axis)
 
     owners = np.arange(np.prod(shape)) // (shape[1] * variants)
     return probe.score_images(owners, masked).reshape(shape).mean(axis=2, dtype=np.float64)
 
 
-def _masks(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Upsample maps (n, H, W) and stretch them to [0, 1], (n, H0, W0) float32; zero for flat or non-finite maps."""
+def _masks(maps: np.ndarray, placement: Placement) -> np.ndarray:
+    """Draw maps (n, H, W) and stretch them to [0, 1], (n, H0, W0) float32; zero for flat or non-finite maps.
+
+    Pixels that do not reach the layer are 0, as in the map.
+    """
     is_finite = np.isfinite(maps).all(axis=(1, 2), keepdims=True)
-    pixels = resize_heatmaps(np.where(is_finite, maps, 0.0), size)
-    pixels -= pixels.min(axis=(1, 2), keepdims=True)
-    peak = pixels.max(axis=(1, 2), keepdims=True)
-    return np.divide(pixels, peak, out=np.zeros_like(pixels), where=peak > 0)
+    pixels = place_maps(np.where(is_finite, maps, 0.0), placement)
+    seen = place_maps(np.ones((1, *maps.shape[1:])), placement) > 0
+    pixels -= pixels.min(axis=(1, 2), keepdims=True, where=seen, initial=np.inf)
+    peak = pixels.max(axis=(1, 2), keepdims=True, where=seen, initial=0)
+    return np.divide(pixels, peak, out=np.zeros_like(pixels), where=seen & (peak > 0))
 
 
 def _softmax(probe: Probe, channels: np.ndarray, confidences: np.ndarray) -> np.ndarray:
@@ -196,11 +202,15 @@ def _softmax(probe: Probe, channels: np.ndarray, confidences: np.ndarray) -> np.
 
 
 def _check_pictures(probe: Probe) -> None:
+    remedy = "Use ablationcam, which takes any number of axes."
     if probe.activations.ndim != 4 or probe.images.ndim != 4:
         raise ValueError(
             "Expected a layer (B, H, W, C) and images (B, H0, W0, 3), which the layer can mask, received "
-            f"{probe.activations.shape} and {probe.images.shape}. Use ablationcam, which takes any number of axes."
+            f"{probe.activations.shape} and {probe.images.shape}. {remedy}"
         )
+    if isinstance(probe.placement, Unplaced):
+        reason = probe.placement.reason
+        raise ValueError(f"Expected cells that are places in the images, to mask them: {reason}. {remedy}")
 
 
 def _check_count(name: str, value: int) -> None:
