@@ -486,3 +486,34 @@ def test_sequential_by_index_counts_as_its_owner_does() -> None:
     model = plain_sequential()
     assert [layer.name for layer in model.layers][:2] == ["conv1", "conv2"]
     assert name_of(model, 1) == "conv2"
+
+
+class FixedFilters(layers.Layer):
+    """A filter bank that training does not change."""
+
+    def build(self, input_shape: Any) -> None:
+        self.filters = self.add_weight(shape=(4, 1, 5), initializer="random_normal", trainable=False)
+
+    def call(self, signals: Any) -> Any:
+        return keras.ops.conv(signals, self.filters, 2)
+
+
+@pytest.mark.parametrize(
+    "spectrogram", [FixedFilters(), layers.STFTSpectrogram(frame_length=8, frame_step=4, fft_length=8)]
+)
+def test_filter_bank_is_not_the_default(spectrogram: Any) -> None:
+    """Its cells follow time, those of the recurrence do not, but it is the signal itself in another form."""
+    signals = keras.Input((40, 1))
+    lstm = layers.LSTM(3, return_sequences=True, name="lstm")
+    model = keras.Model(signals, layers.Dense(2)(layers.GlobalAveragePooling1D()(lstm(spectrogram(signals)))))
+    assert name_of(model) == "lstm"
+    assert name_of(model, spectrogram.name) == spectrogram.name
+
+
+@pytest.mark.parametrize("way", ["before it is built", "behind"])
+def test_frozen_convolution_stays_the_default(way: str) -> None:
+    images = image_input()
+    frozen = layers.Conv2D(2, 3, name="frozen", trainable=way == "behind")
+    model = keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(frozen(images))))
+    frozen.trainable = False
+    assert name_of(model) == "frozen"

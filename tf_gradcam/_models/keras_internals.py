@@ -15,6 +15,8 @@ import keras
 # Names under which a model of Keras 3 keeps its layers, in the order of a checkpoint of it.
 LISTS_OF_LAYERS = ("_functional", "_operations", "_layers")
 
+_PREPROCESSING = keras.layers.Normalization.__module__.rpartition(".")[0]
+
 # Set while a pass with frozen weights is traced: returns a constant for a variable, or None to read the variable.
 _AS_CONSTANT: ContextVar[Callable[[Any], Any] | None] = ContextVar("as_constant", default=None)
 
@@ -86,7 +88,20 @@ def sublayers(layer: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def has_learned_weights(operation: Any) -> bool:
-    return bool(getattr(operation, "weights", None)) and not isinstance(operation, keras.layers.Normalization)
+    """Return whether training sets weights of an operation, frozen ones included.
+
+    Not those of a preprocessing layer (statistics of the data, the filter banks of a spectrogram, which Keras lists as
+    trainable), and not weights that were added as `trainable=False`, but for a batch normalisation's statistics and
+    quantised kernels.
+    """
+    if not getattr(operation, "weights", None) or type(operation).__module__.startswith(_PREPROCESSING):
+        return False
+    return any(
+        layer._trainable_variables
+        or isinstance(layer, keras.layers.BatchNormalization)
+        or getattr(layer, "quantization_mode", None)
+        for layer in [operation, *operation._flatten_layers(include_self=False)]
+    )
 
 
 def built_input_shapes(model: Any) -> Any:
