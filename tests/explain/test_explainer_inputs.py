@@ -74,6 +74,35 @@ def test_series_without_channels_are_signals(length: int) -> None:
     np.testing.assert_allclose(np.array(line.get_segments())[:, 0, 1], signal[0, :-1])
 
 
+def test_signal_whose_layer_has_an_axis_of_one_cell_is_a_signal() -> None:
+    inputs = keras.Input((30,))
+    model = positive(ends(inputs, identity(2)(layers.Reshape((30, 1, 1))(inputs))))
+    signal = one_hot((1, 30), 0, 4)
+    explanation = Explainer(model)(signal, 0)
+    np.testing.assert_allclose(explanation.resized(), signal, atol=1e-6)
+    assert explanation.plot()
+
+
+@pytest.mark.parametrize("shape", [(120,), (120, 1)])
+def test_map_of_a_spectrogram_lies_under_the_time_of_its_signal(shape: tuple[int, ...]) -> None:
+    """A burst at samples 70 to 80, in frames of 16 samples, 4 apart: the map's centroid is there, below the line."""
+    inputs = keras.Input(shape)
+    bank = layers.STFTSpectrogram(mode="magnitude", frame_length=16, frame_step=4, fft_length=16, expand_dims=True)
+    model = positive(ends(inputs, identity(2)(bank(layers.Reshape((120, 1))(inputs)))))
+    signal = np.zeros((1, 120), np.float32)
+    signal[0, 70:80] = np.sin(np.arange(10) * 1.2)
+    explanation = Explainer(model)(signal.reshape(1, *shape), 0)
+    assert (explanation.layer_name, explanation.placement.axes) == ("cells", (0, -1))
+    times, _ = explanation.placement.centres(explanation.heatmaps.shape[1:])
+    energy = explanation.heatmaps[0].sum(axis=1)
+    assert abs((energy * times).sum() / energy.sum() - 75) < 2
+    line, below = explanation.plot(signal.reshape(1, *shape)).axes[:2]
+    assert line.get_xlim() == below.get_xlim()
+    assert below.images[0].get_extent() == [times[0] - 2, times[-1] + 2, 0, 1]
+    with pytest.raises(ValueError, match="one of its axes is not a place in the input"):
+        explanation.resized()
+
+
 def test_tokens_are_shown_with_their_numbers_or_words() -> None:
     inputs = keras.Input((5,), dtype="int32")
     model = ends(inputs, layers.Conv1D(4, 1, activation="relu")(layers.Embedding(50, 4)(inputs)))

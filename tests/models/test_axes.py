@@ -146,6 +146,24 @@ def test_crop_says_what_reaches_the_layer() -> None:
     assert [axis.cover for axis in found.axes if axis] == [(8.0, 46.0), (0.0, 42.0)]
 
 
+@pytest.mark.parametrize(
+    ("function", "time", "first"),
+    [
+        (lambda x: tf.signal.stft(x, 24, 8, 32), 1, 12),  # samples 0 to 24
+        (lambda x: keras.ops.stft(x, 24, 8, 32)[0], 1, 0),  # 16 samples are added before the first
+        (layers.MelSpectrogram(fft_length=32, sequence_stride=8, sampling_rate=400, num_mel_bins=5), 2, 0),
+        (keras.Sequential([layers.Reshape((200, 1)), layers.STFTSpectrogram("real", 24, 8, 32)]), 1, 12),
+        (lambda x: tf.signal.frame(x, 24, 8), 1, 12),
+    ],
+)
+def test_frames_of_a_signal_lie_where_their_samples_are(function: Callable[[Any], Any], time: int, first: int) -> None:
+    """8 samples apart; the other axis is not a place in the signal."""
+    found = traced(function, (200,))
+    (frames,) = found.axes[time]
+    assert (frames.source, frames.step, frames.at(0)) == ((0, 1), 8, first)
+    assert not any(factor.source and not factor.is_inner for factor in found.axes[3 - time])
+
+
 def test_tokens_keep_grid_and_prefix() -> None:
     def model(images: Any) -> Any:
         grid = tf.nn.conv2d(images, tf.ones((4, 4, 1, 8)), 4, "VALID")

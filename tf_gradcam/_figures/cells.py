@@ -37,11 +37,12 @@ def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None
 
     Args:
         explanation: of B images, maps (B, N) of one to three axes.
-        photos: B photos, or B signals (T0,); None for the maps alone.
+        photos: B photos, or B signals (T0,) or (T0, C); None for the maps alone.
         colormap: as `Explanation.overlay`.
     """
     placement = explanation.placement
-    is_series = photos is not None and all(np.ndim(photo) == 1 for photo in photos)
+    rank = 2 if len(placement.image_size) == 1 else 1  # of signals: (T0, C) or (T0,)
+    is_series = photos is not None and all(np.ndim(photo) <= rank for photo in photos)
     if is_series and isinstance(placement, Placement) and 0 in placement.axes and explanation.heatmaps.ndim == 3:
         return _under_signals(explanation, placement, np.asarray(photos), colormap)
     maps = [_mosaic(values) for values in explanation.shown]

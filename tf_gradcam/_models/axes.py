@@ -325,9 +325,18 @@ class _UnknownError(Exception):
 
 def _constant(tensor: Any) -> np.ndarray:
     value = tensor_util.constant_value(tensor)
+    if value is None and tensor.op.type in _FOLDED:
+        value = _FOLDED[tensor.op.type](*map(_constant, tensor.op.inputs))
     if value is None:
         raise _UnknownError
     return np.asarray(value)
+
+
+# Operations on indices that TensorFlow does not fold, such as those of frames of a signal.
+_FOLDED: dict[str, Callable[..., Any]] = {
+    **{"AddV2": np.add, "Sub": np.subtract, "Mul": np.multiply, "FloorDiv": np.floor_divide, "Maximum": np.maximum},
+    **{"Reshape": np.reshape, "Range": np.arange, "Pack": lambda *values: np.stack(values)},
+}
 
 
 def _axes(traced: Traced | None, tensor: Any) -> tuple[Axis, ...]:
@@ -597,9 +606,15 @@ def _gather(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> 
     along, indices = int(_constant(inputs[2])) % len(axes), _constant(inputs[1])
     if indices.ndim == 0:
         return [(_position(axes[along], int(indices)), (*axes[:along], *axes[along + 1 :]))]
-    steps = np.diff(indices) if indices.ndim == 1 else np.zeros(0)
-    if len(steps) and (steps == steps[0]).all() and steps[0]:
+    steps, one = np.diff(indices, axis=0), _single(axes[along])
+    is_even = steps.size > 0 and bool((steps == steps.flat[0]).all() and steps.flat[0])
+    if indices.ndim == 1 and is_even:
         chosen = [_sliced(axes[along], int(indices[0]), len(indices), int(steps[0]))]
+    elif indices.ndim == 2 and is_even and one is not None:  # frames of a signal
+        step, middle = one.step * float(steps.flat[0]), one.at(float(indices.mean()))
+        width = one.field + abs(one.step) * float(np.ptp(indices[0]))
+        frames = replace(one, size=len(indices), step=step, middle=middle, field=width, padding=(0, 0))
+        chosen = [(frames,), _no_place(indices.shape[1])]
     else:
         chosen = [_no_place(side) for side in indices.shape]
     return [(*axes[:along], *chosen, *axes[along + 1 :])]

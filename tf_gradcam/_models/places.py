@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._models.axes import BATCH, Axis, AxisTrace, Factor, InputAxis, Traced
+from tf_gradcam._models.axes import BATCH, Axis, AxisTrace, Factor, InputAxis, Traced, is_place, size_of
 from tf_gradcam._models.reader import ModelInputs
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 
@@ -28,7 +28,8 @@ class Cells:
     """Cells whose axes are places in one picture.
 
     Attributes:
-        axes: for each axis of the map how it moves along an input; None for an axis of one cell.
+        axes: for each axis of the map how it moves along an input; None for an axis of one cell, a factor without
+            source for frequencies of a signal.
         prefix: number of tokens before those of the grid where tokens (B, T, C) have rows and columns, else None.
         chosen: pixel coordinate on each axis of the input that has one index left, such as the frame of a video.
         channels_first: whether the layer is (B, C, ...).
@@ -52,6 +53,11 @@ def traced_axes(view: Any, specs: Sequence[Any]) -> list[Traced | None]:
     if shapes not in view.axes:
         view.axes[shapes] = _traced(view.symbolic, specs, shapes) or [Traced(None)] * len(view.calls)
     return view.axes[shapes]
+
+
+def are_signals(shapes: Shapes) -> bool:
+    """Return whether no input has two axes beside channels."""
+    return all(len(shape) <= 2 for shape in shapes)
 
 
 def sizes_of(specs: Sequence[Any]) -> Shapes:
@@ -88,8 +94,11 @@ def _traced(
     return None
 
 
-def cells_of(traced: Traced | None) -> Cells | str | None:
-    """Return the cells of a layer (B, ..., C), the reason why they are not places, or None where that is not known."""
+def cells_of(traced: Traced | None, is_signal: bool = False) -> Cells | str | None:
+    """Return the cells of a layer (B, ..., C), the reason why they are not places, or None where that is not known.
+
+    Of a signal, one axis that follows its samples is enough: the other one may be frequencies.
+    """
     if traced is None:
         return "it does not depend on the input"
     if traced.axes is None:
@@ -97,13 +106,13 @@ def cells_of(traced: Traced | None) -> Cells | str | None:
     batch, *axes = traced.axes
     if len(batch) != 1 or batch[0].source != BATCH:
         return "its first axis counts windows or frames, not images alone"
-    cells = _cells(axes[:-1], axes[-1], traced)
-    if isinstance(cells, str) and not isinstance(first := _cells(axes[1:], axes[0], traced), str):
+    cells = _cells(axes[:-1], axes[-1], traced, is_signal)
+    if isinstance(cells, str) and not isinstance(first := _cells(axes[1:], axes[0], traced, False), str):
         return replace(first, channels_first=True)
     return cells
 
 
-def _cells(axes: list[Axis], channels: Axis, traced: Traced) -> Cells | str:
+def _cells(axes: list[Axis], channels: Axis, traced: Traced, is_signal: bool) -> Cells | str:
     prefix = None
     if len(axes) == 1:
         (tokens,) = axes
@@ -117,14 +126,16 @@ def _cells(axes: list[Axis], channels: Axis, traced: Traced) -> Cells | str:
     for number, axis in enumerate(axes, 1):
         one = axis[0] if len(axis) == 1 else None
         if axis and (one is None or one.source in (None, BATCH) or one.is_inner):
-            return _NO_PLACE.format(number)
+            if not is_signal or is_place(axis):
+                return _NO_PLACE.format(number)
+            one = Factor(size_of(axis))
         factors.append(one)
     cells = Cells(tuple(factors), prefix, traced.chosen)
     if not cells.sources:
         return _NO_PLACE.format(1)
     if len({source[0] for source in cells.sources}) > 1 or len(set(cells.sources)) < len(cells.sources):
         return "its axes do not move along different axes of one picture"
-    if any(factor is not None and factor.step <= 0 for factor in factors):
+    if any(factor is not None and factor.source is not None and factor.step <= 0 for factor in factors):
         return "its cells run backwards along the picture"
     if any(factor.source in cells.sources or factor.joined for factor in channels):
         return "its last axis holds places of the picture too, not channels"
@@ -148,24 +159,24 @@ def placement_of(cells: Cells, counts: Sequence[int], shapes: Shapes) -> Placeme
     if at is not None and len(picture) == 3 and 0 not in used:  # one frame of a video
         picture, frame = picture[1:], int(at)
     free = [axis for axis in picture if axis not in used]
-    axes, scales, starts, reaches = [], [], [], []
+    rows = []  # axis of the picture, scale, start and reach of each axis of the map
     for count, cell in zip(counts, cells.axes, strict=True):
-        axis = free.pop(0) if cell is None or cell.source is None else cell.source[1] - 1
-        side = shape[axis]
-        tile, reach = side / count, (0.0, float(side))
-        scale, start = tile, tile / 2
-        if cell is not None:
-            reach = (max(reach[0], cell.cover[0]), min(reach[1], cell.cover[1]))
-            if not (math.isclose(cell.step, tile) and math.isclose(cell.at(0), tile / 2)):
-                scale, start = cell.step, cell.at(0)
-        axes.append(picture.index(axis))
-        scales.append(scale)
-        starts.append(start)
-        reaches.append(reach)
+        if cell is None and free:
+            axis = free.pop(0)
+            cell = Factor(count, (index, axis + 1), shape[axis] / count, shape[axis] / 2)
+        if cell is None or cell.source is None:
+            rows.append((-1, 1.0, 0.5, (0.0, float(count))))
+            continue
+        side = shape[cell.source[1] - 1]
+        scale, start = cell.step, cell.at(0)
+        if math.isclose(scale, side / count) and math.isclose(start, side / count / 2):
+            scale, start = side / count, side / count / 2
+        reach = (max(0.0, cell.cover[0]), min(float(side), cell.cover[1]))
+        rows.append((picture.index(cell.source[1] - 1), scale, start, reach))
+    axes, scales, starts, reaches = zip(*rows, strict=True)
     sides = tuple(shape[axis] for axis in picture)
-    is_whole = all(reach == (0.0, sides[axis]) for reach, axis in zip(reaches, axes, strict=True))
-    reached = None if is_whole else tuple(reaches)
-    return Placement(index, sides, tuple(axes), tuple(scales), tuple(starts), cells.known_by, reached, frame)
+    is_whole = all(axis < 0 or reach == (0.0, sides[axis]) for axis, reach in zip(axes, reaches, strict=True))
+    return Placement(index, sides, axes, scales, starts, cells.known_by, None if is_whole else reaches, frame)
 
 
 def place(
@@ -178,7 +189,7 @@ def place(
     """Return where the cells of a map lie in the picture, or why that is not known.
 
     Args:
-        cells_for: `SplitModel.cells` of the layer.
+        cells_for: `SplitModel.cells` of the layer, for inputs of given shapes.
         counts: number of cells along each axis of the map.
         arrays: the model's inputs, in flat order.
         index: which of them is the picture where nothing is known of the cells.

@@ -143,7 +143,9 @@ class Explanation:
         """The reason why the maps cannot be drawn over the input, "" where they can."""
         if isinstance(self.placement, Unplaced):
             return self.placement.reason
-        return "one of its axes is not a place in the input" if -1 in self.placement.axes else ""
+        sides = zip(self.placement.axes, self.heatmaps.shape[1:], strict=True)
+        has_other = any(axis < 0 and count > 1 for axis, count in sides)
+        return "one of its axes is not a place in the input" if has_other else ""
 
     @cached_property
     def diagnosis(self) -> list[str | None]:

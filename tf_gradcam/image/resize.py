@@ -338,30 +338,33 @@ def place_maps(
 
     Args:
         maps: (B, N) finite.
-        placement: of their cells; all axes are places.
+        placement: of their cells; all axes of more than one cell are places.
         size: sides in pixels of the result; None for the picture's own.
         only: the positions along the first axis of the result to compute; None for all.
 
     Returns:
         (B, N0) float32; where the cells tile the picture, exactly `resize_maps(maps, size)`.
     """
-    picture = placement.image_size
+    axes, picture = placement.axes, placement.image_size
+    if -1 in axes:  # of one cell
+        maps = maps.squeeze(tuple(number for number, axis in enumerate(axes, 1) if axis < 0))
     sides = picture if size is None else check_sides(size, len(picture))
     chosen = [np.arange(side) for side in sides]
     if only is not None:
         chosen[0] = only
+    reaches = placement.reach or ((-math.inf, math.inf),) * len(axes)
+    rows = [row for row in zip(axes, placement.scale, placement.start, reaches, strict=True) if row[0] >= 0]
     near = []
-    for count, axis, scale, start in zip(maps.shape[1:], placement.axes, placement.scale, placement.start, strict=True):
+    for count, (axis, scale, start, _) in zip(maps.shape[1:], rows, strict=True):
         whole = _placed(count, sides[axis], picture[axis], scale, start)
         near.append(_Neighbours._make(values[chosen[axis]] for values in whole) if axis == 0 else whole)
     placed = _sampled_maps(maps, near)
-    for number, (first, last) in enumerate(placement.reach or ()):
-        axis = placement.axes[number]
+    for number, (axis, *_, (first, last)) in enumerate(rows):
         centres = (chosen[axis] + 0.5) * picture[axis] / sides[axis]
         is_outside = (centres < first) | (centres > last)
         placed[(slice(None),) * (number + 1) + (is_outside,)] = 0
-    placed = placed.transpose(0, *(np.argsort(placement.axes) + 1))
-    missing = tuple(axis + 1 for axis in range(len(picture)) if axis not in placement.axes)
+    placed = placed.transpose(0, *(np.argsort([row[0] for row in rows]) + 1))
+    missing = tuple(axis + 1 for axis in range(len(picture)) if axis not in axes)
     if missing:
         lengths = map(len, chosen)
         placed = np.broadcast_to(np.expand_dims(placed, missing), (len(maps), *lengths)).copy()
