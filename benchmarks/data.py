@@ -27,9 +27,9 @@ class BoxedPhoto(NamedTuple):
     box: np.ndarray  # (4,) xmin, ymin, xmax, ymax in [0, 1]
 
 
-def load_mobilenet(root: Path) -> keras.Model:
-    """Return MobileNet 0.75 at 224 px with ImageNet weights."""
-    model = keras.applications.MobileNet(input_shape=(*SIZE, 3), alpha=0.75, weights=None)
+def load_mobilenet(root: Path, side: int = SIZE[0]) -> keras.Model:
+    """Return MobileNet 0.75 with ImageNet weights, which were trained at 224 px."""
+    model = keras.applications.MobileNet(input_shape=(side, side, 3), alpha=0.75, weights=None)
     model.load_weights(root / MOBILENET / "mobilenet_0.75_224_imagenet.weights.h5")
     return model
 

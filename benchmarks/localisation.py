@@ -1,19 +1,24 @@
-"""The share of heat on the dog: Grad-CAM on photographs with boxes.
+"""The share of heat on the dog: Grad-CAM on photographs with boxes, drawn in three ways.
 
-    python -m benchmarks.localisation --data DATA [--model RUN/best.keras] [--photos 880]
+    python -m benchmarks.localisation --data DATA [--model VGG16|RUN/best.keras] [--side 224] [--photos 880]
 
-DATA holds `mobilenet_0.75_224_imagenet/`, `dog_breeds/` and its two tables. Each photograph is squashed to 224 x 224
-and explained for its true breed at the default layer, by MobileNet for ImageNet's classes, or by a model of
-`training.dog_breeds` for the breeds that it knows. Prints a Markdown table: mean and 95 % bootstrap interval of the
-share of heat in the box, for all photographs and for those whose box covers less than 35 % of the picture.
+DATA holds `mobilenet_0.75_224_imagenet/`, `dog_breeds/` and its two tables; for VGG16 also `vgg16_brain_mri/`, whose
+convolutions are those of ImageNet, and `dog_breeds_cropped/`. Each photograph is squashed to the model's size and
+explained for its true breed at the default layer: by MobileNet for ImageNet's classes, by VGG16 with a linear
+classifier of the 11 breeds that is fitted to 40 cropped photographs of each, or by a model of `training.dog_breeds` for
+the breeds that it knows. The same maps are drawn as tiles, where the cells look by arithmetic (the default), and where
+they are measured to look. Prints a Markdown table: mean and 95 % bootstrap interval of the share of heat in the box,
+for all photographs and for those whose box covers less than 35 % of the picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -22,6 +27,7 @@ import numpy as np
 from benchmarks.data import SIZE, SMALL, BoxedPhoto, boxed_photos, load_mobilenet, without_map
 from tf_gradcam import Explainer
 from tf_gradcam.image import load_image
+from tf_gradcam.image.resize import Placement, place_maps
 from tf_gradcam.metrics import bootstrap_interval, energy_in_box, pointing_hit
 
 BATCH = 32
@@ -42,58 +48,95 @@ def trained_breeds(file: Path, photos: list[BoxedPhoto]) -> tuple[keras.Model, l
     return model, [photo._replace(class_index=names.index(photo.path.parent.name)) for photo in known]
 
 
+def vgg16(root: Path, side: int, photos: list[BoxedPhoto]) -> tuple[keras.Model, list[BoxedPhoto]]:
+    """Return VGG16 with a ridge regression on its pooled features, and the photographs with its class indices."""
+    source = keras.saving.load_model(root / "vgg16_brain_mri" / "vgg16_brain_mri.keras", compile=False)
+    backbone = keras.applications.VGG16(include_top=False, weights=None, input_shape=(side, side, 3))
+    for layer in backbone.layers:
+        layer.set_weights(source.get_layer(layer.name).get_weights() if layer.weights else [])
+    features = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    model = keras.Model(backbone.inputs, keras.layers.Dense(11)(features))
+    names = sorted({photo.path.parent.name for photo in photos})
+    files = [file for name in names for file in sorted((root / "dog_breeds_cropped" / name).iterdir())[:_CROPPED]]
+    pooled = keras.Model(backbone.inputs, features)
+    known = []
+    for start in range(0, len(files), BATCH):
+        images = np.stack([load_image(file, (side, side)) for file in files[start : start + BATCH]])
+        known.append(pooled(keras.applications.vgg16.preprocess_input(images.astype(np.float32))).numpy())
+    values, labels = np.concatenate(known), np.array([names.index(file.parent.name) for file in files])
+    mean, wanted = values.mean(axis=0), np.eye(len(names))[labels] - 1 / len(names)
+    scatter = (values - mean).T @ (values - mean)
+    kernel = np.linalg.solve(
+        scatter + _RIDGE * np.trace(scatter) / len(mean) * np.eye(len(mean)), (values - mean).T @ wanted
+    )
+    model.layers[-1].set_weights([kernel, -mean @ kernel])
+    return model, [photo._replace(class_index=names.index(photo.path.parent.name)) for photo in photos]
+
+
+_CROPPED, _RIDGE = 40, 0.1  # photographs of each breed; of the mean variance
+
+
 def heat_in_boxes(
-    explainer: Explainer, preprocess: Preprocess, photos: list[BoxedPhoto]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the energy in each box, (N,), and the pointing hits, (N,); a blank map counts as 0."""
-    energies, hits = [], []
+    explainer: Explainer, preprocess: Preprocess, photos: list[BoxedPhoto], side: int, offset: tuple[float, float]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return, for each way of drawing, energies in the boxes (N,) and pointing hits (N,); a blank map counts as 0."""
+    results: dict[str, tuple[list[float], list[float]]] = {way: ([], []) for way in WAYS}
     for start in range(0, len(photos), BATCH):
         batch = photos[start : start + BATCH]
-        images = np.stack([load_image(photo.path, SIZE) for photo in batch]).astype(np.float32)
-        maps = explainer(preprocess(images), target=[photo.class_index for photo in batch]).resized(SIZE)
-        for heatmap, photo in zip(maps, batch, strict=True):
-            box = photo.box * SIZE[0]
-            energies.append(np.nan_to_num(energy_in_box(heatmap, box)))
-            hits.append(np.nan_to_num(pointing_hit(heatmap, box)))
-    return np.array(energies), np.array(hits)
+        images = np.stack([load_image(photo.path, (side, side)) for photo in batch]).astype(np.float32)
+        explanation = explainer(preprocess(images), target=[photo.class_index for photo in batch])
+        own = explanation.placement
+        assert isinstance(own, Placement)
+        moved = tuple(at + pixels for at, pixels in zip(own.start, offset, strict=True))
+        tiles = Placement.tiles(explanation.heatmaps.shape[1:], own.image_size)
+        for way, placement in zip(WAYS, (tiles, own, replace(own, start=moved)), strict=True):
+            for heatmap, photo in zip(place_maps(explanation.heatmaps, placement), batch, strict=True):
+                results[way][0].append(np.nan_to_num(energy_in_box(heatmap, photo.box * side)))
+                results[way][1].append(np.nan_to_num(pointing_hit(heatmap, photo.box * side)))
+    return {way: (np.array(energies), np.array(hits)) for way, (energies, hits) in results.items()}
+
+
+WAYS = ("tiles", "default", "measured")
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of weights and photographs")
-    parser.add_argument("--model", type=Path, help="best.keras of a run of training.dog_breeds")
+    parser.add_argument("--model", help="VGG16, or best.keras of a run of training.dog_breeds; default MobileNet")
+    parser.add_argument("--side", type=int, default=SIZE[0], help="pixels of the input of MobileNet or VGG16")
     parser.add_argument("--photos", type=int, help="number of photographs, evenly spaced; default all")
     arguments = parser.parse_args()
-    photos = evenly(boxed_photos(arguments.data), arguments.photos)
+    side, photos = arguments.side, evenly(boxed_photos(arguments.data), arguments.photos)
     preprocess: Preprocess
     if arguments.model is None:
-        model, preprocess = load_mobilenet(arguments.data), keras.applications.mobilenet.preprocess_input
+        model, preprocess = load_mobilenet(arguments.data, side), keras.applications.mobilenet.preprocess_input
+    elif arguments.model == "VGG16":
+        model, photos = vgg16(arguments.data, side, photos)
+        preprocess = keras.applications.vgg16.preprocess_input
     else:
-        model, photos = trained_breeds(arguments.model, photos)
+        model, photos = trained_breeds(Path(arguments.model), photos)
         preprocess = np.asarray  # the model scales by itself
     shares, centre = without_map(photos)
     small = shares < SMALL
-    rows = [("no map: image share of the box, hit of the centre", shares, centre)]
-    for name, align in (("plain", False), ("measured alignment", "measured")):
-        explainer = Explainer(model, align=align)
-        down, right = explainer.offset
-        rows.append(
-            (f"{name} ({down:+.1f} px down, {right:+.1f} px right)", *heat_in_boxes(explainer, preprocess, photos))
-        )
+    offset = Explainer(model, align="measured").offset
+    results = heat_in_boxes(Explainer(model), preprocess, photos, side, offset)
+    rows = {"no map: image share of the box, hit of the centre": (shares, centre), **results}
     print(
-        f"| Grad-CAM, {len(photos)} photographs ({small.sum()} small boxes) | energy in box, all | small | "
-        "pointing, all | small |"
+        f"| Grad-CAM at {side} px, {len(photos)} photographs ({small.sum()} small boxes) | energy in box, all | small "
+        "| pointing, all | small |"
     )
     print("| --- | --- | --- | --- | --- |")
-    for name, energy, hits in rows:
+    for name, (energy, hits) in rows.items():
         cells = [str(bootstrap_interval(values)) for values in (energy, energy[small], hits, hits[small])]
         print(f"| {name} | {' | '.join(cells)} |")
-    gain = rows[2][1] - rows[1][1]
-    print(
-        f"\nGain of the alignment for each photograph: {bootstrap_interval(gain)}, small boxes "
-        f"{bootstrap_interval(gain[small])}."
-    )
+    print("\nMeasured to look {:+.1f} px down, {:+.1f} px right of the default.".format(*offset))
+    for before, after in itertools.pairwise(WAYS):
+        gain = results[after][0] - results[before][0]
+        print(
+            f"Gain of {after} over {before} for each photograph: {bootstrap_interval(gain)}, small boxes "
+            f"{bootstrap_interval(gain[small])}."
+        )
 
 
 def evenly(photos: list[BoxedPhoto], count: int | None) -> list[BoxedPhoto]:
