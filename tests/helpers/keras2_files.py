@@ -553,6 +553,9 @@ DATA = {
 }
 
 
+MAX_TRACED = 250  # layers of a SavedModel: each takes about a tenth of a second
+
+
 def fill(model, path):
     """Give a model the weights of the formula, by way of its file."""
     with h5py.File(path, "r+") as file:
@@ -584,6 +587,8 @@ def write(name, folder):
     except Exception as error:
         print(f"{name}.keras: Keras 2 cannot save it: {type(error).__name__} {str(error)[:150]}")
         (folder / f"{name}.keras").unlink(missing_ok=True)
+    if len(model.submodules) < MAX_TRACED:
+        model.save(folder / name, save_format="tf")
     if name in DATA:
         about = {"shapes": shapes, "dtypes": dtypes, "scale": scale, "outputs": [rounded(output) for output in outputs]}
         write_data(name, folder, about)

@@ -13,7 +13,11 @@ import pytest
 from tf_gradcam import load_model
 
 FOLDER = os.environ.get("KERAS2_FILES", "")
-FILES = sorted(path for path in Path(FOLDER).rglob("*") if path.suffix in (".h5", ".keras")) if FOLDER else []
+FILES = [
+    path
+    for path in (sorted(Path(FOLDER).glob("*/*")) if FOLDER else ())
+    if path.suffix in (".h5", ".keras") or (path / "saved_model.pb").exists()
+]
 
 
 @pytest.mark.slow
