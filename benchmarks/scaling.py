@@ -5,7 +5,8 @@
 Trains the smallest member of every family of keras.applications from random weights on phantom slices, under several
 scalings, with its own preprocessing layers and without; one .keras file each in DIR, kept and not trained again. Then
 ranks the scalings of each file on new slices, and prints a Markdown table; `--steps 0` ranks what is there. With DATA
-(the folder of real weights and photographs) also MobileNet with ImageNet's weights and VGG16 trained on MRI slices.
+(the folder of real weights and photographs) also MobileNet with ImageNet's weights and VGG16 trained on MRI slices, and
+VGG16 and VGG19 trained from ImageNet's kernels: from random weights they learn nothing in so few steps.
 Each network is ranked twice: with moving statistics of momentum 0.9 ("settled"), and with those that the momentum of
 its layers leaves after so few steps ("as built"). Several hours on one core.
 """
@@ -42,11 +43,11 @@ FAMILIES = {
     "ResNet50": (32, ("raw", "unit", "caffe")),
     "ResNet50V2": (32, ("raw", "unit", "tf")),
     "DenseNet121": (32, ("raw", "unit", "torch")),
-    "VGG16": (32, ("raw", "unit", "caffe")),
+    "VGG16": (48, ("raw", "unit", "caffe")),
     "Xception": (71, ("raw", "unit", "tf")),
     "InceptionV3": (75, ("raw", "unit", "tf")),
     "ConvNeXtTiny": (32, ("raw", "unit", "torch", "own raw", "own unit", "own tf")),
-    "VGG19": (32, ("raw", "unit", "caffe")),
+    "VGG19": (48, ("raw", "unit", "caffe")),
     "NASNetMobile": (32, ("raw", "unit", "tf")),
     "InceptionResNetV2": (75, ("raw", "unit", "tf")),
 }
@@ -77,16 +78,32 @@ def scaled(photos: np.ndarray, mode: str) -> np.ndarray:
     return photos
 
 
-def network(family: str, side: int, own: bool) -> keras.Model:
-    """Return a family's network from random weights as a layer of a classifier, as fine-tuners build it."""
+def network(family: str, side: int, own: bool, root: Path | None) -> keras.Model:
+    """Return a family's network as a layer of a classifier, as fine-tuners build it; VGG with ImageNet's kernels."""
     options = {}
     if family in ("MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny"):
         options["include_preprocessing"] = own
     build = getattr(keras.applications, family)
     base = build(weights=None, include_top=False, input_shape=(side, side, 3), **options)
+    if root is not None and family.startswith("VGG"):
+        copy_kernels(load_vgg(root), base)
     inputs = keras.Input((side, side, 3))
     features = L.GlobalAveragePooling2D()(base(inputs))
     return keras.Model(inputs, L.Dense(len(CLASS_NAMES), activation="softmax")(features))
+
+
+def load_vgg(root: Path) -> keras.Model:
+    """Return VGG16 trained on MRI slices / 255; its convolutions are those of ImageNet."""
+    return keras.saving.load_model(root / "vgg16_brain_mri" / "vgg16_brain_mri.keras", compile=False)
+
+
+def copy_kernels(trained: keras.Model, base: keras.Model) -> None:
+    """Copy the convolutions by name; what VGG19 has more begins as identities, so that it returns the same."""
+    weights = {layer.name: layer.get_weights() for layer in trained.layers}
+    for layer in base.layers:
+        if isinstance(layer, L.Conv2D):
+            same = np.pad(np.eye(layer.filters)[None, None], ((1, 1), (1, 1), (0, 0), (0, 0)))
+            layer.set_weights(weights.get(layer.name, [same, np.zeros(layer.filters)]))
 
 
 def statistics_of(model: keras.Model) -> list[tuple[L.BatchNormalization, np.ndarray]]:
@@ -95,16 +112,16 @@ def statistics_of(model: keras.Model) -> list[tuple[L.BatchNormalization, np.nda
     return [(layer, np.stack([layer.moving_mean.numpy(), layer.moving_variance.numpy()])) for layer in layers]
 
 
-def train(missing: list[Trained], steps: int) -> None:
+def train(missing: list[Trained], steps: int, root: Path | None) -> None:
     """Train one network under several scalings, and write each with the statistics that its own momentum leaves."""
     keras.utils.set_random_seed(0)
     family, side, scaling, _ = missing[0]
-    model = network(family, side, scaling.startswith("own"))
+    model = network(family, side, scaling.startswith("own"), root)
     slices = phantom_slices(512, 1_000_000, side)
     layers = [layer for layer, _ in statistics_of(model)]
     momenta = [layer.momentum for layer in layers]
-    rate, batch_size = (1e-3, 8) if layers else (1e-4, 16)
-    steps *= 1 if layers else 4  # without stored statistics only what was learned can tell
+    rate, batch_size = (1e-3, 8) if layers else (3e-5 if family.startswith("VGG") else 3e-4, 16)
+    steps *= 1 if layers else 2  # without stored statistics only what was learned can tell
     model.compile(
         keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
     )
@@ -190,11 +207,10 @@ def rank_real(root: Path) -> Iterator[Ranked]:
     sizes = [16] * 10 + [4] * 10
     photos = (np.stack([load_image(file, SIZE) for file in random.choice(files, size, False)]) for size in sizes)
     yield from ranked(load_mobilenet(root), ("MobileNet of ImageNet", "settled", "tf"), photos)
-    model = keras.saving.load_model(root / "vgg16_brain_mri" / "vgg16_brain_mri.keras", compile=False)
     folders = [sorted(folder.glob("*.jpg")) for folder in sorted((root / "brain_mri").iterdir())]
     draws = [[file for files in folders for file in random.choice(files, 4, False)] for _ in range(2)]
     photos = (np.stack([load_image(file, (240, 240)) for file in draw]) for draw in draws)
-    yield from ranked(model, ("VGG16 of MRI slices", "settled", "unit"), photos)
+    yield from ranked(load_vgg(root), ("VGG16 of MRI slices", "settled", "unit"), photos)
 
 
 def table(rows: list[Ranked]) -> str:
@@ -216,13 +232,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained networks")
     parser.add_argument("--data", type=Path, help="the folder of weights and photographs")
     parser.add_argument("--only", type=lambda text: text.split(","), help="families, by commas; default all")
-    parser.add_argument("--steps", type=int, default=60, help="training steps, four times that for VGG; default 60")
+    parser.add_argument(
+        "--steps", type=int, default=60, help="training steps, twice that for VGG and ConvNeXt; default 60"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     wanted = all_trained(arguments.out, arguments.only)
     missing = [trained for trained in wanted if arguments.steps and not trained.file.exists()]
+    if arguments.data is None:
+        missing = [trained for trained in missing if not trained.family.startswith("VGG")]
     for _, group in itertools.groupby(missing, lambda trained: (trained.family, trained.scaling.startswith("own"))):
-        train(list(group), arguments.steps)
+        train(list(group), arguments.steps, arguments.data)
         keras.backend.clear_session()
     log = arguments.out / "rankings.jsonl"
     rows = [Ranked(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []

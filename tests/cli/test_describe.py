@@ -39,7 +39,7 @@ def test_described_file_needs_no_options(folder):
     result = run("explain", "photo.png", "--model", "model.keras", "--target", "blue", "--out", "maps")
     assert result.exit_code == 0
     assert result.stderr == "tf-gradcam: scaling: unit (RGB in [0, 1]), as the model's file says.\n"
-    assert "unit, from the model's file" in (folder / "maps" / "manifest.csv").read_text()
+    assert "unit, as the model's file says" in (folder / "maps" / "manifest.csv").read_text()
 
 
 def test_choice_on_the_command_line_comes_before_the_file(folder):

@@ -101,7 +101,7 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
         "label": "red",
         "layer": "hue",
         "method": "gradcam",
-        "scaling": "raw, from the model's layers",
+        "scaling": "raw, from the model's own Rescaling layer",
         "error": "",
     }
 

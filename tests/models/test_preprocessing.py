@@ -36,8 +36,8 @@ FAMILIES = {
 }
 # Hundreds of layers: seconds to build.
 DEEP = {
-    *("DenseNet121", "EfficientNetB0", "InceptionResNetV2", "InceptionV3", "MobileNetV3Large", "NASNetMobile"),
-    *("ResNet50", "VGG19", "Xception"),
+    *("DenseNet121", "EfficientNetB0", "EfficientNetV2S", "InceptionResNetV2", "InceptionV3", "MobileNetV3Large"),
+    *("NASNetMobile", "ResNet50", "ResNet50V2", "VGG19", "Xception"),
 }
 
 
@@ -82,7 +82,7 @@ def test_family_is_found_bare_nested_and_unfolded(name):
     assert preprocessing_of(keras.Model(base.input, classifier(base.output), name="mine")) == expected
 
 
-@pytest.mark.parametrize("name", [name for name, row in FAMILIES.items() if row[3]])
+@pytest.mark.parametrize("name", names(name for name, row in FAMILIES.items() if row[3]))
 def test_family_without_its_own_preprocessing_wants_the_arithmetic_done(name):
     architecture, _, _, mode = FAMILIES[name]
     assert preprocessing_of(backbone(name, include_preprocessing=False)) == Preprocessing(architecture, mode)
@@ -220,6 +220,41 @@ def test_change_that_is_not_a_convention_is_unknown(first):
 def test_change_to_a_convention_tells_what_the_model_takes(first, mode):
     found = preprocessing_of(own_network(*first()))
     assert (found.mode, found.source) == (mode, "own")
+
+
+# Where 0..255 arrives with a constant that is written with two digits, or one: 1 / 255 as 0.0039, 1 / 250 or 1 / 256.
+NEAR = [
+    *(lambda scale=scale: [L.Rescaling(scale)] for scale in (0.0039, 0.00392, 0.004, 1 / 250, 1 / 254, 1 / 256)),
+    *(lambda scale=scale: [L.Rescaling(scale, -1)] for scale in (1 / 128, 1 / 127, 0.0078, 0.00784, 0.008)),
+    lambda: [L.Rescaling(1 / 128, -127 / 128)],
+    lambda: [L.Lambda(lambda images: (images - [103.94, 116.78, 123.68]) * 0.017)],
+    lambda: [L.Lambda(lambda images: (images / 255 - [0.4914, 0.4822, 0.4465]) / [0.247, 0.2435, 0.2616])],  # CIFAR
+    lambda: [L.Rescaling(1, -128)],
+    lambda: [L.Lambda(lambda images: images - [93.6, 104.8, 129.2])],  # faces
+    lambda: [L.Rescaling(1 / 255, -0.45)],
+]
+
+
+@pytest.mark.parametrize("first", NEAR)
+def test_constant_that_is_rounded_is_still_the_convention(first):
+    assert preprocessing_of(own_network(*first())).mode == "raw"
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"),
+    [
+        (2.0, 0.0),  # [-1, 1] would arrive as [-2, 2]
+        (1 / 127.5, 0.0),  # [0, 2]: an offset is missing, or meant so
+        (1 / 128, 0.0),
+        (1 / 63.75, -2.0),
+        (1 / 240, 0.0),  # 6 % from 1 / 255
+        (1 / 127.5, -0.9),
+        (1.0, -1024.0),
+        (0.5, -0.25),
+    ],
+)
+def test_constant_farther_than_rounding_is_unknown(scale, offset):
+    assert preprocessing_of(own_network(L.Rescaling(scale, offset))).mode == "unknown"
 
 
 def test_integers_of_sixteen_bits_are_not_photos():

@@ -240,7 +240,6 @@ class AttentionExplainer:
         self.method = method
         self._reader = reader_of(model)
         _check_model(self._reader)
-        _ = self._reader.preprocessing  # read while the model lives
         self._class_names = ClassNames(class_names)
         self._token_grid = token_grid
         self._arguments = {"method": method, "class_names": class_names, "token_grid": token_grid}

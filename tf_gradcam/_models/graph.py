@@ -75,6 +75,7 @@ class Graph:
         functional = graph_of(model)
         if functional is None:
             raise ValueError(f"Model '{model.name}' is not a graph of layers.")
+        self.kind = type(model)
         self.steps: list[Step] = []
         self.calls: list[Call] = []
         self.shapes: list[tuple[int | None, ...]] = []

@@ -24,13 +24,14 @@ class Family:
     """A module of keras.applications and the layers that identify it.
 
     Attributes:
-        name: the module ("vgg16", "resnet_v2", ...).
+        name, title: the module ("vgg16", "resnet_v2", ...), and the name for people.
         mode: the scaling that the first convolution was trained on, also if it is a layer of the model.
         kernel, stride: of the first convolution, pixels.
         layers: pattern of a layer's name -> number of filters; the first entry is the first convolution.
     """
 
     name: str
+    title: str
     mode: str
     kernel: int
     stride: int
@@ -38,32 +39,26 @@ class Family:
 
 
 # The first match counts. EfficientNetV2-S, -M and -L divide by 128, the mode "tf" by 127.5: at most 0.008 apart.
+_V2 = ("efficientnet_v2", "EfficientNetV2")
 FAMILIES = (
-    Family("vgg19", "caffe", 3, 1, {"block1_conv1": 64, "block1_conv2": 64, "block3_conv4": 256}),
-    Family("vgg16", "caffe", 3, 1, {"block1_conv1": 64, "block1_conv2": 64, "block2_conv1": 128}),
-    Family("xception", "tf", 3, 2, {"block1_conv1": 32, "block1_conv2": 64, "block2_sepconv1": 128}),
-    Family("resnet_v2", "tf", 7, 2, {"conv1_conv": 64, "conv2_block1_preact_bn": ANY}),
-    Family("resnet", "caffe", 7, 2, {"conv1_conv": 64, "conv1_bn": ANY, "conv2_block1_1_conv": 64}),
-    Family("densenet", "torch", 7, 2, {"conv1_conv": 64, "conv1_bn": ANY, "conv2_block1_1_conv": 128}),
-    Family("inception_v3", "tf", 3, 2, {r"conv2d(_\d+)?": 32, "mixed0": ANY, "mixed1": ANY}),
-    Family("inception_resnet_v2", "tf", 3, 2, {r"conv2d(_\d+)?": 32, "mixed_5b": ANY}),
-    Family("mobilenet", "tf", 3, 2, {"conv1": ANY, "conv_dw_1": ANY, "conv_pw_1": ANY}),
-    Family("mobilenet_v2", "tf", 3, 2, {"Conv1": ANY, "expanded_conv_depthwise": ANY}),
-    Family("mobilenet_v3", "tf", 3, 2, {"conv": 16, "expanded_conv_depthwise": ANY}),
-    Family("efficientnet", "torch", 3, 2, {"stem_conv": ANY, "block1a_dwconv": ANY}),
-    Family("efficientnet_v2", "tf", 3, 2, {"stem_conv": 24, "block1b_project_conv": 24}),
-    Family("efficientnet_v2", "tf", 3, 2, {"stem_conv": 32, "block1d_project_conv": 32}),
-    Family("efficientnet_v2", "torch", 3, 2, {"stem_conv": ANY, "block1a_project_conv": ANY}),
-    Family("nasnet", "tf", 3, 2, {"stem_conv1": ANY, "reduction_conv_1_stem_1": ANY}),
-    Family("convnext", "torch", 4, 4, {r".+_stem_conv": ANY, r".+_stem_layernorm": ANY}),
+    Family("vgg19", "VGG19", "caffe", 3, 1, {"block1_conv1": 64, "block1_conv2": 64, "block3_conv4": 256}),
+    Family("vgg16", "VGG16", "caffe", 3, 1, {"block1_conv1": 64, "block1_conv2": 64, "block2_conv1": 128}),
+    Family("xception", "Xception", "tf", 3, 2, {"block1_conv1": 32, "block1_conv2": 64, "block2_sepconv1": 128}),
+    Family("resnet_v2", "ResNetV2", "tf", 7, 2, {"conv1_conv": 64, "conv2_block1_preact_bn": ANY}),
+    Family("resnet", "ResNet", "caffe", 7, 2, {"conv1_conv": 64, "conv1_bn": ANY, "conv2_block1_1_conv": 64}),
+    Family("densenet", "DenseNet", "torch", 7, 2, {"conv1_conv": 64, "conv1_bn": ANY, "conv2_block1_1_conv": 128}),
+    Family("inception_v3", "InceptionV3", "tf", 3, 2, {r"conv2d(_\d+)?": 32, "mixed0": ANY, "mixed1": ANY}),
+    Family("inception_resnet_v2", "InceptionResNetV2", "tf", 3, 2, {r"conv2d(_\d+)?": 32, "mixed_5b": ANY}),
+    Family("mobilenet", "MobileNet", "tf", 3, 2, {"conv1": ANY, "conv_dw_1": ANY, "conv_pw_1": ANY}),
+    Family("mobilenet_v2", "MobileNetV2", "tf", 3, 2, {"Conv1": ANY, "expanded_conv_depthwise": ANY}),
+    Family("mobilenet_v3", "MobileNetV3", "tf", 3, 2, {"conv": 16, "expanded_conv_depthwise": ANY}),
+    Family("efficientnet", "EfficientNet", "torch", 3, 2, {"stem_conv": ANY, "block1a_dwconv": ANY}),
+    Family(*_V2, "tf", 3, 2, {"stem_conv": 24, "block1b_project_conv": 24}),
+    Family(*_V2, "tf", 3, 2, {"stem_conv": 32, "block1d_project_conv": 32}),
+    Family(*_V2, "torch", 3, 2, {"stem_conv": ANY, "block1a_project_conv": ANY}),
+    Family("nasnet", "NASNet", "tf", 3, 2, {"stem_conv1": ANY, "reduction_conv_1_stem_1": ANY}),
+    Family("convnext", "ConvNeXt", "torch", 4, 4, {r".+_stem_conv": ANY, r".+_stem_layernorm": ANY}),
 )
-
-_TITLES = {
-    **{"vgg16": "VGG16", "vgg19": "VGG19", "xception": "Xception", "resnet": "ResNet", "resnet_v2": "ResNetV2"},
-    **{"densenet": "DenseNet", "inception_v3": "InceptionV3", "inception_resnet_v2": "InceptionResNetV2"},
-    **{"mobilenet": "MobileNet", "mobilenet_v2": "MobileNetV2", "mobilenet_v3": "MobileNetV3", "nasnet": "NASNet"},
-    **{"efficientnet": "EfficientNet", "efficientnet_v2": "EfficientNetV2", "convnext": "ConvNeXt"},
-}
 
 # Their `preprocess_input` returns its argument: the scaling is a layer of the model, or was left out of it.
 PASS_THROUGH = {"mobilenet_v3", "efficientnet", "efficientnet_v2", "convnext"}
@@ -76,19 +71,16 @@ def find_family(first: Any, layers: Mapping[str, Any]) -> Family | None:
         first: the first layer with a kernel.
         layers: name -> layer of the model that holds `first`, itself included.
     """
-    if not getattr(first, "kernel_size", None):
-        return None
-    return next((family for family in FAMILIES if _fits(family, first, layers)), None)
-
-
-def _fits(family: Family, first: Any, layers: Mapping[str, Any]) -> bool:
-    entry, *others = family.layers.items()
-    return (
-        tuple(first.kernel_size) == (family.kernel, family.kernel)
-        and tuple(first.strides) == (family.stride, family.stride)
-        and _is_layer(first, *entry)
-        and all(any(_is_layer(layer, *other) for layer in layers.values()) for other in others)
-    )
+    sides = (tuple(getattr(first, "kernel_size", ())), tuple(getattr(first, "strides", ())))
+    for family in FAMILIES:
+        entry, *others = family.layers.items()
+        if (
+            sides == ((family.kernel,) * 2, (family.stride,) * 2)
+            and _is_layer(first, *entry)
+            and all(any(_is_layer(layer, *other) for layer in layers.values()) for other in others)
+        ):
+            return family
+    return None
 
 
 def _is_layer(layer: Any, pattern: str, filters: int | None) -> bool:
@@ -101,28 +93,33 @@ class ImageRangeWarning(ModelWarning):
 
 
 class Mode(NamedTuple):
-    """A convention of scaling photos: its range of values, and its description."""
+    """A convention of scaling photos: its range of values, its description, and how to get there from 0..255."""
 
     value_range: tuple[float, float]
     meaning: str
+    remedy: str = "Pass RGB images in 0..255 through `keras.applications.imagenet_utils.preprocess_input(images, {})`"
 
 
+_UNCHANGED = "Pass RGB images in 0..255 unchanged, the model scales them itself"
 MODES = {
-    "raw": Mode((0.0, 255.0), "RGB in 0..255"),
-    "unit": Mode((0.0, 1.0), "RGB in [0, 1]"),
+    "raw": Mode((0.0, 255.0), "RGB in 0..255", _UNCHANGED),
+    "unit": Mode((0.0, 1.0), "RGB in [0, 1]", "Divide RGB images in 0..255 by 255"),
     "tf": Mode((-1.0, 1.0), "RGB in [-1, 1]"),
     "torch": Mode((-2.118, 2.64), "RGB in [0, 1] normalised by ImageNet's mean and deviation"),
     "caffe": Mode((-123.68, 151.061), "BGR in 0..255 less ImageNet's mean colour"),
-    "raw16": Mode((0.0, 65535.0), "RGB in 0..65535, the values of files of 16 bits"),
-    "standard": Mode((-3.0, 3.0), "RGB less each picture's mean and divided by its deviation, about -3 to 3"),
+    "raw16": Mode(
+        (0.0, 65535.0),
+        "RGB in 0..65535, the values of files of 16 bits",
+        "Multiply RGB images in 0..255 by 257, or read files of 16 bits without scaling",
+    ),
+    "standard": Mode(
+        (-3.0, 3.0),
+        "RGB less each picture's mean and divided by its deviation, about -3 to 3",
+        "Pass RGB images in 0..255 through `tf.image.per_image_standardization`",
+    ),
 }
-
 
 Source: TypeAlias = Literal["own", "assumed", "file", "given", "detected", "unknown"]
-_SUMMARIES = {
-    **{"own": "from the model's layers", "assumed": "assumed from the architecture", "file": "from the model's file"},
-    **{"given": "as chosen", "detected": "detected from the pictures", "unknown": "because it is unknown"},
-}
 
 
 @dataclass(frozen=True)
@@ -200,19 +197,15 @@ class Preprocessing:
 
     @property
     def summary(self) -> str:
-        """The mode and how it is known, in a few words for a table."""
-        return f"{self.mode}, {_SUMMARIES[self.source]}"
+        """The mode and how it is known, for a table."""
+        known = {"given": "as you chose", "file": "as the model's file says"}
+        how = f"assumed, because {self.evidence}" if self.source == "assumed" else self.evidence or "unknown"
+        return f"{self.mode}, {known.get(self.source, how)}"
 
     @property
     def statement(self) -> Message:
         """Which scaling this is and how it is known, as one sentence."""
-        known = {
-            "given": "as you chose",
-            "file": "as the model's file says",
-            "assumed": f"assumed, because {self.evidence}",
-        }
-        how = known.get(self.source, self.evidence or "unknown")
-        fact = f"{self.mode} ({self.meaning}), {how}"
+        fact = self.summary.replace(self.mode, f"{self.mode} ({self.meaning})", 1)
         if self.source != "assumed":
             return Message(f"{fact}.", "", "")
         fact = f"{fact}; if you trained on pictures / 255"
@@ -221,19 +214,9 @@ class Preprocessing:
     @property
     def remedy(self) -> str:
         """Instruction that turns RGB images in 0..255 into images for the model."""
-        if self.mode in ("raw", "unknown"):
-            return "Pass RGB images in 0..255 unchanged, the model scales them itself"
-        if self.mode == "unit":
-            return "Divide RGB images in 0..255 by 255"
-        if self.mode == "raw16":
-            return "Multiply RGB images in 0..255 by 257, or read files of 16 bits without scaling"
-        if self.mode == "standard":
-            return "Pass RGB images in 0..255 through `tf.image.per_image_standardization`"
-        if self.architecture is None or self.architecture in PASS_THROUGH:
-            call = f"keras.applications.imagenet_utils.preprocess_input(images, mode='{self.mode}')"
-        else:
-            call = f"keras.applications.{self.architecture}.preprocess_input"
-        return f"Pass RGB images in 0..255 through `{call}`"
+        if self.mode in ("tf", "torch", "caffe") and self.architecture and self.architecture not in PASS_THROUGH:
+            return f"Pass RGB images in 0..255 through `keras.applications.{self.architecture}.preprocess_input`"
+        return MODES[self.mode].remedy.format(f"mode='{self.mode}'") if self.mode in MODES else _UNCHANGED
 
 
 UNKNOWN = Preprocessing(None, "unknown", evidence="because the model does not show its own")
@@ -249,33 +232,35 @@ def check_mode(mode: str) -> None:
         raise ValueError(unknown_name("preprocessing mode", str(mode), known))
 
 
-def measure_preprocessing(model: Any, graph: Graph | None) -> Preprocessing:
-    """Find the input scaling that `model` expects, measured between its image input and the first kernel.
+def measure_preprocessing(graph: Graph | None, converter: Any = None) -> Preprocessing:
+    """Find the input scaling that a model expects, measured between its image input and the first kernel.
 
     Constant images of some levels pass the layers between them, whatever these are (Rescaling, Normalization, Lambda,
     `preprocess_input`, augmentation, padding). If they arrive unchanged, the caller preprocesses: as the family of
     keras.applications demands, "unknown" for other networks. If they arrive changed, the model scales its input itself,
     and expects the range, of 0..255, [0, 1] and [-1, 1], that arrives near to the values of a convention. Any other
-    change (a clip, 1 - x, the values of 16 bits or of CT) is "unknown". For a task of keras_hub the mode is read from
-    its preprocessor, which scales photos for `predict` and `fit`, not for a call.
+    change (a clip, 1 - x, the values of 16 bits or of CT) is "unknown".
 
     Args:
-        model: a built Keras model, nested to any depth, reloaded or not; left unchanged.
         graph: of the model; None for a subclassed one.
+        converter: the `keras_hub.layers.ImageConverter` of a task's preprocessor, which decides: it scales photos for
+            `predict` and `fit`, not for a call. Defaults to None.
 
     Returns:
         `Preprocessing`. Its mode is "unknown" for networks outside the families that do not scale, for subclassed
         models, and for several image inputs or branches that expect different scaling.
     """
+    import keras
+
     if graph is None:
         return UNKNOWN
-    converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     if converter is not None:
         mode = _converted_mode(converter)
         return UNKNOWN if mode == "unknown" else _own(None, mode, "preprocessor")
     # Integers of 16 bits are X-rays or CT, not photos.
-    takes_bytes = any("int" in t.dtype and "16" not in t.dtype for t in model.inputs if _is_image(t.shape))
-    judged = {_judge(graph, step, slot, takes_bytes, model) for step, slot in _first_kernels(graph)}
+    tensors = keras.tree.flatten(graph.input_tensors)
+    takes_bytes = any("int" in t.dtype and "16" not in t.dtype for t in tensors if _is_image(t.shape))
+    judged = {_judge(graph, step, slot, takes_bytes) for step, slot in _first_kernels(graph)}
     return judged.pop() if len(judged) == 1 else UNKNOWN
 
 
@@ -292,10 +277,6 @@ def _converted_mode(converter: Any) -> str:
         if np.allclose(middle, Preprocessing(None, mode)(photos)[:, 0, 0], atol=1e-2):
             return mode
     return "unknown"
-
-
-def _is_of_hub(model: Any) -> bool:
-    return any(base.__module__.partition(".")[0] == "keras_hub" for base in type(model).__mro__)
 
 
 def _is_image(shape: tuple[int | None, ...]) -> bool:
@@ -327,14 +308,14 @@ def _is_statistics(layer: Any) -> bool:
     return "Normalization" in type(layer).__name__ and not hasattr(layer, "layer")
 
 
-def _judge(graph: Graph, step: Step, slot: int, takes_bytes: bool, model: Any) -> Preprocessing:
+def _judge(graph: Graph, step: Step, slot: int, takes_bytes: bool) -> Preprocessing:
     """Return the preprocessing that the steps up to `slot`, which `step` reads, suggest."""
     folder = step.path.rpartition("/")[0]
     siblings = [other for other in graph.steps if other.path.rpartition("/")[0] == folder]
-    owner = next((call.operation for call in graph.calls if call.is_model and call.path == folder), model)
+    kind = next((type(call.operation) for call in graph.calls if call.is_model and call.path == folder), graph.kind)
     # keras_hub has the layer names of keras.applications but other weights: its VGG16 was trained on "torch".
     family = None
-    if not _is_of_hub(owner):
+    if all(base.__module__.partition(".")[0] != "keras_hub" for base in kind.__mro__):
         family = find_family(step.operation, {other.operation.name: other.operation for other in siblings})
     name = family.name if family else None
     if takes_bytes:
@@ -347,14 +328,11 @@ def _judge(graph: Graph, step: Step, slot: int, takes_bytes: bool, model: Any) -
     if _is_unchanged(arrived, _LEVELS):
         if family is None:
             return UNKNOWN
-        return Preprocessing(name, family.mode, "assumed", f"the backbone is {_TITLES[family.name]}")
+        return Preprocessing(name, family.mode, "assumed", f"the backbone is {family.title}")
+    mode = _clear_mode(arrived, any(_is_statistics(other.operation) for other in before))
     kinds = [type(other.operation).__name__ for other in before if other.function is None]
-    has_statistics = any(_is_statistics(other.operation) for other in before)
-    mode = _clear_mode(arrived, has_statistics)
-    layer = next(
-        (kind for kind in kinds if kind in ("Rescaling", "Normalization", "BatchNormalization", "Lambda")), None
-    )
-    return unknown if mode is None else _own(name, mode, f"{layer} layer" if layer else "first layers")
+    said = [f"{kind} layer" for kind in kinds if kind in ("Rescaling", "Lambda") or kind.endswith("Normalization")]
+    return unknown if mode is None else _own(name, mode, (said or ["first layers"])[0])
 
 
 _LEVELS = (-1.0, 0.0, 0.5, 1.0, 127.5, 255.0)  # start, middle and end of raw, unit and tf
@@ -387,39 +365,42 @@ def _is_unchanged(arrived: np.ndarray, levels: Sequence[float]) -> bool:
     return np.allclose(arrived, np.array(levels)[:, None], rtol=1e-2, atol=1e-6)
 
 
-# Half the distance, see `_miss`, of the two nearest conventions, [0, 1] and [-0.5, 0.5]: no values are near to both.
-# The variants of one convention (x / 128 - 1, the means and deviations of other data sets) are nearer than that.
-_NEAR = 0.25
-_CONVENTIONS = ("raw", "unit", "tf", "torch", "caffe")
-_CENTRED = (-0.5, 0.5)  # pictures / 255 - 0.5
-# Statistics of a data set bring it to mean 0 and deviation 1. Black and white are then farther away for a dark or plain
-# one (MNIST: -0.4 and 2.8), but 0 lies between them, and a deviation is a sixteenth to four tenths of the whole range.
+# Black and white of a convention, averaged over the channels.
+_CONVENTIONS = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0), (-1.986, 2.440))  # the last one is "torch"
+# Constants that are written with two digits are up to this wrong, relative to the range: 0.017 for 1 / (255 * 0.225) by
+# 0.025, 0.004 for 1 / 255 by 0.02, 1 / 128 and 1 / 256 by 0.004.
+_ROUNDED = 0.03
+# Statistics of a data set bring it to mean 0 and deviation 1, or to mean 0 alone. Black and white are then farther away
+# for a dark or plain one (MNIST: -0.4 and 2.8), but a deviation is a sixteenth to four tenths of the whole range.
 _DEVIATIONS = (2.5, 16.0)
+_MEANS = (0.1, 0.9)  # of the whole range
 
 
 def _clear_mode(arrived: np.ndarray, has_statistics: bool) -> str | None:
-    """Return the mode whose range arrives as that of a convention, by a straight line that rises; None without one."""
+    """Return the mode whose range arrives as a convention, by a straight line that rises; None without one.
+
+    Conventions are a range of `_CONVENTIONS`, any mean subtracted from 0..255 or [0, 1], and statistics of a data set,
+    where a layer keeps them or the channels differ. [-1, 1] times 2 and 0..255 divided by 128 are none of them.
+    """
     at = dict(zip(_LEVELS, arrived, strict=True))
-    misses, standardised = {}, []
+    standardised = None
     for mode in ("raw", "unit", "tf"):
         start, end = MODES[mode].value_range
         low, high = at[start], at[end]
         bent = np.abs(at[(start + end) / 2] - (low + high) / 2) > 0.01 * np.abs(high - low)
         if bent.any() or (high <= low).any() or _is_unchanged(np.stack([low, high]), (start, end)):
             continue
-        black, white = float(low.mean()), float(high.mean())
-        known = [MODES[name].value_range for name in _CONVENTIONS] + ([] if mode == "tf" else [_CENTRED])
-        misses[mode] = min(_miss((black, white), convention) for convention in known)
-        if has_statistics and black < 0 < white and _DEVIATIONS[0] <= white - black <= _DEVIATIONS[1]:
-            standardised.append(mode)
-    near = [mode for mode in sorted(misses, key=misses.__getitem__) if misses[mode] < _NEAR]
-    return next(iter([*near, *standardised]), None)
-
-
-def _miss(arrives: tuple[float, float], wanted: tuple[float, float]) -> float:
-    """Return the distance of two intervals in width (logarithm) and place (relative to the width)."""
-    width = arrives[1] - arrives[0]
-    return abs(np.log(width / (wanted[1] - wanted[0]))) + abs(sum(arrives) - sum(wanted)) / 2 / width
+        ends = np.array([low.mean(), high.mean()])
+        width = ends[1] - ends[0]
+        mean = -ends[0] / width  # where 0 lies in the range
+        is_centred = _MEANS[0] <= mean <= _MEANS[1] and mode != "tf"
+        known = [*_CONVENTIONS, *((-mean * side, (1 - mean) * side) for side in (255, 1) if is_centred)]
+        if any(np.allclose(ends, wanted, rtol=0, atol=_ROUNDED * width) for wanted in known):
+            return mode
+        differ = bool(np.ptp(low) > _ROUNDED * width)
+        if (has_statistics or differ) and 0 < mean < 1 and _DEVIATIONS[0] <= width <= _DEVIATIONS[1]:
+            standardised = standardised or mode
+    return standardised
 
 
 def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:

@@ -60,6 +60,7 @@ class ModelReader:
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
         self._layers = list(model.layers)
         self._alive = weakref.ref(model)
+        self._converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
         self._watched: WatchedModel | None = None
         if graph_of(model) is not None:
             self.graph: Graph | None = Graph(model)
@@ -104,8 +105,8 @@ class ModelReader:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """The scaling of the input: set by what the user said, or measured; read first while the model lives."""
-        return measure_preprocessing(self._alive(), self.graph)
+        """The scaling of the input: set by what the user said, or measured."""
+        return measure_preprocessing(self.graph, self._converter)
 
     def warn_of_range(self, images: Any) -> None:
         """Warn of images that do not fit the scaling; once per model, if it does not scale them itself."""
