@@ -19,8 +19,13 @@ from keras import layers
 
 from tests.zoo.styles import photos, plain_model, two_inputs_list
 from tf_gradcam import Explainer, list_layers, split_model
-from tf_gradcam._models.alignment import measure_offset
+from tf_gradcam._models.alignment import measure_places
 from tf_gradcam.image.resize import resize_heatmaps
+
+
+def measure_offset(*arguments: Any, **options: Any) -> tuple[float, ...]:
+    return measure_places(*arguments, **options)[0]
+
 
 SIZE = (224, 160)  # even after five halvings: 7 x 5 cells
 LARGE = (320, 288)  # 10 x 9 cells, for those that see some 200 pixels each way
@@ -142,6 +147,62 @@ def test_half_precision_measures_the_same() -> None:
     np.testing.assert_allclose(offset, (1.5, 1.5), atol=0.05)
 
 
+# The distance between cells.
+
+
+class CropAndResize(layers.Layer):
+    """Rows 16 to 79 and columns 30 to 109 as 48 x 60 pixels, by an operation that arithmetic does not know."""
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        box = tf.constant([[16 / 95, 30 / 119, 79 / 95, 109 / 119]])
+        count = tf.shape(images)[0]
+        return tf.image.crop_and_resize(images, tf.repeat(box, count, axis=0), tf.range(count), (48, 60))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape[0], 48, 60, input_shape[-1]
+
+
+def test_scale_is_measured_where_arithmetic_does_not_know_it() -> None:
+    """Pixels of the crop are 63 / 47 and 79 / 59 apart, cells four of them; cell 0 sees pixel 3 of the crop."""
+    model = network(CropAndResize(), *repeated(2, lambda: conv(2)), size=(96, 120))
+    images = np.random.default_rng(0).random((1, 96, 120, 3), np.float32)
+    placed, probed = (Explainer(model, 2, align=align)(images).placement for align in ("measured", False))
+    assert (placed.known_by, probed.known_by) == ("measured", "probes")
+    steps = np.array([63 / 47, 79 / 59])
+    np.testing.assert_allclose(placed.scale, 4 * steps, rtol=0.01)
+    np.testing.assert_allclose(placed.start, (16.5, 30.5) + 3 * steps, atol=1)
+
+
+def test_cut_cells_do_not_tilt_the_measured_line() -> None:
+    """A kernel of 9 behind the crop: the outer four of 24 x 30 cells on each side are cut, and lie inward."""
+    split = split_model(network(CropAndResize(), conv(2), conv(kernel=9), size=(96, 120)), 2)
+    placement, (_, stretch) = split.placement((24, 30), [np.zeros((1, 96, 120, 3))]), measure_places(split)
+    np.testing.assert_allclose(np.multiply(placement.scale, stretch), (2 * 63 / 47, 2 * 79 / 59), rtol=0.02)
+
+
+def test_scale_of_the_arithmetic_is_kept() -> None:
+    """Cells 32 px apart that see 127 pixels: the border cuts those of 7 x 5 cells, and a line through them is flat."""
+    split = split_model(network(*repeated(5, lambda: conv(2), conv)), 9)
+    offset, stretch = measure_places(split)
+    assert stretch == (1, 1)
+    assert max(offset) > 5
+
+
+def test_offset_follows_the_axes_of_a_turned_picture() -> None:
+    """Behind a Permute, the map's rows are the picture's columns: strides of 2 along them alone."""
+    stack = [layers.Permute((2, 1, 3)), *repeated(3, lambda: conv((2, 1)))]
+    np.testing.assert_allclose(measured(*stack, size=(40, 48)), (3.5, 0), atol=0.1)
+
+
+def test_pictures_whose_channels_come_first_are_measured_too() -> None:
+    images = keras.Input((3, 48, 40))
+    cells = images
+    for layer in [layers.Permute((2, 3, 1)), *repeated(3, lambda: conv((2, 1)))]:
+        cells = layer(cells)
+    model = keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(cells)))
+    np.testing.assert_allclose(measure_offset(split_model(model, 4)), (3.5, 0), atol=0.1)
+
+
 # What the explainer makes of it.
 
 
@@ -216,6 +277,24 @@ class Stopped(layers.Layer):
 
 def test_stopped_gradient_is_no_offset() -> None:
     refused(network(Stopped(), conv(), size=(6, 10)), "No gradient leads from layer .* to the pixels")
+
+
+class Mixed(layers.Layer):
+    """Every cell is a mixture of all pixels, in a loop that arithmetic does not follow."""
+
+    def build(self, input_shape: Any) -> None:
+        self.mixture = self.add_weight(shape=(60, 60), initializer="random_normal", trainable=False)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(lambda image: tf.reshape(self.mixture @ tf.reshape(image, (60, 3)), (6, 10, 3)), images)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+def test_cells_that_are_not_places_have_no_offset() -> None:
+    model = network(Mixed(), conv(kernel=1), size=(6, 10))
+    refused(model, r"Expected a layer whose cells are places in the picture .* do not follow places", 1)
 
 
 def test_dead_layer_has_no_offset() -> None:

@@ -23,7 +23,7 @@ from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import NOT_FINITE, GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
-from tf_gradcam._models.alignment import measure_offset
+from tf_gradcam._models.alignment import measure_places
 from tf_gradcam._models.layers import LayerLike, layer_rows
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._models.reader import (
@@ -61,7 +61,8 @@ class Explainer:
         method: a key of `METHODS`, or a callable (activations, gradients) -> weights of the same contract.
         classifier_layers: names of the layers behind `layer`, in call order; None cuts the tail out of the graph.
         class_names: names in class order, or {index: name}; targets may then be names, and results carry them.
-        align: False for plain upsampling, or "measured" to shift the map to the measured receptive fields of the cells.
+        align: False for the cells' places by arithmetic, or "measured" to shift the map to their measured receptive
+            fields, and to stretch it where arithmetic does not know the layers.
         token_grid: (rows, columns) of the patches where `layer` is (B, T, C) of a transformer; None to find them from
             T and the size of the images, after at most 8 prefix tokens.
         freeze: make the weights constants of the compiled graph, so that TensorFlow folds them (a batch normalisation
@@ -140,7 +141,7 @@ class Explainer:
             raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam."))
         _check_frames(self._reader)
         if align and not self._members:
-            self.split.offset = measure_offset(self.split, value_range)
+            self.split.offset, self.split.stretch = measure_places(self.split, value_range)
         self._lock = threading.RLock()
         # By target (None for class targets, `ClassPass` for maps of many classes) and the dtypes of the inputs.
         self._passes: OrderedDict[tuple[Any, tuple[Any, ...]], Pass] = OrderedDict()
@@ -267,8 +268,8 @@ class Explainer:
         return placement
 
     @property
-    def offset(self) -> tuple[float, float]:
-        """(down, right) pixels by which `align="measured"` shifts the maps."""
+    def offset(self) -> tuple[float, ...]:
+        """(down, right) pixels by which `align="measured"` shifts the middle of the maps."""
         return (0.0, 0.0) if self._members else self.split.offset
 
     def fits(self, model: keras.Model) -> bool:

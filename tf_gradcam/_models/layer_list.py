@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from tf_gradcam._models.alignment import measure_offset
+from tf_gradcam._models.alignment import measure_places
 from tf_gradcam._models.keras_internals import has_learned_weights
 from tf_gradcam._models.layers import LayerRow, find_layer, is_spatial, layer_rows
 from tf_gradcam._models.reader import ModelReader, reader_of
@@ -75,9 +75,10 @@ def _offset(reader: ModelReader, row: LayerRow, value_range: tuple[float, float]
     if not row.explainable or row.stride is None or len(row.stride) != 2 or not is_spatial(row.output_shape):
         return None
     try:
-        return measure_offset(split_model(reader, row.path), value_range)
+        down, right = measure_places(split_model(reader, row.path), value_range)[0]
     except ValueError:  # the layer does not depend on the pixels
         return None
+    return down, right
 
 
 _MIN_GRIDS = 3  # fewer grids: _LAYER_COUNT layers instead, evenly through the depth

@@ -44,7 +44,8 @@ class SplitModel:
         activation_shape: (B, H, W, C) of the activations, None for a free axis.
         inputs: of the extractor.
         pictures: positions of the inputs that the layer may belong to, the best first.
-        offset: (down, right) pixels by which the cells are measured to look beside their places by arithmetic.
+        offset: pixels by which the cells are measured to look beside their places, for each axis of the map.
+        stretch: their measured distance as a multiple of the placed one, likewise.
     """
 
     def __init__(
@@ -61,7 +62,8 @@ class SplitModel:
         self.pictures = [inputs.image_index]
         self.extract_unseen = extract
         self.finish = finish  # [activations, *frontier] -> the model's outputs, for use inside a tf.function
-        self.offset = (0.0, 0.0)
+        self.offset: tuple[float, ...] = (0.0, 0.0)
+        self.stretch: tuple[float, ...] = (1.0, 1.0)
         self.is_given = False  # whether the user says that the cells tile the picture
         self._cells: dict[Shapes, Cells | str | None] = {}
 
@@ -90,10 +92,15 @@ class SplitModel:
     def placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
         """Return where the cells of a map lie in the input that the layer belongs to."""
         placement = place(self.cells, cells, arrays, self.inputs.image_index, self.found.frame)
-        if isinstance(placement, Unplaced) or not any(self.offset):
-            return placement
-        start = tuple(at + pixels for at, pixels in zip(placement.start, self.offset, strict=True))
-        return replace(placement, start=start, known_by="measured")
+        return (
+            placement if isinstance(placement, Unplaced) or not any(self.offset) else self._measured(placement, cells)
+        )
+
+    def _measured(self, placement: Placement, cells: Sequence[int]) -> Placement:
+        rows = zip(cells, placement.scale, placement.start, self.offset, self.stretch, strict=True)
+        start = tuple(at + by - scale * (times - 1) * (count - 1) / 2 for count, scale, at, by, times in rows)
+        scales = tuple(scale * times for scale, times in zip(placement.scale, self.stretch, strict=True))
+        return replace(placement, scale=scales, start=start, known_by="measured")
 
     def release_model(self) -> None:
         """Release the model: a graph keeps its layers, a model without a graph must be kept by the caller."""
