@@ -46,6 +46,14 @@ def positive(model: keras.Model) -> keras.Model:
     return model
 
 
+def is_whole(figure: Any) -> bool:
+    """Whether all axes lie in the figure, with their labels."""
+    figure.canvas.draw()
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    width, height = figure.bbox.size
+    return all(box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1 for box in boxes if box)
+
+
 # Inputs without an axis of channels.
 
 
@@ -96,7 +104,9 @@ def test_map_of_a_spectrogram_lies_under_the_time_of_its_signal(shape: tuple[int
     times, _ = explanation.placement.centres(explanation.heatmaps.shape[1:])
     energy = explanation.heatmaps[0].sum(axis=1)
     assert abs((energy * times).sum() / energy.sum() - 75) < 2
-    line, below = explanation.plot(signal.reshape(1, *shape)).axes[:2]
+    figure = explanation.plot(signal.reshape(1, *shape))
+    assert is_whole(figure)
+    line, below = figure.axes[:2]
     assert line.get_xlim() == below.get_xlim()
     assert below.images[0].get_extent() == [times[0] - 2, times[-1] + 2, 0, 1]
     with pytest.raises(ValueError, match="one of its axes is not a place in the input"):
@@ -108,7 +118,9 @@ def test_tokens_are_shown_with_their_numbers_or_words() -> None:
     model = ends(inputs, layers.Conv1D(4, 1, activation="relu")(layers.Embedding(50, 4)(inputs)))
     numbers = np.array([[3, 14, 15, 9, 2]])
     explanation = Explainer(model)(numbers)
-    boxes = [axes.texts[0].get_text() for axes in explanation.plot().axes if axes.texts]
+    figure = explanation.plot()
+    assert is_whole(figure)
+    boxes = [axes.texts[0].get_text() for axes in figure.axes if axes.texts]
     assert boxes == ["3", "14", "15", "9", "2"]
     words = [["a", "$b$", "c", "d", "e"]]
     assert [axes.texts[0].get_text() for axes in explanation.plot(words).axes if axes.texts] == words[0]
@@ -123,6 +135,7 @@ def test_flat_pictures_are_shown_at_the_cells_of_the_layer() -> None:
     assert explanation._repr_html_()
     for photos in (None, 255 * picture):
         figure = explanation.plot(photos)
+        assert is_whole(figure)
         np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), explanation.heatmaps[0])
         assert any("6 x 10 cells: " in text.get_text() for text in figure.texts)
     with pytest.raises(ValueError, match=r"'cells' is not a picture of it, .*overlay_heatmap"):
