@@ -1,7 +1,6 @@
 """The one recipe that opens a model: network, names and preprocessing."""
 
 import json
-import shutil
 import warnings
 import zipfile
 
@@ -302,19 +301,25 @@ def test_pictures_that_cannot_be_read_are_left_out(photos, tmp_path):
     assert "detected from 3 pictures" in settled.preprocessing.statement
 
 
-def test_names_of_folders_are_the_classes_where_all_are_known(photos, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        "tf_gradcam._models.open_model.rank_scalings", lambda *a, labels, **k: seen.append(labels) or 1 / 0
-    )
-    for number, name in enumerate(["red", "blue", "red"]):
-        (tmp_path / name).mkdir(exist_ok=True)
-        shutil.copy(photos[number], tmp_path / name / f"{number}.png")
-    files = sorted(tmp_path.glob("*/*.png"))
-    for names in (["red", "blue"], ["red", "green"]):
-        with pytest.raises(ZeroDivisionError):
-            check_scaling(open_model(remembering("unit"), class_names=names), files)
-    assert seen == [[1, 0, 0], None]
+@pytest.mark.parametrize(("names", "mode"), [(["dark", "bright"], "tf"), (["red", "green"], "raw")])
+def test_names_of_folders_are_the_classes_where_all_are_known(tmp_path, names, mode):
+    """The network is sure of all pictures: in [-1, 1] it is right, in 0..255 it takes dark for bright and vice versa.
+
+    The mean value v becomes 20 v - 40 max(v - 100, 0), above 0 for bright: 19 and -19 in [-1, 1], -1000 and 100 in
+    0..255. Only the names of the folders show that.
+    """
+    parts, classes = L.Dense(3, "relu"), L.Dense(2, "softmax")
+    model = keras.Sequential([keras.Input((6, 10, 3)), L.GlobalAveragePooling2D(), parts, classes])
+    parts.set_weights([np.tile([1 / 3, -1 / 3, 1 / 3], (3, 1)), np.array([0.0, 0.0, -100.0])])
+    weights = np.array([20.0, -20.0, -40.0])[:, None] * [-1.0, 1.0]
+    classes.set_weights([weights, np.zeros(2)])
+    for name, level in (("dark", 5), ("bright", 250)):
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            Image.new("RGB", (10, 6), (level,) * 3).save(tmp_path / name / f"{number}.png")
+    settled, (note,) = warned(open_model(model, class_names=names), sorted(tmp_path.glob("*/*.png")))
+    assert settled.preprocessing.mode == mode
+    assert ("from 16 pictures: tf is" in str(note) and "by labels" in str(note)) == (mode == "tf")
 
 
 @needs("brain_mri", "vgg16_brain_mri")

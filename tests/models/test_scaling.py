@@ -5,10 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_gradcam import rank_scalings
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam._models.scaling import ScalingRanking, usual_modes
+from tf_gradcam._models.scaling import ScalingRanking, rank_if_doubtful, usual_modes
 
 L = keras.layers
 SHAPE = (6, 10, 3)
@@ -154,6 +155,46 @@ def test_labels_decide_where_they_separate_the_scalings():
     wrong = rank_scalings(bright_or_dark(-1), photos, labels=labels, modes=["raw", "tf"])
     assert (wrong.evidence, wrong.best) == ("labels", "raw")
     np.testing.assert_allclose([wrong.scores["raw"], wrong.scores["tf"]], [0.5, 1])
+
+
+def counted(model: keras.Model) -> tuple[keras.Model, list[int]]:
+    """The model behind a layer that writes down how many pictures it is given."""
+    seen: list[int] = []
+
+    def count(images):
+        return tf.numpy_function(lambda batch: seen.append(len(batch)) or batch, [images], tf.float32)
+
+    front = L.Lambda(lambda images: tf.ensure_shape(count(images), images.shape))
+    return keras.Sequential([keras.Input(SHAPE), front, *model.layers]), seen
+
+
+def test_an_assumption_that_holds_costs_few_predictions():
+    photos, labels = dark_and_bright()
+    model, seen = counted(bright_or_dark(1))
+    assert rank_if_doubtful(model, photos[:8], "tf", None, None) is None
+    assert sum(seen) == 4
+    seen.clear()
+    assert rank_if_doubtful(model, np.repeat(photos, 2, axis=0), "tf", list(np.repeat(labels, 2)), None) is None
+    assert sum(seen) == 8
+
+
+def test_an_assumption_that_fails_is_compared_with_all_modes():
+    photos, labels = dark_and_bright()
+    for known in (None, list(labels)):
+        ranking = rank_if_doubtful(bright_or_dark(1), photos, "raw", known, None)
+        assert ranking.best == "tf"
+        assert ranking.is_clear("raw")
+    statistics = trained("unit", photos_of())
+    assert rank_if_doubtful(statistics, photos_of(), "unit", None, None) is None
+    assert rank_if_doubtful(statistics, photos_of(), "raw", None, None).is_clear("raw")
+
+
+def test_predictions_that_can_never_be_clear_are_not_compared():
+    """Eight pictures tell at most log 8 of log 1000: the score is 0.7 at least, and above 0.5 nothing is clear."""
+    classes = L.Dense(1000, activation="softmax")
+    model, seen = counted(keras.Sequential([keras.Input(SHAPE), L.GlobalAveragePooling2D(), classes]))
+    assert rank_if_doubtful(model, photos_of(), "caffe", None, None) is None
+    assert sum(seen) <= 4
 
 
 def test_grey_photos_are_ranked_without_the_scalings_of_colours():

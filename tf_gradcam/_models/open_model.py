@@ -19,7 +19,7 @@ from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.loading import is_model_file, load_network
 from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, check_mode
 from tf_gradcam._models.reader import ModelReader
-from tf_gradcam._models.scaling import ScalingRanking, rank_scalings, usual_modes
+from tf_gradcam._models.scaling import ScalingRanking, rank_if_doubtful, rank_scalings, usual_modes
 from tf_gradcam.image.io import read_picture
 
 if TYPE_CHECKING:
@@ -212,7 +212,10 @@ def settle_scaling(
         modes = [now.mode, shown.mode] if is_given else ["raw", "unit", "tf"] if is_sure else None
         if modes is None and shown.mode == "unknown" and bits == 16:
             modes = [*usual_modes(photos.shape[-1]), "raw16"]
-        ranking = rank_scalings(opened.reader, photos, labels=known, modes=modes)
+        if opened.request == "detect":
+            ranking = rank_scalings(opened.reader, photos, labels=known, modes=modes)
+        else:
+            ranking = rank_if_doubtful(opened.reader, photos, start, known, modes)
     better = ranking is not None and ranking.best != start and ranking.is_clear(start)
     pictures = f"{len(photos)} picture{'s' if len(photos) != 1 else ''}"
     settled = now

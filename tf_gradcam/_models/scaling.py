@@ -33,6 +33,10 @@ _MANY_CHANNELS, _HARDLY = 500, 0.05  # channels of which one has at most this va
 _USUAL = ("unit", "raw", "tf", "torch", "caffe", "standard", "raw16")  # of networks whose layers show none, first
 _WORST = 99.0  # of a response that is not finite
 _WRONG_AT_MOST = 0.01  # probability that labels prefer the worse of two modes so much by chance
+_FEW, _MOSTLY_RIGHT = (
+    4,
+    0.75,
+)  # photos that may clear an assumption, of known classes twice as many; share of right ones
 
 
 @dataclass(frozen=True)
@@ -119,30 +123,53 @@ def rank_scalings(
         ValueError: an unknown mode, photos of another shape than the model's input, labels of another length, or a
             model that is not built.
     """
-    reader = reader_of(model)
-    photos = np.asarray(photos)
+    photos, names = np.asarray(photos), tuple(modes or usual_modes(np.shape(photos)[-1]))
     if labels is not None and len(labels) != len(photos):
         raise ValueError(f"Expected one label for each of {len(photos)} photos, received {len(labels)}.")
-    names = tuple(modes or usual_modes(photos.shape[-1]))
-    conversions = {mode: Preprocessing(None, mode) for mode in names}
-    ranking = ScalingRanking(names, dict.fromkeys(names, 0.0), NOTHING, frozenset())
-    if len(reader.inputs.names) != 1 or not reader.inputs.specs[0].dtype.is_floating:
-        return ranking
-    photos = photos if labels is not None else photos[:_MAX_PHOTOS]
-    reader.inputs.flatten(photos)  # checks the shape
-    probe = _Probe(reader)
+    return _rank(_Probe(reader_of(model)), photos, labels, names)
+
+
+def rank_if_doubtful(
+    model: keras.Model | ModelReader,
+    photos: NDArray[Any],
+    assumed: str,
+    labels: Sequence[int] | None,
+    modes: Sequence[str] | None,
+) -> ScalingRanking | None:
+    """Rank as `rank_scalings`, or return None if some of the photos show that no mode clearly beats `assumed`.
+
+    That costs a few predictions, where a ranking costs those of all photos under all modes.
+    """
+    probe = _Probe(reader_of(model))
+    some = np.linspace(0, len(photos) - 1, min(len(photos), _FEW if labels is None else 2 * _FEW)).round().astype(int)
+    if labels is not None and probe.class_count:
+        is_doubtful = probe.hits(assumed, photos[some], np.take(labels, some)).mean() < _MOSTLY_RIGHT
+    else:
+        first, least = _rank(probe, photos[some], None, (assumed,)), 0.0
+        if first.evidence == ACTIVITY:  # of so many classes, so few predictions cannot tell more
+            least = 1 - math.log(min(len(photos), probe.class_count)) / math.log(probe.class_count)
+        is_doubtful = _is_clear(least, first.scores[assumed], first.evidence, len(some))
+    return _rank(probe, photos, labels, tuple(modes or usual_modes(photos.shape[-1]))) if is_doubtful else None
+
+
+def _rank(
+    probe: _Probe, photos: NDArray[Any], labels: Sequence[int] | NDArray[Any] | None, modes: tuple[str, ...]
+) -> ScalingRanking:
+    for mode in modes:
+        Preprocessing(None, mode)  # checks the name
+    scores, evidence = dict.fromkeys(modes, 0.0), NOTHING
+    first = photos[:_MAX_PHOTOS]
+    photos = first if labels is None else photos
+    probe.check(photos)
     if probe.memory is not None:
-        photos_used = photos[:_MAX_PHOTOS]
-        moments = {mode: probe.moments(convert, photos_used) for mode, convert in conversions.items()}
-        divergences = {mode: _divergence(probe.memory, *pair) for mode, pair in moments.items()}
-        ranking = _ranked(divergences, STATISTICS, len(photos_used))
-    if (probe.memory is None or labels is not None) and probe.has_classes:
-        classes = {mode: probe.classes(convert, photos) for mode, convert in conversions.items()}
-        if probe.memory is None:
-            information = {mode: _information(values) for mode, values in classes.items()}
-            ranking = _ranked({mode: 1 - value for mode, value in information.items()}, ACTIVITY, len(photos))
-        if labels is not None:
-            ranking = _by_labels({mode: values.argmax(1) == labels for mode, values in classes.items()}, ranking)
+        evidence = STATISTICS
+        scores = {mode: _divergence(probe.memory, *probe.moments(mode, first)) for mode in modes}
+    elif probe.class_count:
+        evidence = ACTIVITY
+        scores = {mode: 1 - _information(probe.classes(mode, photos)) for mode in modes}
+    ranking = _ranked(scores, evidence, len(first))
+    if labels is not None and probe.class_count:
+        ranking = _by_labels({mode: probe.hits(mode, photos, labels) for mode in modes}, ranking)
     return ranking
 
 
@@ -198,19 +225,30 @@ class _Probe:
 
     Attributes:
         memory: of that batch normalisation; None if there is none.
+        class_count: K of the first output; 0 if it is not classes.
     """
 
     def __init__(self, reader: ModelReader):
+        self._inputs = reader.inputs
         self._view = reader.graph or next(reader.views())
+        self.memory, self.class_count, self._first = None, 0, None
+        self._takes_photos = len(reader.inputs.names) == 1 and reader.inputs.specs[0].dtype.is_floating
+        if not self._takes_photos:
+            return
         self._layers = _normalisations(self._view)
-        self._dtype, self._batch_size = reader.inputs.specs[0].dtype, reader.inputs.batch_size
         options = {"autograph": False, "input_signature": reader.inputs.specs}
         self._moments = tf.function(self._trace_moments, **options)
         self._classes = tf.function(self._trace_classes, **options)
-        self._first: Any = None
         if self._layers:
             self._moments.get_concrete_function()
-        self.memory = _memory(self._first, self._layers) if self._first is not None else None
+        if self._first is not None:
+            self.memory = _memory(self._first, self._layers)
+        self.class_count = int(self._classes.get_concrete_function().output_shapes[-1])
+
+    def check(self, photos: NDArray[Any]) -> None:
+        """Check the shape of photos, if the model takes photos at all."""
+        if self._takes_photos:
+            self._inputs.flatten(photos)
 
     def _trace_moments(self, images: Any) -> tuple[Any, Any]:
         values, axis = tf.zeros((1, 0)), 1
@@ -236,32 +274,32 @@ class _Probe:
         values = None if head.class_count is None else probabilities(head)
         return tf.zeros((tf.shape(images)[0], 0)) if values is None else values
 
-    @property
-    def has_classes(self) -> bool:
-        """Whether the first output is classes."""
-        return bool(self._classes.get_concrete_function().output_shapes[-1])
-
-    def _run(self, function: Callable[[Any], Any], convert: Preprocessing, photos: NDArray[Any]) -> list[Any]:
+    def _run(self, function: Callable[[Any], Any], mode: str, photos: NDArray[Any]) -> list[Any]:
         """Run a function on chunks of photos; the last one is filled up for a model that fixes its batch size."""
-        if self._batch_size and len(photos) % self._batch_size:
-            photos = photos[np.arange(-(-len(photos) // self._batch_size) * self._batch_size) % len(photos)]
-        size = self._batch_size or _CHUNK
+        size = self._inputs.batch_size or _CHUNK
+        if self._inputs.batch_size:
+            photos = photos[np.arange(-(-len(photos) // size) * size) % len(photos)]
+        convert, kind = Preprocessing(None, mode), self._inputs.specs[0].dtype
         chunks = [convert(photos[start : start + size]) for start in range(0, len(photos), size)]
-        return [(len(chunk), np.asarray(function(tf.cast(chunk, self._dtype)), np.float64)) for chunk in chunks]
+        return [(len(chunk), np.asarray(function(tf.cast(chunk, kind)), np.float64)) for chunk in chunks]
 
-    def moments(self, convert: Preprocessing, photos: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def moments(self, mode: str, photos: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and variance, (C,) each, of what the photos are when they arrive."""
-        chunks = self._run(self._moments, convert, photos)
+        chunks = self._run(self._moments, mode, photos)
         counts = [count for count, _ in chunks]
         with np.errstate(all="ignore"):  # half precision overflows in a wrong mode
             mean = np.average([mean for _, (mean, _) in chunks], axis=0, weights=counts)
             square = np.average([variance + mean**2 for _, (mean, variance) in chunks], axis=0, weights=counts)
             return mean, np.maximum(square - mean**2, 0)
 
-    def classes(self, convert: Preprocessing, photos: NDArray[Any]) -> NDArray[np.float64]:
+    def classes(self, mode: str, photos: NDArray[Any]) -> NDArray[np.float64]:
         """Return the probabilities of the classes, (B, K); 0 where they are not finite."""
-        values = np.concatenate([values for _, values in self._run(self._classes, convert, photos)])
+        values = np.concatenate([values for _, values in self._run(self._classes, mode, photos)])
         return np.nan_to_num(values[: len(photos)])
+
+    def hits(self, mode: str, photos: NDArray[Any], labels: Sequence[int] | NDArray[Any]) -> NDArray[np.bool_]:
+        """Return whether each prediction is its label, (B,)."""
+        return self.classes(mode, photos).argmax(axis=1) == np.asarray(labels)
 
 
 def _normalisations(view: Graph | WatchedModel) -> list[Any]:
