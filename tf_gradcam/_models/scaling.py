@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import keras
@@ -33,10 +34,7 @@ _MANY_CHANNELS, _HARDLY = 500, 0.05  # channels of which one has at most this va
 _USUAL = ("unit", "raw", "tf", "torch", "caffe", "standard", "raw16")  # of networks whose layers show none, first
 _WORST = 99.0  # of a response that is not finite
 _WRONG_AT_MOST = 0.01  # probability that labels prefer the worse of two modes so much by chance
-_FEW, _MOSTLY_RIGHT = (
-    4,
-    0.75,
-)  # photos that may clear an assumption, of known classes twice as many; share of right ones
+_FEW = 4  # photos that may clear an assumption; twice as many of known classes, of which most are right
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def rank_if_doubtful(
     probe = _Probe(reader_of(model))
     some = np.linspace(0, len(photos) - 1, min(len(photos), _FEW if labels is None else 2 * _FEW)).round().astype(int)
     if labels is not None and probe.class_count:
-        is_doubtful = probe.hits(assumed, photos[some], np.take(labels, some)).mean() < _MOSTLY_RIGHT
+        is_doubtful = np.mean(probe.classes(assumed, photos[some]).argmax(1) == np.take(labels, some)) < 0.75
     else:
         first, least = _rank(probe, photos[some], None, (assumed,)), 0.0
         if first.evidence == ACTIVITY:  # of so many classes, so few predictions cannot tell more
@@ -155,34 +153,30 @@ def rank_if_doubtful(
 def _rank(
     probe: _Probe, photos: NDArray[Any], labels: Sequence[int] | NDArray[Any] | None, modes: tuple[str, ...]
 ) -> ScalingRanking:
-    for mode in modes:
-        Preprocessing(None, mode)  # checks the name
-    scores, evidence = dict.fromkeys(modes, 0.0), NOTHING
-    first = photos[:_MAX_PHOTOS]
-    photos = first if labels is None else photos
-    probe.check(photos)
-    if probe.memory is not None:
-        evidence = STATISTICS
-        scores = {mode: _divergence(probe.memory, *probe.moments(mode, first)) for mode in modes}
-    elif probe.class_count:
-        evidence = ACTIVITY
-        scores = {mode: 1 - _information(probe.classes(mode, photos)) for mode in modes}
-    ranking = _ranked(scores, evidence, len(first))
-    if labels is not None and probe.class_count:
-        ranking = _by_labels({mode: probe.hits(mode, photos, labels) for mode in modes}, ranking)
-    return ranking
-
-
-def _ranked(scores: dict[str, float], evidence: str, count: int) -> ScalingRanking:
-    """Order the modes by score; the best one beats the modes that are clearly worse for `count` photos.
+    """Order the modes by score; the best one beats those that are clearly worse.
 
     Predictions that are sure of every photo have the score 0 under several modes: the more usual one comes first.
     """
-    usual = {mode: place for place, mode in enumerate(_USUAL)}
-    modes = tuple(sorted(scores, key=lambda mode: (round(scores[mode], 2), usual[mode])))
+    for mode in modes:
+        Preprocessing(None, mode)  # checks the name
+    first = photos[:_MAX_PHOTOS]
+    photos = first if labels is None else photos
+    probe.check(photos)
+    evidence, scores, classes = NOTHING, dict.fromkeys(modes, 0.0), {}
+    if (probe.memory is None or labels is not None) and probe.class_count:
+        classes = {mode: probe.classes(mode, photos) for mode in modes}
+    if probe.memory is not None:
+        evidence, memory = STATISTICS, probe.memory
+        scores = {mode: _divergence(memory, *probe.moments(mode, first)) for mode in modes}
+    elif classes:
+        evidence, scores = ACTIVITY, {mode: 1 - _information(values) for mode, values in classes.items()}
     best = min(scores.values())
-    beaten = frozenset(mode for mode in modes if _is_clear(best, scores[mode], evidence, count))
-    return ScalingRanking(modes, scores, evidence, beaten)
+    beaten = frozenset(mode for mode in modes if _is_clear(best, scores[mode], evidence, len(first)))
+    order = sorted(modes, key=lambda mode: (round(scores[mode], 2), _USUAL.index(mode)))
+    ranking = ScalingRanking(modes if evidence == NOTHING else tuple(order), scores, evidence, beaten)
+    if labels is not None and classes:
+        return _by_labels({mode: values.argmax(1) == labels for mode, values in classes.items()}, ranking)
+    return ranking
 
 
 def _is_clear(best: float, other: float, evidence: str, count: int) -> bool:
@@ -225,38 +219,36 @@ class _Probe:
 
     Attributes:
         memory: of that batch normalisation; None if there is none.
-        class_count: K of the first output; 0 if it is not classes.
     """
 
     def __init__(self, reader: ModelReader):
-        self._inputs = reader.inputs
-        self._view = reader.graph or next(reader.views())
-        self.memory, self.class_count, self._first = None, 0, None
+        self._inputs, self._view = reader.inputs, reader.graph or next(reader.views())
         self._takes_photos = len(reader.inputs.names) == 1 and reader.inputs.specs[0].dtype.is_floating
-        if not self._takes_photos:
-            return
-        self._layers = _normalisations(self._view)
         options = {"autograph": False, "input_signature": reader.inputs.specs}
         self._moments = tf.function(self._trace_moments, **options)
         self._classes = tf.function(self._trace_classes, **options)
-        if self._layers:
+        self._layers, self._first = _normalisations(self._view), None
+        if self._layers and self._takes_photos:
             self._moments.get_concrete_function()
-        if self._first is not None:
-            self.memory = _memory(self._first, self._layers)
-        self.class_count = int(self._classes.get_concrete_function().output_shapes[-1])
+        self.memory = None if self._first is None else _memory(self._first, self._layers)
+
+    @cached_property
+    def class_count(self) -> int:
+        """K of the first output; 0 if it is not classes."""
+        return int(self._classes.get_concrete_function().output_shapes[-1]) if self._takes_photos else 0
 
     def check(self, photos: NDArray[Any]) -> None:
         """Check the shape of photos, if the model takes photos at all."""
         if self._takes_photos:
             self._inputs.flatten(photos)
 
-    def _trace_moments(self, images: Any) -> tuple[Any, Any]:
+    def _trace_moments(self, *images: Any) -> tuple[Any, Any]:
         values, axis = tf.zeros((1, 0)), 1
         try:
             with contextlib.ExitStack() as stack:
                 for layer in self._layers:
                     stack.enter_context(wrapped(layer, self._stop_at(layer)))
-                self._view.forward([images])
+                self._view.forward(list(images))
         except _Arrived as arrived:
             values, axis = tf.cast(arrived.args[0], tf.float32), self._first.axis
         axes = [number for number in range(values.shape.rank) if number != axis % values.shape.rank]
@@ -269,10 +261,10 @@ class _Probe:
 
         return stop
 
-    def _trace_classes(self, images: Any) -> Any:
-        head = open_head(keras.tree.flatten(self._view.forward([images]))[0])
+    def _trace_classes(self, *images: Any) -> Any:
+        head = open_head(keras.tree.flatten(self._view.forward(list(images)))[0])
         values = None if head.class_count is None else probabilities(head)
-        return tf.zeros((tf.shape(images)[0], 0)) if values is None else values
+        return tf.zeros((tf.shape(images[0])[0], 0)) if values is None else values
 
     def _run(self, function: Callable[[Any], Any], mode: str, photos: NDArray[Any]) -> list[Any]:
         """Run a function on chunks of photos; the last one is filled up for a model that fixes its batch size."""
@@ -296,10 +288,6 @@ class _Probe:
         """Return the probabilities of the classes, (B, K); 0 where they are not finite."""
         values = np.concatenate([values for _, values in self._run(self._classes, mode, photos)])
         return np.nan_to_num(values[: len(photos)])
-
-    def hits(self, mode: str, photos: NDArray[Any], labels: Sequence[int] | NDArray[Any]) -> NDArray[np.bool_]:
-        """Return whether each prediction is its label, (B,)."""
-        return self.classes(mode, photos).argmax(axis=1) == np.asarray(labels)
 
 
 def _normalisations(view: Graph | WatchedModel) -> list[Any]:
