@@ -53,6 +53,15 @@ def test_nothing_in_a_figure_overlaps_however_long_the_names(count: int, has_pho
     assert not any(box.overlaps(other) for box in written for other in drawn_on)
 
 
+@pytest.mark.parametrize("size", [(8, 200), (3, 4, 90)])
+def test_colour_bar_of_a_flat_figure_is_whole(size: tuple[int, ...]) -> None:
+    figure = explained(np.ones((1, *size))).plot()
+    figure.canvas.draw()
+    box = figure.axes[-1].get_tightbbox()
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.height
+
+
 def test_long_name_is_cut_where_its_card_ends() -> None:
     (label,) = (text for text in texts(explained(np.ones((1, 6, 10)), labels=[LONG]).plot()) if text.startswith("Amer"))
     assert label.endswith("…")

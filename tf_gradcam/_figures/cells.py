@@ -27,7 +27,6 @@ _HEIGHTS = {1: 2.6, 4: 1.8, 9: 1.5}
 _SMALLEST = 1.2
 _WIDTH, _LINE, _MAP = 6.2, 0.8, 1.3  # of a signal, and of the map below it
 _COLUMNS, _TOKEN_HEIGHT = 16, 0.24
-_SCALE_HEIGHT = 1.3  # of the colour bar and its label
 _MAX_TOKENS = 800  # more are a line
 _DARK = 110  # mean of RGB below which letters are white
 _MAX_SLICES = 8
@@ -137,8 +136,7 @@ def token_figure(explanation: Shown, tokens: Photos, colormap: str | None) -> Fi
     caption = caption_height(explanation)
     texts = [[str(item) for item in np.asarray(row).flat] for row in tokens]
     heights = [caption + -(-len(row) // _COLUMNS) * _TOKEN_HEIGHT + 0.14 for row in texts]
-    height = max(sum(heights), caption + _SCALE_HEIGHT)
-    sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + height)
+    sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + sum(heights))
     sheet.title(title_of(explanation))
     colors, top, width = colors_of(explanation.signed, colormap), TITLE, _WIDTH / _COLUMNS
     for index, row in enumerate(texts):
@@ -158,5 +156,5 @@ def token_figure(explanation: Shown, tokens: Photos, colormap: str | None) -> Fi
             inside = fitted(text, width - 0.06, 6.5)
             axes.text(0.5, 0.45, inside, fontsize=6.5, color=letters, ha="center", va="center", parse_math=False)
         top += heights[index]
-    sheet.scale(TITLE + caption, height - caption - _TOKEN_HEIGHT / 2, explanation.signed, colormap)
+    sheet.scale(TITLE + caption, sum(heights) - caption - 0.14, explanation.signed, colormap)
     return sheet.figure

@@ -33,6 +33,8 @@ _MAX_SIDE = 60_000  # pixels of a saved figure; renderers end at 65,536
 _POINTS = 72  # per inch
 _HINTING = 1.03  # by how much letters drawn on pixels are wider than their outlines, at most
 _SCALE_WIDTH, _SCALE_LENGTH = 0.12, 2.6
+_SCALE_LEAST = 1.3  # room for the label of the colour bar
+_LEAST = TITLE + CAPTION + _SCALE_LEAST + 0.3  # a third line of a caption, half a tick
 _LETTER, _REASON_LINE = 0.052, 0.105  # mean width and height of a letter of 6.5 points
 
 
@@ -181,11 +183,15 @@ def height_for(count: int, heights: Mapping[int, float], smallest: float) -> flo
 
 
 class Sheet:
-    """A figure of a width and height, with pictures, heatmaps and text at places in inches."""
+    """A figure of a width and height, with pictures, heatmaps and text at places in inches.
+
+    It is never too low for the colour bar and its label.
+    """
 
     def __init__(self, width: float, height: float):
         from tf_gradcam._figures.canvas import NotebookFigure
 
+        height = max(height, _LEAST)
         self.width, self.height = width, height
         dpi = min(DPI, _MAX_SIDE / max(width, height))
         self.figure: Figure = NotebookFigure(figsize=(width, height), dpi=dpi)
@@ -266,6 +272,7 @@ class Sheet:
         from tf_gradcam._figures.canvas import color_scale
 
         colors, norm = color_scale(signed, colormap)
+        height = max(height, _SCALE_LEAST)
         length = min(height, _SCALE_LENGTH)
         axes = self.panel(self.width - SCALE, top + (height - length) / 2, _SCALE_WIDTH, length)
         axes.set_axis_on()
