@@ -5,6 +5,7 @@ Nothing outside the table is called.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import re
@@ -21,7 +22,7 @@ add subtract multiply maximum minimum truediv=divide divide realdiv=divide div=d
 mod pow=power abs=absolute exp expm1 log log1p sqrt rsqrt square sin cos tan sinh cosh tanh asin=arcsin acos=arccos
 atan=arctan erf floor ceil round sign negative sigmoid softplus softsign relu relu6 elu selu softmax log_softmax
 equal not_equal greater greater_equal less less_equal logical_and logical_or logical_not zeros_like ones_like
-stop_gradient expand_dims tile stack repeat cumsum cumprod where einsum
+stop_gradient expand_dims tile stack repeat where
 """
 
 
@@ -58,17 +59,18 @@ def _conv(input: Any, filter: Any = None, strides: Any = 1, padding: str = "VALI
     kernel = options.pop("filters", filter)
     options.pop("use_cudnn_on_gpu", None)
     layout, dilation = _format(options.pop("data_format", None)), options.pop("dilations", None) or 1
-    _refuse(options)
+    _refuse(**options)
     return ops.conv(input, kernel, _sides(strides), padding.lower(), layout, _sides(dilation))
 
 
-def _refuse(options: Mapping[str, Any]) -> None:
-    if options:
+def _refuse(**options: Any) -> None:
+    """Refuse arguments that have a value."""
+    if any(options.values()):
         raise ValueError(f"the arguments {options} are not rebuilt")
 
 
 def _resize(images: Any, size: Any, method: str = "bilinear", antialias: bool = False, **options: Any) -> Any:
-    _refuse({name: value for name, value in options.items() if value})
+    _refuse(**options)
     return ops.image.resize(images, tuple(size), interpolation=method, antialias=antialias)
 
 
@@ -91,7 +93,7 @@ def _transpose(a: Any, perm: Any = None, conjugate: bool = False) -> Any:
 
 
 def _matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, **options: Any) -> Any:
-    _refuse({name: value for name, value in options.items() if value})
+    _refuse(**options)
     return ops.matmul(ops.swapaxes(a, -1, -2) if transpose_a else a, ops.swapaxes(b, -1, -2) if transpose_b else b)
 
 
@@ -114,25 +116,29 @@ def _as_dtype(image: Any, dtype: str, saturate: bool = False) -> Any:
 
 
 def _gather(params: Any, indices: Any, axis: int = 0, batch_dims: int = 0) -> Any:
-    _refuse({"batch_dims": batch_dims} if batch_dims else {})
+    _refuse(batch_dims=batch_dims)
     return ops.take(params, indices, axis=axis)
 
 
 def _cropped(image: Any, offset_height: int, offset_width: int, target_height: int, target_width: int) -> Any:
-    rows, columns = (
-        slice(offset_height, offset_height + target_height),
-        slice(offset_width, offset_width + target_width),
-    )
-    return image[..., rows, columns, :]
+    image = image[..., offset_height : offset_height + target_height, :, :]
+    return image[..., offset_width : offset_width + target_width, :]
 
 
-def _batch_normalised(x: Any, mean: Any, variance: Any, offset: Any, scale: Any, variance_epsilon: float) -> Any:
+def _batch_normalised(
+    x: Any, mean: Any, variance: Any, offset: Any = None, scale: Any = None, variance_epsilon: float = 0.0
+) -> Any:
     factor = ops.rsqrt(ops.add(variance, variance_epsilon)) * (1.0 if scale is None else scale)
     return ops.add((x - mean) * factor, 0.0 if offset is None else offset)
 
 
+def _bias_add(value: Any, bias: Any, data_format: str | None = None) -> Any:
+    _refuse(channels_first=_format(data_format) == "channels_first")
+    return ops.add(value, bias)
+
+
 def _dropout(x: Any, rate: float = 0.0, **options: Any) -> Any:
-    _refuse({"rate": rate} if rate else {})
+    _refuse(rate=rate)
     return x
 
 
@@ -144,14 +150,18 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: _pool("average_pool") for name in ("avg_pool", "avg_pool2d")},
     "argmax": lambda input, axis=0, output_type="int64": ops.cast(ops.argmax(input, axis), output_type),
     "batch_normalization": _batch_normalised,
-    "bias_add": lambda value, bias, data_format=None: ops.add(value, bias),
+    "bias_add": _bias_add,
     "cast": lambda x, dtype: ops.cast(x, dtype),
     "clip_by_value": lambda t, clip_value_min, clip_value_max: ops.clip(t, clip_value_min, clip_value_max),
     "concat": lambda values, axis: ops.concatenate(values, axis),
     "conv2d": _conv,
     "convert_image_dtype": _as_dtype,
     "crop_to_bounding_box": _cropped,
-    "depth_to_space": lambda input, block_size, data_format="NHWC": ops.depth_to_space(input, block_size),
+    "cumprod": lambda x, axis=0: ops.cumprod(x, axis),
+    "cumsum": lambda x, axis=0: ops.cumsum(x, axis),
+    "depth_to_space": lambda input, block_size, data_format="NHWC": ops.depth_to_space(
+        input, block_size, _format(data_format)
+    ),
     "divide_no_nan": lambda x, y: ops.where(ops.equal(y, 0), 0.0, x / ops.where(ops.equal(y, 0), 1.0, y)),
     "dropout": _dropout,
     "ensure_shape": lambda x, shape: x,
@@ -223,9 +233,9 @@ def apply(function: str, first: Any, arguments: Mapping[str, Any]) -> Any:
         raise ValueError(f"the file does not say on what tf.{function} was called")
     like = tensors[0].dtype
     first, given = _as_constant(first, like), {key: _as_constant(value, like, key) for key, value in given.items()}
-    if name in _BY_POSITION:
-        return FUNCTIONS[name](first, *given.values())
-    return FUNCTIONS[name](first, **given)
+    known = inspect.signature(FUNCTIONS[name]).parameters if name in _BY_POSITION else given
+    by_position = [value for key, value in given.items() if key not in known]
+    return FUNCTIONS[name](first, *by_position, **{key: value for key, value in given.items() if key in known})
 
 
 _BY_POSITION = {pair.partition("=")[0] for pair in _SAME.split()}
