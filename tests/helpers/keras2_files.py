@@ -582,13 +582,16 @@ def write(name, folder):
     outputs = [np.asarray(output) for output in tf.nest.flatten(outputs)]
     arrays = {f"input{i}": a for i, a in enumerate(images)} | {f"output{i}": a for i, a in enumerate(outputs)}
     np.savez(folder / f"{name}.npz", **arrays)
-    try:
-        model.save(folder / f"{name}.keras", save_format="keras_v3" if "2.12" in tf.__version__ else "keras")
-    except Exception as error:
-        print(f"{name}.keras: Keras 2 cannot save it: {type(error).__name__} {str(error)[:150]}")
-        (folder / f"{name}.keras").unlink(missing_ok=True)
+    formats = {f"{name}.keras": "keras_v3" if "2.12" in tf.__version__ else "keras"}
     if len(model.submodules) < MAX_TRACED:
-        model.save(folder / name, save_format="tf")
+        formats[name] = "tf"
+    for file, save_format in formats.items():
+        try:
+            model.save(folder / file, save_format=save_format)
+        except Exception as error:
+            print(f"{file}: Keras 2 cannot save it as {save_format}: {type(error).__name__} {str(error)[:150]}")
+            if (folder / file).is_file():
+                (folder / file).unlink()
     if name in DATA:
         about = {"shapes": shapes, "dtypes": dtypes, "scale": scale, "outputs": [rounded(output) for output in outputs]}
         write_data(name, folder, about)

@@ -315,7 +315,7 @@ def test_foreign_file_is_called_what_it_is(tmp_path: Path, kind: str) -> None:
 
 ARCHIVES = {
     "torch": ({"archive/data.pkl": b"\x80"}, "a PyTorch file"),
-    "npz": ({"a.npy": b"", "b.npy": b""}, r"holds NumPy arrays \(\.npz\)"),
+    "npz": ({"a.npy": b"", "b.npy": b""}, r"an archive of NumPy arrays \(\.npz\)"),
     "pictures": ({"a.png": b""}, "Expected one Keras model in the zip archive .* received none. Unpack it"),
     "nothing": ({}, "received none"),
     "outside": ({"../model.h5": b"x"}, "are of neither"),

@@ -219,6 +219,7 @@ class TestKeras1:
         (conv(dtype="_infer"), None),
         (conv(kernel_initializer={"class_name": "VarianceScaling", "config": {"distribution": "normal"}}), None),
         (conv(dynamic=False), r"dynamic of Conv2D \(False\) left out"),
+        (conv(unheard_of=None, its_constraint={"class_name": "Mine", "config": {}}), None),
     ],
 )
 def test_argument_that_changes_no_prediction_is_left_out(tmp_path, layer, repair):
@@ -268,10 +269,11 @@ class TestRefusals:
                 "has virtual_batch_size=2, which Keras 3 does not have",
             ),
             ([conv(), item("LSTM", units=2, time_major=True)], CONV, "has time_major=True, which Keras 3 does not"),
+            ([conv(unheard_of=2)], CONV, "layer 'conv2d', a Conv2D, has unheard_of=2, which Keras 3 does not have"),
             (
                 [conv(), item("TFOpLambda", function="math.add")],
                 CONV,
-                "a TFOpLambda, and the file does not say of what",
+                "a TFOpLambda, which Keras 3 does not have",
             ),
             ([conv(filters=5)], CONV, r"has the shape \(3, 3, 3, 5\), the file .* of the shape \(3, 3, 3, 4\)"),
             ([conv(), item("Dense", units=2)], CONV, "the file has no values for 2 weights"),

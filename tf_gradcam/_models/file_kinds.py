@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from tf_gradcam._errors import Message, nearest_files
 from tf_gradcam._files.opening import check_file
 from tf_gradcam._models.saved_model import copy_weights, is_checkpoint, write_hdf5
@@ -36,6 +38,9 @@ _ORIGINAL = "Give the Keras model that it was made from, saved by model.save('na
 _UNPACK = "Unpack it with another program and give the model inside."
 _PICKLE = "A Keras model in it: load it in Python, and save it by model.save('name.keras')."
 _PYTORCH = "This program explains Keras models; for PyTorch there is pytorch-grad-cam."
+_SET_WEIGHTS = "Build the network, call its set_weights, and pass the model."
+_LOAD_WEIGHTS = "Build the network in Python, call its load_weights(file), and pass the model."
+_PICTURE = "Give the model by --model, and pictures without an option."
 
 # Foreign files: (position, bytes, what it is, remedy). The first that fits.
 _FOREIGN = (
@@ -46,11 +51,15 @@ _FOREIGN = (
     (0, b"Rar!", "a RAR archive", _UNPACK),
     (0, b"\x80", "a pickle, which PyTorch and joblib write and which runs code", _PICKLE),
     (8, b'{"', "a safetensors file: weights without a network", "Build the network in Keras and load them into it."),
-    (0, b"\x93NUMPY", "a NumPy array", "Build the network, call its set_weights, and pass the model."),
-    (0, b"\x89PNG", "a PNG picture", "Give the model by --model, and pictures without an option."),
-    (0, b"\xff\xd8\xff", "a JPEG picture", "Give the model by --model, and pictures without an option."),
+    (0, b"\x93NUMPY", "a NumPy array", _SET_WEIGHTS),
+    (0, b"\x89PNG", "a PNG picture", _PICTURE),
+    (0, b"\xff\xd8\xff", "a JPEG picture", _PICTURE),
     (0, b"<", "a web page or XML text, perhaps the page of a download", AGAIN),
 )
+
+
+def _foreign(path: Path, what: str, remedy: str, expected: str = "a model file") -> ValueError:
+    return ValueError(f"Expected {expected} of Keras, but '{path}' is {what}. {remedy}")
 
 
 def kind_of(path: Path, expected: str = "a model file") -> str:
@@ -84,11 +93,11 @@ def kind_of(path: Path, expected: str = "a model file") -> str:
         return SAVED_MODEL
     for position, sign, what, remedy in _FOREIGN:
         if start[position:].startswith(sign):
-            raise ValueError(f"Expected {expected} of Keras, but '{path}' is {what}. {remedy}")
+            raise _foreign(path, what, remedy, expected)
     if (start[0] == 8 and b"\x12" in start[2:8]) or path.suffix.lower() == ".onnx":
-        raise ValueError(f"Expected {expected} of Keras, but '{path}' is an ONNX model. {_ORIGINAL}")
+        raise _foreign(path, "an ONNX model", _ORIGINAL, expected)
     if start[0] == 10 and path.suffix.lower() == ".pb":
-        raise ValueError(f"Expected {expected} of Keras, but '{path}' is a frozen graph, without layers. {_ORIGINAL}")
+        raise _foreign(path, "a frozen graph, without layers", _ORIGINAL, expected)
     raise ValueError(
         f"Expected {expected} of Keras (.keras, .h5), but the first bytes of '{path}' are of neither: it is of another "
         f"kind, or damaged. {AGAIN} A model is saved by model.save('name.keras')."
@@ -105,10 +114,9 @@ def _kind_of_folder(path: Path) -> str:
         inside = sorted(name.with_suffix("") for name in path.glob("*.index"))
         if len(inside) == 1:
             return CHECKPOINT
-    if inside:
-        names = ", ".join(f"'{model}'" for model in inside[:5])
-        raise ValueError(f"Expected a model file, but '{path}' is a folder. Give the model inside: {names}.")
-    raise ValueError(f"Expected a model file, but '{path}' is a folder. Save the model by model.save('name.keras').")
+    names = ", ".join(f"'{model}'" for model in inside[:5])
+    remedy = f"Give the model inside: {names}." if inside else "Save the model by model.save('name.keras')."
+    raise _foreign(path, "a folder", remedy)
 
 
 def _models_inside(folder: Path) -> list[Path]:
@@ -127,10 +135,9 @@ def _kind_of_zip(path: Path) -> str:
     if "config.json" in names:
         return KERAS
     if any(name.endswith("/data.pkl") for name in names):
-        raise ValueError(f"Expected a Keras model, but '{path}' is a PyTorch file. {_PYTORCH}")
+        raise _foreign(path, "a PyTorch file", _PYTORCH)
     if names and all(name.endswith(".npy") for name in names):
-        remedy = "Build the network, call its set_weights, and pass the model."
-        raise ValueError(f"Expected a Keras model, but '{path}' holds NumPy arrays (.npz). {remedy}")
+        raise _foreign(path, "an archive of NumPy arrays (.npz)", _SET_WEIGHTS)
     return ZIP
 
 
@@ -142,12 +149,11 @@ def _kind_of_json(path: Path) -> str:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"'{path}' begins like JSON, but is damaged: {error}. {AGAIN}") from error
     if "modelTopology" in content or "weightsManifest" in content:
-        raise ValueError(f"Expected a Keras model, but '{path}' is a TensorFlow.js model. {_ORIGINAL}")
+        raise _foreign(path, "a TensorFlow.js model", _ORIGINAL)
     if "weight_map" in content:
-        own = "Build the network in Python, call its load_weights(file), and pass the model."
-        raise ValueError(f"Expected a Keras model, but '{path}' is the list of weights in several files. {own}")
+        raise _foreign(path, "the list of weights in several files", _LOAD_WEIGHTS)
     if "class_name" not in content:
-        raise ValueError(f"Expected a Keras model, but '{path}' is JSON without layers. {AGAIN}")
+        raise _foreign(path, "JSON without layers", AGAIN)
     return JSON
 
 
@@ -162,22 +168,19 @@ def weights_kind_of(path: Path) -> str:
     Raises:
         OSError, ValueError: as `kind_of`; or it is of a kind without weights.
     """
-    import h5py
-
     if not path.exists() and not is_checkpoint(path):
         raise FileNotFoundError(f"There is no file of weights '{path}'. {nearest_files(path)}")
     kind = kind_of(path, "a file of weights")
-    if kind == KERAS:
-        return ".keras"
-    if kind == HDF5:
-        try:
-            with h5py.File(path, "r") as file:
-                return ".weights.h5" if is_keras3(file) else ".h5"
-        except OSError as error:
-            raise ValueError(f"'{path}' is not an HDF5 file, or is damaged: {error}. Copy or save it again.") from error
-    if kind in (CHECKPOINT, SAVED_MODEL):
-        return kind
-    raise ValueError(f"Expected a file of weights (HDF5, .keras, a checkpoint), but '{path}' is {kind}. Give another.")
+    if kind in (KERAS, CHECKPOINT, SAVED_MODEL):
+        return ".keras" if kind == KERAS else kind
+    if kind != HDF5:
+        fact = f"Expected a file of weights (HDF5, .keras, a checkpoint), but '{path}' is {kind}."
+        raise ValueError(f"{fact} Give another.")
+    try:
+        with h5py.File(path, "r") as file:
+            return ".weights.h5" if is_keras3(file) else ".h5"
+    except OSError as error:
+        raise ValueError(f"'{path}' is not an HDF5 file, or is damaged: {error}. Copy or save it again.") from error
 
 
 def missing(path: Path) -> str:
@@ -308,8 +311,6 @@ def _unpacked(path: Path, folder: Path) -> Path:
 
 def _joined(path: Path, weights: Path, folder: Path) -> Path:
     """Write layers from JSON and weights from HDF5 into one file."""
-    import h5py
-
     if weights_kind_of(weights) not in (".h5", ".weights.h5"):
         own = "Save them by model.save_weights('name.weights.h5') with the program that wrote them."
         raise ValueError(f"Expected weights in HDF5 for the layers in '{path}', received '{weights}'. {own}")

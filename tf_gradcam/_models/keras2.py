@@ -10,9 +10,9 @@ import inspect
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import keras
@@ -21,103 +21,48 @@ import numpy as np
 from tf_gradcam._models.keras2_ops import apply
 from tf_gradcam._models.keras_internals import application_layers, name_operations, sublayers
 from tf_gradcam._models.safety import OwnClassError, reason_of
+from tf_gradcam._models.weights_only import names_in
 
 
 class CannotRepairError(ValueError):
     """What of a file of Keras 2 has no counterpart in Keras 3."""
 
 
-# 1. The table: class, argument, and the change that Keras 3 needs.
+# 1. What Keras 3 does not have.
 
-ANYTHING = object()
-
-
-class ArgumentRow(NamedTuple):
-    """One argument that Keras 3 does not take.
-
-    Attributes:
-        layers: pattern of class names.
-        argument: its name in Keras 1 or 2.
-        new: its name in Keras 3; None to leave it out.
-        values: the values for which the result is the same without it; (ANYTHING,) for all.
-        convert: from the old value to the new.
-        is_silent: not worth a line in the note.
-    """
-
-    layers: str
-    argument: str
-    new: str | None = None
-    values: tuple[Any, ...] = (ANYTHING,)
-    convert: Callable[[Any], Any] = lambda value: value
-    is_silent: bool = False
-
-
-def _layout(value: str) -> str | None:
-    return {"tf": "channels_last", "th": "channels_first"}.get(value)
-
-
-_CONV = r"(Conv|SeparableConv|DepthwiseConv|LocallyConnected)\d?D?(Transpose)?"
-_RNN = "LSTM|GRU|SimpleRNN|(LSTM|GRU|SimpleRNN)Cell|RNN|ConvLSTM[123]D"
-TABLE = (
-    # Keras 2. A row counts where the class of Keras 3 does not have the argument.
-    ArgumentRow(".*", "batch_input_shape", is_silent=True),
-    ArgumentRow(
-        ".*", "batch_shape|input_shape|input_dtype|batch_size|input_length|weights|ragged|sparse", is_silent=True
-    ),
-    ArgumentRow(".*", "dynamic", values=(False, None)),
-    ArgumentRow(_CONV, "groups", values=(1, None)),
-    ArgumentRow(r"(Depthwise|Separable)Conv\dD", "kernel_(initializer|regularizer|constraint)", is_silent=True),
-    ArgumentRow(_RNN, "time_major", values=(False, None)),
-    ArgumentRow(_RNN, "implementation|consume_less|zero_output_for_mask", is_silent=True),
-    ArgumentRow("BatchNormalization", "fused|renorm_clipping|renorm_momentum|zero_debias_moving_mean", is_silent=True),
-    ArgumentRow("BatchNormalization", "renorm", values=(False, None)),
-    ArgumentRow("BatchNormalization", "virtual_batch_size|adjustment", values=(None,)),
-    ArgumentRow("BatchNormalization", "mode", values=(0, None)),
-    ArgumentRow("MultiHeadAttention", "query_shape|key_shape|value_shape", is_silent=True),
-    ArgumentRow("Bidirectional", "num_constants", is_silent=True),
-    ArgumentRow("LeakyReLU", "alpha", "negative_slope"),
-    ArgumentRow("ReLU", "theta", "threshold", is_silent=True),
-    ArgumentRow(".*Dropout.*", "noise_shape", values=(None,), is_silent=True),
-    ArgumentRow("Resizing", "seed", is_silent=True),
-    ArgumentRow("Attention", "causal", values=(False,)),
-    # Keras 1.
-    ArgumentRow(_CONV, "nb_filter", "filters"),
-    ArgumentRow(_CONV, "subsample|subsample_length", "strides", is_silent=True),
-    ArgumentRow(_CONV, "filter_length", "kernel_size", is_silent=True),
-    ArgumentRow(_CONV, "atrous_rate", "dilation_rate", is_silent=True),
-    ArgumentRow(".*Pooling1D", "pool_length", "pool_size"),
-    ArgumentRow(".*Pooling1D", "stride", "strides", is_silent=True),
-    ArgumentRow(".*", "border_mode", "padding", is_silent=True),
-    ArgumentRow(".*", "dim_ordering", "data_format", convert=_layout, is_silent=True),
-    ArgumentRow(".*", "W_regularizer", "kernel_regularizer", is_silent=True),
-    ArgumentRow(".*", "b_regularizer", "bias_regularizer", is_silent=True),
-    ArgumentRow(".*", "W_constraint", "kernel_constraint", is_silent=True),
-    ArgumentRow(".*", "b_constraint", "bias_constraint", is_silent=True),
-    ArgumentRow(".*", "init", "kernel_initializer", is_silent=True),
-    ArgumentRow(".*", "inner_init", "recurrent_initializer", is_silent=True),
-    ArgumentRow(".*", "inner_activation", "recurrent_activation", is_silent=True),
-    ArgumentRow(".*", "forget_bias_init|U_regularizer|W_learning_rate_multiplier", is_silent=True),
-    ArgumentRow(_RNN, "dropout_W", "dropout", is_silent=True),
-    ArgumentRow(_RNN, "dropout_U", "recurrent_dropout", is_silent=True),
-    ArgumentRow("Dense|" + _RNN, "output_dim", "units"),
-    ArgumentRow(".*", "input_dim", is_silent=True),
-    ArgumentRow(".*", "bias", "use_bias", is_silent=True),
-    ArgumentRow("BatchNormalization", "gamma_init|beta_init|gamma_regularizer|beta_regularizer", is_silent=True),
-    ArgumentRow(".*Dropout.*", "p", "rate"),
-    ArgumentRow("GaussianNoise", "sigma", "stddev"),
-)
+# Arguments of Keras 1 and 2 and their names in Keras 3; a layer that still has the old name keeps it.
+_RENAMED = """
+alpha=negative_slope theta=threshold nb_filter=filters subsample=strides subsample_length=strides stride=strides
+filter_length=kernel_size atrous_rate=dilation_rate pool_length=pool_size border_mode=padding dim_ordering=data_format
+W_regularizer=kernel_regularizer b_regularizer=bias_regularizer U_regularizer=recurrent_regularizer
+W_constraint=kernel_constraint b_constraint=bias_constraint init=kernel_initializer inner_init=recurrent_initializer
+gamma_init=gamma_initializer beta_init=beta_initializer inner_activation=recurrent_activation dropout_W=dropout
+dropout_U=recurrent_dropout output_dim=units bias=use_bias p=rate sigma=stddev concat_axis=axis dot_axes=axes
+"""
+RENAMED = dict(pair.split("=") for pair in _RENAMED.split())
+# Arguments that change no prediction, whatever their value. Another is left out where it is None, False, or as here.
+_IGNORED = """
+batch_input_shape batch_shape input_shape input_dim input_dtype batch_size input_length weights ragged sparse trainable
+implementation consume_less zero_output_for_mask fused renorm_clipping renorm_momentum zero_debias_moving_mean seed
+query_shape key_shape value_shape num_constants forget_bias_init W_learning_rate_multiplier
+"""
+IGNORED = frozenset(_IGNORED.split())
+NEUTRAL = {"groups": 1}
 
 # Names of classes in Keras 1, in TensorFlow 1 and under `experimental`.
-CLASSES = {
-    **{f"Convolution{n}D": f"Conv{n}D" for n in (1, 2, 3)},
-    **{"SeparableConvolution2D": "SeparableConv2D", "AtrousConvolution2D": "Conv2D"},
-    **{"Deconvolution2D": "Conv2DTranspose", "SyncBatchNormalization": "BatchNormalization"},
-    **{"ThresholdedReLU": "ReLU", "RandomHeight": "Identity", "RandomWidth": "Identity", "RandomCrop": "Resizing"},
-    **{"UnifiedLSTM": "LSTM", "UnifiedGRU": "GRU", "TimeDistributedDense": "Dense"},
-}
+_CLASSES = """
+Convolution1D=Conv1D Convolution2D=Conv2D Convolution3D=Conv3D SeparableConvolution2D=SeparableConv2D
+AtrousConvolution2D=Conv2D Deconvolution2D=Conv2DTranspose TimeDistributedDense=Dense UnifiedLSTM=LSTM UnifiedGRU=GRU
+SyncBatchNormalization=BatchNormalization ThresholdedReLU=ReLU RandomHeight=Identity RandomWidth=Identity
+RandomCrop=Resizing
+"""
+CLASSES = dict(pair.split("=") for pair in _CLASSES.split())
 MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate", "dot": "Dot"}
 FORBIDDEN = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-OPERATIONS = {"TFOpLambda": "function", "SlicingOpLambda": "function"}
+OPERATIONS = {"TFOpLambda", "SlicingOpLambda"}
+LOST = {"LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU", "DenseFeatures", "MaxoutDense", "Highway"}
+LOST |= {"ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer", "AbstractRNNCell", *OPERATIONS}
+_LAYOUTS = {"tf": "channels_last", "th": "channels_first", "default": None}  # of Keras 1
 _OBJECTS = {"initializer": "initializers", "regularizer": "regularizers", "constraint": "constraints"}
 
 
@@ -125,10 +70,6 @@ _OBJECTS = {"initializer": "initializers", "regularizer": "regularizers", "const
 def keras2_hard_sigmoid(x: Any) -> Any:
     """The hard sigmoid of Keras 1 and 2, which has another slope than Keras 3's."""
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def load_repaired(path: Path, config: Any, custom_objects: Mapping[str, Any]) -> tuple[Any, str]:
@@ -190,70 +131,60 @@ class _Builder:
             raise CannotRepairError(f"layer '{name}', a {kind}: {reason_of(error)}") from error
 
     def _layer(self, kind: str, config: dict[str, Any]) -> Any:
-        own = self._custom.get(kind) or self._custom.get(kind.rpartition(">")[2]) or _registered(kind)
+        name = kind.rpartition(">")[2]
+        own = self._custom.get(kind) or self._custom.get(name) or _registered(kind)
         if own is not None:
             return own.from_config(config)
-        kind = kind.rpartition(">")[2]
-        if kind == "Merge":
-            kind, config = self._merge(config)
-        known = CLASSES.get(kind, kind)
+        if name == "Merge":
+            name, config = self._merge(config)
+        known = CLASSES.get(name, name)
         known = known if hasattr(keras.layers, known) else re.sub(r"V[12]$", "", known)
-        inside = application_layers()
-        layer_class = inside.get(known) or getattr(keras.layers, known, None)
+        layer_class = application_layers().get(known) or getattr(keras.layers, known, None)
         if known in FORBIDDEN or not (inspect.isclass(layer_class) and issubclass(layer_class, keras.layers.Layer)):
-            if kind in OPERATIONS:
-                raise CannotRepairError(f"layer '{config.get('name')}' is a {kind}, and the file does not say of what")
-            if kind in _LOST:
-                raise CannotRepairError(f"layer '{config.get('name')}' is a {kind}, which Keras 3 does not have")
-            raise OwnClassError(kind)
-        if known != kind:
-            self.repairs[f"{kind} became {known}"] += 1
-        config = self._config(known, config, layer_class)
-        if kind == "RandomCrop":  # Keras 3 does not crop outside training
-            config = {**config, "crop_to_aspect_ratio": True}
-        elif known == "Identity":
+            if name in LOST:
+                raise CannotRepairError(f"layer '{config.get('name')}' is a {name}, which Keras 3 does not have")
+            raise OwnClassError(name)
+        if known != name:
+            self.repairs[f"{name} became {known}"] += 1
+        if known == "Identity":
             config = {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
+        config = self._config(known, config, layer_class)
+        if name == "RandomCrop":  # Keras 3 does not crop outside training
+            config["crop_to_aspect_ratio"] = True
         if isinstance(config.get("vocabulary"), str):
             raise CannotRepairError(f"layer '{config.get('name')}' reads its vocabulary from another file")
-        if known in inside or any(isinstance(leaf, keras.layers.Layer) for leaf in keras.tree.flatten(config)):
-            return layer_class(**config)
-        item = {"module": "keras.layers", "class_name": known, "config": config, "registered_name": None}
-        return keras.saving.deserialize_keras_object(item, safe_mode=True)
+        return layer_class(**config)
 
     def _merge(self, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         mode = config.get("mode")
         if mode not in MERGES:
             raise CannotRepairError(f"layer '{config.get('name')}' merges by {mode!r}, which Keras 3 does not do")
-        kept = {"name": config.get("name")}
-        if mode in ("concat", "dot"):
-            axis = config.get(f"{mode}_axis{'es' if mode == 'dot' else ''}", -1)
-            kept["axis" if mode == "concat" else "axes"] = axis
         self.repairs[f"Merge became {MERGES[mode]}"] += 1
-        return MERGES[mode], kept
+        return MERGES[mode], {key: config[key] for key in ("name", f"{mode}_axis", f"{mode}_axes") if key in config}
 
     def _config(self, kind: str, config: dict[str, Any], layer_class: type) -> dict[str, Any]:
         """Return the arguments that Keras 3 takes."""
-        accepted = inspect.signature(layer_class).parameters
+        accepted = set(inspect.signature(layer_class).parameters)
+        if "kwargs" in accepted:
+            accepted |= set(inspect.signature(keras.layers.Layer.__init__).parameters)
+        if "nb_row" in config:
+            config["kernel_size"] = (config.pop("nb_row"), config.pop("nb_col"))
         result: dict[str, Any] = {}
-        if {"nb_row", "nb_col"} & config.keys():
-            result["kernel_size"] = (config.pop("nb_row"), config.pop("nb_col"))
         for argument, value in config.items():
-            row = None if argument in accepted else _row(kind, argument)
-            if row is None:
-                result[argument] = self._argument(kind, argument, value)
+            new = argument if argument in accepted else RENAMED.get(argument, argument)
+            if new in accepted:
+                result.setdefault(new, self._argument(kind, new, value))
+                if new != argument:
+                    self.repairs[f"{argument} became {new}"] += 1
+            elif value is None or argument in IGNORED or argument.rpartition("_")[2] in _OBJECTS:
                 continue
-            if row.values != (ANYTHING,) and value not in row.values:
+            elif value == NEUTRAL.get(argument, False):
+                self.repairs[f"{argument} of {kind} ({value!r}) left out"] += 1
+            else:
                 where = f"layer '{config.get('name')}', a {kind}"
                 raise CannotRepairError(f"{where}, has {argument}={value!r}, which Keras 3 does not have")
-            if row.new is not None:
-                result.setdefault(row.new, self._argument(kind, row.new, row.convert(value)))
-            if not row.is_silent:
-                fate = f"became {row.new}" if row.new else f"({value!r}) left out"
-                self.repairs[f"{argument} of {kind} {fate}"] += 1
-        if kind in ("GRU", "GRUCell") and "reset_after" not in result:
-            result["reset_after"] = False
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
-            result = {key: value for key, value in result.items() if key in accepted or key != "trainable"}
+        if kind in ("GRU", "GRUCell"):
+            result.setdefault("reset_after", False)
         if "/" in str(result.get("name")):
             result["name"] = result["name"].replace("/", "_")
             self.repairs["'/' in a name became '_'"] += 1
@@ -263,6 +194,8 @@ class _Builder:
         """Return one argument as Keras 3 takes it."""
         if argument == "dtype":
             return _policy(value)
+        if argument == "data_format":
+            return _LAYOUTS.get(value, value)
         if argument.endswith("activation"):
             return self._activation(value)
         if (suffix := argument.rpartition("_")[2]) in _OBJECTS:
@@ -316,7 +249,7 @@ class _Builder:
             self.repairs[f"{module} that Keras 3 does not know were left out (they matter in training only)"] += 1
             return known.get("zeros" if module == "initializers" else None)
 
-    def _input(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def input(self, config: Mapping[str, Any]) -> Any:
         if config.get("sparse") or config.get("ragged"):
             raise CannotRepairError(f"input '{config.get('name')}' is sparse or ragged")
         shape = plain(config.get("batch_input_shape", config.get("batch_shape")))
@@ -324,20 +257,23 @@ class _Builder:
             raise CannotRepairError("the file does not say which shape the images have")
         name = str(config["name"]).replace("/", "_") if config.get("name") else None
         dtype = config.get("dtype") or config.get("input_dtype") or "float32"
-        return {"batch_shape": tuple(shape), "dtype": _policy(dtype).rpartition("mixed_")[2], "name": name}
+        return keras.Input(batch_shape=tuple(shape), dtype=_policy(dtype).rpartition("mixed_")[2], name=name)
 
     def _sequential(self, config: Any, build_config: Mapping[str, Any]) -> Any:
         config = {"layers": config} if isinstance(config, list) else config
-        items = [item for item in config["layers"] if item["class_name"] != "InputLayer"]
-        parts = [(_name(item), str(item["class_name"]), self.build(item)) for item in items]
+        items = config["layers"]
+        parts = [
+            (_name(item), str(item["class_name"]), self.build(item))
+            for item in items
+            if item["class_name"] != "InputLayer"
+        ]
         layers = [layer for _, _, layer in parts]
-        entrance = dict(config["layers"][0]["config"]) if config["layers"] else {}
-        if isinstance(entrance, dict) and not ({"batch_input_shape", "batch_shape"} & entrance.keys()):
-            shape = config.get("build_input_shape") or build_config.get("input_shape")
-            entrance = {"batch_input_shape": shape} if shape else {}
-        if entrance:
-            name = entrance.get("name") if config["layers"][0]["class_name"] == "InputLayer" else None
-            layers.insert(0, keras.layers.InputLayer(**self._input({**entrance, "name": name})))
+        first = items[0]["config"] if items else {}
+        if "batch_input_shape" in first or "batch_shape" in first:
+            is_input = items[0]["class_name"] == "InputLayer"
+            layers.insert(0, self.input(first if is_input else {**first, "name": None}))
+        elif shape := config.get("build_input_shape") or build_config.get("input_shape"):
+            layers.insert(0, self.input({"batch_input_shape": shape}))
         model = keras.Sequential(layers, name=config.get("name"))
         self.parts[id(model)] = parts
         return model
@@ -352,18 +288,10 @@ class _Builder:
         return model
 
 
-_LOST = {"LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU", "DenseFeatures", "MaxoutDense", "Highway"}
-_LOST |= {"ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer", "AbstractRNNCell"}
-
-
 def _registered(kind: str) -> Any:
     """Return the class that the user registered under this name, or None."""
     own = keras.saving.get_registered_object(kind)
     return own if inspect.isclass(own) and issubclass(own, keras.layers.Layer) else None
-
-
-def _row(kind: str, argument: str) -> ArgumentRow | None:
-    return next((r for r in TABLE if re.fullmatch(r.argument, argument) and re.fullmatch(r.layers, kind)), None)
 
 
 def _name(item: Mapping[str, Any]) -> str:
@@ -406,28 +334,21 @@ class _Graph:
         self._items = {_name(item): item for item in config["layers"]}
         self._layers: dict[str, Any] = {}
         self._outputs: dict[tuple[str, int], list[Any]] = {}
-        self._shifted = set()
         for name, item in self._items.items():
-            self._prepare(name, item)
+            kind = str(item["class_name"])
+            if kind == "InputLayer":
+                self._outputs[name, 0] = [builder.input(item["config"])]
+            elif kind not in OPERATIONS:
+                self._layers[name] = builder.build(item)
+                self.parts.append((name, kind, self._layers[name]))
+        past_the_end = self._read_past_the_end(config)
+        self._shifted = {name for name in past_the_end if isinstance(self._layers.get(name), keras.Model)}
         waiting = [(name, number) for name, item in self._items.items() for number in range(len(item["inbound_nodes"]))]
-        self._shifted = {name for name in self._layers if self._is_network(name)} & self._read_past_the_end(config)
         while waiting:
             late = [node for node in waiting if not self._call(*node)]
             if len(late) == len(waiting):
                 raise CannotRepairError(f"layer '{late[0][0]}' reads a tensor that the file does not describe")
             waiting = late
-
-    def _prepare(self, name: str, item: Mapping[str, Any]) -> None:
-        if item["class_name"] == "InputLayer":
-            self._outputs[name, 0] = [keras.Input(**self._builder._input(item["config"]))]
-            return
-        if item["class_name"] in OPERATIONS:
-            return
-        self._layers[name] = self._builder.build(item)
-        self.parts.append((name, str(item["class_name"]), self._layers[name]))
-
-    def _is_network(self, name: str) -> bool:
-        return isinstance(self._layers[name], keras.Model)
 
     def _read_past_the_end(self, config: Mapping[str, Any]) -> set[str]:
         """Return the layers whose calls are counted from 1: networks inside a network."""
@@ -454,9 +375,9 @@ class _Graph:
 
     def _call(self, name: str, number: int) -> bool:
         """Make one call of a layer; return False while a tensor that it reads is missing."""
-        node = self._items[name]["inbound_nodes"][number]
+        arguments: dict[str, Any] = {}
         try:
-            first, arguments = self._arguments(node)
+            first = self.tensors(self._items[name]["inbound_nodes"][number], arguments)
         except KeyError:
             return False
         try:
@@ -490,45 +411,30 @@ class _Graph:
         name_operations(result, [first, arguments], name.replace("/", "_") + (f"_{number}" if number else ""))
         return result
 
-    def _arguments(self, node: Any) -> tuple[Any, dict[str, Any]]:
-        """Return the first argument of a call and the others by name.
+    def _is_leaf(self, value: Any) -> bool:
+        return self._is_reference(value) or (isinstance(value, list) and value[:2] == ["_CONSTANT_VALUE", -1])
+
+    def _read(self, value: Any, arguments: dict[str, Any] | None = None) -> Any:
+        """Return a value with tensors in place of references; the named arguments of a call go into `arguments`.
 
         Raises:
             KeyError: a tensor that does not exist yet.
         """
-        arguments: dict[str, Any] = {}
-
-        def resolved(value: Any) -> Any:
-            if self._is_leaf(value):
-                arguments.update(self.with_tensors(value[3]) if len(value) == 4 else {})
-                return plain(value[2]) if value[0] == "_CONSTANT_VALUE" else self._tensor(value)
-            if isinstance(value, Mapping):
-                return {key: resolved(item) for key, item in value.items()}
-            return [resolved(item) for item in value] if isinstance(value, list) else value
-
-        first = resolved(node)
-        return first[0] if isinstance(first, list) and len(first) == 1 else first, arguments
-
-    def _is_leaf(self, value: Any) -> bool:
-        return self._is_reference(value) or (isinstance(value, list) and value[:2] == ["_CONSTANT_VALUE", -1])
-
-    def with_tensors(self, value: Any) -> Any:
-        """Return a value with its references replaced by tensors."""
         if self._is_leaf(value):
-            return plain(value[2]) if value[0] == "_CONSTANT_VALUE" else self._tensor(value)
+            if arguments is not None and len(value) == 4:
+                arguments.update(self._read(value[3]))
+            name, number, index = value[:3]
+            is_constant = name == "_CONSTANT_VALUE"
+            return plain(index) if is_constant else self._outputs[name, number - (name in self._shifted)][index]
         if isinstance(value, list):
-            return [self.with_tensors(item) for item in value]
-        if isinstance(value, Mapping) and not {"class_name", "type"} & value.keys() and "start" not in value:
-            return {key: self.with_tensors(item) for key, item in value.items()}
+            return [self._read(item, arguments) for item in value]
+        if isinstance(value, Mapping) and not {"class_name", "type", "start"} & value.keys():
+            return {key: self._read(item, arguments) for key, item in value.items()}
         return plain(value)
 
-    def _tensor(self, reference: Any) -> Any:
-        name, number, index = reference[:3]
-        return self._outputs[name, number - (name in self._shifted)][index]
-
-    def tensors(self, references: Any) -> Any:
-        """Return the inputs or outputs of the network; one alone without a list."""
-        result = self.with_tensors(references)
+    def tensors(self, references: Any, arguments: dict[str, Any] | None = None) -> Any:
+        """Return what `_read` does; one alone without a list."""
+        result = self._read(references, arguments)
         return result[0] if isinstance(result, list) and len(result) == 1 else result
 
 
@@ -579,15 +485,15 @@ class _Weights:
     def _groups(self, model: Any, file: Any) -> None:
         """Fill from an .h5 file: a group per layer, with all its weights in order."""
         layers = {name: layer for name, _, layer in self._parts[id(model)]}
-        is_theano = _text(file.attrs.get("backend", "")) == "theano"
-        for name in _names(file, "layer_names"):
+        is_theano = file.attrs.get("backend") in ("theano", b"theano")
+        for name in names_in(file, "layer_names"):
             group = file[name]
-            saved = [(key, group[key]) for key in _names(group, "weight_names")]
+            saved = [(key, group[key]) for key in names_in(group, "weight_names")]
             if saved and name not in layers:
                 raise CannotRepairError(f"the file holds {len(saved)} weights of '{name}', which is not a layer of it")
             if saved:
                 self._assign(layers[name], saved, name, is_theano)
-        if "top_level_model_weights" in file and _names(file["top_level_model_weights"], "weight_names"):
+        if "top_level_model_weights" in file and names_in(file["top_level_model_weights"], "weight_names"):
             raise CannotRepairError("the file holds weights that belong to no layer")
 
     def _network(self, model: Any, group: Any) -> None:
@@ -604,7 +510,7 @@ class _Weights:
             if key in container:
                 rest.discard(key)
                 self._tree(layer, container[key], name)
-        left = [key for key in rest if _arrays(container[key])]
+        left = [key for key in rest if _has_weights(container[key])]
         if left:
             raise CannotRepairError(f"the file holds weights of '{left[0]}', which is not a layer of it")
 
@@ -615,19 +521,18 @@ class _Weights:
             return
         inner: set[int] = set()
         for key in group:
-            if key == "vars" or not _arrays(group[key]):
+            if key == "vars" or not _has_weights(group[key]):
                 continue
-            child = getattr(layer, key, None)
-            if isinstance(child, (list, tuple)):
-                children = list(zip(sorted(group[key], key=_number), child, strict=True))
-                for part, cell in children:
-                    self._tree(cell, group[key][part], name)
-                inner |= {id(variable) for cell in child for variable in cell.variables}
-            elif isinstance(child, keras.layers.Layer):
-                self._tree(child, group[key], name)
-                inner |= {id(variable) for variable in child.variables}
+            part = getattr(layer, key, None)
+            if isinstance(part, keras.layers.Layer):
+                children = [(group[key], part)]
+            elif isinstance(part, (list, tuple)):
+                children = list(zip((group[key][name] for name in sorted(group[key], key=_number)), part, strict=True))
             else:
                 raise CannotRepairError(f"the file holds weights of '{name}/{key}', which is not a part of it")
+            for saved_child, child in children:
+                self._tree(child, saved_child, name)
+                inner |= {id(variable) for variable in child.variables}
         own = group.get("vars", {})
         saved = [(key, own[key]) for key in sorted(own, key=int)]
         if isinstance(layer, keras.layers.SpectralNormalization):
@@ -663,20 +568,12 @@ class _Weights:
             self._read += 1
 
 
-def _names(group: Any, attribute: str) -> list[str]:
-    """Return a list of names, which HDF5 may hold in several pieces."""
-    pieces = sorted(
-        (key for key in group.attrs if re.fullmatch(rf"{attribute}\d*", key)), key=lambda key: (len(key), key)
-    )
-    return [_text(name) for piece in pieces for name in group.attrs[piece]]
-
-
-def _arrays(group: Any) -> list[str]:
-    """Return the names of the arrays in a group, without states of random generators."""
+def _has_weights(group: Any) -> bool:
+    """Return whether a group holds arrays, other than states of random generators."""
     found: list[str] = []
     group.visititems(lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None)
-    is_state = any(_STATES.fullmatch(part) for part in group.name.split("/")[-1:])
-    return [] if is_state else [key for key in found if not any(_STATES.fullmatch(p) for p in key.split("/"))]
+    names = [f"{group.name.rpartition('/')[2]}/{key}".split("/") for key in found]
+    return any(not any(map(_STATES.fullmatch, parts)) for parts in names)
 
 
 def _snake_case(name: str) -> str:

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from tf_gradcam._errors import Message
 from tf_gradcam._models.keras_internals import LISTS_OF_LAYERS
@@ -28,16 +31,15 @@ def copy_weights(folder: Path | str) -> str:
 
 def is_checkpoint(path: Path) -> bool:
     """Return whether a path is the prefix of a checkpoint, or one of its files."""
-    return checkpoint_prefix(path).with_name(checkpoint_prefix(path).name + ".index").is_file()
+    return Path(f"{checkpoint_prefix(path)}.index").is_file()
 
 
 def checkpoint_prefix(path: Path) -> Path:
     """Return the prefix of the files of a checkpoint, of a folder with one, or of a SavedModel."""
     if path.is_dir():
         names = sorted(path.glob("*.index"))
-        return (
-            path / _PREFIX if (path / _PREFIX).with_suffix(".index").exists() or not names else names[0].with_suffix("")
-        )
+        is_saved_model = not names or (path / f"{_PREFIX}.index").exists()
+        return path / _PREFIX if is_saved_model else names[0].with_suffix("")
     is_part = path.suffix == ".index" or path.suffix.startswith(".data-")
     return path.with_suffix("") if is_part else path
 
@@ -63,9 +65,8 @@ class _Objects:
             self._nodes = TrackableObjectGraph.FromString(text).nodes
         except Exception as error:  # TensorFlow has its own, and protobuf too
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"'{path}' is not a checkpoint of Keras, or is damaged: {reason}. Copy or save it again."
-            ) from error
+            fact = f"'{path}' is not a checkpoint of Keras, or is damaged: {reason}."
+            raise ValueError(f"{fact} Copy or save it again.") from error
 
     def children(self, node: int) -> dict[str, int]:
         return {child.local_name: child.node_id for child in self._nodes[node].children}
@@ -81,6 +82,16 @@ class _Objects:
                 yield value  # a whole number counts the images of a Normalization layer
         for child in self.children(node).values():
             yield from self.values(child, seen)
+
+    def values_of_layer(self, node: int) -> Iterator[np.ndarray]:
+        """Yield the weights of a layer of a SavedModel in the order of an HDF5 file: trainable ones first."""
+        children = self.children(node)
+        described = children.pop("keras_api", None)  # an input has none
+        fixed = None if described is None else self.children(described).get("non_trainable_variables")
+        lists = [part for part in (children.get("trainable_variables"), fixed) if part is not None]
+        seen: set[int] = set()  # layers of preprocessing have no lists, and their weights among their attributes
+        for part in lists or children.values():
+            yield from self.values(part, seen)
 
 
 def checkpoint_values(path: Path) -> list[np.ndarray]:
@@ -108,8 +119,6 @@ def write_hdf5(folder: Path, target: Path) -> None:
     Raises:
         ValueError: it holds no layers, or is damaged.
     """
-    import h5py
-
     nodes = _metadata(folder)
     root = nodes.get(0, {})
     if root.get("class_name") not in ("Sequential", "Functional", "Model") or not root.get("config"):
@@ -119,27 +128,20 @@ def write_hdf5(folder: Path, target: Path) -> None:
         option = f"A network of keras.applications is filled from it: --model NAME --weights {folder}. For another,"
         raise ValueError(Message(fact, build, f"{option}{build[14:]}"))
     objects = _Objects(folder)
-    numbered = [(int(name[6:]), node) for name, node in objects.children(0).items() if name.startswith("layer-")]
+    layers = [(int(name[6:]), node) for name, node in objects.children(0).items() if name.startswith("layer-")]
+    text = h5py.string_dtype()
     with h5py.File(target, "w") as file:
         config = {"class_name": root["class_name"], "config": root["config"]}
-        file.attrs["model_config"] = json.dumps(_plain(config))
-        file.attrs["keras_version"] = "2"
+        file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(_plain(config)), "2"
         weights = file.create_group("model_weights")
-        weights.attrs["keras_version"], weights.attrs["backend"] = "2", "tensorflow"
-        names = []
-        for _, node in sorted(numbered):
-            children = objects.children(node)
-            described = children.pop("keras_api", None)  # an input has none
-            fixed = None if described is None else objects.children(described).get("non_trainable_variables")
-            lists = [part for part in (children.get("trainable_variables"), fixed) if part is not None]
-            seen: set[int] = set()  # layers of preprocessing have no lists, and their weights among their attributes
-            values = [value for part in lists or children.values() for value in objects.values(part, seen)]
-            names.append(str(nodes.get(node, {}).get("name", f"layer-{node}")))
-            group = weights.create_group(names[-1])
-            group.attrs["weight_names"] = np.array([f"{at}" for at in range(len(values))], h5py.string_dtype())
+        names = {node: str(nodes.get(node, {}).get("name", f"layer-{node}")) for _, node in sorted(layers)}
+        weights.attrs["layer_names"] = np.array(list(names.values()), text)
+        for node, name in names.items():
+            values = list(objects.values_of_layer(node))
+            group = weights.create_group(name)
+            group.attrs["weight_names"] = np.array([f"{at}" for at in range(len(values))], text)
             for at, value in enumerate(values):
                 group[f"{at}"] = value
-        weights.attrs["layer_names"] = np.array(names, h5py.string_dtype())
 
 
 def _metadata(folder: Path) -> dict[int, dict[str, Any]]:
@@ -152,7 +154,7 @@ def _metadata(folder: Path) -> dict[int, dict[str, Any]]:
     try:
         if (folder / "keras_metadata.pb").exists():
             items = [_fields(data) for data in _fields(_read(folder / "keras_metadata.pb")).get(1, [])]
-            pairs = [(item.get(2, [0])[0], item[5][0]) for item in items]
+            pairs = [(item.get(2, [0])[0], item[5][0]) for item in items]  # the number of a node, and its metadata
         else:
             graph = SavedModel.FromString(_read(folder / "saved_model.pb")).meta_graphs[0].object_graph_def
             pairs = [
@@ -172,27 +174,10 @@ def _read(path: Path) -> bytes:
 
 
 def _fields(data: bytes) -> dict[int, list[Any]]:
-    """Return the fields of a message of protobuf: whole numbers, and pieces of bytes."""
+    """Return the fields of a message of protobuf by their numbers: Keras 3 has no class for Keras 2's metadata."""
     found: dict[int, list[Any]] = {}
-    at = 0
-
-    def number() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
-            if byte < 128:
-                return value
-
-    while at < len(data):
-        field, kind = divmod(number(), 8)
-        if kind not in (0, 2):
-            raise ValueError(f"a field of kind {kind}")
-        value: Any = number()
-        if kind == 2:
-            value, at = data[at : at + value], at + value
-        found.setdefault(field, []).append(value)
+    for field in UnknownFieldSet(Empty.FromString(data)):
+        found.setdefault(field.field_number, []).append(field.data)
     return found
 
 

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
+
 # Numbers in the weights of each network of keras.applications without its head, for RGB: no two have the same.
-_TRUNKS = {
-    87566464: "ConvNeXtBase",
-    196230336: "ConvNeXtLarge",
-    49454688: "ConvNeXtSmall",
-    27820128: "ConvNeXtTiny",
-    348147968: "ConvNeXtXLarge",
-    7037504: "DenseNet121",
-    12642880: "DenseNet169",
-    18321984: "DenseNet201",
-    4049571: "EfficientNetB0",
-    6575239: "EfficientNetB1",
-    7768569: "EfficientNetB2",
-    10783535: "EfficientNetB3",
-    17673823: "EfficientNetB4",
-    28513527: "EfficientNetB5",
-    40960143: "EfficientNetB6",
-    64097687: "EfficientNetB7",
-    5919312: "EfficientNetV2B0",
-    6931124: "EfficientNetV2B1",
-    8769374: "EfficientNetV2B2",
-    12930622: "EfficientNetV2B3",
-    117746848: "EfficientNetV2L",
-    53150388: "EfficientNetV2M",
-    20331360: "EfficientNetV2S",
-    54336736: "InceptionResNetV2",
-    21802784: "InceptionV3",
-    3228864: "MobileNet",
-    2257984: "MobileNetV2",
-    2996352: "MobileNetV3Large",
-    939120: "MobileNetV3Small",
-    84887922: "NASNetLarge",
-    4269716: "NASNetMobile",
-    42658176: "ResNet101",
-    42626560: "ResNet101V2",
-    58370944: "ResNet152",
-    58331648: "ResNet152V2",
-    23587712: "ResNet50",
-    23564800: "ResNet50V2",
-    14714688: "VGG16",
-    20024384: "VGG19",
-    20861480: "Xception",
-}
+_COUNTS = """
+ConvNeXtBase=87566464 ConvNeXtLarge=196230336 ConvNeXtSmall=49454688 ConvNeXtTiny=27820128 ConvNeXtXLarge=348147968
+DenseNet121=7037504 DenseNet169=12642880 DenseNet201=18321984 EfficientNetB0=4049571 EfficientNetB1=6575239
+EfficientNetB2=7768569 EfficientNetB3=10783535 EfficientNetB4=17673823 EfficientNetB5=28513527 EfficientNetB6=40960143
+EfficientNetB7=64097687 EfficientNetV2B0=5919312 EfficientNetV2B1=6931124 EfficientNetV2B2=8769374
+EfficientNetV2B3=12930622 EfficientNetV2L=117746848 EfficientNetV2M=53150388 EfficientNetV2S=20331360
+InceptionResNetV2=54336736 InceptionV3=21802784 MobileNet=3228864 MobileNetV2=2257984 MobileNetV3Large=2996352
+MobileNetV3Small=939120 NASNetLarge=84887922 NASNetMobile=4269716 ResNet101=42658176 ResNet101V2=42626560
+ResNet152=58370944 ResNet152V2=58331648 ResNet50=23587712 ResNet50V2=23564800 VGG16=14714688 VGG19=20024384
+Xception=20861480
+"""
+_TRUNKS = {int(count): name for name, count in (pair.split("=") for pair in _COUNTS.split())}
 _SHOWN = 4  # dense layers in the message
 
 
@@ -68,7 +40,7 @@ class SavedWeights(NamedTuple):
     @property
     def dense(self) -> list[tuple[int, ...]]:
         """The shapes of dense kernels: of layers with one matrix, and a bias or none."""
-        return [shapes[-1] for _, shapes in map(_by_rank, self.layers) if list(map(len, shapes)) in ([2], [1, 2])]
+        return [max(shapes, key=len) for _, shapes in self.layers if sorted(map(len, shapes)) in ([2], [1, 2])]
 
     @property
     def class_count(self) -> int | None:
@@ -86,53 +58,36 @@ class SavedWeights(NamedTuple):
         return ", ".join(parts) + (f": {self.network}" if self.network else "")
 
 
-def _by_rank(layer: tuple[str, list[tuple[int, ...]]]) -> tuple[str, list[tuple[int, ...]]]:
-    return layer[0], sorted(layer[1], key=len)
-
-
 def read_weights(path: Path) -> SavedWeights:
     """Read which weights an HDF5 file holds; no layers if it was not written by Keras.
 
     Raises:
         OSError: the file is damaged.
     """
-    import h5py
-
     with h5py.File(path, "r") as file:
-        layers = [
-            layer
-            for layer in (_legacy(file) if {"layer_names", "layer_names0"} & set(file.attrs) else _of_keras3(file))
-            if layer[1]
-        ]
+        groups = [(name, file.get(name)) for name in names_in(file, "layer_names")]
+        for root in (file[name] for name in ("layers", "_layer_checkpoint_dependencies") if name in file):
+            groups += sorted(root.items(), key=lambda item: _numbered(item[0]))  # Keras 3: conv2d, conv2d_1, ..., dense
+        layers = [(name, _shapes(group)) for name, group in groups if group is not None]
+    layers = [(name, shapes) for name, shapes in layers if shapes]
     return SavedWeights(layers, _network(layers))
 
 
-def _legacy(file: Any) -> Iterator[tuple[str, list[tuple[int, ...]]]]:
-    """Yield the layers of Keras 1 and 2, in the order of the network."""
-    parts = sorted(key for key in file.attrs if re.fullmatch(r"layer_names\d*", key))  # a long list is in parts
-    for name in (name for part in parts for name in file.attrs[part]):
-        name = name.decode() if isinstance(name, bytes) else str(name)
-        group = file.get(name)
-        if group is not None:
-            yield name, _shapes(group)
+def names_in(group: Any, attribute: str) -> list[str]:
+    """Return a list of names of Keras 1 or 2, in its order; HDF5 holds a long one in pieces."""
+    pieces = [key for key in group.attrs if re.fullmatch(rf"{attribute}\d*", key)]
+    names = [name for piece in sorted(pieces, key=_numbered) for name in group.attrs[piece]]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _of_keras3(file: Any) -> Iterator[tuple[str, list[tuple[int, ...]]]]:
-    """Yield the layers of Keras 3, which are sorted by their names: conv2d, conv2d_1, ..., dense."""
-    for root in (file[name] for name in ("layers", "_layer_checkpoint_dependencies") if name in file):
-        for name in sorted(root, key=lambda name: [int(part) if part.isdigit() else part for part in _split(name)]):
-            yield name, _shapes(root[name])
-
-
-def _split(name: str) -> list[str]:
-    return re.split(r"(\d+)", name)
+def _numbered(name: str) -> list[Any]:
+    """Return a key that sorts names by their words and numbers."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _shapes(group: Any) -> list[tuple[int, ...]]:
-    """Return the shapes of all weights below a group; seeds of random numbers are no weights."""
-    import h5py
-
-    shapes = []
+    """Return the shapes of all weights below a group; seeds of random numbers are not weights."""
+    shapes: list[tuple[int, ...]] = []
 
     def add(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.shape:
@@ -143,23 +98,13 @@ def _shapes(group: Any) -> list[tuple[int, ...]]:
 
 
 def _network(layers: list[tuple[str, list[tuple[int, ...]]]]) -> str | None:
-    """Return the network whose numbers are those of one layer (a backbone inside), or of all but some in the head."""
+    """Return the network whose number of weights is that of one layer (a backbone inside), or of all without a head."""
     counts = [sum(map(math.prod, shapes)) for _, shapes in layers]
-    for count in counts:
-        if count in _TRUNKS:
-            return _TRUNKS[count]
-    heads = [at for at, (_, shapes) in enumerate(layers) if any(len(shape) == 2 for shape in shapes)]
-    for first in (*(len(heads) - kept for kept in range(min(len(heads), 4) + 1)), 0):
-        rest = sum(counts) - sum(counts[at] for at in heads[first:])
-        for other in (
-            0,
-            *counts,
-        ):  # one more layer of the head: a normalisation, or a convolution in place of dense ones
-            if rest - other in _TRUNKS:
-                return _TRUNKS[rest - other]
-    total = 0
-    for count in counts:  # of Keras 2: the layers come in their order, and what follows the backbone is the head
-        total += count
-        if total in _TRUNKS:
-            return _TRUNKS[total]
-    return None
+    dense = [at for at, (_, shapes) in enumerate(layers) if any(len(shape) == 2 for shape in shapes)]
+    heads = [dense[len(dense) - kept :] for kept in range(min(len(dense), 4) + 1)] + [dense]
+    rests = [sum(counts) - sum(counts[at] for at in head) for head in heads]
+    # One more layer of the head: a normalisation, or a convolution in place of dense ones.
+    rests = [rest - other for rest in rests for other in (0, *counts)]
+    # In files of Keras 2 layers come in their order, and what follows the backbone is the head.
+    found = (_TRUNKS.get(count) for count in (*counts, *rests, *itertools.accumulate(counts)))
+    return next(filter(None, found), None)
