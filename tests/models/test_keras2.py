@@ -254,6 +254,24 @@ def test_classes_of_the_users_own_are_taken_by_name(tmp_path):
     np.testing.assert_allclose(model(PHOTO), 2 * by_hand(PHOTO), rtol=1e-4, atol=1e-5)
 
 
+def test_class_of_another_package_is_not_taken_for_the_one_of_keras(tmp_path):
+    class Softmax(L.Layer):
+        def call(self, images):
+            return 3 * images
+
+    path = sequential_file(tmp_path / "m.h5", [conv(), item("Other>Softmax")], CONV)
+    with pytest.raises(ValueError, match=r"it needs 'Softmax', a class of your own\. "):
+        load_model(path)
+    model, _ = loaded(path, custom_objects={"Softmax": Softmax})
+    np.testing.assert_allclose(model(PHOTO), 3 * by_hand(PHOTO), rtol=1e-4, atol=1e-5)
+
+
+def test_network_of_tensorflow_hub_has_no_layers(tmp_path):
+    layers = [first("KerasLayer", handle="https://tfhub.dev/google/imagenet/mobilenet_v2/feature_vector/5")]
+    with pytest.raises(ValueError, match=r"TensorFlow Hub as one operation .* Train a network of keras\.applications"):
+        load_model(sequential_file(tmp_path / "m.h5", layers, {}))
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("layers", "weights", "cause"),

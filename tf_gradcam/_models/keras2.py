@@ -139,7 +139,9 @@ class _Builder:
             name, config = self._merge(config)
         known = CLASSES.get(name, name)
         known = known if hasattr(keras.layers, known) else re.sub(r"V[12]$", "", known)
-        layer_class = application_layers().get(known) or getattr(keras.layers, known, None)
+        layer_class = application_layers().get(known)
+        if layer_class is None and ">" not in kind:  # a class with a prefix is somebody's own, whatever its name
+            layer_class = getattr(keras.layers, known, None)
         if known in FORBIDDEN or not (inspect.isclass(layer_class) and issubclass(layer_class, keras.layers.Layer)):
             if name in LOST:
                 raise CannotRepairError(f"layer '{config.get('name')}' is a {name}, which Keras 3 does not have")

@@ -243,7 +243,10 @@ def _refusal(error: Exception, path: Path, version: str | None) -> str:
         return f": {LAMBDA}"
     unknown = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", str(error))
     name = str(error) if isinstance(error, OwnClassError) else unknown and (unknown[1] or unknown[2])
-    if name and not hasattr(keras.layers, name):
+    if name == "KerasLayer":
+        fact = "it runs a network of TensorFlow Hub as one operation of Keras 2, without layers to cut at"
+        return f": {fact}. Train a network of keras.applications in its place: `keras.applications.MobileNetV2(...)`."
+    if isinstance(error, OwnClassError) or (name and not hasattr(keras.layers, name)):
         return (
             f": it needs '{name}', a class of your own. Load it in Python by "
             f"tf_gradcam.load_model(path, custom_objects={{'{name}': ...}}) and explain it there: `Explainer(model)`."
