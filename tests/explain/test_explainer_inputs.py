@@ -16,7 +16,7 @@ from keras import layers
 from tf_gradcam import Explainer, augment, compare, fuse, list_layers, plot_layers
 from tf_gradcam._errors import ModelWarning
 from tf_gradcam.audit.mapper import AuditMapper
-from tf_gradcam.image.resize import resize_maps
+from tf_gradcam.image import resize_heatmaps
 
 GENERATOR = np.random.default_rng(0)
 
@@ -303,7 +303,7 @@ def test_measured_offset_stays_with_tiles() -> None:
     explanation = explainer(images)
     np.testing.assert_allclose(explanation.offset, explainer.offset, rtol=1e-9)
     np.testing.assert_allclose(
-        explanation.resized(), resize_maps(explanation.heatmaps, (8, 12), explainer.offset), rtol=1e-6, atol=1e-6
+        explanation.resized(), resize_heatmaps(explanation.heatmaps, (8, 12), explainer.offset), rtol=1e-6, atol=1e-6
     )
 
 

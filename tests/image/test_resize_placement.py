@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tf_gradcam.image.resize import Placement, place_maps, plain_placement, resize_maps
+from tf_gradcam.image.resize import Placement, place_maps, plain_placement, resize_heatmaps
 
 
 def random_maps(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -13,20 +13,19 @@ def random_maps(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("cells", "picture", "size"),
-    [((3, 4), (6, 10), None), ((3, 4), (7, 10), (21, 5)), ((7,), (50,), None), ((2, 3, 4), (5, 6, 10), (4, 9, 7))],
+    ("cells", "picture", "size"), [((3, 4), (6, 10), None), ((3, 4), (7, 10), (21, 5)), ((1, 7), (1, 50), None)]
 )
 def test_tiles_equal_plain_resizing_bit_for_bit(cells, picture, size):
     maps = random_maps((2, *cells))
-    expected = resize_maps(maps, size or picture)
+    expected = resize_heatmaps(maps, size or picture)
     np.testing.assert_array_equal(place_maps(maps, Placement.tiles(cells, picture), size), expected)
 
 
 def test_shifted_tiles_equal_plain_resizing_with_offset():
     maps, tiles = random_maps((2, 3, 5)), Placement.tiles((3, 5), (6, 10))
     shifted = dataclasses.replace(tiles, start=(tiles.start[0] + 0.5, tiles.start[1] - 1.0))
-    np.testing.assert_array_equal(place_maps(maps, shifted), resize_maps(maps, (6, 10), (0.5, -1.0)))
-    np.testing.assert_array_equal(place_maps(maps, shifted, (12, 20)), resize_maps(maps, (12, 20), (1.0, -2.0)))
+    np.testing.assert_array_equal(place_maps(maps, shifted), resize_heatmaps(maps, (6, 10), (0.5, -1.0)))
+    np.testing.assert_array_equal(place_maps(maps, shifted, (12, 20)), resize_heatmaps(maps, (12, 20), (1.0, -2.0)))
 
 
 def test_affine_cells_by_hand():

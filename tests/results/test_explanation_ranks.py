@@ -12,11 +12,15 @@ import pytest
 
 from tests.helpers.explanations import explained
 from tf_gradcam._figures.volumes import chosen_slices
-from tf_gradcam.image.resize import Placement, Unplaced, interpolation_matrix, positive_share, resize_maps, signed_share
+from tf_gradcam.image.resize import Placement, Unplaced, interpolation_matrix, place_maps, positive_share, signed_share
 
 GENERATOR = np.random.default_rng(0)
 SIGNALS = explained(GENERATOR.random((2, 5)), image_size=(50,))
 VOLUMES = explained(GENERATOR.random((2, 3, 4, 5)), image_size=(9, 12, 20))
+
+
+def resize_maps(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    return place_maps(maps, Placement.tiles(maps.shape[1:], size))
 
 
 def along_each_axis(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -107,18 +107,17 @@ class AxisTrace:
         for op in graph.get_operations():  # in the order of creation, sources first
             if op.type in _CONSTANT or not any(id(tensor) in self._known for tensor in op.inputs):
                 continue
-            inputs = list(op.inputs)
-            traced = [self._known.get(id(tensor)) for tensor in inputs]
+            traced = [self._known.get(id(tensor)) for tensor in op.inputs]
             present = [item for item in traced if item is not None]
             is_recurrent = op.type in _LOOPS or any(item.is_recurrent for item in present)
             chosen = _agreed(present)
             if op.type in _CALLS:
                 results = self._called(op, traced)
             elif op.type in _RULES and all(item.axes is not None for item in present):
-                results = _by_rule(op, inputs, traced)
+                results = _by_rule(op, traced)
             elif _ELEMENTWISE.fullmatch(op.type) and any(item.axes is not None for item in present):
                 # A residual branch around an unknown operation keeps the places.
-                results = _by_rule(op, inputs, [item if item and item.axes is not None else None for item in traced])
+                results = _by_rule(op, traced)
             else:
                 results = [None] * len(op.outputs)
             for output, result in zip(op.outputs, results, strict=False):
@@ -279,6 +278,7 @@ def _padded_factor(one: Factor, before: int, after: int) -> Factor:
 
 
 def _padded(axis: Axis, before: int, after: int) -> Axis:
+    before, after = int(before), int(after)
     if not before and not after:
         return axis
     one = _single(axis)
@@ -306,17 +306,20 @@ def _sliced(axis: Axis, begin: int, count: int, stride: int = 1) -> Axis:
     return _no_place(count)
 
 
-# Rules: operation, symbolic inputs, their axes (None for constants) -> axes of each output. A result may carry the
-# position of a slice that leaves an axis at one index: ({source: position}, axes).
-AxisRule = Callable[[Any, Sequence[Any], Sequence[Traced | None]], list[Any]]
+# Rules: operation, axes of each input (of constants none are places), the inputs as traced -> axes of the output, or a
+# list of them for several outputs. Axes may come with the positions of a slice that leaves an axis at one index:
+# ({source: position}, axes).
+Axes = tuple[Axis, ...]
+AxisRule = Callable[[Any, Sequence[Axes], Sequence[Traced | None]], Any]
 
 
-def _by_rule(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    rule = _RULES.get(op.type, _elementwise)
+def _by_rule(op: Any, traced: Sequence[Traced | None]) -> list[Any]:
     try:
-        return rule(op, inputs, traced)
+        axes = [_axes(item, tensor) for item, tensor in zip(traced, op.inputs, strict=True)]
+        results = _RULES.get(op.type, _elementwise)(op, axes, traced)
     except (_UnknownError, ValueError, IndexError, TypeError, KeyError, AttributeError):
         return [None] * len(op.outputs)
+    return results if isinstance(results, list) else [results]
 
 
 class _UnknownError(Exception):
@@ -339,32 +342,34 @@ _FOLDED: dict[str, Callable[..., Any]] = {
 }
 
 
-def _axes(traced: Traced | None, tensor: Any) -> tuple[Axis, ...]:
+def _axes(traced: Traced | None, tensor: Any) -> Axes:
     if traced is not None and traced.axes is not None:
         return traced.axes
     return tuple(_no_place(side or 1) for side in tensor.shape)
 
 
-def _elementwise(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = [item.axes for item in traced if item is not None and item.axes is not None]
-    shapes = [[size_of(axis) for axis in of] for of in axes]
-    shapes += [
-        [side or 1 for side in tensor.shape] for tensor, item in zip(inputs, traced, strict=True) if item is None
-    ]
-    rank = op.outputs[0].shape.rank
-    merged = []
-    for place in range(rank, 0, -1):  # shapes are aligned on the right
-        size = max(shape[-place] for shape in shapes if len(shape) >= place)
-        merged.append(_merged([of[-place] for of in axes if len(of) >= place], size))
-    return [tuple(merged)]
+def _elementwise(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    places = range(op.outputs[0].shape.rank, 0, -1)  # shapes are aligned on the right
+    return tuple(_broadcast([of[-place] for of in axes if len(of) >= place]) for place in places)
 
 
-def _same(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    return [_axes(item, tensor) for item, tensor in zip(traced, inputs, strict=True)][: len(op.outputs)]
+def _broadcast(parts: Sequence[Axis]) -> Axis:
+    return _merged(parts, max(map(size_of, parts)))
 
 
 def _spatial(op: Any, rank: int) -> range:
-    return range(2, rank) if op.get_attr("data_format").decode().startswith("NC") else range(1, rank - 1)
+    return range(2, rank) if _is_channels_first(op) else range(1, rank - 1)
+
+
+def _is_channels_first(op: Any) -> bool:
+    return bool(op.node_def.attr["data_format"].s.startswith(b"NC"))
+
+
+def _with_channels(op: Any, axes: list[Axis]) -> Axes:
+    """Return axes with new channels."""
+    axis = 1 if _is_channels_first(op) else -1
+    axes[axis] = _no_place(op.outputs[0].shape[axis])
+    return tuple(axes)
 
 
 def _pads(op: Any, axis: int) -> tuple[int, int] | None:
@@ -375,155 +380,126 @@ def _pads(op: Any, axis: int) -> tuple[int, int] | None:
     return int(explicit[2 * axis]), int(explicit[2 * axis + 1])
 
 
-def _channels(op: Any, axes: list[Axis], output: Any) -> None:
-    axis = 1 if op.get_attr("data_format").decode().startswith("NC") else -1
-    axes[axis] = _no_place(output.shape[axis])
+def _windows(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    """Follow a convolution, a pooling, or patches as channels."""
+    result, attributes = list(axes[0]), op.node_def.attr
+    lengths = next((op.get_attr(name) for name in ("ksize", "ksizes") if name in attributes), None)
+    dilations = next((op.get_attr(name) for name in ("dilations", "rates") if name in attributes), [1] * len(result))
+    for number, axis in enumerate(_spatial(op, len(result))):
+        length = lengths[axis] if lengths else op.inputs[1].shape[number]
+        stride, count = op.get_attr("strides")[axis], op.outputs[0].shape[axis]
+        result[axis] = _window(result[axis], length, stride, dilations[axis], count, _pads(op, axis))
+    return tuple(result) if "ksize" in attributes else _with_channels(op, result)
 
 
-def _convolution(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes, output = list(_axes(traced[0], inputs[0])), op.outputs[0]
-    strides, dilations = op.get_attr("strides"), op.get_attr("dilations")
-    for number, axis in enumerate(_spatial(op, len(axes))):
-        kernel, count = inputs[1].shape[number], output.shape[axis]
-        axes[axis] = _window(axes[axis], kernel, strides[axis], dilations[axis], count, _pads(op, axis))
-    _channels(op, axes, output)
-    return [tuple(axes)]
-
-
-def _pooling(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = list(_axes(traced[0], inputs[0]))
-    lengths, strides = op.get_attr("ksize"), op.get_attr("strides")
-    for axis in _spatial(op, len(axes)):
-        count = op.outputs[0].shape[axis]
-        axes[axis] = _window(axes[axis], lengths[axis], strides[axis], 1, count, _pads(op, axis))
-    return [tuple(axes)]
-
-
-def _patches(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes, output = list(_axes(traced[0], inputs[0])), op.outputs[0]
-    pads = None if op.get_attr("padding") == b"SAME" else (0, 0)
-    for axis in (1, 2):
-        length, stride, rate = (op.get_attr(name)[axis] for name in ("ksizes", "strides", "rates"))
-        axes[axis] = _window(axes[axis], length, stride, rate, output.shape[axis], pads)
-    return [(*axes[:3], _no_place(output.shape[3]))]
-
-
-def _transposed(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
+def _transposed(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
     """Follow a transposed convolution: the windows of its output are the cells of its input."""
-    axes, output = list(_axes(traced[2], inputs[2])), op.outputs[0]
+    result = list(axes[2])
     strides, dilations = op.get_attr("strides"), op.get_attr("dilations")
-    for number, axis in enumerate(_spatial(op, len(axes))):
-        one, count = _single(axes[axis]), output.shape[axis]
+    for number, axis in enumerate(_spatial(op, len(result))):
+        one, count = _single(result[axis]), op.outputs[0].shape[axis]
         if one is None:
-            axes[axis] = _no_place(count)
+            result[axis] = _no_place(count)
             continue
         # Windows on an axis of one pixel per index tell where the cells of the input lie in the output.
         ruler = (Factor(count, (0, 0), 1.0, (count - 1) / 2),)
-        reach, pads = inputs[1].shape[number], _pads(op, axis)
+        reach, pads = op.inputs[1].shape[number], _pads(op, axis)
         (cells,) = _window(ruler, reach, strides[axis], dilations[axis], one.size, pads) or ruler
         step = one.step / strides[axis]
         middle = one.middle - step * (cells.middle - (count - 1) / 2)
         width = one.field + abs(one.step)
-        axes[axis] = (replace(one, size=count, step=step, middle=middle, field=width, padding=(0, 0)),)
-    _channels(op, axes, output)
-    return [tuple(axes)]
+        result[axis] = (replace(one, size=count, step=step, middle=middle, field=width, padding=(0, 0)),)
+    return _with_channels(op, result)
 
 
-def _resize(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = list(_axes(traced[0], inputs[0]))
-    names = op.node_def.attr
+def _scaled(axis: Axis, count: int, ratio: float, shift: float = 0.0) -> Axis:
+    """Return an axis of `count` indices that are `ratio` old ones apart."""
+    one = _single(axis)
+    if one is None:
+        return _no_place(count)
+    middle = one.middle - one.step * shift
+    return (replace(one, size=count, step=one.step * ratio, middle=middle, padding=(0, 0)),)
+
+
+def _resize(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    result, names = list(axes[0]), op.node_def.attr
     corners = names["align_corners"].b
     is_centred = names["half_pixel_centers"].b or corners or op.type == "ScaleAndTranslate"
     for axis in (1, 2):
-        count, one = op.outputs[0].shape[axis], _single(axes[axis])
-        if one is None or count is None:
-            axes[axis] = _no_place(count)
-            continue
-        ratio = (one.size - 1) / (count - 1) if corners and count > 1 else one.size / count
-        shift = 0.0 if is_centred else (ratio - 1) / 2  # of old versions: index 0 stays at index 0
-        axes[axis] = (
-            replace(one, size=count, step=one.step * ratio, middle=one.middle - one.step * shift, padding=(0, 0)),
-        )
-    return [tuple(axes)]
+        size, count = size_of(result[axis]), op.outputs[0].shape[axis]
+        ratio = (size - 1) / (count - 1) if corners and count > 1 else size / count
+        # Old versions left index 0 at index 0.
+        result[axis] = _scaled(result[axis], count, ratio, 0.0 if is_centred else (ratio - 1) / 2)
+    return tuple(result)
 
 
-def _reshape(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    factors = [factor for axis in _axes(traced[0], inputs[0]) for factor in axis]
+def _shuffle(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    """Follow squares of pixels that become channels, or come from them."""
+    result = list(axes[0])
+    for axis in _spatial(op, 4):
+        count = op.outputs[0].shape[axis]
+        result[axis] = _scaled(result[axis], count, size_of(result[axis]) / count)
+    return _with_channels(op, result)
+
+
+def _reshape(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    factors = [factor for axis in axes[0] for factor in axis]
     total, sizes = math.prod(factor.size for factor in factors), list(op.outputs[0].shape)
     if sizes.count(None) == 1:
         sizes[sizes.index(None)] = total // math.prod(size for size in sizes if size is not None)
     if None in sizes or math.prod(sizes) != total:
         raise _UnknownError
     grouped = _regrouped(factors, sizes)
-    return [tuple(map(_no_place, sizes)) if grouped is None else grouped]
+    return tuple(map(_no_place, sizes)) if grouped is None else grouped
 
 
-def _expand(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = list(_axes(traced[0], inputs[0]))
-    place = int(_constant(inputs[1]))
-    axes.insert(place if place >= 0 else len(axes) + 1 + place, ())
-    return [tuple(axes)]
+def _inserted(axes: Sequence[Axis], place: int, axis: Axis) -> Axes:
+    place = place if place >= 0 else len(axes) + 1 + place
+    return (*axes[:place], axis, *axes[place:])
 
 
-def _squeeze(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = _axes(traced[0], inputs[0])
-    named = {axis % len(axes) for axis in op.get_attr("squeeze_dims")}
-    return [tuple(a for n, a in enumerate(axes) if (n not in named if named else inputs[0].shape[n] != 1))]
+def _squeeze(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    shape, named = op.inputs[0].shape, {axis % len(axes[0]) for axis in op.get_attr("squeeze_dims")}
+    return tuple(a for n, a in enumerate(axes[0]) if (n not in named if named else shape[n] != 1))
 
 
-def _transpose(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = _axes(traced[0], inputs[0])
-    return [tuple(axes[axis] for axis in _constant(inputs[1]))]
-
-
-def _reduce(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = _axes(traced[0], inputs[0])
-    gone = {int(axis) % len(axes) for axis in np.atleast_1d(_constant(inputs[1]))}
+def _reduce(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    gone = {int(axis) % len(axes[0]) for axis in np.atleast_1d(_constant(op.inputs[1]))}
     keep = op.type not in ("ArgMax", "ArgMin") and op.get_attr("keep_dims")
-    return [tuple(() if number in gone else axis for number, axis in enumerate(axes) if keep or number not in gone)]
+    return tuple(() if number in gone else axis for number, axis in enumerate(axes[0]) if keep or number not in gone)
 
 
-def _pad(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    pads = _constant(inputs[1])
-    return [tuple(_padded(axis, *map(int, pair)) for axis, pair in zip(_axes(traced[0], inputs[0]), pads, strict=True))]
+def _tile(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    sides = [side or size_of(axis) for axis, side in zip(axes[0], op.outputs[0].shape, strict=True)]
+    return tuple(a if size_of(a) == side else _no_place(side) for a, side in zip(axes[0], sides, strict=True))
 
 
-def _tile(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = _axes(traced[0], inputs[0])
-    sides = [side or size_of(axis) for axis, side in zip(axes, op.outputs[0].shape, strict=True)]
-    return [tuple(a if size_of(a) == side else _no_place(side) for a, side in zip(axes, sides, strict=True))]
+def _slice(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    rows = zip(axes[0], map(int, _constant(op.inputs[1])), map(int, _constant(op.inputs[2])), strict=True)
+    return tuple(_sliced(a, begin, size_of(a) - begin if n < 0 else n) for a, begin, n in rows)
 
 
-def _slice(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes, begins, counts = _axes(traced[0], inputs[0]), _constant(inputs[1]), _constant(inputs[2])
-    rows = zip(axes, map(int, begins), map(int, counts), strict=True)
-    return [tuple(_sliced(a, begin, size_of(a) - begin if n < 0 else n) for a, begin, n in rows)]
-
-
-def _strided_slice(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = list(_axes(traced[0], inputs[0]))
-    begins, ends, strides = (_constant(tensor) for tensor in inputs[1:4])
+def _strided_slice(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Any:
+    left = list(axes[0])
+    begins, ends, strides = (_constant(tensor) for tensor in op.inputs[1:4])
     masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
     bits = [{name for name, mask in masks.items() if mask >> number & 1} for number in range(len(begins))]
-    read = sum("new_axis" not in flags and "ellipsis" not in flags for flags in bits)
     result: list[Axis] = []
     chosen: dict[InputAxis, float] = {}
     for number, flags in enumerate(bits):
         if "ellipsis" in flags:
-            result += [axes.pop(0) for _ in range(len(axes) - sum("new_axis" not in f for f in bits[number + 1 :]))]
+            result += [left.pop(0) for _ in range(len(left) - sum("new_axis" not in f for f in bits[number + 1 :]))]
         elif "new_axis" in flags:
             result.append(())
+        elif "shrink_axis" in flags:
+            chosen |= _position(left.pop(0), int(begins[number]))
         else:
-            axis = axes.pop(0)
+            axis = left.pop(0)
             begin = None if "begin" in flags else int(begins[number])
             end = None if "end" in flags else int(ends[number])
-            if "shrink_axis" in flags:
-                chosen |= _position(axis, int(begins[number]))
-                continue
             indices = range(*slice(begin, end, int(strides[number])).indices(size_of(axis)))
             result.append(_sliced(axis, indices.start, len(indices), indices.step))
-    assert read >= 0
-    return [(chosen, (*result, *axes))]
+    return chosen, (*result, *left)
 
 
 def _position(axis: Axis, index: int) -> dict[InputAxis, float]:
@@ -531,30 +507,23 @@ def _position(axis: Axis, index: int) -> dict[InputAxis, float]:
     return {} if one is None or one.source is None else {one.source: one.at(index % one.size)}
 
 
-def _concat(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    parts = [_axes(item, tensor) for item, tensor in zip(traced[:-1], inputs[:-1], strict=True)]
-    along = int(_constant(inputs[-1])) % len(parts[0])
-    merged = [
-        _merged([part[n] for part in parts], max(size_of(part[n]) for part in parts)) for n in range(len(parts[0]))
-    ]
-    merged[along] = _joined([part[along] for part in parts])
-    return [tuple(merged)]
+def _concat(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    along = int(_constant(op.inputs[-1])) % len(axes[0])
+    columns = enumerate(zip(*axes[:-1], strict=True))
+    return tuple(_joined(parts) if number == along else _broadcast(parts) for number, parts in columns)
 
 
 def _joined(axes: Sequence[Axis]) -> Axis:
     """Return the axis of tensors one behind the other."""
     total = sum(map(size_of, axes))
-    ones = [_single(axis) for axis in axes]
-    if all(ones):
-        gaps = [two.at(0) - one.at(one.size - 1) for one, two in itertools.pairwise(ones)]  # type: ignore[union-attr]
+    ones = [one for one in map(_single, axes) if one is not None]
+    if len(ones) == len(axes) and len({one.source for one in ones}) == 1:
+        gaps = [two.at(0) - one.at(one.size - 1) for one, two in itertools.pairwise(ones)]
         first, last = ones[0], ones[-1]
-        assert first is not None
-        assert last is not None
-        if all(math.isclose(gap, first.step) for gap in gaps) and len({one.source for one in ones if one}) == 1:
-            cover = (min(one.cover[0] for one in ones if one), max(one.cover[1] for one in ones if one))
+        if all(math.isclose(gap, first.step) for gap in gaps):
+            cover = (min(one.cover[0] for one in ones), max(one.cover[1] for one in ones))
             return (replace(first, size=total, middle=(first.at(0) + last.at(last.size - 1)) / 2, cover=cover),)
-    places = [number for number, axis in enumerate(axes) if is_place(axis)]
-    if len(places) != 1 or places[0] != len(axes) - 1:
+    if not is_place(axes[-1]) or any(map(is_place, axes[:-1])):
         return _no_place(total)
     before, axis = sum(map(size_of, axes[:-1])), axes[-1]
     if len(axis) == 1 and axis[0].joined is not None:
@@ -562,12 +531,9 @@ def _joined(axes: Sequence[Axis]) -> Axis:
     return (Factor(total, joined=(before, axis)),)
 
 
-def _pack(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    parts = [_axes(item, tensor) for item, tensor in zip(traced, inputs, strict=True)]
-    axes = [_merged(of, max(map(size_of, of))) for of in zip(*parts, strict=True)]
-    axis = op.get_attr("axis")
-    axes.insert(axis if axis >= 0 else len(axes) + 1 + axis, _stacked([item.chosen if item else {} for item in traced]))
-    return [tuple(axes)]
+def _pack(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
+    stacked = _stacked([item.chosen if item else {} for item in traced])
+    return _inserted([_broadcast(parts) for parts in zip(*axes, strict=True)], op.get_attr("axis"), stacked)
 
 
 def _stacked(chosen: Sequence[dict[InputAxis, float]]) -> Axis:
@@ -581,110 +547,91 @@ def _stacked(chosen: Sequence[dict[InputAxis, float]]) -> Axis:
     return _no_place(len(chosen))
 
 
-def _unpack(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes = list(_axes(traced[0], inputs[0]))
-    axis = axes.pop(op.get_attr("axis"))
-    return [(_position(axis, number), tuple(axes)) for number in range(len(op.outputs))]
+def _unpack(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> list[Any]:
+    left = list(axes[0])
+    axis = left.pop(op.get_attr("axis"))
+    return [(_position(axis, number), tuple(left)) for number in range(len(op.outputs))]
 
 
-def _split(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
+def _split(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> list[Any]:
     place, tensor = (2, 0) if op.type == "SplitV" else (0, 1)
-    axes = _axes(traced[tensor], inputs[tensor])
-    along, begin, parts = int(_constant(inputs[place])) % len(axes), 0, []
+    whole, begin, parts = axes[tensor], 0, []
+    along = int(_constant(op.inputs[place])) % len(whole)
     for output in op.outputs:
         count = output.shape[along]
-        parts.append((*axes[:along], _sliced(axes[along], begin, count), *axes[along + 1 :]))
+        parts.append((*whole[:along], _sliced(whole[along], begin, count), *whole[along + 1 :]))
         begin += count
     return parts
 
 
-def _gather(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
+def _gather(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Any:
     if traced[0] is None:  # an embedding
-        behind = [_no_place(side) for side in op.outputs[0].shape[inputs[1].shape.rank :]]
-        return [(*_axes(traced[1], inputs[1]), *behind)]
-    axes = _axes(traced[0], inputs[0])
-    along, indices = int(_constant(inputs[2])) % len(axes), _constant(inputs[1])
+        return (*axes[1], *map(_no_place, op.outputs[0].shape[len(axes[1]) :]))
+    along, indices = int(_constant(op.inputs[2])) % len(axes[0]), _constant(op.inputs[1])
+    axis, before, behind = axes[0][along], axes[0][:along], axes[0][along + 1 :]
     if indices.ndim == 0:
-        return [(_position(axes[along], int(indices)), (*axes[:along], *axes[along + 1 :]))]
-    steps, one = np.diff(indices, axis=0), _single(axes[along])
+        return _position(axis, int(indices)), (*before, *behind)
+    steps, one = np.diff(indices, axis=0), _single(axis)
     is_even = steps.size > 0 and bool((steps == steps.flat[0]).all() and steps.flat[0])
     if indices.ndim == 1 and is_even:
-        chosen = [_sliced(axes[along], int(indices[0]), len(indices), int(steps[0]))]
-    elif indices.ndim == 2 and is_even and one is not None:  # frames of a signal
+        return (*before, _sliced(axis, int(indices[0]), len(indices), int(steps[0])), *behind)
+    chosen = list(map(_no_place, indices.shape))
+    if indices.ndim == 2 and is_even and one is not None:  # frames of a signal
         step, middle = one.step * float(steps.flat[0]), one.at(float(indices.mean()))
         width = one.field + abs(one.step) * float(np.ptp(indices[0]))
-        frames = replace(one, size=len(indices), step=step, middle=middle, field=width, padding=(0, 0))
-        chosen = [(frames,), _no_place(indices.shape[1])]
-    else:
-        chosen = [_no_place(side) for side in indices.shape]
-    return [(*axes[:along], *chosen, *axes[along + 1 :])]
+        chosen[0] = (replace(one, size=len(indices), step=step, middle=middle, field=width, padding=(0, 0)),)
+    return (*before, *chosen, *behind)
 
 
-def _product(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
+def _product(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
     """Follow a matrix product: what is summed over is gone."""
-    first, second = (list(_axes(item, tensor)) for item, tensor in zip(traced[:2], inputs[:2], strict=True))
+    first, second = axes[:2]
     names = ("transpose_a", "transpose_b") if op.type == "MatMul" else ("adj_x", "adj_y")
     row = first[-1 if op.get_attr(names[0]) else -2]
     column = second[-2 if op.get_attr(names[1]) else -1]
-    batch = []
-    for place in range(max(len(first), len(second)) - 2, 0, -1):
-        parts = [axes[-2 - place] for axes in (first, second) if len(axes) >= place + 2]
-        batch.append(_merged(parts, max(map(size_of, parts))))
-    return [(*batch, row, column)]
+    places = range(max(len(first), len(second)), 2, -1)
+    return (*(_broadcast([of[-place] for of in (first, second) if len(of) >= place]) for place in places), row, column)
 
 
-def _einsum(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
+def _einsum(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
     terms, result = op.get_attr("equation").decode().replace(" ", "").split("->")
     by_letter: dict[str, list[Axis]] = {}
-    for term, item, tensor in zip(terms.split(","), traced, inputs, strict=True):
-        axes = list(_axes(item, tensor))
+    for term, of in zip(terms.split(","), axes, strict=True):
         head, dots, tail = term.partition("...")
         if dots:
-            middle = len(axes) - len(head) - len(tail)
+            middle = len(of) - len(head) - len(tail)
             term = head + "".join(chr(0x100 - middle + number) for number in range(middle)) + tail
-        for letter, axis in zip(term, axes, strict=True):
+        for letter, axis in zip(term, of, strict=True):
             by_letter.setdefault(letter, []).append(axis)
     broadcast = "".join(sorted(letter for letter in by_letter if ord(letter) > 0x7F))
-    letters = result.replace("...", broadcast)
-    return [tuple(_merged(by_letter[letter], max(map(size_of, by_letter[letter]))) for letter in letters)]
+    return tuple(_broadcast(by_letter[letter]) for letter in result.replace("...", broadcast))
 
 
-def _transform(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
+def _transform(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
     """Follow a Fourier transform over the last axes, which become frequencies."""
-    axes, count = _axes(traced[0], inputs[0]), int(op.type[-2]) if op.type[-1] == "D" else 1
-    behind = [_no_place(side or 1) for side in op.outputs[0].shape[len(axes) - count :]]
-    return [(*axes[: len(axes) - count], *behind)]
+    kept = len(axes[0]) - (int(op.type[-2]) if op.type[-1] == "D" else 1)
+    return (*axes[0][:kept], *(_no_place(side or 1) for side in op.outputs[0].shape[kept:]))
 
 
-def _blocks(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
+def _blocks(op: Any, axes: Sequence[Axes], traced: Sequence[Traced | None]) -> Axes:
     """Follow the two operations around a dilated convolution, between which positions count undivided."""
-    axes, sizes, borders = list(_axes(traced[0], inputs[0])), _constant(inputs[1]), _constant(inputs[2])
-    for number, (size, border) in enumerate(zip(sizes, borders, strict=True)):
-        one, axis = _single(axes[number + 1]), number + 1
-        before, after = map(int, border)
+    result = list(axes[0])
+    for axis, (size, border) in enumerate(zip(_constant(op.inputs[1]), _constant(op.inputs[2]), strict=True), 1):
+        one, (before, after) = _single(result[axis]), map(int, border)
         if one is None:
             raise _UnknownError
         if op.type == "SpaceToBatchND":
             one = replace(_padded_factor(one, before, after), padding=(0, 0), dilation=int(size))
+            result[axis] = (one,)
         else:
-            (one,) = _sliced((replace(one, dilation=1),), before, one.size - before - after)
-        axes[axis] = (one,)
-    return [tuple(axes)]
+            result[axis] = _sliced((replace(one, dilation=1),), before, one.size - before - after)
+    return tuple(result)
 
 
-def _shuffle(op: Any, inputs: Sequence[Any], traced: Sequence[Traced | None]) -> list[Any]:
-    axes, output = list(_axes(traced[0], inputs[0])), op.outputs[0]
-    for axis in _spatial(op, 4):
-        one, count = _single(axes[axis]), output.shape[axis]
-        ratio = 1.0 if one is None else one.size / count
-        axes[axis] = _no_place(count) if one is None else (replace(one, size=count, step=one.step * ratio),)
-    _channels(op, axes, output)
-    return [tuple(axes)]
-
-
+_NORMALISED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _RULES: dict[str, AxisRule] = {
-    **dict.fromkeys(["Conv2D", "Conv3D", "DepthwiseConv2dNative"], _convolution),
-    **dict.fromkeys(["MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"], _pooling),
+    **dict.fromkeys(["Conv2D", "Conv3D", "DepthwiseConv2dNative", "ExtractImagePatches"], _windows),
+    **dict.fromkeys(["MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"], _windows),
     **dict.fromkeys(
         ["Conv2DBackpropInput", "Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropInput"], _transposed
     ),
@@ -692,18 +639,20 @@ _RULES: dict[str, AxisRule] = {
         ["ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate"], _resize
     ),
     **dict.fromkeys(["Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin"], _reduce),
-    **dict.fromkeys(["Pad", "PadV2", "MirrorPad"], _pad),
+    **dict.fromkeys(
+        ["Pad", "PadV2", "MirrorPad"],
+        lambda op, axes, _: tuple(itertools.starmap(_padded, zip(axes[0], *_constant(op.inputs[1]).T, strict=True))),
+    ),
     **dict.fromkeys(["Split", "SplitV"], _split),
     **dict.fromkeys(["GatherV2", "ResourceGather"], _gather),
     **dict.fromkeys(["MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"], _product),
     **dict.fromkeys([f"{kind}FFT{rank}" for kind in ("", "I", "R", "IR") for rank in ("", "2D", "3D")], _transform),
     **dict.fromkeys(["SpaceToBatchND", "BatchToSpaceND"], _blocks),
     **dict.fromkeys(["SpaceToDepth", "DepthToSpace"], _shuffle),
-    "ExtractImagePatches": _patches,
     "Reshape": _reshape,
-    "ExpandDims": _expand,
+    "ExpandDims": lambda op, axes, _: _inserted(axes[0], int(_constant(op.inputs[1])), ()),
     "Squeeze": _squeeze,
-    "Transpose": _transpose,
+    "Transpose": lambda op, axes, _: tuple(axes[0][axis] for axis in _constant(op.inputs[1])),
     "Tile": _tile,
     "Slice": _slice,
     "StridedSlice": _strided_slice,
@@ -711,7 +660,7 @@ _RULES: dict[str, AxisRule] = {
     "Pack": _pack,
     "Unpack": _unpack,
     "Einsum": _einsum,
-    **dict.fromkeys(["IdentityN", "BiasAdd", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"], _same),
+    **dict.fromkeys(["IdentityN", "BiasAdd", *_NORMALISED], lambda op, axes, _: axes[: len(op.outputs)]),
 }
 _ELEMENTWISE = re.compile(
     "Abs|Acosh?|Add(N|V2)?|Adjust.*|Angle|Asinh?|Atan(2|h)?|BroadcastTo|Cast|Ceil|CheckNumerics|ClipByValue|Complex(Abs)?"

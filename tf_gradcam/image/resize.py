@@ -186,20 +186,6 @@ def _share(values: np.ndarray, raw: np.ndarray) -> Maps:
     return np.divide(values, peaks, out=shares, where=np.broadcast_to(good, raw.shape), casting="same_kind")
 
 
-def resize_maps(maps: np.ndarray, size: Sequence[int], offset: Sequence[float] | None = None) -> Maps:
-    """Resize maps along every spatial axis: as `resize_heatmaps`, for any number of axes.
-
-    Maps (B, N) become (B, N0) float32; `size` and `offset` have one number per spatial axis. One map at a time is held
-    in float64. Raises a ValueError for another size, or maps that are not finite.
-    """
-    rank = maps.ndim - 1
-    sides = check_sides(size, rank)
-    shifts = tuple(offset or (0.0,) * rank)
-    if rank == 2:
-        return resize_heatmaps(maps, (sides[0], sides[1]), (shifts[0], shifts[1]))
-    return _sampled_maps(maps, [_neighbours(*axis) for axis in zip(maps.shape[1:], sides, shifts, strict=True)])
-
-
 def _sampled_maps(maps: np.ndarray, near: Sequence[_Neighbours]) -> Maps:
     """Interpolate maps of any number of axes between the neighbours along each."""
     if not np.isfinite(maps).all():
@@ -343,7 +329,7 @@ def place_maps(
         only: the positions along the first axis of the result to compute; None for all.
 
     Returns:
-        (B, N0) float32; where the cells tile the picture, exactly `resize_maps(maps, size)`.
+        (B, N0) float32; where the cells tile the picture, exactly as `resize_heatmaps`.
     """
     axes, picture = placement.axes, placement.image_size
     if -1 in axes:  # of one cell
