@@ -69,6 +69,7 @@ def test_vgg16_with_mean_pooling_looks_straight_ahead() -> None:
     np.testing.assert_allclose(measure_offset(vgg16(layers.AveragePooling2D)), (0, 0), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_vgg16_looks_straight_ahead() -> None:
     """Which of four pixels is the largest is chance, and one channel does not even it out: four seeds do."""
     split = vgg16(layers.MaxPooling2D)

@@ -57,6 +57,15 @@ def test_probes_see_turned_axes() -> None:
     assert found.sources == [(0, 2), (0, 1)]
 
 
+def test_probes_see_a_small_crop() -> None:
+    """Two fifths of the picture: most spots move nothing. Rows 10 to 33 in cells of 4, columns 16 to 47 too."""
+    found = probed(lambda x: x[:, 10:34, 16:48].reshape(len(x), 6, 4, 8, 4, 3).mean(axis=(2, 4)), (6, 8, 3))
+    assert isinstance(found, Cells)
+    for axis, start in zip(found.axes, (12, 18), strict=True):
+        assert axis is not None
+        np.testing.assert_allclose((axis.step, axis.at(0)), (4, start), atol=1)
+
+
 def test_probes_refuse_what_follows_no_place() -> None:
     mixing = np.random.default_rng(0).normal(size=(40 * 48, 6 * 7))
     found = probed(lambda x: np.einsum("bnc,nm->bmc", x.reshape(len(x), -1, 3), mixing).reshape(-1, 6, 7, 3), (6, 7, 3))

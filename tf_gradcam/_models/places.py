@@ -207,6 +207,7 @@ def place(
 
 _PROBES = 24  # pictures with one changed spot
 _SPOT = 1 / 32  # of the picture's sides
+_FEWEST = 8  # spots that move a cell; those outside of a crop do not
 _SURE, _UNSURE = 0.8, 0.5  # share of the spots' variance that a place explains
 
 
@@ -234,13 +235,10 @@ def probe(
     generator = np.random.default_rng(0)
     picture = shapes[index][:-1] or shapes[index]
     sides = [max(1, round(side * _SPOT)) for side in picture]
-    corners = [
-        [int(generator.integers(side - length + 1)) for side, length in zip(picture, sides, strict=True)]
-        for _ in range(_PROBES)
-    ]
+    corners = generator.integers(np.subtract(picture, sides) + 1, size=(_PROBES, len(picture)))
     batch = [np.repeat(generator.uniform(size=(1, *shape)), 1 + _PROBES, axis=0) for shape in shapes]
     for number, corner in enumerate(corners, 1):
-        spot = tuple(slice(int(at), int(at) + length) for at, length in zip(corner, sides, strict=True))
+        spot = tuple(slice(at, at + length) for at, length in zip(corner, sides, strict=True))
         values = batch[index][number][spot]
         values += 1.0 - 2.0 * (values > 0.5)
     tensors = [tf.cast(array, spec.dtype) for array, spec in zip(batch, specs, strict=True)]
@@ -253,10 +251,10 @@ def probe(
     flat = moves.reshape(_PROBES, -1)
     peaks = flat.max(axis=1)
     seen = np.isfinite(peaks) & (peaks > 1e-6 * max(float(np.abs(activations[0]).sum(axis=-1).max()), 1e-12))
-    if seen.sum() < _PROBES // 2:
+    if seen.sum() < _FEWEST:
         return None
     cells = np.stack(np.unravel_index(flat.argmax(axis=1), counts), axis=1)[seen]
-    spots = (corners + np.array(sides) / 2)[seen]
+    spots = (corners + np.divide(sides, 2))[seen]
     axes: list[Factor | None] = []
     for number, count in enumerate(counts):
         if count == 1:
@@ -267,13 +265,9 @@ def probe(
         explained, step, start = fits[best]
         if explained < _SURE or step <= 0:
             return None if explained > _UNSURE and step > 0 else _NO_PLACE.format(number + 1)
-        tile = picture[best] / count
-        if (
-            abs(step * count - picture[best]) < 2 * tile
-            and abs(start + step * (count - 1) / 2 - picture[best] / 2) < tile
-        ):
-            step, start = tile, tile / 2  # within the error of probes
-        middle = start + step * (count - 1) / 2
+        tile, middle = picture[best] / count, start + step * (count - 1) / 2
+        if abs(step * count - picture[best]) < 2 * tile and abs(middle - picture[best] / 2) < tile:
+            step, middle = tile, picture[best] / 2  # within the error of probes
         axes.append(Factor(count, (index, best + 1), step, middle, cover=(0.0, float(picture[best]))))
     result = Cells(tuple(axes), known_by="probes")
     if not result.sources or len(set(result.sources)) < len(result.sources):
