@@ -128,10 +128,8 @@ def _last_units(config: Any) -> int | None:
         if named is not None:
             (name, *_) = named if isinstance(named[0], str) else named[0] if len(named) == 1 else [None]
             layers = [layer for layer in layers if layer["config"]["name"] == name]
-        units = layers[-1]["config"].get("units")
-        return (
-            units if isinstance(units, int) else _last_units(layers[-1]) if "layers" in layers[-1]["config"] else None
-        )
+        last = layers[-1]
+        return _last_units(last) if "layers" in last["config"] else last["config"].get("units")
     except (KeyError, TypeError, IndexError, AttributeError):
         return None
 
@@ -159,12 +157,10 @@ def description_inside(path: str | os.PathLike[str]) -> Description:
             raise ValueError(f"Expected {source} to be a JSON object, received {text[:60]}. Write it again.")
     preprocess = _one_of(content.get("preprocess"), MODES, f"preprocessing mode of {source}")
     task = _one_of(content.get("task"), TASKS, f"task of {source}")
-    names = content.get("class_names")
-    if names is not None:
-        return Description(preprocess, names_from_json(json.dumps(names), source), task)
-    text = _text_inside(path, NAMES_MEMBER)
-    names = None if text is None else names_from_json(text, f"'{NAMES_MEMBER}' in '{path}'")
-    return Description(preprocess, names, task)
+    text = json.dumps(content.get("class_names"))
+    if text == "null":
+        text, source = _text_inside(path, NAMES_MEMBER), f"'{NAMES_MEMBER}' in '{path}'"
+    return Description(preprocess, None if text is None else names_from_json(text, source), task)
 
 
 def _one_of(value: Any, known: Collection[str], kind: str) -> str | None:
@@ -219,28 +215,20 @@ def _write(path: Path, description: Description) -> None:
     try:
         with whole_file(path) as temporary:
             if zipfile.is_zipfile(path):
-                _copy_zip(path, temporary, data)
+                with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w") as new:
+                    for member in old.infolist():
+                        if member.filename not in (MEMBER, NAMES_MEMBER):
+                            with old.open(member) as read, new.open(copy.copy(member), "w") as written:
+                                shutil.copyfileobj(read, written, 2**20)
+                    new.writestr(MEMBER, data)
             else:
-                _copy_hdf5(path, temporary, data)
+                import h5py
+
+                shutil.copyfile(path, temporary)
+                with h5py.File(temporary, "r+") as hdf5:
+                    if MEMBER in hdf5:
+                        del hdf5[MEMBER]
+                    hdf5[MEMBER] = np.frombuffer(data, np.uint8)
             shutil.copymode(path, temporary)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
         raise ValueError(f"'{path}' is damaged: {error}. Copy or save it again.") from error
-
-
-def _copy_zip(path: Path, target: Path, data: bytes) -> None:
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
-        for member in old.infolist():
-            if member.filename not in (MEMBER, NAMES_MEMBER):
-                with old.open(member) as read, new.open(copy.copy(member), "w") as written:
-                    shutil.copyfileobj(read, written, 2**20)
-        new.writestr(MEMBER, data)
-
-
-def _copy_hdf5(path: Path, target: Path, data: bytes) -> None:
-    import h5py
-
-    shutil.copyfile(path, target)
-    with h5py.File(target, "r+") as hdf5:
-        if MEMBER in hdf5:
-            del hdf5[MEMBER]
-        hdf5[MEMBER] = np.frombuffer(data, np.uint8)

@@ -273,10 +273,8 @@ def _converted_mode(converter: Any) -> str:
     photos = np.broadcast_to(np.array([0, 255], np.float32).reshape(2, 1, 1, 1), (2, 32, 32, 3))
     images = np.asarray(converter(photos), np.float32)
     middle = images[:, images.shape[1] // 2, images.shape[2] // 2]  # away from padding
-    for mode in MODES:
-        if np.allclose(middle, Preprocessing(None, mode)(photos)[:, 0, 0], atol=1e-2):
-            return mode
-    return "unknown"
+    fits = (mode for mode in MODES if np.allclose(middle, Preprocessing(None, mode)(photos)[:, 0, 0], atol=1e-2))
+    return next(fits, "unknown")
 
 
 def _is_image(shape: tuple[int | None, ...]) -> bool:

@@ -242,17 +242,17 @@ class _Probe:
         if self._takes_photos:
             self._inputs.flatten(photos)
 
-    def _trace_moments(self, *images: Any) -> tuple[Any, Any]:
-        values, axis = tf.zeros((1, 0)), 1
+    def _trace_moments(self, *images: Any) -> Any:
+        values, axis = tf.zeros((1, 0), tf.float64), 1
         try:
             with contextlib.ExitStack() as stack:
                 for layer in self._layers:
                     stack.enter_context(wrapped(layer, self._stop_at(layer)))
                 self._view.forward(list(images))
         except _Arrived as arrived:
-            values, axis = tf.cast(arrived.args[0], tf.float32), self._first.axis
+            values, axis = tf.cast(arrived.args[0], tf.float64), self._first.axis
         axes = [number for number in range(values.shape.rank) if number != axis % values.shape.rank]
-        return tf.reduce_mean(values, axes), tf.math.reduce_variance(values, axes)
+        return tf.reduce_mean(tf.stack([values, values**2]), [number + 1 for number in axes])
 
     def _stop_at(self, layer: Any) -> Callable[..., Any]:
         def stop(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -277,11 +277,9 @@ class _Probe:
 
     def moments(self, mode: str, photos: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and variance, (C,) each, of what the photos are when they arrive."""
-        chunks = self._run(self._moments, mode, photos)
-        counts = [count for count, _ in chunks]
+        counts, chunks = zip(*self._run(self._moments, mode, photos), strict=True)
         with np.errstate(all="ignore"):  # half precision overflows in a wrong mode
-            mean = np.average([mean for _, (mean, _) in chunks], axis=0, weights=counts)
-            square = np.average([variance + mean**2 for _, (mean, variance) in chunks], axis=0, weights=counts)
+            mean, square = np.average(chunks, axis=0, weights=counts)
             return mean, np.maximum(square - mean**2, 0)
 
     def classes(self, mode: str, photos: NDArray[Any]) -> NDArray[np.float64]:
