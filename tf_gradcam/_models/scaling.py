@@ -227,7 +227,8 @@ class _Probe:
         options = {"autograph": False, "input_signature": reader.inputs.specs}
         self._moments = tf.function(self._trace_moments, **options)
         self._classes = tf.function(self._trace_classes, **options)
-        self._layers, self._first = _normalisations(self._view), None
+        self._layers = _normalisations(self._view)
+        self._first: Any = None
         if self._layers and self._takes_photos:
             self._moments.get_concrete_function()
         self.memory = None if self._first is None else _memory(self._first, self._layers)
