@@ -69,7 +69,9 @@ def test_list_is_explained_at_its_first_output_by_the_name_of_its_layer(structur
     assert (explanation.output_name, explanation.outputs.shape) == ("breed", (2, 3))
 
 
-@pytest.mark.parametrize("output", ["age", "breed", 0, 1, "1"])
+@pytest.mark.parametrize(
+    "output", ["age", 1, *(pytest.param(key, marks=pytest.mark.slow) for key in ("breed", 0, "1"))]
+)
 @pytest.mark.parametrize("structure", [lambda *both: list(both), lambda breed, age: {"breed": breed, "age": age}])
 def test_chosen_output_is_explained_as_in_a_model_of_that_output_alone(structure: Any, output: str | int) -> None:
     """Its layers, too: the default layer is the one of its own branch, and cam finds its linear tail."""

@@ -41,7 +41,9 @@ class ByDtype(Net):
         return tf.image.convert_image_dtype(images, tf.float32)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.float64])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (np.int32, np.int64, np.float64))]
+)
 def test_whole_numbers_reach_the_model_as_they_are(dtype: Any) -> None:
     model, images = ByDtype(), BYTES.astype(dtype)
     model(images)

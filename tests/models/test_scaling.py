@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_gradcam import rank_scalings
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam._models.scaling import ScalingRanking, rank_if_doubtful, usual_modes
+from tf_gradcam._models.scaling import ACTIVITY, ScalingRanking, _is_clear, rank_if_doubtful, usual_modes
 
 L = keras.layers
 SHAPE = (6, 10, 3)
@@ -142,6 +142,14 @@ def test_predictions_that_tell_the_photos_apart_win_without_statistics():
     assert ranking.best == "tf"
     np.testing.assert_allclose([ranking.scores["tf"], ranking.scores["raw"]], [0, 1], atol=1e-2)
     assert ranking.is_clear("raw")
+
+
+def test_few_predictions_must_tell_more():
+    """Two of four photos as one class and one each of two others is luck: 1 bit of 2 in place of 1.5 is not clear."""
+    assert _is_clear(0.25, 0.5, ACTIVITY, 4) is False
+    assert _is_clear(0.25, 0.57, ACTIVITY, 4) is False
+    assert _is_clear(0.25, 0.8, ACTIVITY, 4) is True
+    assert _is_clear(0.25, 0.6, ACTIVITY, 16) is True
 
 
 def test_labels_decide_where_they_separate_the_scalings():
