@@ -287,6 +287,7 @@ class TestRefusals:
                 "has virtual_batch_size=2, which Keras 3 does not have",
             ),
             ([conv(), item("LSTM", units=2, time_major=True)], CONV, "has time_major=True, which Keras 3 does not"),
+            ([conv(), item("GRU", units=2, zero_output_for_mask=True)], CONV, "has zero_output_for_mask=True, which"),
             ([conv(unheard_of=2)], CONV, "layer 'conv2d', a Conv2D, has unheard_of=2, which Keras 3 does not have"),
             (
                 [conv(), item("TFOpLambda", function="math.add")],

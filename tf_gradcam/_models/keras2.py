@@ -43,7 +43,7 @@ RENAMED = dict(pair.split("=") for pair in _RENAMED.split())
 # Arguments that change no prediction, whatever their value. Another is left out where it is None, False, or as here.
 _IGNORED = """
 batch_input_shape batch_shape input_shape input_dim input_dtype batch_size input_length weights ragged sparse trainable
-implementation consume_less zero_output_for_mask fused renorm_clipping renorm_momentum zero_debias_moving_mean seed
+implementation consume_less fused renorm_clipping renorm_momentum zero_debias_moving_mean seed
 query_shape key_shape value_shape num_constants forget_bias_init W_learning_rate_multiplier
 """
 IGNORED = frozenset(_IGNORED.split())
