@@ -128,13 +128,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} '{name}'. Known: {_listed(known[:12])}{', ...' if len(known) > 12 else ''}."
 
 
-def nearest_files(path: Path) -> str:
-    """Return the remedy for a file that does not exist: the nearest names in its folder."""
+def nearest_files(path: Path, suffixes: tuple[str, ...] = ()) -> str:
+    """Return the remedy for a file that does not exist: the nearest names in its folder, with these suffixes if any."""
     try:
         known = [file.name for file in path.parent.iterdir() if file.is_file()]
     except OSError:
         known = []
-    near = difflib.get_close_matches(path.name, known, n=3, cutoff=0.75)
+    known = [name for name in known if not suffixes or Path(name).suffix.lower() in suffixes]
+    near = difflib.get_close_matches(path.name, known, n=3, cutoff=0.6 if suffixes else 0.75)
     near = near or [name for name in known if Path(name).stem == path.name][:3]
     return f"Did you mean {_listed([str(path.parent / name) for name in near])}?" if near else "Check the path."
 

@@ -6,7 +6,6 @@ Keras goes by the end of a name: .keras is a zip archive, .h5 is HDF5, .weights.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import shutil
 import tempfile
@@ -185,12 +184,7 @@ def weights_kind_of(path: Path) -> str:
 
 def missing(path: Path) -> str:
     """Return the message for a model file that does not exist, with the nearest model files in its folder."""
-    folder = path.parent
-    files = folder.iterdir() if folder.is_dir() else ()
-    known = [file.name for file in files if file.suffix.lower() in MODEL_SUFFIXES]
-    close = [name for name in known if Path(name).stem == path.name]  # the suffix was left out
-    near = ", ".join(f"'{folder / name}'" for name in close or difflib.get_close_matches(path.name, known))
-    return f"There is no model file '{path}'. {f'Did you mean {near}?' if near else 'Check the path.'}"
+    return f"There is no model file '{path}'. {nearest_files(path, MODEL_SUFFIXES)}"
 
 
 def load_weights_call(path: Path) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from tf_gradcam._models.keras2_ops import apply
 from tf_gradcam._models.keras_internals import application_layers, name_operations, sublayers
 from tf_gradcam._models.safety import OwnClassError, reason_of
-from tf_gradcam._models.weights_only import names_in
+from tf_gradcam._models.weights_only import CONTAINERS, names_in, numbered
 
 
 class CannotRepairError(ValueError):
@@ -444,7 +444,6 @@ class _Graph:
 
 _STATES = re.compile(r"(count|statevar|state_var|seed\w*|random_generator.*|_rng.*)(_\d+)?", re.IGNORECASE)
 _LEAVES = {"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "recurrent_kernel", "pointwise_kernel"}
-_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
 @contextlib.contextmanager
@@ -472,7 +471,7 @@ class _Weights:
         Raises:
             CannotRepairError: a weight without a place, or a place without a weight.
         """
-        if any(key in file for key in _CONTAINERS):
+        if any(key in file for key in CONTAINERS):
             self._network(model, file)
         else:
             self._groups(model, file.get("model_weights", file))
@@ -500,8 +499,8 @@ class _Weights:
 
     def _network(self, model: Any, group: Any) -> None:
         """Fill a network from a .keras file: groups are named after classes, in the order of the layers."""
-        container: Any = next((group[key] for key in _CONTAINERS if key in group), {})
-        is_twice = _CONTAINERS[1] in group  # before 2.14 each layer with weights was counted twice
+        container: Any = next((group[key] for key in CONTAINERS if key in group), {})
+        is_twice = CONTAINERS[1] in group  # before 2.14 each layer with weights was counted twice
         used: Counter[str] = Counter()
         rest = set(container)
         for name, kind, layer in self._parts[id(model)]:
@@ -529,7 +528,7 @@ class _Weights:
             if isinstance(part, keras.layers.Layer):
                 children = [(group[key], part)]
             elif isinstance(part, (list, tuple)):
-                children = list(zip((group[key][name] for name in sorted(group[key], key=_number)), part, strict=True))
+                children = list(zip((group[key][name] for name in sorted(group[key], key=numbered)), part, strict=True))
             else:
                 raise CannotRepairError(f"the file holds weights of '{name}/{key}', which is not a part of it")
             for saved_child, child in children:
@@ -583,11 +582,6 @@ def _snake_case(name: str) -> str:
     name = re.sub(r"\W+", "", name.rpartition(">")[2])
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _number(name: str) -> int:
-    found = re.search(r"_(\d+)$", name)
-    return int(found[1]) if found else 0
 
 
 def _leaf(path: str) -> str:

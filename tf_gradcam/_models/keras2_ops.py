@@ -22,7 +22,8 @@ add subtract multiply maximum minimum truediv=divide divide realdiv=divide div=d
 mod pow=power abs=absolute exp expm1 log log1p sqrt rsqrt square sin cos tan sinh cosh tanh asin=arcsin acos=arccos
 atan=arctan erf floor ceil round sign negative sigmoid softplus softsign relu relu6 elu selu softmax log_softmax
 equal not_equal greater greater_equal less less_equal logical_and logical_or logical_not zeros_like ones_like
-stop_gradient expand_dims tile stack repeat where
+stop_gradient expand_dims tile stack unstack repeat cast concat=concatenate leaky_relu one_hot transpose
+rgb_to_grayscale=image.rgb_to_grayscale
 """
 
 
@@ -88,10 +89,6 @@ def _split(value: Any, num_or_size_splits: Any, axis: int = 0) -> Any:
     return ops.split(value, np.cumsum(sizes)[:-1].tolist() if isinstance(sizes, list) else sizes, axis)
 
 
-def _transpose(a: Any, perm: Any = None, conjugate: bool = False) -> Any:
-    return ops.transpose(a, perm)
-
-
 def _matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, **options: Any) -> Any:
     _refuse(**options)
     return ops.matmul(ops.swapaxes(a, -1, -2) if transpose_a else a, ops.swapaxes(b, -1, -2) if transpose_b else b)
@@ -143,7 +140,7 @@ def _dropout(x: Any, rate: float = 0.0, **options: Any) -> Any:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{tf: getattr(ops, name or tf) for tf, _, name in (pair.partition("=") for pair in _SAME.split())},
+    **{tf: operator.attrgetter(name or tf)(ops) for tf, _, name in (pair.partition("=") for pair in _SAME.split())},
     **{f"reduce_{name}": _reduce(name) for name in ("mean", "sum", "max", "min", "prod", "std", "logsumexp")},
     **{"reduce_variance": _reduce("var"), "reduce_any": _reduce("any"), "reduce_all": _reduce("all")},
     **{name: _pool("max_pool") for name in ("max_pool", "max_pool2d")},
@@ -151,9 +148,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "argmax": lambda input, axis=0, output_type="int64": ops.cast(ops.argmax(input, axis), output_type),
     "batch_normalization": _batch_normalised,
     "bias_add": _bias_add,
-    "cast": lambda x, dtype: ops.cast(x, dtype),
     "clip_by_value": lambda t, clip_value_min, clip_value_max: ops.clip(t, clip_value_min, clip_value_max),
-    "concat": lambda values, axis: ops.concatenate(values, axis),
     "conv2d": _conv,
     "convert_image_dtype": _as_dtype,
     "crop_to_bounding_box": _cropped,
@@ -172,16 +167,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "getitem": _getitem,
     "identity": lambda input: input,
     "l2_normalize": _l2_normalize,
-    "leaky_relu": lambda features, alpha=0.2: ops.leaky_relu(features, alpha),
     "matmul": _matmul,
-    "one_hot": lambda indices, depth, axis=-1: ops.one_hot(indices, depth, axis=axis),
     "pad": lambda tensor, paddings, mode="CONSTANT", constant_values=0: ops.pad(
         tensor, paddings, mode.lower(), **({"constant_values": constant_values} if mode == "CONSTANT" else {})
     ),
     "per_image_standardization": _standardised,
     "reshape": _reshape,
     "resize": _resize,
-    "rgb_to_grayscale": lambda images: ops.image.rgb_to_grayscale(images),
     "shape": lambda input, out_type="int32": list(input.shape),
     "silu": lambda features, beta=1.0: features * ops.sigmoid(features * beta),
     "split": _split,
@@ -189,8 +181,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "squeeze": lambda input, axis=None, squeeze_dims=None: ops.squeeze(
         input, _axes(squeeze_dims if axis is None else axis)
     ),
-    "transpose": _transpose,
-    "unstack": lambda value, num=None, axis=0: ops.unstack(value, num, axis),
+    "where": lambda condition, x=None, y=None: ops.where(condition, x, y),
 }
 
 # The same on sizes, which are numbers here and None where the size is free.

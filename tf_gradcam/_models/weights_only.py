@@ -23,6 +23,7 @@ ResNet152=58370944 ResNet152V2=58331648 ResNet50=23587712 ResNet50V2=23564800 VG
 Xception=20861480
 """
 _TRUNKS = {int(count): name for name, count in (pair.split("=") for pair in _COUNTS.split())}
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # of .keras files; the second before TensorFlow 2.14
 _SHOWN = 4  # dense layers in the message
 
 
@@ -66,8 +67,8 @@ def read_weights(path: Path) -> SavedWeights:
     """
     with h5py.File(path, "r") as file:
         groups = [(name, file.get(name)) for name in names_in(file, "layer_names")]
-        for root in (file[name] for name in ("layers", "_layer_checkpoint_dependencies") if name in file):
-            groups += sorted(root.items(), key=lambda item: _numbered(item[0]))  # Keras 3: conv2d, conv2d_1, ..., dense
+        for root in (file[name] for name in CONTAINERS if name in file):
+            groups += sorted(root.items(), key=lambda item: numbered(item[0]))  # Keras 3: conv2d, conv2d_1, ..., dense
         layers = [(name, _shapes(group)) for name, group in groups if group is not None]
     layers = [(name, shapes) for name, shapes in layers if shapes]
     return SavedWeights(layers, _network(layers))
@@ -76,11 +77,11 @@ def read_weights(path: Path) -> SavedWeights:
 def names_in(group: Any, attribute: str) -> list[str]:
     """Return a list of names of Keras 1 or 2, in its order; HDF5 holds a long one in pieces."""
     pieces = [key for key in group.attrs if re.fullmatch(rf"{attribute}\d*", key)]
-    names = [name for piece in sorted(pieces, key=_numbered) for name in group.attrs[piece]]
+    names = [name for piece in sorted(pieces, key=numbered) for name in group.attrs[piece]]
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _numbered(name: str) -> list[Any]:
+def numbered(name: str) -> list[Any]:
     """Return a key that sorts names by their words and numbers."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
