@@ -49,7 +49,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("concat", {"axis": 2}),
     ("cast", {"dtype": tf.int32}),
     ("clip_by_value", {"clip_value_min": 0.3, "clip_value_max": 0.6}),
-    ("transpose", {"perm": [0, 2, 1, 3]}),
+    ("compat.v1.transpose", {"perm": [0, 2, 1, 3], "conjugate": False}),
     ("reshape", {"shape": [-1, 6, 3]}),
     ("squeeze", {}),
     ("ensure_shape", {"shape": [None, 4, 6, 3]}),

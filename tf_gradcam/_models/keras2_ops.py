@@ -22,7 +22,7 @@ add subtract multiply maximum minimum truediv=divide divide realdiv=divide div=d
 mod pow=power abs=absolute exp expm1 log log1p sqrt rsqrt square sin cos tan sinh cosh tanh asin=arcsin acos=arccos
 atan=arctan erf floor ceil round sign negative sigmoid softplus softsign relu relu6 elu selu softmax log_softmax
 equal not_equal greater greater_equal less less_equal logical_and logical_or logical_not zeros_like ones_like
-stop_gradient expand_dims tile stack unstack repeat cast concat=concatenate leaky_relu one_hot transpose
+stop_gradient expand_dims tile stack unstack repeat cast concat=concatenate leaky_relu one_hot
 rgb_to_grayscale=image.rgb_to_grayscale
 """
 
@@ -181,6 +181,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "squeeze": lambda input, axis=None, squeeze_dims=None: ops.squeeze(
         input, _axes(squeeze_dims if axis is None else axis)
     ),
+    "transpose": lambda a, perm=None, conjugate=False: ops.transpose(a, perm),
     "where": lambda condition, x=None, y=None: ops.where(condition, x, y),
 }
 
