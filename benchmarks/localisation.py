@@ -14,12 +14,14 @@ for all photographs and for those whose box covers less than 35 % of the picture
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +29,6 @@ import numpy as np
 from benchmarks.data import SIZE, SMALL, BoxedPhoto, boxed_photos, load_mobilenet, without_map
 from tf_gradcam import Explainer
 from tf_gradcam.image import load_image
-from tf_gradcam.image.resize import Placement, place_maps
 from tf_gradcam.metrics import bootstrap_interval, energy_in_box, pointing_hit
 
 BATCH = 32
@@ -85,12 +86,15 @@ def heat_in_boxes(
         batch = photos[start : start + BATCH]
         images = np.stack([load_image(photo.path, (side, side)) for photo in batch]).astype(np.float32)
         explanation = explainer(preprocess(images), target=[photo.class_index for photo in batch])
-        own = explanation.placement
-        assert isinstance(own, Placement)
+        own: Any = explanation.placement
         moved = tuple(at + pixels for at, pixels in zip(own.start, offset, strict=True))
-        tiles = Placement.tiles(explanation.heatmaps.shape[1:], own.image_size)
-        for way, placement in zip(WAYS, (tiles, own, replace(own, start=moved)), strict=True):
-            for heatmap, photo in zip(place_maps(explanation.heatmaps, placement), batch, strict=True):
+        tiles = tuple(side / count for side, count in zip(own.image_size, explanation.heatmaps.shape[1:], strict=True))
+        halves = tuple(pixels / 2 for pixels in tiles)
+        placements = (replace(own, scale=tiles, start=halves), own, replace(own, start=moved))
+        for way, placement in zip(WAYS, placements, strict=True):
+            drawn = copy.copy(explanation)
+            drawn.placement = placement
+            for heatmap, photo in zip(drawn.resized(), batch, strict=True):
                 results[way][0].append(np.nan_to_num(energy_in_box(heatmap, photo.box * side)))
                 results[way][1].append(np.nan_to_num(pointing_hit(heatmap, photo.box * side)))
     return {way: (np.array(energies), np.array(hits)) for way, (energies, hits) in results.items()}
