@@ -30,7 +30,6 @@ from tf_gradcam._models.watched import WatchedModel, wrapped
 STATISTICS, ACTIVITY, LABELS, NOTHING = "batch normalisation", "activity and confidence", "labels", "nothing"
 _MAX_PHOTOS, _CHUNK = 16, 8
 _SETTLED, _MAX_STEPS = 1e-3, 1000  # share of initial statistics that does not matter; further steps that are tried
-_MANY_CHANNELS, _HARDLY = 500, 0.05  # channels of which one has at most this variance
 _USUAL = ("unit", "raw", "tf", "torch", "caffe", "standard", "raw16")  # of networks whose layers show none, first
 _WORST = 99.0  # of a response that is not finite
 _WRONG_AT_MOST = 0.01  # probability that labels prefer the worse of two modes so much by chance
@@ -81,11 +80,7 @@ class ScalingRanking:
 
 
 class _Memory(NamedTuple):
-    """What the first batch normalisation keeps of the training.
-
-    mean, variance: (C,) moving averages.
-    initial: possible shares of the initial mean 0 and variance 1 in these averages.
-    """
+    """Moving averages (C,) of the first batch normalisation, and possible shares of their initial 0 and 1 in them."""
 
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
@@ -319,19 +314,14 @@ def _memory(first: Any, layers: Sequence[Any]) -> _Memory:
     """Return what the first of the batch normalisations keeps.
 
     After N steps the initial mean 0 and variance 1 still have the share momentum ** N in every moving average: so N is
-    a whole number, and at least so large that no variance of the model is below that share. Among many channels some
-    hardly vary, and their variance is little more than the share.
+    a whole number, and at least so large that no variance of the model is below that share.
     """
     mean, variance = (np.asarray(value, np.float64) for value in (first.moving_mean, first.moving_variance))
-    others = np.concatenate([layer.moving_variance for layer in layers if layer.momentum == first.momentum])
-    least = min(float(others.min()), 1.0)
+    least = min(1.0, *(np.min(layer.moving_variance) for layer in layers if layer.momentum == first.momentum))
     initial = np.zeros(1)
     if 0 < first.momentum < 1 and least > _SETTLED:
         steps = max(math.ceil(math.log(least) / math.log(first.momentum) - 1e-3), 1)
         initial = np.append(first.momentum ** (steps + np.arange(_MAX_STEPS)), 0.0)
-        if len(others) >= _MANY_CHANNELS:
-            lowest = (least - _HARDLY) / (1 - _HARDLY)
-            initial = initial[: max(int((initial >= lowest).sum()), 1)]
     return _Memory(mean, variance, initial)
 
 
