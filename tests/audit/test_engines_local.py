@@ -66,17 +66,17 @@ def test_parts_hold_their_own_rows(tmp_path):
 @pytest.mark.parametrize(
     ("point", "number", "finished"),
     [
-        ("fsync", 1, 0),
-        ("replace", 1, 0),
-        ("replaced", 1, 0),
-        ("explain", 1, 0),
         ("fsync", 3, 0),
-        ("replace", 2, 0),
+        ("replace", 1, 0),
         ("replaced", 2, 1),
         ("explain", 8, None),
-        ("fsync", 7, 2),
-        ("replace", 7, 5),
-        ("replaced", 7, 6),
+        *(
+            pytest.param(*values, marks=pytest.mark.slow)
+            for values in [
+                *[("fsync", 1, 0), ("replaced", 1, 0), ("explain", 1, 0), ("replace", 2, 0)],
+                *[("fsync", 7, 2), ("replace", 7, 5), ("replaced", 7, 6)],
+            ]
+        ),
     ],
 )
 def test_run_killed_at_a_point_goes_on_to_the_same_table(tmp_path, point, number, finished):

@@ -1,6 +1,6 @@
 """Planted shortcuts are found, and clean twins stay clean: models trained on phantom slices, with a mark and without.
 
-The suite trains two of them, `pytest -m slow` more,
+The suite trains one of them, `pytest -m slow` more,
 `pytest -m "soak or slow or not slow" tests/audit/shortcuts/test_search.py` five of each.
 """
 
@@ -117,7 +117,7 @@ def test_a_spot_that_looks_like_content_is_not_called_a_shortcut(seed: int) -> N
 
 
 def test_looks_count_the_images_and_their_clusters() -> None:
-    looks, _, given = audited(None, 0)
+    looks, _, given = audited("corner", 0)
     rows = table(given)
     for look in looks:
         predicted = np.flatnonzero(rows.predicted == look.class_index)
@@ -128,6 +128,7 @@ def test_looks_count_the_images_and_their_clusters() -> None:
         assert look.mean_map.sum() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_pituitary_tumours_keep_their_place_and_others_do_not() -> None:
     looks, _, _ = audited(None, 0)
     repetition = {CLASS_NAMES[look.class_index]: look.repetition for look in looks}
