@@ -50,16 +50,20 @@ class Held(layers.GlobalAveragePooling2D):
         return tf.stop_gradient(super().call(inputs))
 
 
-def averaging(layer: Any) -> Any:
-    """Return the layer of a network of averages that stands for `layer`."""
-    config = layer.get_config()
+class Skipped(layers.LayerNormalization):
+    """No normalisation."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+def make_averaging(layer: Any) -> None:
+    """Let a layer do what stands for it in a network of averages."""
     if isinstance(layer, layers.MaxPooling2D):
-        return layers.AveragePooling2D.from_config(config)
-    if isinstance(layer, layers.GlobalAveragePooling2D):
-        return Held.from_config(config)
-    if isinstance(layer, layers.LayerNormalization):
-        return layers.Identity(name=layer.name)
-    return layer.__class__.from_config(config)
+        layer.pool_mode = "average"
+    for kind, other in ((layers.GlobalAveragePooling2D, Held), (layers.LayerNormalization, Skipped)):
+        if isinstance(layer, kind):
+            object.__setattr__(layer, "__class__", other)
 
 
 def application(name: str, size: tuple[int, int]) -> keras.Model:
@@ -67,9 +71,9 @@ def application(name: str, size: tuple[int, int]) -> keras.Model:
     plain: dict[str, Any] = {"include_preprocessing": False} if name in options else {}
     if name == "MobileNet":
         plain["alpha"] = 0.25
-    whole = getattr(applications, name)(weights=None, include_top=False, input_shape=(*size, 3), **plain)
-    model = keras.models.clone_model(whole, clone_function=averaging)
+    model = getattr(applications, name)(weights=None, include_top=False, input_shape=(*size, 3), **plain)
     for layer in model.layers:
+        make_averaging(layer)
         for weight in layer.weights:
             shape = weight.shape
             if len(shape) > 1:
