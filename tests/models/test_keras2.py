@@ -1,7 +1,6 @@
 """Files of Keras 1 and 2: repaired, with the predictions of the original, or refused with the cause and a remedy.
 
-Also tests _models/keras2_ops.py. tests/models/data holds configurations that TensorFlow 2.15 wrote, with its
-predictions (`tests.helpers.keras2_files`).
+tests/models/data holds configurations that TensorFlow 2.15 wrote, with its predictions (`tests.helpers.keras2_files`).
 """
 
 import json
