@@ -24,7 +24,7 @@ import pytest
 import tensorflow as tf
 
 from tests.zoo.styles import STYLES, Style, chain, conv_stack, head_layers, photos
-from tf_gradcam import Explainer, split_model
+from tf_gradcam import Explainer, list_layers, split_model
 from tf_gradcam._models.graph import first_output
 
 pytestmark = pytest.mark.core
@@ -350,3 +350,20 @@ def test_layers_that_keep_state_keep_it(freeze: bool) -> None:
     for _ in range(3):
         np.testing.assert_allclose(explainer(batch).outputs, expected, rtol=1e-5)
     assert float(counting.calls.value) == before
+
+
+@pytest.mark.parametrize("name", ["_hidden", "my dense", "k\u00e4se", "cl\x9b2J"])
+def test_layer_of_any_name_is_explained_or_refused_and_leaves_no_name_open(name: str) -> None:
+    images = keras.Input((6, 10, 3))
+    hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, name="conv")(images))
+    model = keras.Model(images, keras.layers.Dense(3, name=name)(hidden))
+    batch = photos(2)[:, :6, :10]
+    if name != "_hidden":
+        with pytest.raises(ValueError, match=r"Expected layer names of letters.*layer.name = '\w+'") as refused:
+            Explainer(model, "conv")(batch)
+        model.layers[-1].name = re.search(r"layer.name = '(.+?)'", str(refused.value))[1]
+    assert list_layers(model)
+    np.testing.assert_allclose(Explainer(model, "conv")(batch).outputs, model(batch), rtol=1e-5)
+    dense = keras.layers.Dense(1, name="dense")
+    dense.build((None, 2))
+    assert dense.kernel.path == "dense/kernel"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import keras
+import tensorflow as tf
+from keras.src.backend.common.global_state import get_global_attribute
 
 # Names under which a model of Keras 3 keeps its layers, in the order of a checkpoint of it.
 LISTS_OF_LAYERS = ("_functional", "_operations", "_layers")
@@ -31,10 +34,31 @@ def variables_read_as(as_constant: Callable[[Any], Any]) -> Iterator[None]:
         _AS_CONSTANT.reset(token)
 
 
-def reading_scope() -> keras.StatelessScope:
-    """Return a scope in which Keras variables are read, never written."""
+@contextlib.contextmanager
+def reading_scope() -> Iterator[None]:
+    """Enter a scope in which Keras variables are read, never written, and layers are called.
+
+    Raises:
+        ValueError: a layer has a name that TensorFlow does not take in a graph. Keras then leaves that name open in
+            front of those of all later layers, so it is closed here.
+    """
     as_constant = _AS_CONSTANT.get()
-    return keras.StatelessScope() if as_constant is None else _ConstantScope(as_constant)
+    scope = keras.StatelessScope() if as_constant is None else _ConstantScope(as_constant)
+    names = get_global_attribute("name_scope_stack", [], set_to_default=True)
+    count = len(names)
+    try:
+        with tf.name_scope("model"), scope:  # at the top of a graph no name may begin with "_"
+            yield
+    except ValueError as error:
+        if "is not a valid scope name" not in str(error):
+            raise
+        wrong = names[-1].name if len(names) > count else "?"
+        raise ValueError(
+            f"Expected layer names of letters, digits and _ . - as TensorFlow's graphs take them, received {wrong!r}. "
+            f"Rename the layer: layer.name = {re.sub('[^A-Za-z0-9_.-]', '_', wrong)!r}, and save the model."
+        ) from error
+    finally:
+        del names[count:]
 
 
 class _ConstantScope(keras.StatelessScope):
