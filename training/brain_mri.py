@@ -9,7 +9,7 @@ split with twins. It needs a GPU and has not been run on one yet. Measured on 2 
 pixels, float32, 10 epochs) instead: 5.6 minutes, accuracy 0.948 (0.931 to 0.966 over three seeds) on a clean split;
 docs/training.md has the commands and more. Offline, and in a minute on a CPU:
 
-    python -m training.brain_mri --data phantom --out RUN --weights none --backbone MobileNet --image-size 96 --epochs 2
+    python -m training.brain_mri --data phantom --out RUN
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+PHANTOM_SLICES = 320
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,28 @@ class TrainingConfig:
     precision: str = "float32"
     strategy: str = "none"
     layers: tuple[str | None, str | None] = (None, None)  # explained at the end: the last, and an intermediate one
+
+
+RANDOM_RATE = 1e-3  # of a stage that begins with random weights
+
+
+def phantom_defaults(data: DataConfig, training: TrainingConfig) -> tuple[DataConfig, TrainingConfig]:
+    """Return the settings of a training on phantom slices that learns on a CPU in a minute, with the same stages.
+
+    The bundled network has trained convolutions; fc1, fc2 and the last layer are new. It takes ten times the rates of
+    ImageNet's large networks. From random weights a network needs more slices and more minutes than a trial has.
+    """
+    stages = tuple(
+        Stage(stage.name, epochs, min(stage.unfreeze or 0, 1), 10 * stage.learning_rate, decay=True)
+        for stage, epochs in zip(training.stages, (6, 2), strict=False)
+    )
+    layers = ("block5_conv3", "block4_conv3")
+    return (
+        replace(data, limit=PHANTOM_SLICES, image_size=224, batch_size=16),
+        replace(training, backbone="demo", weights="demo", stages=stages, precision="float32", layers=layers),
+    )
+
+
+def random_defaults(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return stages for a network of random weights: frozen random blocks learn nothing, and 1e-4 is slow."""
+    return tuple(replace(stage, unfreeze=None, learning_rate=RANDOM_RATE) for stage in stages)

@@ -10,7 +10,7 @@ Made for a GPU, on which it was not run yet. Measured on 2 CPU cores with Mobile
 15 breeds: 2.9 minutes, accuracy 0.935 (0.927 to 0.950 over three seeds); docs/training.md has the command. Offline, and
 in a minute on a CPU:
 
-    python -m training.dog_breeds --data phantom --out RUN --weights none --image-size 32 --epochs 1 1 --limit 80
+    python -m training.dog_breeds --data phantom --out RUN
 """
 
 from __future__ import annotations

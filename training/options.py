@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training.config import DataConfig, Stage, TrainingConfig
+from training.config import DataConfig, Stage, TrainingConfig, phantom_defaults, random_defaults
 from training.loop.strategy import STRATEGIES
 from training.model.classifier import PRECISIONS
 from training.train import train
@@ -37,12 +37,12 @@ def parser(description: str | None, data: DataConfig, training: TrainingConfig) 
     add("--exclude", help="CSV file whose first column names files to leave out")
     add("--apart-from", help="folder of images; leave out images with a (nearly) identical twin there")
     add("--classes", type=int, default=data.classes, help="number of classes to use, the first ones by name")
-    add("--limit", type=int, help="the largest number of images, for a trial")
+    add("--limit", type=int, default=data.limit, help="the largest number of images, for a trial")
     add("--split", choices=("clean", "naive"), default=data.split, help="clean: near-identical images stay on one side")
     add("--image-size", type=int, default=data.image_size, help=f"pixels, default {data.image_size}")
     add("--batch-size", type=int, default=data.batch_size, help=f"default {data.batch_size}")
     add("--seed", type=int, default=data.seed, help=f"default {data.seed}")
-    add("--backbone", default=training.backbone, help=f"network of keras.applications, default {training.backbone}")
+    add("--backbone", help=f"network of keras.applications, or demo, default {training.backbone}")
     add(
         "--backbone-arguments",
         nargs="+",
@@ -50,7 +50,7 @@ def parser(description: str | None, data: DataConfig, training: TrainingConfig) 
         metavar="KEY=VALUE",
         help="of the network, such as alpha=0.75",
     )
-    add("--weights", default=training.weights, help="imagenet, none, or a file, default imagenet")
+    add("--weights", help=f"imagenet, none, demo, or a file, default {training.weights}")
     add("--epochs", type=int, nargs="+", help="a number for each stage; 0 leaves a stage out")
     add("--learning-rate", type=float, nargs="+", help="a number for each stage")
     add(
@@ -74,18 +74,23 @@ def main(description: str | None, data: DataConfig, training: TrainingConfig, wo
     """
     options = parser(description, data, training).parse_args(words)
     try:
+        data, training, note = _defaults(data, training, options)
+        options = parser(description, data, training).parse_args(words)
+        if note:
+            print(note, flush=True)
         told = {
             name: getattr(options, name)
             for name in ("sha256", "exclude", "apart_from", "classes", "limit", "split", "seed")
         }
         data = replace(data, data=options.data, image_size=options.image_size, batch_size=options.batch_size, **told)
-        named = {name: getattr(options, name) for name in ("backbone", "weights", "weight_decay", "precision")}
+        named = {name: getattr(options, name) for name in ("weight_decay", "precision")}
+        named |= {name: getattr(options, name) or getattr(training, name) for name in ("backbone", "weights")}
         training = replace(
             training,
             stages=_stages(training.stages, options),
             strategy=options.strategy,
             backbone_arguments=_arguments(options.backbone_arguments),
-            layers=training.layers if options.backbone == training.backbone else (None, None),
+            layers=training.layers if named["backbone"] == training.backbone else (None, None),
             **named,
         )
         _check(data, training)
@@ -104,6 +109,21 @@ def main(description: str | None, data: DataConfig, training: TrainingConfig, wo
     except ValueError as error:
         return _fail(2, str(error))
     return 0
+
+
+def _defaults(data: DataConfig, training: TrainingConfig, options: Any) -> tuple[DataConfig, TrainingConfig, str]:
+    """Return the settings to use where the command line has no option, and a line that says so where they differ."""
+    if options.data == "phantom" and options.backbone is None and options.weights is None:
+        data, training = phantom_defaults(data, training)
+        told = (
+            "Phantom slices: the bundled network, with trained convolutions and a new head, at 224 pixels in float32. "
+            "--backbone and --weights choose another one"
+        )
+        return data, training, f"{told}, --limit the number of slices."
+    if options.weights == "none":
+        told = "Random weights: all blocks are trained, at a rate of 0.001. --unfreeze and --learning-rate change that."
+        return data, replace(training, stages=random_defaults(training.stages)), told
+    return data, training, ""
 
 
 def _fail(code: int, message: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from training.config import DataConfig, TrainingConfig
+from training.config import PHANTOM_SLICES, DataConfig, TrainingConfig
 from training.data.archive import fetch
 from training.data.duplicates import duplicate_groups
 from training.data.folder import Samples, read_folder
@@ -95,7 +95,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
 
 def _samples(data: DataConfig, run: Run) -> Samples:
     if data.data == "phantom":
-        root = write_phantom(run.path / "phantom", data.limit or 400, data.seed, data.image_size)
+        root = write_phantom(run.path / "phantom", data.limit or PHANTOM_SLICES, data.seed, data.image_size)
     else:
         root = fetch(data.data, run.path / "data", data.sha256)
     samples = read_folder(root, None if data.data == "phantom" else data.limit, data.seed)

@@ -143,6 +143,41 @@ def test_kaggle_dogs_takes_a_folder_of_photographs(run_here, tmp_path: Path) -> 
     assert picture_size(tmp_path / "dogs" / "cam.jpg") == (44, 60, 3)
 
 
+@pytest.mark.slow
+def test_train_and_explain_learns_offline_and_describes_its_model(run_here) -> None:
+    printed = run_here("train_and_explain.py", "--out", "run")
+    right = next(line for line in printed.splitlines() if "validation photographs right" in line)
+    assert percent(right) >= 90
+    description = tf_gradcam.describe("run/best.keras")
+    assert description.class_names == ["glioma", "meningioma", "notumor", "pituitary"]
+    assert description.preprocess == "raw"
+    assert picture_size(Path("run", "gradcam.png"))[2] == 3
+
+
+def test_train_and_explain_fits_on_a_page_and_uses_public_names_alone() -> None:
+    text = (EXAMPLES / "train_and_explain.py").read_text()
+    assert len(text.splitlines()) < 150
+    assert "training" not in {
+        str(node.module) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)
+    }
+
+
+@pytest.mark.slow
+def test_train_and_explain_takes_a_folder_and_a_file_of_weights(run_here, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name, red in (("beagle", 40), ("wolf", 200)):
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for number in range(5):
+            photo = generator.integers(0, 50, (40, 60, 3), np.uint8)
+            photo[..., 2] += red
+            cv2.imwrite(str(tmp_path / "photographs" / name / f"{number}.jpg"), photo)
+    network = keras.applications.EfficientNetV2B0(include_top=False, weights=None)
+    network.save_weights("b0.weights.h5")
+    words = ["--out", "run", "--data", "photographs", "--weights", "b0.weights.h5", "--epochs", "1", "1"]
+    assert "of the validation photographs right" in run_here("train_and_explain.py", *words)
+    assert tf_gradcam.describe("run/best.keras").class_names == ["beagle", "wolf"]
+
+
 # Notebooks.
 
 

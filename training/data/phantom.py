@@ -7,10 +7,8 @@ from pathlib import Path
 from tf_gradcam.demo import CLASS_NAMES, phantom_slices
 from tf_gradcam.image import save_image
 
-SLICES = 400
 
-
-def write_phantom(folder: Path, count: int = SLICES, seed: int = 0, size: int = 224) -> Path:
+def write_phantom(folder: Path, count: int, seed: int = 0, size: int = 224) -> Path:
     """Write `count` phantom slices, a folder for each class. An existing folder is left as it is.
 
     Args:

@@ -14,18 +14,21 @@ import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from tf_gradcam.demo import load_demo_model
 from training.reading import check_regular
 
 _REMEDY = "Give a file by --weights FILE (weights of keras.applications: https://keras.io/api/applications/), or none."
 _OURS = ("include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "classifier_activation", "name")
 _OTHER = "Give --backbone (and --backbone-arguments) of the file, or other weights."
+
+DEMO = "demo"  # the bundled model of tf_gradcam.demo: VGG16's layers at an eighth of their width
 
 STEM, TOP, HEAD = "stem", "top", "head"
 HEAD_LAYERS = ("pool", "dropout", "flatten", "fc1", "fc2", "dense")
@@ -51,15 +54,19 @@ MOMENTUM = 0.9
 
 
 def find_backbone(name: str) -> str:
-    """Return the name as keras.applications spells it.
+    """Return the name as keras.applications spells it, or "demo" for the bundled network.
 
     Raises:
         ValueError: the name is unknown; the known ones are listed.
     """
     known = [key for key, value in vars(keras.applications).items() if inspect.isfunction(value) and key[0].isupper()]
+    known.append(DEMO)
     found = [key for key in known if key.lower() == name.lower()]
     if not found:
-        raise ValueError(f"Expected a network of keras.applications as backbone, received '{name}'. There are {known}.")
+        raise ValueError(
+            f"Expected a network of keras.applications or the bundled {DEMO} as backbone, received '{name}'. There are "
+            f"{known}."
+        )
     return found[0]
 
 
@@ -72,6 +79,8 @@ def scaled(images: Any, backbone: str) -> Any:
         images: (B, H0, W0, 3) RGB 0..255, a Keras tensor.
         backbone: as `find_backbone` spells it.
     """
+    if backbone == DEMO:
+        return keras.layers.Rescaling(1 / 255, name="scaling")(images)
     preprocess = sys.modules[getattr(keras.applications, backbone).__module__].preprocess_input
     probes = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).astype(np.float32).reshape(4, 1, 1, 3)
     black, *primaries = np.asarray(preprocess(probes.copy())).reshape(4, 3)
@@ -99,7 +108,7 @@ def build_backbone(
         ConnectionError: the download failed.
         ValueError: the constructor does not have or refuses an argument, or the image size is too small.
     """
-    known = [name for name in inspect.signature(getattr(keras.applications, backbone)).parameters if name not in _OURS]
+    known = [name for name in inspect.signature(_constructor(backbone)).parameters if name not in _OURS]
     for name in arguments or {}:
         if name not in known:
             raise ValueError(f"Expected an argument of {backbone} of {known}, received '{name}'.")
@@ -120,12 +129,47 @@ def _construct(backbone: str, **arguments: Any) -> keras.Model:
     try:
         with warnings.catch_warnings():  # of another image size than that of the weights, which a trunk may have
             warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square")
-            return getattr(keras.applications, backbone)(**arguments)
+            return _constructor(backbone)(**arguments)
     except (TypeError, ValueError) as error:
         size = arguments.get("input_shape", ())[:2]
         raise ValueError(f"{backbone} cannot be built for images of {size}: {error}") from error
     except Exception as error:  # Keras raises a plain Exception where a download fails
         raise ConnectionError(f"The weights of {backbone} could not be downloaded: {error}. {_REMEDY}") from error
+
+
+def _constructor(backbone: str) -> Callable[..., keras.Model]:
+    return _demo_network if backbone == DEMO else getattr(keras.applications, backbone)
+
+
+def _demo_network(
+    include_top: bool = True, weights: str | None = None, input_tensor: Any = None, input_shape: Any = None
+) -> keras.Model:
+    """Return the bundled network with random weights, as the constructors of keras.applications do."""
+    if weights is not None:
+        raise ValueError(f"it has no weights of {weights}. Give --weights {DEMO}, none, or a file")
+    inputs = keras.Input(input_shape or (224, 224, 3)) if input_tensor is None else input_tensor
+    hidden = inputs
+    for layer in load_demo_model().layers[2:]:  # after the images and their scaling
+        if not include_top and layer.name == "flatten":
+            break
+        config = {key: value for key, value in layer.get_config().items() if key != "dtype"}  # of the current policy
+        hidden = type(layer).from_config(config)(hidden)
+    return keras.Model(keras.utils.get_source_inputs(inputs), hidden)
+
+
+def load_demo_trunk(model: keras.Model, backbone: str) -> None:
+    """Copy the bundled model's trained convolutions into a classifier with the backbone "demo".
+
+    Raises:
+        ValueError: the backbone is another one.
+    """
+    if backbone != DEMO:
+        raise ValueError(
+            f"Expected weights of {backbone}, received those of the bundled network. Give --backbone {DEMO}."
+        )
+    for layer in load_demo_model().layers:
+        if layer.name.startswith("block") and layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def load_trunk(

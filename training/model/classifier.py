@@ -8,9 +8,19 @@ from typing import Any
 
 import keras
 
-from training.model.backbone import build_backbone, copy_trunk, download, find_backbone, load_trunk, scaled
+from training.model.backbone import (
+    DEMO,
+    build_backbone,
+    copy_trunk,
+    download,
+    find_backbone,
+    load_demo_trunk,
+    load_trunk,
+    scaled,
+)
 
-_WITH_FC = {"VGG16", "VGG19"}  # their classifier is kept, for the published call of Grad-CAM
+# Their classifier is kept, for the published call of Grad-CAM: units of fc1 and fc2.
+_WITH_FC = {"VGG16": 4096, "VGG19": 4096, DEMO: 64}
 _FC = ("fc1", "fc2")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
@@ -28,11 +38,13 @@ def build_classifier(
     """Return a classifier of RGB 0..255 images; it holds only layers of Keras, so any Keras 3 loads it.
 
     Args:
-        backbone: a network of keras.applications, in any case. VGG16 and VGG19 keep their `flatten`, `fc1` and `fc2`;
-            the others get global average pooling (`pool`) and `dropout`. The last layer is a new `dense`.
+        backbone: a network of keras.applications, in any case, or "demo". VGG16, VGG19 and "demo" keep their `flatten`,
+            `fc1` and `fc2`; the others get global average pooling (`pool`) and `dropout`. The last layer is a new
+            `dense`.
         class_count: K, at least 2.
         image_size: (H0, W0).
-        weights: "imagenet", downloaded once and kept by Keras; "none" for random ones; or a file, see `load_trunk`.
+        weights: "imagenet", downloaded once and kept by Keras; "demo" for the bundled model's convolutions, with the
+            backbone "demo"; "none" for random ones; or a file, see `load_trunk`.
         arguments: of the constructor of the backbone, such as {"alpha": 0.75}.
         dropout: rate in [0, 1) before `dense`; VGG has none.
         precision: dtype policy of the layers; the last one computes in float32.
@@ -56,7 +68,7 @@ def build_classifier(
         # EfficientNet has one more layer with ImageNet weights, so the network must be built with them.
         downloaded = "imagenet" if weights == "imagenet" and name not in _WITH_FC else None
         trunk = build_backbone(name, scaled(images, name), downloaded, arguments)
-        hidden = _with_fc(trunk.output) if name in _WITH_FC else _pooled(trunk.output, dropout)
+        hidden = _with_fc(trunk.output, _WITH_FC[name]) if name in _WITH_FC else _pooled(trunk.output, dropout)
         outputs = keras.layers.Dense(class_count, activation="softmax", dtype="float32", name="dense")(hidden)
         model = keras.Model(images, outputs, name="classifier")
     finally:
@@ -64,6 +76,8 @@ def build_classifier(
     also = _FC if name in _WITH_FC else ()
     if weights == "imagenet" and also:
         copy_trunk(model, download(name), name, also)
+    elif weights == DEMO:
+        load_demo_trunk(model, name)
     elif weights not in ("imagenet", "none"):
         load_trunk(model, Path(weights), name, arguments, also)
     return model
@@ -74,8 +88,8 @@ def _pooled(features: Any, dropout: float) -> Any:
     return keras.layers.Dropout(dropout, name="dropout")(hidden)
 
 
-def _with_fc(features: Any) -> Any:
+def _with_fc(features: Any, units: int) -> Any:
     hidden = keras.layers.Flatten(name="flatten")(features)
     for name in _FC:
-        hidden = keras.layers.Dense(4096, activation="relu", name=name)(hidden)
+        hidden = keras.layers.Dense(units, activation="relu", name=name)(hidden)
     return hidden
