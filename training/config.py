@@ -61,6 +61,9 @@ class TrainingConfig:
     the weights with the largest gradients would be held least, and mixed precision would scale it with the loss.
     Biases and batch normalisation are left alone. At a rate of 1e-4 and a decay of 5e-4 that is 5e-8 of a kernel a
     step: next to nothing.
+
+    cache_features: keep what the frozen layers compute on disk; None does so where that is possible.
+    feature_copies: of each training picture, the first without augmentation; never more than a stage has epochs.
     """
 
     backbone: str
@@ -71,6 +74,8 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     precision: str = "float32"
     strategy: str = "none"
+    cache_features: bool | None = None
+    feature_copies: int = 4
     layers: tuple[str | None, str | None] = (None, None)  # explained at the end: the last, and an intermediate one
 
 

@@ -62,6 +62,14 @@ def parser(description: str | None, data: DataConfig, training: TrainingConfig) 
     add("--decay", action="store_true", help="let the learning rate fall to zero along a cosine")
     add("--weight-decay", type=float, default=training.weight_decay, help=f"default {training.weight_decay}")
     add("--precision", choices=PRECISIONS, default=training.precision)
+    add(
+        "--cache-features",
+        action=argparse.BooleanOptionalAction,
+        default=training.cache_features,
+        help="compute what the frozen layers give once, and keep it on disk; done where possible",
+    )
+    copies = f"kept copies of a training picture, all but the first augmented, default {training.feature_copies}"
+    add("--feature-copies", type=int, default=training.feature_copies, metavar="COPIES", help=copies)
     add("--strategy", choices=STRATEGIES, default=training.strategy, help="strategy of tf.distribute")
     return made
 
@@ -89,6 +97,8 @@ def main(description: str | None, data: DataConfig, training: TrainingConfig, wo
             training,
             stages=_stages(training.stages, options),
             strategy=options.strategy,
+            cache_features=options.cache_features,
+            feature_copies=options.feature_copies,
             backbone_arguments=_arguments(options.backbone_arguments),
             layers=training.layers if named["backbone"] == training.backbone else (None, None),
             **named,
@@ -136,6 +146,8 @@ def _check(data: DataConfig, training: TrainingConfig) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise ValueError(f"Expected {name} of at least 1, received {value}.")
+    if training.feature_copies < 1:
+        raise ValueError(f"Expected --feature-copies of at least 1, received {training.feature_copies}.")
     if training.weight_decay < 0:
         raise ValueError(f"Expected --weight-decay of at least 0, received {training.weight_decay}.")
     if not training.stages:

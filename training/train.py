@@ -16,7 +16,7 @@ from training.data.duplicates import duplicate_groups
 from training.data.folder import Samples, read_folder
 from training.data.phantom import write_phantom
 from training.data.split import Parts, apart, counted, first_classes, split, validation_table, without
-from training.loop.fit import HISTORY, feed, fit
+from training.loop.fit import HISTORY, feed, fit, kept_part
 from training.loop.run_folder import METRICS, Run, is_complete
 from training.loop.strategy import is_chief, strategy_scope, worker
 from training.model.backbone import unfreeze
@@ -70,14 +70,27 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
             precision=training.precision,
         )
         for stage in training.stages:
-            unfreeze(model, stage.unfreeze)  # raises if there are fewer blocks
+            trained = unfreeze(model, stage.unfreeze)  # raises if there are fewer blocks
+            if training.cache_features:
+                kept_part(model, stage, training, trained)
         # Only now, so that a wrong option does not leave a run behind.
         run.write_config(data, training)
         run.write_class_names(samples.class_names)
         run.write("validation_samples.csv", validation_table(samples, parts))
         started = time.monotonic()
+        pictures = samples.take(parts.training), samples.take(parts.validation)
         for stage in training.stages:
-            fit(model, stage, training, feeds, run, samples.class_names, data.seed, is_chief=chief)
+            fit(
+                model,
+                stage,
+                training,
+                feeds,
+                run,
+                samples.class_names,
+                data.seed,
+                pictures=pictures,
+                is_chief=chief,
+            )
     if not chief:
         shutil.rmtree(run.path)
         return {}

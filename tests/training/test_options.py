@@ -356,3 +356,15 @@ def test_the_training_runs_on_jax(words, tmp_path):
     assert process.returncode == 0, errors
     assert len(rows(tmp_path / "run")) == 2
     assert "need TensorFlow" in errors
+
+
+def test_features_that_cannot_be_kept_are_refused_before_the_run_begins(words, tmp_path, capsys):
+    told = [*words, "--out", str(tmp_path / "run"), "--cache-features"]
+    assert brain_mri.main(told) == 2
+    assert "leave out --cache-features" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_copies_of_features_are_at_least_one(words, tmp_path, capsys):
+    assert brain_mri.main([*words, "--out", str(tmp_path / "run"), "--feature-copies", "0"]) == 2
+    assert "Expected --feature-copies of at least 1, received 0." in one_line(capsys)

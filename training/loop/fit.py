@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from training.config import Stage, TrainingConfig
 from training.data.folder import Samples
 from training.data.pipeline import arrays, augmentation, batches
+from training.loop.features import Cut, FeatureBatches, Features, cut, megabytes
 from training.loop.run_folder import Run, whole
 from training.loop.strategy import model_class
 from training.model.backbone import parameters, unfreeze
@@ -61,6 +63,7 @@ def fit(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     is_chief: bool = True,
+    pictures: tuple[Samples, Samples] | None = None,
 ) -> None:
     """Train `model` for one stage; continue an interrupted one.
 
@@ -74,8 +77,10 @@ def fit(
         seed: of the augmentation.
         callbacks: further ones.
         is_chief: True if this process writes the history and the best model.
+        pictures: the samples of `feeds`, for the features of the frozen layers; None to compute them in each step.
 
     Raises:
+        ValueError: the features must be kept and cannot be, or the frozen weights changed since the stage began.
         FloatingPointError: a loss is not finite; the step is named, the best model so far stays.
     """
     done = run.backup / f"{stage.name}.weights.h5"
@@ -92,7 +97,11 @@ def fit(
         flush=True,
     )
     room = state_bytes(model)
-    trainer = _trainer(model, stage, training, len(feeds[0]), seed)
+    kept = kept_part(model, stage, training, trained) if pictures else None
+    if pictures and kept:
+        feeds = _kept_feeds(kept, pictures, stage, training, run, feeds, seed, state.exists())
+        callbacks = [*callbacks, keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: feeds[0].begin(epoch))]
+    trainer = _trainer(kept.rest if kept else model, stage, training, len(feeds[0]), seed, augmented=kept is None)
     own = [Journal(run, stage.name, model, class_names)] if is_chief else []
     _fit(
         trainer,
@@ -117,6 +126,79 @@ def fit(
     run.check_room(room)
     with whole(done) as temporary:
         model.save_weights(temporary)
+    if kept:
+        shutil.rmtree(run.backup / FEATURES, ignore_errors=True)
+
+
+def kept_part(model: keras.Model, stage: Stage, training: TrainingConfig, trained: Sequence[str]) -> Cut | None:
+    """Return the part whose features are kept in a stage, and the rest; None, and a line that says why, if none is.
+
+    Args:
+        model: of `build_classifier`, after `unfreeze`.
+        stage, training: settings.
+        trained: names of the trained blocks.
+
+    Raises:
+        ValueError: `training` demands it, and it is not possible.
+    """
+    if training.cache_features is False:
+        return None
+    try:
+        if training.strategy != "none":
+            raise ValueError(f"the training is distributed by --strategy {training.strategy}")
+        return cut(model, trained)
+    except ValueError as error:
+        if training.cache_features:
+            raise ValueError(
+                f"Expected a frozen part whose features can be kept in {stage.name}, but {error}. Freeze more blocks "
+                "with --unfreeze, or leave out --cache-features."
+            ) from error
+        print(f"{stage.name}: features are not kept: {error}", flush=True)
+        return None
+
+
+def _kept_feeds(
+    kept: Cut,
+    pictures: tuple[Samples, Samples],
+    stage: Stage,
+    training: TrainingConfig,
+    run: Run,
+    feeds: tuple[Any, Any],
+    seed: int,
+    begun: bool,
+) -> tuple[FeatureBatches, FeatureBatches]:
+    """Compute the features of both parts, and say so; return their batches."""
+    size = math.ceil(len(pictures[0]) / len(feeds[0]))  # of a batch, at most the one of the images
+    image_size = tuple(kept.frozen.input_shape[1:3])
+    both = [
+        Features(
+            run.backup / FEATURES,
+            f"{stage.name} {part}",
+            kept.frozen,
+            samples,
+            image_size,
+            copies=copies,
+            batch_size=size,
+            seed=seed,
+        )
+        for part, samples, copies in zip(
+            ("training", "validation"), pictures, (min(training.feature_copies, stage.epochs), 1), strict=True
+        )
+    ]
+    bytes_, still = sum(each.size for each in both), sum(each.missing() for each in both)
+    print(
+        f"{stage.name}: features of the frozen layers, {both[0].copies} copies of each training picture "
+        f"({both[0].copies - 1} augmented) and 1 of each validation picture, {megabytes(bytes_)} in "
+        f"'{run.backup / FEATURES}'",
+        flush=True,
+    )
+    if kept.random:
+        print(f"{stage.name}: frozen random layers act as in inference: {', '.join(kept.random)}", flush=True)
+    run.check_room(still)
+    started = time.monotonic()
+    computed = [each.compute(begun) for each in both]
+    print(f"{stage.name}: {sum(computed)} batches computed in {time.monotonic() - started:.1f} s", flush=True)
+    return FeatureBatches(both[0], size, seed), FeatureBatches(both[1], size, None)
 
 
 def state_bytes(model: keras.Model) -> int:
@@ -138,9 +220,12 @@ def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:
         raise MemoryError("The memory of the device is full. Lower --batch-size or --image-size.") from error
 
 
-def _trainer(model: keras.Model, stage: Stage, training: TrainingConfig, steps: int, seed: int) -> keras.Model:
-    images = keras.Input(model.input_shape[1:], dtype="float32")
-    trainer = model_class(training.strategy)(images, model(augmentation(seed)(images)))
+def _trainer(
+    model: keras.Model, stage: Stage, training: TrainingConfig, steps: int, seed: int, augmented: bool = True
+) -> keras.Model:
+    """Return a compiled model around `model`; unless `augmented`, its inputs are features, augmented before."""
+    inputs = keras.Input(model.input_shape[1:], dtype="float32")
+    trainer = model_class(training.strategy)(inputs, model(augmentation(seed)(inputs) if augmented else inputs))
     rate: Any = stage.learning_rate
     if stage.decay:
         rate = keras.optimizers.schedules.CosineDecay(rate, max(1, stage.epochs * steps))
@@ -217,6 +302,7 @@ class Journal(keras.callbacks.Callback):
             self._writer.close()
 
 
+FEATURES = "features"  # folder of kept features, in that of the state to resume from
 _KEYS = ("loss", "accuracy", "val_loss", "val_accuracy")
 HISTORY = ("epoch", *_KEYS, "learning_rate", "training_seconds", "seconds")  # columns of numbers, beside the stage
 
