@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training import brain_mri
-from training.config import DataConfig, Stage, TrainingConfig
+from training.config import DataConfig, Stage, TrainingConfig, random_defaults
 from training.data.archive import fetch
 from training.data.folder import Samples
 from training.data.split import without
@@ -124,7 +125,8 @@ def test_resuming_a_damaged_run_is_one_line(
 ) -> None:
     words = ["--data", "phantom", "--weights", "none", "--out", str(tmp_path)]
     data = DataConfig("phantom", image_size=brain_mri.DATA.image_size)
-    Run(tmp_path).write_config(data, brain_mri.TRAINING)
+    training = replace(brain_mri.TRAINING, stages=random_defaults(brain_mri.TRAINING.stages))
+    Run(tmp_path).write_config(data, training)
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["training"] |= {"weights": "none", "backbone_arguments": {}}
     (tmp_path / "config.json").write_text(json.dumps(settings))
