@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +25,7 @@ import keras
 import numpy as np
 
 from benchmarks.data import SIZE, SMALL, BoxedPhoto, boxed_photos, load_mobilenet, without_map
-from tf_gradcam import Explainer
+from tf_gradcam import Explainer, describe
 from tf_gradcam.image import load_image
 from tf_gradcam.metrics import bootstrap_interval, energy_in_box, pointing_hit
 
@@ -38,12 +36,11 @@ Preprocess = Callable[[np.ndarray], np.ndarray]
 def trained_breeds(file: Path, photos: list[BoxedPhoto]) -> tuple[keras.Model, list[BoxedPhoto]]:
     """Return a model of `training.dog_breeds`, and the photographs of its breeds with its own class indices."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            names = json.loads(archive.read("class_names.json"))
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise SystemExit(
-            f"Expected a model with class names inside, as training.dog_breeds writes it: {error}"
-        ) from None
+        names = describe(file).class_names
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"Expected a model as training.dog_breeds writes it: {error}") from None
+    if names is None:
+        raise SystemExit(f"Expected class names inside '{file}', as training.dog_breeds writes them.")
     known = [photo for photo in photos if photo.path.parent.name in names]
     model = keras.saving.load_model(file, compile=False)
     return model, [photo._replace(class_index=names.index(photo.path.parent.name)) for photo in known]

@@ -25,7 +25,7 @@ TRAINING = TrainingConfig(
     backbone="EfficientNetV2S",
     stages=(Stage("fine-tuning", epochs=25, unfreeze=2, learning_rate=1e-4),),
     precision="mixed_float16",
-    layers=("top_activation", "block6o_add"),
+    layers=("top_activation", "block6f_add"),  # features.6.5 of torchvision: the sixth of 15 blocks of stage 6
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tf_gradcam import make_gradcam_heatmap
+from training.brain_mri import TRAINING
 from training.model.backbone import HEAD, block_of, blocks_of, copy_trunk, parameters, scaled, unfreeze
 from training.model.classifier import build_classifier
 
@@ -53,7 +55,10 @@ def vgg() -> keras.Model:
 @pytest.mark.slow
 def test_efficientnet_v2_s_has_the_published_parameters():
     model = build_classifier("efficientnetv2s", 4, (64, 64), "none")
-    assert [layer.name for layer in model.layers if layer.name in ("block6o_add", "top_activation")]
+    stage = [layer.name for layer in model.layers if re.fullmatch("block6[a-z]_(add|project_bn)", layer.name)]
+    ends = list({name[:7]: name for name in stage}.values())  # the sum, or without one the last normalisation
+    assert (len(ends), ends[5]) == (15, TRAINING.layers[1])
+    assert model.get_layer(TRAINING.layers[0])
     counts = parameters(model)
     assert counts == {
         "stem": 696,
