@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-PHANTOM_SLICES = 320
+PHANTOM_SLICES = 480
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def phantom_defaults(data: DataConfig, training: TrainingConfig) -> tuple[DataCo
     """
     stages = tuple(
         Stage(stage.name, epochs, min(stage.unfreeze or 0, 1), 10 * stage.learning_rate, decay=True)
-        for stage, epochs in zip(training.stages, (6, 2), strict=False)
+        for stage, epochs in zip(training.stages, (10, 4), strict=False)
     )
     layers = ("block5_conv3", "block4_conv3")
     return (
