@@ -1,4 +1,4 @@
-"""What a training costs on this machine: its input pipeline alone, its step at each precision, Grad-CAM.
+"""Cost of a training on this machine: its input pipeline alone, its step at each precision, Grad-CAM.
 
     python -m benchmarks.gpu --out gpu.md
     python -m benchmarks.gpu --backbone MobileNet --size 96 --batch 8 --steps 3 --photos 64    # a CPU

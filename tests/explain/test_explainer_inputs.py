@@ -47,7 +47,7 @@ def positive(model: keras.Model) -> keras.Model:
 
 
 def is_whole(figure: Any) -> bool:
-    """Whether all axes lie in the figure, with their labels."""
+    """Return whether all axes lie in the figure, with their labels."""
     figure.canvas.draw()
     boxes = [axes.get_tightbbox() for axes in figure.axes]
     width, height = figure.bbox.size

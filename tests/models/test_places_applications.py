@@ -1,4 +1,4 @@
-"""Where the cells of every family of `keras.applications` look, against where their maps are drawn.
+"""Places where the cells of every family of `keras.applications` look, against those where their maps are drawn.
 
 All kernels average, so that the gradient of a cell by the pixels is its receptive field, whatever the picture. Pooling
 by the maximum averages too, gates (squeeze and excitation) are held, and layer normalisations, which remove what all
