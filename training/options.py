@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training.config import DataConfig, Stage, TrainingConfig, phantom_defaults, random_defaults
+from training.config import RANDOM_RATE, DataConfig, Stage, TrainingConfig, phantom_defaults, random_defaults
 from training.loop.strategy import STRATEGIES
 from training.model.classifier import PRECISIONS
 from training.train import train
@@ -126,12 +126,16 @@ def _defaults(data: DataConfig, training: TrainingConfig, options: Any) -> tuple
     if options.data == "phantom" and options.backbone is None and options.weights is None:
         data, training = phantom_defaults(data, training)
         told = (
-            "Phantom slices: the bundled network, with trained convolutions and a new head, at 224 pixels in float32. "
-            "--backbone and --weights choose another one"
+            "Phantom slices: the bundled network, whose convolutions are trained, gets a new head; "
+            f"{data.limit} slices of {data.image_size} pixels unless --limit and --image-size say otherwise. "
+            "--backbone and --weights choose another network."
         )
-        return data, training, f"{told}, --limit the number of slices."
+        return data, training, told
     if options.weights == "none":
-        told = "Random weights: all blocks are trained, at a rate of 0.001. --unfreeze and --learning-rate change that."
+        told = (
+            f"Random weights: all blocks are trained, at a rate of {RANDOM_RATE:g}, unless --unfreeze and "
+            "--learning-rate say otherwise."
+        )
         return data, replace(training, stages=random_defaults(training.stages)), told
     return data, training, ""
 

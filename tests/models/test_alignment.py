@@ -317,3 +317,12 @@ def test_list_layers_shows_the_offset_on_request() -> None:
     np.testing.assert_allclose(rows["conv"].offset, (0.5, 0.5), atol=0.05)
     assert rows["dense"].offset is None
     assert all(row.offset is None for row in list_layers(model))
+
+
+def test_cells_that_are_stretched_but_not_shifted_are_drawn_so() -> None:
+    inputs = keras.Input((8, 12, 1))
+    outputs = layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(1, 2, strides=2, name="cells")(inputs)))
+    split = split_model(keras.Model(inputs, outputs), "cells")
+    split.stretch = (0.5, 1.0)
+    placement = split.placement((4, 6), [np.zeros((1, 8, 12, 1))])
+    assert (placement.scale, placement.start, placement.known_by) == ((1.0, 2.0), (2.5, 1.0), "measured")

@@ -352,6 +352,18 @@ def test_layers_that_keep_state_keep_it(freeze: bool) -> None:
     assert float(counting.calls.value) == before
 
 
+def test_name_that_the_models_own_code_opens_is_not_blamed_on_a_layer() -> None:
+    def named(features: Any) -> Any:
+        with tf.name_scope("my scope"):
+            return features + 1.0
+
+    images = keras.Input((6, 10, 3))
+    hidden = keras.layers.Lambda(named, output_shape=(4, 8, 4))(keras.layers.Conv2D(4, 3, name="conv")(images))
+    model = keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(hidden)))
+    with pytest.raises(ValueError, match="'my scope' is not a valid scope name"):
+        Explainer(model, "conv")(photos(2)[:, :6, :10])
+
+
 @pytest.mark.parametrize("name", ["_hidden", "my dense", "k\u00e4se", "cl\x9b2J"])
 def test_layer_of_any_name_is_explained_or_refused_and_leaves_no_name_open(name: str) -> None:
     images = keras.Input((6, 10, 3))

@@ -50,9 +50,9 @@ def reading_scope() -> Iterator[None]:
         with tf.name_scope("model"), scope:  # at the top of a graph no name may begin with "_"
             yield
     except ValueError as error:
-        if "is not a valid scope name" not in str(error):
-            raise
-        wrong = names[-1].name if len(names) > count else "?"
+        wrong = names[-1].name if len(names) > count else ""
+        if f"'{wrong}' is not a valid scope name" not in str(error):
+            raise  # such as for a name that the model's own code opens
         raise ValueError(
             f"Expected layer names of letters, digits and _ . - as TensorFlow's graphs take them, received {wrong!r}. "
             f"Rename the layer: layer.name = {re.sub('[^A-Za-z0-9_.-]', '_', wrong)!r}, and save the model."

@@ -92,9 +92,8 @@ class SplitModel:
     def placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
         """Return where the cells of a map lie in the input that the layer belongs to."""
         placement = place(self.cells, cells, arrays, self.inputs.image_index, self.found.frame)
-        return (
-            placement if isinstance(placement, Unplaced) or not any(self.offset) else self._measured(placement, cells)
-        )
+        is_measured = any(self.offset) or set(self.stretch) != {1.0}
+        return self._measured(placement, cells) if is_measured and isinstance(placement, Placement) else placement
 
     def _measured(self, placement: Placement, cells: Sequence[int]) -> Placement:
         rows = zip(cells, placement.scale, placement.start, self.offset, self.stretch, strict=True)

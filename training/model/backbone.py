@@ -131,8 +131,8 @@ def _construct(backbone: str, **arguments: Any) -> keras.Model:
             warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square")
             return _constructor(backbone)(**arguments)
     except (TypeError, ValueError) as error:
-        size = arguments.get("input_shape", ())[:2]
-        raise ValueError(f"{backbone} cannot be built for images of {size}: {error}") from error
+        size = f" for images of {arguments['input_shape'][:2]}" if "input_shape" in arguments else ""
+        raise ValueError(f"{backbone} cannot be built{size}: {error}") from error
     except Exception as error:  # Keras raises a plain Exception where a download fails
         raise ConnectionError(f"The weights of {backbone} could not be downloaded: {error}. {_REMEDY}") from error
 
