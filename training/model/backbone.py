@@ -46,6 +46,14 @@ _NUMBERED = (
 )
 _BLOCK = re.compile("|".join(f"({pattern})" for pattern in _NUMBERED))
 _MOBILENET_STEM = re.compile("conv1(_bn|_relu)?")  # conv1_conv and conv1_pad belong to ResNet and DenseNet
+# A repeated part of a block, such as a residual unit; where a block does not have parts, the block itself.
+_PART = re.compile(
+    r"stage_?\d+_block_?\d+|downsampling_block_\d+"  # ConvNeXt
+    r"|(?:normal|reduction|adjust|separable_conv)_(?:.*_)?(?P<cell>(?:reduce_|stem_)?\d+)$"  # NASNet
+    r"|conv_(?:dw|pw|pad)_\d+"  # MobileNet
+    r"|conv\d+_block\d+|(?:conv|pool)\d(?=_|$)"  # ResNet, DenseNet
+    r"|expanded_conv(?:_\d+)?|mixed_?\d+[a-z]?|block_?\d+(?:[a-z](?![a-z])|_\d+)?"
+)
 _TOP = re.compile(r"top_|post_|Conv_1|out_relu|conv_7b|head_")
 
 # The statistics of a batch normalisation follow the data within 10 batches instead of 100. Fine-tuning has few batches,
@@ -316,6 +324,14 @@ def blocks_of(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
         block = block_of(layer.name, block)
         found.setdefault(block, []).append(layer)
     return found
+
+
+def part_of(name: str) -> str | None:
+    """Return the part of a block that a layer's name gives, such as `block6f` or `conv4_block6`; None without one."""
+    found = _PART.search(name)
+    if found is None or _TOP.match(name):
+        return None
+    return f"cell_{found['cell']}" if found["cell"] else re.sub("^conv_(?:dw|pw|pad)_", "conv_", found.group())
 
 
 def unfreeze(model: keras.Model, count: int | None) -> list[str]:

@@ -5,6 +5,7 @@ Axis legend: N samples, K classes, H0 x W0 pixels.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from tf_gradcam.image import save_image
 from training.data.pipeline import arrays
+from training.model.backbone import part_of
 from training.report.charts import DPI, calibration_figure, confusion_figure, shortened
 from training.report.evaluate import SEED, Predictions, calibrate, confusion_matrix, predictions_of, spread
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from training.data.folder import Samples
     from training.data.split import Parts
 
+_MERGES = ("Add", "Concatenate")
+_NOT_LEARNED = re.compile("Padding|Pooling|Cropping|Dropout|Reshape|Identity")
 GREEN, RED = "#1b6e3c", "#b00020"
 _COLUMNS = 6
 _MOST_PHOTOS = 30  # in one figure
@@ -53,8 +57,8 @@ def write_figures(
         samples: all samples, `parts` the indices for training and for validation.
         outputs: (N, K) probabilities of the N validation samples, in their order.
         image_size: (H0, W0).
-        layers: the last layer to explain and an intermediate one; None for the model's default, and for the last layer
-            before it that has more cells.
+        layers: the last layer to explain and an intermediate one; None for the model's default, and for the output
+            of the last part of a block before it that has more cells.
 
     Returns:
         Paths of the files. If Keras does not run on TensorFlow, the three of Grad-CAM are missing, and a line on stderr
@@ -159,12 +163,23 @@ def _gradcam_figures(
 
 
 def finer_layer(model: keras.Model, path: str) -> str:
-    """Return the last layer before the one at `path` that has more cells, or `path` if there is none."""
+    """Return the output of the last part of a block before `path` that has more cells, or `path` if there is none.
+
+    The output of a part is its last layer, or the sum or the concatenation behind it: other layers without a number of
+    their own may belong to the part that follows. Padding, pooling and dropout are not learned, so the layer before
+    them is taken. A part that ends on fewer cells is passed over as a whole.
+    """
     from tf_gradcam import list_layers
 
     rows = [row for row in list_layers(model) if row.explainable and len(row.output_shape) == 4]
     index = [row.path for row in rows].index(path)
-    finer = [row.path for row in rows[:index] if (row.output_shape[1] or 0) > (rows[index].output_shape[1] or 0)]
+    outputs, part = {}, None
+    for row in rows[:index]:
+        own = part_of(row.path.partition("/")[0])
+        part = own or part
+        if part and (own or row.type in _MERGES) and not _NOT_LEARNED.search(row.type):
+            outputs[part] = row
+    finer = [row.path for row in outputs.values() if (row.output_shape[1] or 0) > (rows[index].output_shape[1] or 0)]
     return finer[-1] if finer else path
 
 

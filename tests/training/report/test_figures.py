@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -16,10 +17,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tf_gradcam import Explainer, overlay_heatmap
+from tf_gradcam import Explainer, list_layers, overlay_heatmap
 from tf_gradcam.metrics import wilson_interval
 from training.data.folder import Samples, read_folder
 from training.data.split import Parts
+from training.model.classifier import build_classifier
 from training.report.charts import calibration_figure, confusion_figure, shortened
 from training.report.evaluate import calibrate, predictions_of, spread
 from training.report.figures import (
@@ -403,18 +405,55 @@ def test_charts_need_neither_a_framework_nor_global_state() -> None:
     assert ran.stdout.strip() == "[]"
 
 
-def test_finer_layer_is_the_last_of_more_cells() -> None:
-    """8 x 8, then 4 x 4 twice: the last layer of 8 x 8 lies before the second convolution."""
+def test_finer_layer_is_the_output_of_the_last_part_of_more_cells() -> None:
+    """8 x 8, padded to 10 x 10, then 4 x 4 twice: the padding belongs to the part that ends on 4 x 4."""
     layers = keras.layers
     model = keras.Sequential(
         [
             keras.Input((8, 8, 3)),
-            layers.Conv2D(2, 3, padding="same", name="wide"),
-            layers.Conv2D(2, 3, padding="same", strides=2, name="narrow"),
+            layers.Conv2D(2, 3, padding="same", name="block1_conv"),
+            layers.ReLU(name="block1_relu"),
+            layers.Dropout(0.1, name="block1_drop"),
+            layers.ZeroPadding2D(1, name="block2_pad"),
+            layers.Conv2D(2, 3, strides=2, name="block2_conv"),
             layers.ReLU(name="end"),
             layers.GlobalAveragePooling2D(),
             layers.Dense(3, activation="softmax"),
         ]
     )
-    assert finer_layer(model, "end") == "wide"
-    assert finer_layer(model, "wide") == "wide"
+    assert finer_layer(model, "end") == "block1_relu"
+    assert finer_layer(model, "block1_relu") == "block1_relu"
+
+
+_FINER = {  # family: the last output of a part of more cells than the default layer, and its type
+    "MobileNet": ("conv_pw_11_relu", "ReLU"),
+    "MobileNetV2": ("block_12_add", "Add"),
+    "MobileNetV3Small": ("expanded_conv_7_add", "Add"),
+    "VGG16": ("block4_conv3", "Conv2D"),
+    "ResNet50": ("conv4_block6_out", "Activation"),
+    "ResNet50V2": ("conv4_block5_out", "Add"),
+    "ConvNeXtTiny": (r"add_?\d*", "Add"),
+    "DenseNet121": ("pool4_conv", "Conv2D"),
+    "EfficientNetB0": ("block5c_add", "Add"),
+    "EfficientNetV2B0": ("block5e_add", "Add"),
+    "EfficientNetV2S": ("block5i_add", "Add"),
+    "Xception": (r"add_?\d*", "Add"),
+    "InceptionV3": ("mixed7", "Concatenate"),
+    "InceptionResNetV2": ("block17_20_ac", "Activation"),
+    "NASNetMobile": ("normal_concat_7", "Concatenate"),
+}
+_QUICK = ("MobileNet", "MobileNetV2", "VGG16")
+
+
+@pytest.mark.parametrize(
+    "backbone", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in _FINER]
+)
+def test_intermediate_layer_of_a_family_is_the_output_of_a_learned_part(backbone) -> None:
+    model = build_classifier(backbone, 2, (128, 128), "none")
+    rows = {row.path: row for row in list_layers(model)}
+    (last,) = (row for row in rows.values() if row.default)
+    found = rows[finer_layer(model, last.path)]
+    name, kind = _FINER[backbone]
+    assert re.fullmatch(name, found.path), found.path
+    assert found.type == kind
+    assert found.output_shape[1] > last.output_shape[1]
