@@ -19,7 +19,7 @@ from training.data.folder import Samples
 from training.data.pipeline import arrays, augmentation, batches
 from training.loop.features import Cut, FeatureBatches, Features, cut, megabytes
 from training.loop.run_folder import Run, whole
-from training.loop.strategy import model_class
+from training.loop.strategy import loss_scaled, model_class
 from training.model.backbone import parameters, unfreeze
 from training.reading import read_object
 
@@ -233,7 +233,7 @@ def _trainer(
     if training.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if training.precision == "mixed_float16":  # by itself `compile` looks at the trainer, which is float32
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = loss_scaled(optimizer, training.strategy)
     trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return trainer
 

@@ -58,6 +58,25 @@ def model_class(name: str) -> type[keras.Model]:
     return MultiWorkerModel if name == "multiworker" else keras.Model
 
 
+def loss_scaled(optimizer: keras.optimizers.Optimizer, name: str) -> keras.optimizers.Optimizer:
+    """Return an optimizer that scales the loss, for gradients of 16 bits, and skips a step on all replicas or none."""
+    return (keras.optimizers.LossScaleOptimizer if name == "none" else ReplicatedLossScale)(optimizer)
+
+
+class ReplicatedLossScale(keras.optimizers.LossScaleOptimizer):
+    """A loss scaling in which one replica's overflow skips the step of all.
+
+    Keras checks each replica's own gradients, before they are summed over replicas, and takes the first replica's
+    result for all, or lets each replica decide. The overflow of another replica then enters the weights.
+    """
+
+    def check_finite(self, grads: Any) -> Any:
+        import tensorflow as tf
+
+        overflow = tf.cast(tf.logical_not(super().check_finite(grads)), "float32")
+        return tf.equal(tf.distribute.get_replica_context().all_reduce("SUM", overflow), 0.0)
+
+
 class MultiWorkerModel(keras.Model):
     """A Keras model that `fit` can train on several workers.
 
