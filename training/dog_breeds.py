@@ -18,8 +18,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from training.config import DataConfig, Stage, TrainingConfig
-from training.options import main as run
+from . import help_text
+from .config import DataConfig, Stage, TrainingConfig
+from .options import main as run
 
 DATA = DataConfig(data="")
 TRAINING = TrainingConfig(
@@ -34,7 +35,7 @@ TRAINING = TrainingConfig(
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train with the options of the command line; return the exit code."""
-    return run(__doc__, DATA, TRAINING, words)
+    return run(help_text(__doc__), DATA, TRAINING, words)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training.config import RANDOM_RATE, DataConfig, Stage, TrainingConfig, phantom_defaults, random_defaults
-from training.loop.strategy import STRATEGIES
-from training.model.classifier import PRECISIONS
-from training.train import train
+from .config import RANDOM_RATE, DataConfig, Stage, TrainingConfig, phantom_defaults, random_defaults
+from .loop.strategy import STRATEGIES
+from .model.classifier import PRECISIONS
+from .train import train
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space left, over the quota, over the limit of a file
 
@@ -26,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"Error: {message}. --help lists the options.\n")
 
 
-def parser(description: str | None, data: DataConfig, training: TrainingConfig) -> argparse.ArgumentParser:
+def parser(description: str, data: DataConfig, training: TrainingConfig) -> argparse.ArgumentParser:
     """Return the parser of a training, with its defaults."""
     made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., Any] = made.add_argument
@@ -74,7 +74,7 @@ def parser(description: str | None, data: DataConfig, training: TrainingConfig) 
     return made
 
 
-def main(description: str | None, data: DataConfig, training: TrainingConfig, words: Sequence[str] | None) -> int:
+def main(description: str, data: DataConfig, training: TrainingConfig, words: Sequence[str] | None) -> int:
     """Run a training with the options of the command line.
 
     Returns:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.loop.run_folder import METRICS, Run
-from training.reading import read_object
+from . import help_text
+from .loop.run_folder import METRICS, Run
+from .reading import read_object
 
 
 class Finished(NamedTuple):
@@ -74,7 +75,9 @@ def _mean_and_range(values: Sequence[float]) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print the table; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=help_text(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs")
     try:
         runs = [read_run(path) for path in parser.parse_args(words).runs]

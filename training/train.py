@@ -10,20 +10,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from training.config import PHANTOM_SLICES, DataConfig, TrainingConfig
-from training.data.archive import fetch
-from training.data.duplicates import duplicate_groups
-from training.data.folder import Samples, read_folder
-from training.data.phantom import write_phantom
-from training.data.split import Parts, apart, counted, first_classes, split, validation_table, without
-from training.loop.fit import HISTORY, feed, fit, kept_part
-from training.loop.run_folder import METRICS, Run, is_complete
-from training.loop.strategy import is_chief, strategy_scope, worker
-from training.model.backbone import unfreeze
-from training.model.classifier import build_classifier
-from training.reading import read_object
-from training.report.evaluate import measure, metrics_text
-from training.report.figures import write_figures
+from .config import PHANTOM_SLICES, DataConfig, TrainingConfig
+from .data.archive import fetch
+from .data.duplicates import duplicate_groups
+from .data.folder import Samples, read_folder
+from .data.phantom import write_phantom
+from .data.split import Parts, apart, counted, first_classes, split, validation_table, without
+from .loop.fit import HISTORY, feed, fit, kept_part
+from .loop.run_folder import METRICS, Run, is_complete
+from .loop.strategy import is_chief, strategy_scope, worker
+from .model.backbone import unfreeze
+from .model.classifier import build_classifier
+from .reading import read_object
+from .report.evaluate import measure, metrics_text
+from .report.figures import write_figures
 
 
 def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = False) -> dict[str, Any]:

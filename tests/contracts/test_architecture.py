@@ -115,6 +115,7 @@ def test_pictures_know_no_framework(module: str) -> None:
 @pytest.mark.parametrize("module", FILES)
 def test_package_imports_no_script(module: str) -> None:
     assert not packages(module) & {"training", "examples", "benchmarks", "tests"}
+    assert not [name for name in imports(module) if name.startswith("tf_gradcam.training")]  # its name when installed
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -133,6 +134,8 @@ def test_scripts_use_public_names_alone() -> None:
                 assert names <= modules, f"{path.name}: {ast.unparse(node)}"
             if isinstance(node, ast.ImportFrom):
                 assert str(node.module).partition(".")[0] != "tests", f"{path.name}: {ast.unparse(node)}"
+            if isinstance(node, ast.ImportFrom) and path.is_relative_to(ROOT / "training"):
+                assert str(node.module).partition(".")[0] != "training", f"{path}: installed it has another name"
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tf_gradcam"):
                 names = {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
                 assert names <= allowed or node.module in modules, f"{path.name}: {ast.unparse(node)}"

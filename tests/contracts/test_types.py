@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +18,7 @@ import pytest
 import tf_gradcam
 from tests.contracts.pages import README, blocks
 from tests.helpers.language_server import LanguageServer
+from tests.helpers.wheel import unpacked_wheel
 from tf_gradcam._rules.table import MethodName
 
 ROOT = Path(__file__).parents[2]
@@ -90,17 +89,7 @@ accuracy: float = audit.audit(model, "data", "report").accuracy
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that a wheel of this checkout was unpacked into, as pip does it."""
-    source = tmp_path_factory.mktemp("source")  # a copy: setuptools would take what an earlier build left in build/
-    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "tf_gradcam", source / "tf_gradcam", ignore=shutil.ignore_patterns("__pycache__"))
-    wheels = tmp_path_factory.mktemp("wheels")
-    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, source], check=True)
-    (wheel,) = wheels.glob("*.whl")
-    folder = tmp_path_factory.mktemp("installed")
-    zipfile.ZipFile(wheel).extractall(folder)
-    return folder
+    return unpacked_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture

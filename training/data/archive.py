@@ -15,8 +15,8 @@ import zlib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from training.data.download import download, sha256_of, shown
-from training.reading import check_regular
+from ..reading import check_regular
+from .download import download, sha256_of, shown
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 500 * 10**9  # unpacked

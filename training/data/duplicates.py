@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_gradcam.image import load_image
-from training.data.folder import in_threads
+
+from .folder import in_threads
 
 THUMBNAIL = 32  # pixels a side
 MAX_DIFFERENCE = 2.0  # grey levels: the mean absolute difference of the thumbnails of twins is below it

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_gradcam.image import load_image
-from training.data.folder import Samples, in_threads
+
+from .folder import Samples, in_threads
 
 if TYPE_CHECKING:
     import keras

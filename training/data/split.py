@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.duplicates import across
-from training.data.folder import Samples, draw_key, read_folder
-from training.reading import read_rows
+from ..reading import read_rows
+from .duplicates import across
+from .folder import Samples, draw_key, read_folder
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that starts so is a formula to a spreadsheet
 

@@ -19,11 +19,12 @@ import keras
 import numpy as np
 
 from tf_gradcam.image import load_image
-from training.data.folder import Samples, in_threads
-from training.data.pipeline import augmentation
-from training.loop.run_folder import whole
-from training.model.backbone import blocks_of
-from training.reading import read_text
+
+from ..data.folder import Samples, in_threads
+from ..data.pipeline import augmentation
+from ..model.backbone import blocks_of
+from ..reading import read_text
+from .run_folder import whole
 
 
 @dataclass(frozen=True, eq=False)

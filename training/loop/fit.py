@@ -14,14 +14,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from training.config import Stage, TrainingConfig
-from training.data.folder import Samples
-from training.data.pipeline import arrays, augmentation, batches
-from training.loop.features import Cut, FeatureBatches, Features, cut, megabytes
-from training.loop.run_folder import Run, whole
-from training.loop.strategy import loss_scaled, model_class
-from training.model.backbone import parameters, unfreeze
-from training.reading import read_object
+from ..config import Stage, TrainingConfig
+from ..data.folder import Samples
+from ..data.pipeline import arrays, augmentation, batches
+from ..model.backbone import parameters, unfreeze
+from ..reading import read_object
+from .features import Cut, FeatureBatches, Features, cut, megabytes
+from .run_folder import Run, whole
+from .strategy import loss_scaled, model_class
 
 
 class ArrayBatches(keras.utils.PyDataset):

@@ -19,8 +19,9 @@ import keras
 import numpy as np
 
 from tf_gradcam import describe
-from training.config import DataConfig, TrainingConfig
-from training.reading import read_object, read_rows
+
+from ..config import DataConfig, TrainingConfig
+from ..reading import read_object, read_rows
 
 PREPARED = {"phantom", "data"}  # folders of images, drawn or unpacked, that may exist before a run begins
 METRICS = {"accuracy": float, "loss": float, "split": dict}  # parts of metrics.json, and their types
@@ -181,18 +182,25 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """Return the git revision of this code, with "+" if files were changed; None outside a repository."""
-    folder = Path(__file__).parent
-    try:
-        revision = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
+    """Return the git revision of this code, with "+" if files were changed; None if git does not track the code.
+
+    Installed code may lie in the repository of another project, in an ignored virtual environment for instance.
+    """
+    tracked, revision, changed = (
+        _git(*words) for words in (("ls-files", Path(__file__).name), ("rev-parse", "HEAD"), ("status", "--porcelain"))
+    )
+    if not tracked or not revision or changed is None:
         return None
     return revision + ("+" if changed else "")
+
+
+def _git(*words: str) -> str | None:
+    """Return what git prints about the folder of this file; None if it fails or there is no git."""
+    options: Any = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True, "timeout": 10}
+    try:
+        return subprocess.run(["git", *words], **options).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _settings(data: DataConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,8 @@ import keras
 import numpy as np
 
 from tf_gradcam.demo import load_demo_model
-from training.reading import check_regular
+
+from ..reading import check_regular
 
 _REMEDY = "Give a file by --weights FILE (weights of keras.applications: https://keras.io/api/applications/), or none."
 _OURS = ("include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "classifier_activation", "name")

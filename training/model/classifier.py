@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from training.model.backbone import (
+from .backbone import (
     DEMO,
     build_backbone,
     copy_trunk,

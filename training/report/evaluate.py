@@ -14,7 +14,7 @@ import numpy as np
 from tf_gradcam.metrics import wilson_interval
 
 if TYPE_CHECKING:
-    from training.data.folder import Samples
+    from ..data.folder import Samples
 
 SEED = 42  # of the samples that figures show; the same in every run, so that runs can be compared
 

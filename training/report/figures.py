@@ -15,16 +15,17 @@ import keras
 import numpy as np
 
 from tf_gradcam.image import save_image
-from training.data.pipeline import arrays
-from training.model.backbone import part_of
-from training.report.charts import DPI, calibration_figure, confusion_figure, shortened
-from training.report.evaluate import SEED, Predictions, calibrate, confusion_matrix, predictions_of, spread
+
+from ..data.pipeline import arrays
+from ..model.backbone import part_of
+from .charts import DPI, calibration_figure, confusion_figure, shortened
+from .evaluate import SEED, Predictions, calibrate, confusion_matrix, predictions_of, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from training.data.folder import Samples
-    from training.data.split import Parts
+    from ..data.folder import Samples
+    from ..data.split import Parts
 
 _MERGES = ("Add", "Concatenate")
 _NOT_LEARNED = re.compile("Padding|Pooling|Cropping|Dropout|Reshape|Identity")

@@ -6,6 +6,7 @@ import errno
 import json
 import platform
 import resource
+import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,35 @@ def test_versions_name_python_and_the_backend():
 def test_git_revision_is_a_revision_or_none():
     revision = git_revision()
     assert revision is None or int(revision.rstrip("+"), 16) > 0
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """Stand for code in a virtual environment that the repository of a project ignores."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    file = tmp_path / ".venv" / "run_folder.py"
+    file.parent.mkdir()
+    file.write_text("")
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    subprocess.run([*git, "add", ".gitignore"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "-m", "project"], check=True)
+    monkeypatch.setattr("training.loop.run_folder.__file__", str(file))
+    return git, file
+
+
+def test_git_revision_is_not_the_one_of_a_project_around_the_code(code):
+    assert git_revision() is None
+
+
+def test_git_revision_of_copied_code_is_the_one_of_its_project_with_a_mark_for_changes(code):
+    git, file = code
+    subprocess.run([*git, "add", "--force", str(file)], check=True)
+    subprocess.run([*git, "commit", "--quiet", "-m", "code"], check=True)
+    revision = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert git_revision() == revision
+    file.write_text("changed")
+    assert git_revision() == f"{revision}+"
 
 
 def test_another_run_is_not_overwritten(run):
