@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.wheel import unpacked_wheel
+from tests.training.test_options import MOBILENET, PHANTOM
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("brain_mri", "demo_model", "dog_breeds", "summary")
@@ -66,7 +67,7 @@ print(program.__file__)
 @pytest.mark.parametrize("program", ["brain_mri", "dog_breeds"])
 def test_a_training_of_a_wheel_is_the_one_of_a_clone(installed: Path, tmp_path: Path, program: str) -> None:
     """The configuration has no revision where there is no clone; all else is equal, the last digit of sums apart."""
-    words = ["--data", "phantom", "--limit", "40", "--epochs", *(["1"] if program == "brain_mri" else ["1", "1"])]
+    words = ["--epochs", *(["1"] if program == "brain_mri" else ["1", "1"]), *PHANTOM, *MOBILENET]
     clone = ["-m", f"training.{program}", *words, "--out", str(tmp_path / "clone")]
     python(clone, ROOT, ROOT)
     python(["-m", f"tf_gradcam.training.{program}", *words, "--out", "wheel"], installed, tmp_path)
