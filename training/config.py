@@ -18,6 +18,8 @@ class DataConfig:
     exclude: a CSV file whose first column names files to leave out, relative to `data`; None for none.
     apart_from: a folder of images like `data`; images with a twin there are left out, so that it can be a test set.
         None for none.
+    boxes: a CSV file of true boxes, its file names relative to `data`; None for none, and for those of phantom
+        slices.
     classes: number of classes to use, the first ones by name; None for all.
     limit: the largest number of samples, drawn evenly over the classes; None for all.
     split: "clean" keeps (nearly) identical images on one side; "naive" does not compare them.
@@ -28,6 +30,7 @@ class DataConfig:
     sha256: str | None = None
     exclude: str | None = None
     apart_from: str | None = None
+    boxes: str | None = None
     classes: int | None = None
     limit: int | None = None
     split: str = "clean"

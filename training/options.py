@@ -36,6 +36,7 @@ def parser(description: str, data: DataConfig, training: TrainingConfig) -> argp
     add("--sha256", help="checksum of the zip")
     add("--exclude", help="CSV file whose first column names files to leave out")
     add("--apart-from", help="folder of images; leave out images with a (nearly) identical twin there")
+    add("--boxes", metavar="FILE", help="CSV file filename,xmin,ymin,xmax,ymax: the share of the heat in these boxes")
     add("--classes", type=int, default=data.classes, help="number of classes to use, the first ones by name")
     add("--limit", type=int, default=data.limit, help="the largest number of images, for a trial")
     add("--split", choices=("clean", "naive"), default=data.split, help="clean: near-identical images stay on one side")
@@ -88,7 +89,7 @@ def main(description: str, data: DataConfig, training: TrainingConfig, words: Se
             print(note, flush=True)
         told = {
             name: getattr(options, name)
-            for name in ("sha256", "exclude", "apart_from", "classes", "limit", "split", "seed")
+            for name in ("sha256", "exclude", "apart_from", "boxes", "classes", "limit", "split", "seed")
         }
         data = replace(data, data=options.data, image_size=options.image_size, batch_size=options.batch_size, **told)
         named = {name: getattr(options, name) for name in ("weight_decay", "precision")}

@@ -43,16 +43,14 @@ def read_run(path: Path) -> Finished:
 
 
 def settings(run: Finished) -> str:
-    """Return all settings except the seed, as a key."""
-    data = {key: value for key, value in run.config["data"].items() if key != "seed"}
+    """Return all settings that change the model, except the seed, as a key."""
+    data = {key: value for key, value in run.config["data"].items() if key not in ("seed", "boxes")}
     return json.dumps([data, run.config["training"]], sort_keys=True)
 
 
 def row(runs: Sequence[Finished]) -> str:
     """Return the row of runs with the same settings: means and ranges."""
     data, training = runs[0].config["data"], runs[0].config["training"]
-    accuracies = [run.metrics["accuracy"] for run in runs]
-    losses = [run.metrics["loss"] for run in runs]
     split = runs[0].metrics["split"]
     leaked = sorted({run.metrics["split"]["validation_images_with_a_twin_in_training"] for run in runs})
     twins = f"{leaked[0]} to {leaked[-1]}" if len(leaked) > 1 else str(leaked[0])
@@ -61,16 +59,20 @@ def row(runs: Sequence[Finished]) -> str:
         Path(data["data"]).name,
         f"{data['split']}, {split['training']} / {split['validation']}, {twins} leaked",
         str(len(runs)),
-        _mean_and_range(accuracies),
-        _mean_and_range(losses),
+        *(_mean_and_range([run.metrics.get(key) for run in runs]) for key in ("accuracy", "loss")),
         f"{sum(run.minutes for run in runs) / len(runs):.1f}",
+        *(_mean_and_range([run.metrics.get(key) for run in runs]) for key in ("macro_f1", "auc")),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _mean_and_range(values: Sequence[float]) -> str:
-    mean = f"{sum(values) / len(values):.4f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.4f} to {max(values):.4f})"
+def _mean_and_range(values: Sequence[float | None]) -> str:
+    """Return mean and range; a dash where a run lacks the value, as runs of older versions do."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    mean = f"{sum(known) / len(known):.4f}"
+    return mean if len(known) == 1 else f"{mean} ({min(known):.4f} to {max(known):.4f})"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -84,8 +86,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    print("| network | data | split, train / validate | seeds | accuracy | loss | minutes |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| network | data | split, train / validate | seeds | accuracy | loss | minutes | macro F1 | AUC |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     groups: dict[str, list[Finished]] = {}
     for run in runs:
         groups.setdefault(settings(run), []).append(run)

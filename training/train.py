@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,22 @@ import numpy as np
 
 from .config import PHANTOM_SLICES, DataConfig, TrainingConfig
 from .data.archive import fetch
-from .data.duplicates import duplicate_groups
+from .data.boxes import BOXES, read_boxes, with_boxes
+from .data.duplicates import LOOKS_ALIKE, fingerprints, groups_of
 from .data.folder import Samples, read_folder
 from .data.phantom import write_phantom
 from .data.split import Parts, apart, counted, first_classes, split, validation_table, without
-from .loop.fit import HISTORY, feed, fit, kept_part
-from .loop.run_folder import METRICS, Run, is_complete
+from .loop.fit import HISTORY, feed, fit, kept_part, merit
+from .loop.run_folder import METRICS, Run, git_revision, is_complete, versions
 from .loop.strategy import is_chief, strategy_scope, worker
 from .model.backbone import unfreeze
 from .model.classifier import build_classifier
 from .reading import read_object
-from .report.evaluate import measure, metrics_text
+from .report.card import Finished, card_text
+from .report.evaluate import measure, metrics_text, predictions_of
 from .report.figures import write_figures
+from .report.maps import localise, maps_of
+from .report.tables import Table, as_text, network_tables
 
 
 def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = False) -> dict[str, Any]:
@@ -52,8 +58,8 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
         return read_object(out / "metrics.json", METRICS)
     run.rows(HISTORY)  # raises now if it is damaged, not after an epoch
 
-    samples = _samples(data, run)
-    parts = _parts(samples, data)
+    samples, notes = _samples(data, run)
+    samples, parts = _parts(samples, data)
     size = (data.image_size, data.image_size)
     feeds = tuple(
         feed(samples.take(part), size, data.batch_size, shuffle=shuffle, seed=data.seed)
@@ -69,14 +75,16 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
             dropout=training.dropout,
             precision=training.precision,
         )
-        for stage in training.stages:
-            trained = unfreeze(model, stage.unfreeze)  # raises if there are fewer blocks
-            if training.cache_features:
-                kept_part(model, stage, training, trained)
+        tables = network_tables(model, training.stages)  # raises if there are fewer blocks
+        if training.cache_features:
+            for stage in training.stages:
+                kept_part(model, stage, training, unfreeze(model, stage.unfreeze))
         # Only now, so that a wrong option does not leave a run behind.
         run.write_config(data, training)
         run.write_class_names(samples.class_names)
         run.write("validation_samples.csv", validation_table(samples, parts))
+        if chief:
+            print("", "\n\n".join(map(as_text, tables)), "", sep="\n", flush=True)
         started = time.monotonic()
         pictures = samples.take(parts.training), samples.take(parts.validation)
         for stage in training.stages:
@@ -94,37 +102,51 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
     if not chief:
         shutil.rmtree(run.path)
         return {}
-    metrics = _evaluate(run, samples, parts, data, training, feeds[1])
+    metrics = _evaluate(run, samples, parts, notes, tables, data, training, feeds[1])
     shutil.rmtree(run.backup, ignore_errors=True)
     low, high = metrics["accuracy_interval"]
     print(
         f"{(time.monotonic() - started) / 60:.1f} minutes. Best model on {len(parts.validation)} validation images: "
-        f"accuracy {metrics['accuracy']:.4f} ({low:.3f} to {high:.3f}), loss {metrics['loss']:.4f}.\n"
+        f"accuracy {metrics['accuracy']:.4f} ({low:.3f} to {high:.3f}), loss {metrics['loss']:.4f}. "
+        f"The model card: {run.path / 'README.md'}\n"
         f"Explain it: tf-gradcam explain IMAGE --model {run.best_model} --out heatmaps",
         flush=True,
     )
     return metrics
 
 
-def _samples(data: DataConfig, run: Run) -> Samples:
+def _samples(data: DataConfig, run: Run) -> tuple[Samples, list[str]]:
+    """Return the images with their boxes, and a line about each kind of images that were left out."""
+    table = None if data.boxes is None else Path(data.boxes)
+    rows = None if table is None else read_boxes(table)  # raises now if it is damaged, not after a download
     if data.data == "phantom":
         root = write_phantom(run.path / "phantom", data.limit or PHANTOM_SLICES, data.seed, data.image_size)
+        table = table or root / BOXES
     else:
         root = fetch(data.data, run.path / "data", data.sha256)
     samples = read_folder(root, None if data.data == "phantom" else data.limit, data.seed)
     for reason in samples.broken:
         print(f"left out: {reason}", flush=True)
+    notes = []
     if data.exclude is not None:
         before, samples = len(samples), without(samples, Path(data.exclude))
-        print(f"{before - len(samples)} of {before} images left out, named in '{data.exclude}'", flush=True)
+        notes.append(f"{before - len(samples)} of {before} images left out, named in '{data.exclude}'")
     if data.apart_from is not None:
         before, samples = len(samples), apart(samples, Path(data.apart_from))
-        print(f"{before - len(samples)} of {before} images left out, with a twin in '{data.apart_from}'", flush=True)
-    return samples if data.classes is None else first_classes(samples, data.classes)
+        notes.append(f"{before - len(samples)} of {before} images left out, with a twin in '{data.apart_from}'")
+    for note in notes:
+        print(note, flush=True)
+    if data.classes is not None:
+        samples = first_classes(samples, data.classes)
+    if table is not None and (rows is not None or table.exists()):  # phantom slices of older versions have no boxes
+        samples = with_boxes(samples, rows or read_boxes(table), table)
+    return samples, notes
 
 
-def _parts(samples: Samples, data: DataConfig) -> Parts:
-    groups = duplicate_groups(samples.files)
+def _parts(samples: Samples, data: DataConfig) -> tuple[Samples, Parts]:
+    """Return the images with the groups of those that look alike, and their two parts."""
+    prints = fingerprints(samples.files)
+    groups = groups_of(prints)
     parts = split(samples, data.validation, data.seed, groups if data.split == "clean" else None)
     parts = counted(parts, groups)
     print(
@@ -134,16 +156,32 @@ def _parts(samples: Samples, data: DataConfig) -> Parts:
         "training part",
         flush=True,
     )
-    return parts
+    if samples.boxes is not None:
+        known = sum(len(samples.boxes[index]) > 0 for index in parts.validation)
+        print(f"{known} of {len(parts.validation)} validation images have a box", flush=True)
+        if not known and data.boxes is not None:
+            raise ValueError(
+                f"Expected boxes of validation images in '{data.boxes}', received boxes of training images alone. Add "
+                "boxes, choose another --seed, or leave out --boxes."
+            )
+    return replace(samples, groups=groups_of(prints, LOOKS_ALIKE)), parts
 
 
 def _evaluate(
-    run: Run, samples: Samples, parts: Parts, data: DataConfig, training: TrainingConfig, validation: Any
+    run: Run,
+    samples: Samples,
+    parts: Parts,
+    notes: Sequence[str],
+    tables: tuple[Table, Table],
+    data: DataConfig,
+    training: TrainingConfig,
+    validation: Any,
 ) -> dict[str, Any]:
     model = keras.saving.load_model(run.best_model, compile=False)
     outputs = np.asarray(model.predict(validation, verbose=0))
+    shown = predictions_of(samples.take(parts.validation), outputs)
     metrics = {
-        **measure(outputs, samples.labels[parts.validation], samples.class_names),
+        **measure(outputs, shown.samples.labels, samples.class_names),
         "split": {
             "kind": data.split,
             "training": len(parts.training),
@@ -152,15 +190,36 @@ def _evaluate(
             "validation_images_with_a_twin_in_training": parts.leaked,
         },
     }
-    run.write("metrics.json", metrics_text(metrics).encode())
     size = (data.image_size, data.image_size)
-    write_figures(
+    maps = maps_of(model, samples.class_names, training.layers)
+    localisation = maps and localise(maps, shown, size)
+    if localisation is not None:
+        metrics["localisation"] = localisation
+    run.write("metrics.json", metrics_text(metrics).encode())
+    history = run.rows(HISTORY)
+    best = max(range(len(history)), key=lambda index: merit(history[index]))  # the first of equals, as is saved
+    figures = write_figures(
         run.figures,
-        model=model,
+        training=samples.take(parts.training),
+        shown=shown,
+        history=history,
+        best=best,
+        maps=maps,
+        image_size=size,
+    )
+    finished = Finished(
+        data=data,
+        training=training,
         samples=samples,
         parts=parts,
-        outputs=outputs,
-        image_size=size,
-        layers=training.layers,
+        notes=notes,
+        tables=tables,
+        history=history,
+        best=best,
+        metrics=metrics,
+        layers=() if maps is None else (maps.last.layer_name, maps.intermediate.layer_name),
+        figures=[path.stem for path in figures],
+        versions={**versions(), "git": git_revision()},
     )
+    run.write("README.md", card_text(finished).encode(errors="surrogateescape"))
     return metrics

@@ -30,9 +30,9 @@ CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
 FIGURES = {
     "calibration",
     "confusion_matrix",
-    "gradcam_hirescam",
     "gradcam_intermediate",
     "gradcam_last",
+    "learning_curves",
     "misclassified",
     "predictions",
     "training_samples",
@@ -67,7 +67,7 @@ def wait_for(happened, seconds: float = 240) -> None:
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory) -> Path:
-    """Ten noisy pictures of a colour for each of four classes, 24 x 40 pixels."""
+    """Ten noisy pictures of a colour for each of four classes, 24 x 40 pixels; boxes.csv beside the folder."""
     root = tmp_path_factory.mktemp("data") / "colours"
     generator = np.random.default_rng(0)
     for name, colour in zip(CLASSES, [(120, 0, 0), (0, 120, 0), (0, 0, 120), (120, 120, 120)], strict=True):
@@ -76,6 +76,8 @@ def colours(tmp_path_factory) -> Path:
             noise = generator.integers(0, 128, (6, 10, 3)) + colour
             picture = cv2.resize(noise.astype(np.uint8), (40, 24), interpolation=cv2.INTER_NEAREST)
             cv2.imwrite(str(root / name / f"{number}.png"), picture)
+    lines = [f"{name}/{number}.png,0,0,20,24" for name in CLASSES for number in range(10)]
+    (root.parent / "boxes.csv").write_text("\n".join(["filename,xmin,ymin,xmax,ymax", *lines]))
     return root
 
 
@@ -83,7 +85,7 @@ def colours(tmp_path_factory) -> Path:
 def words(colours) -> list[str]:
     """Options with which MobileNet learns the colours in seconds."""
     told = ["--data", str(colours), "--weights", "none", "--image-size", "64", "--unfreeze", "all", "--epochs", "12"]
-    return [*told, *MOBILENET, "--learning-rate", "3e-3"]
+    return [*told, *MOBILENET, "--learning-rate", "3e-3", "--boxes", str(colours.parent / "boxes.csv")]
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +145,11 @@ def test_the_best_model_of_dog_breeds_answers_the_published_call(dogs):
 @pytest.mark.parametrize("name", ["brain", pytest.param("dogs", marks=pytest.mark.slow)])
 def test_a_run_leaves_all_that_is_promised(name, request):
     run = request.getfixturevalue(name)
-    assert {path.stem for path in (run / "figures").iterdir()} == FIGURES
+    differ = set() if name == "brain" else {"gradcam_hirescam"}  # after global average pooling they are equal
+    assert {path.stem for path in (run / "figures").iterdir()} == FIGURES | differ
     left = {path.name for path in run.iterdir()} - {"tensorboard", "phantom"}
     expected = "best.keras class_names.json config.json figures history.csv metrics.json validation_samples.csv"
-    assert left == set(expected.split())
+    assert left == {"README.md", *expected.split()}
 
 
 def test_metrics_are_those_of_the_validation_samples(brain, colours):
@@ -189,6 +192,53 @@ def test_a_run_gives_its_trunk_to_another(brain, colours, words, tmp_path, capsy
     first, second = (keras.saving.load_model(path / "best.keras") for path in (brain, run))
     kernels = [model.get_layer("conv_pw_13").get_weights()[0] for model in (first, second)]
     np.testing.assert_array_equal(*kernels)
+
+
+def test_the_learning_curves_of_a_resumed_run_have_every_epoch_once(killed):
+    """They are drawn from history.csv: the card names the best of its twelve epochs."""
+    run, _ = killed
+    merits = [(float(row["val_accuracy"]), -float(row["val_loss"])) for row in rows(run)]
+    best = merits.index(max(merits)) + 1
+    assert f"- Best epoch: {best} of 12 (fine-tuning, epoch {best})" in (run / "README.md").read_text()
+    assert (run / "figures" / "learning_curves.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_stages_and_blocks_are_printed_before_anything_is_trained(words, tmp_path, capsys):
+    told = [*words, "--epochs", "1", "--unfreeze", "1", "--out", str(tmp_path / "run")]
+    assert brain_mri.main(told) == 0
+    said = capsys.readouterr().out.splitlines()
+    header = next(index for index, line in enumerate(said) if line.startswith("stage "))
+    assert said[header + 1].startswith("fine-tuning")
+    assert header < next(index for index, line in enumerate(said) if line.startswith("fine-tuning 1:"))
+
+
+# Boxes.
+
+
+def test_boxes_reach_the_metrics_and_the_card(brain):
+    """All boxes are the left halves."""
+    found = json.loads((brain / "metrics.json").read_text())["localisation"]
+    assert (found["images"], found["share_of_picture"]) == (8, 0.5)
+    assert all(0 <= row["energy_in_box"] <= 1 for row in found["layers"].values())
+    assert "8 validation images have a box." in (brain / "README.md").read_text()
+
+
+def test_a_run_is_resumed_with_the_boxes_it_began_with(brain, words, capsys):
+    without = [word for word in words if word != "--boxes" and not word.endswith(".csv")]
+    assert brain_mri.main([*without, "--out", str(brain), "--resume"]) == 2
+    assert "data.boxes" in one_line(capsys)
+
+
+def test_boxes_of_training_images_alone_are_refused(brain, words, tmp_path, capsys):
+    with open(brain / "validation_samples.csv", newline="") as file:
+        held_out = {row["Filename"] for row in csv.DictReader(file)}
+    table, alone = Path(words[words.index("--boxes") + 1]), tmp_path / "alone.csv"
+    lines = table.read_text().splitlines()
+    alone.write_text("\n".join(line for line in lines if line.split(",")[0] not in held_out))
+    assert brain_mri.main([*words, "--boxes", str(alone), "--out", str(tmp_path / "run")]) == 2
+    assert "received boxes of training images alone" in one_line(capsys)
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 # A run that is interrupted.
@@ -301,6 +351,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(words, tmp_path, capsys):
         (["--data", "absent"], "folder or zip file 'absent' does not exist"),
         (["--strategy", "multiworker"], "TF_CONFIG"),
         (["--weight-decay", "-1"], "--weight-decay of at least 0"),
+        (["--boxes", "absent.csv"], "there is no file 'absent.csv'. Check --boxes."),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_no_run(words, message, tmp_path, capsys, monkeypatch):

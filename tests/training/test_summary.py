@@ -10,13 +10,14 @@ import pytest
 from training.summary import main
 
 
-def finished(folder: Path, seed: int, accuracy: float, epochs: int = 2) -> str:
+def finished(folder: Path, seed: int, accuracy: float, epochs: int = 2, **more: float | None) -> str:
     folder.mkdir()
     data = {"data": "/somewhere/brain_mri", "seed": seed, "split": "naive", "image_size": 96}
     training = {"backbone": "MobileNet", "stages": [{"epochs": epochs}]}
     split = {"training": 80, "validation": 20, "validation_images_with_a_twin_in_training": seed}
     (folder / "config.json").write_text(json.dumps({"data": data, "training": training}))
-    (folder / "metrics.json").write_text(json.dumps({"accuracy": accuracy, "loss": 1 - accuracy, "split": split}))
+    metrics = {"accuracy": accuracy, "loss": 1 - accuracy, "split": split, **more}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "history.csv").write_text("stage,epoch,seconds\nhead,1,40\nhead,2,50\n")
     return str(folder)
 
@@ -28,9 +29,22 @@ def test_runs_of_other_seeds_share_a_row(tmp_path: Path, capsys: pytest.CaptureF
     *_, both, alone = capsys.readouterr().out.splitlines()
     assert both == (
         "| MobileNet, 96 px | brain_mri | naive, 80 / 20, 1 to 2 leaked | 2 | 0.8500 (0.8000 to 0.9000) | "
-        "0.1500 (0.1000 to 0.2000) | 1.5 |"
+        "0.1500 (0.1000 to 0.2000) | 1.5 | - | - |"
     )
-    assert "| 1 leaked | 1 | 0.7000 | 0.3000 | 1.5 |" in alone.replace("naive, 80 / 20, ", "")
+    assert "| 1 leaked | 1 | 0.7000 | 0.3000 | 1.5 | - | - |" in alone.replace("naive, 80 / 20, ", "")
+
+
+def test_macro_f1_and_auc_are_in_the_row_where_every_run_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        finished(tmp_path / "a", 1, 0.8, macro_f1=0.7, auc=0.95),
+        finished(tmp_path / "b", 2, 0.8, macro_f1=0.8, auc=None),
+    ]
+    assert main(runs) == 0
+    header, _, row = capsys.readouterr().out.splitlines()
+    assert header.endswith("| minutes | macro F1 | AUC |")
+    assert row.endswith("| 1.5 | 0.7500 (0.7000 to 0.8000) | - |")
 
 
 def test_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

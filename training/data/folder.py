@@ -36,6 +36,10 @@ class Samples:
     labels: (N,) int32, indices of `class_names`.
     class_names: K names of folders, sorted.
     broken: one message for each file that could not be decoded; these files are not in `files`.
+    groups: (N,) integers, equal for images that look alike, of which figures show one; None where they were not
+        compared.
+    boxes: N arrays (n, 4) float64 in [0, 1], the objects' (xmin, ymin, xmax, ymax) in parts of the picture, of an image
+        without a box (0, 4); None where no boxes are known.
     """
 
     root: Path
@@ -43,6 +47,8 @@ class Samples:
     labels: np.ndarray
     class_names: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    boxes: tuple[np.ndarray, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,7 +56,13 @@ class Samples:
     def take(self, indices: Iterable[int] | np.ndarray) -> Samples:
         """Return the samples at these indices, in their order; all classes stay."""
         chosen = np.asarray(list(indices), np.int64)
-        return replace(self, files=tuple(self.files[index] for index in chosen), labels=self.labels[chosen])
+        return replace(
+            self,
+            files=tuple(self.files[index] for index in chosen),
+            labels=self.labels[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+            boxes=None if self.boxes is None else tuple(self.boxes[index] for index in chosen),
+        )
 
     def name(self, index: int) -> str:
         """Return the file of a sample relative to `root`, "class/file.jpg" on every system."""

@@ -278,7 +278,7 @@ class Journal(keras.callbacks.Callback):
         row["learning_rate"] = f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.4g}"
         row["training_seconds"] = f"{self._trained - self._started:.1f}"
         row["seconds"] = f"{time.monotonic() - self._started:.1f}"
-        if not self._run.best_model.exists() or _merit(row) > max(map(_merit, before), default=(-1.0, 0.0)):
+        if not self._run.best_model.exists() or merit(row) > max(map(merit, before), default=(-1.0, 0.0)):
             self._run.save_best(self._classifier, self._class_names)
         self._run.write_rows([*before, row])
         if self._writer is not None:
@@ -307,7 +307,7 @@ _KEYS = ("loss", "accuracy", "val_loss", "val_accuracy")
 HISTORY = ("epoch", *_KEYS, "learning_rate", "training_seconds", "seconds")  # columns of numbers, beside the stage
 
 
-def _merit(row: dict[str, Any]) -> tuple[float, float]:
+def merit(row: dict[str, Any]) -> tuple[float, float]:
     """Return a value that is larger for a better epoch: validation accuracy first, then the lower loss."""
     return float(row["val_accuracy"]), -float(row["val_loss"])
 

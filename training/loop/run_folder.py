@@ -37,6 +37,7 @@ class Run:
     backup/           the state to resume from, removed when the run has ended
     best.keras        the model of the best epoch, with its preprocessing, class names and task inside
     validation_samples.csv, class_names.json, metrics.json, figures/
+    README.md         the model card: data, split, network, results, limits, how to explain the model
 
     Args:
         path: made if it does not exist.

@@ -1,11 +1,11 @@
-"""The charts of a trained classifier: its confusion matrix and its calibration.
+"""The charts of a trained classifier: its learning curves, its confusion matrix, its calibration.
 
 Axis legend: K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,88 @@ _ZEROS = 10  # the largest number of classes whose empty cells show a 0
 _NAME_LETTERS = 26
 _LETTER = 0.62 / 72  # width of an average letter, in inches for each point of its size
 _LISTED = 8  # confusions listed under a matrix without numbers
+_TRAINING, _VALIDATION, _BEST = "0.6", "#1f5f99", "#c2410c"  # colours of curves
+_MARKED = 40  # the largest number of epochs whose points are marked; one epoch alone has no line
+_WIDE_RANGE = 30.0  # of a loss over the median; beyond it the axis is logarithmic
+_OTHER_RATE = 5.0  # times the rate of another stage; beyond it the axis is logarithmic
+
+
+def curves_figure(history: Sequence[Mapping[str, str]], best: int) -> Figure:
+    """Draw loss, accuracy and learning rate over the epochs of all stages.
+
+    Args:
+        history: rows of history.csv, in their order: stage, epoch, loss, val_loss, accuracy, val_accuracy, and perhaps
+            learning_rate.
+        best: index of the best epoch.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    has_rate = "learning_rate" in history[0]
+    heights = (3.0, 3.0, 1.3)[: 2 + has_rate]
+    figure = Figure(figsize=(7.2, 5.6 if has_rate else 4.6), dpi=DPI, layout="constrained")
+    row = history[best]
+    starts = _first_epochs(history)
+    where = f" ({shortened(row['stage'], _NAME_LETTERS)}, epoch {int(row['epoch'])})" if len(starts) > 1 else ""
+    title = (
+        f"Best epoch: {best + 1} of {len(history)}{where}, validation accuracy {float(row['val_accuracy']):.4f}, loss "
+        f"{float(row['val_loss']):.4f}"
+    )
+    figure.suptitle(title, x=0.02, ha="left", fontsize=9, parse_math=False)
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    epochs = np.arange(1, len(history) + 1)
+    marker = "o" if len(history) <= _MARKED else ""
+    for axes, key in zip(panels, ("loss", "accuracy"), strict=False):
+        for name, column, color in (("training", key, _TRAINING), ("validation", f"val_{key}", _VALIDATION)):
+            values = [float(row[column]) for row in history]
+            axes.plot(epochs, values, color=color, marker=marker, markersize=3, linewidth=1.4, label=name)
+        axes.plot(best + 1, values[best], "o", color=_BEST, markersize=6, zorder=4, label="best epoch")
+        axes.set_ylabel(key, fontsize=9)
+    losses = [float(row[column]) for row in history for column in ("loss", "val_loss")]
+    if min(losses) > 0 and max(losses) > _WIDE_RANGE * float(np.median(losses)):
+        panels[0].set_yscale("log")
+    if has_rate:
+        _draw_rates(panels[2], [float(row["learning_rate"]) for row in history], starts, marker)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+        for first in starts[1:]:
+            axes.axvline(first - 0.5, color="0.75", linewidth=0.8, linestyle=":", zorder=0)
+    if len(starts) > 1:
+        _name_stages(panels[0], history, starts)
+    panels[1].legend(fontsize=8, frameon=False, loc="lower right", ncols=3)
+    panels[-1].set_xlabel("epoch", fontsize=9)
+    panels[-1].set_xlim(0.5, len(history) + 0.5)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return figure
+
+
+def _draw_rates(axes: Any, rates: Sequence[float], starts: Sequence[int], marker: str) -> None:
+    """Draw the learning rate at the end of each epoch; on a logarithmic axis where the stages differ much."""
+    axes.plot(range(1, len(rates) + 1), rates, color="0.35", marker=marker, markersize=3, linewidth=1.2)
+    peaks = [max(rates[start - 1 : end - 1]) for start, end in zip(starts, [*starts[1:], len(rates) + 1], strict=True)]
+    if min(peaks) > 0 and max(peaks) > _OTHER_RATE * min(peaks):
+        axes.set_yscale("log")
+        axes.set_ylim(min(peaks) / 30, 3 * max(peaks))  # a rate that falls to zero leaves the axis
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_ylabel("learning\nrate", fontsize=9)
+
+
+def _first_epochs(history: Sequence[Mapping[str, str]]) -> list[int]:
+    """Return the number of the first epoch of each stage, counted over all stages from 1."""
+    stages = [None, *(row["stage"] for row in history)]
+    return [number for number in range(1, len(stages)) if stages[number] != stages[number - 1]]
+
+
+def _name_stages(axes: Any, history: Sequence[Mapping[str, str]], starts: Sequence[int]) -> None:
+    """Write the name of each stage over its epochs."""
+    place = axes.get_xaxis_transform()
+    for start, end in zip(starts, [*starts[1:], len(history) + 1], strict=True):
+        letters = int(80 * (end - start) / len(history))
+        if letters >= 4:
+            name = shortened(history[start - 1]["stage"], letters)
+            axes.text(start - 0.45, 1.02, name, transform=place, fontsize=8, color="0.35", parse_math=False)
 
 
 def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:

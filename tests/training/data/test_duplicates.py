@@ -11,7 +11,14 @@ import pytest
 
 from tests.helpers import data
 from tests.helpers.pictures import encoded
-from training.data.duplicates import across, duplicate_groups, fingerprints, perceptual_hashes
+from training.data.duplicates import (
+    LOOKS_ALIKE,
+    across,
+    duplicate_groups,
+    fingerprints,
+    groups_of,
+    perceptual_hashes,
+)
 
 
 def scene(seed: int, height: int = 60, width: int = 100) -> np.ndarray:
@@ -176,3 +183,15 @@ def test_the_listed_twins_of_the_scans_are_found() -> None:
     for i, j in pairs:
         if (names[i], other_names[j]) not in rows:
             assert np.abs(thumbnails[i] - other_thumbnails[j]).mean() >= 2
+
+
+def test_pictures_that_look_alike_are_more_than_twins(tmp_path: Path) -> None:
+    """Brighter by 4 levels: not twins, which differ by less than 2, but alike; by 10 levels neither."""
+    noise = np.random.default_rng(0).integers(0, 200, (32, 32), np.uint8)
+    files = []
+    for number, more in enumerate((0, 4, 14)):
+        files.append(tmp_path / f"{number}.png")
+        cv2.imwrite(str(files[-1]), noise + np.uint8(more))
+    prints = fingerprints(files)
+    assert groups_of(prints).tolist() == duplicate_groups(files).tolist() == [0, 1, 2]
+    assert groups_of(prints, LOOKS_ALIKE).tolist() == [0, 0, 1]

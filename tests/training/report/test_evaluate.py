@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.report.evaluate import calibrate, confusion_matrix, measure, metrics_text
+from training.report.evaluate import (
+    calibrate,
+    confusion_matrix,
+    distinct,
+    measure,
+    metrics_text,
+    roc_auc,
+    spread,
+)
 
 NAMES = ("cat", "dog", "owl")
 # Ten samples: truth, prediction. Of four cats three are right and one is called a dog; of four dogs two are right, one
@@ -47,15 +55,56 @@ def test_class_is_read_off_its_column_and_its_row(
     name: str, precision: float, recall: float, f1: float, support: int
 ) -> None:
     """f1 is twice the hits over what was predicted as the class and what is of it."""
-    assert list(METRICS["per_class"][name]) == ["precision", "recall", "f1", "support"]
-    assert list(METRICS["per_class"][name].values()) == pytest.approx([precision, recall, f1, support])
+    row = METRICS["per_class"][name]
+    assert list(row) == ["precision", "recall", "f1", "auc", "support"]
+    assert [row[key] for key in ("precision", "recall", "f1", "support")] == pytest.approx(
+        [precision, recall, f1, support]
+    )
 
 
 def test_undefined_ratios_are_none() -> None:
     """Owls neither occur nor are predicted; no dog is predicted, though there is one."""
     rows = measure(outputs_of([0, 0]), [0, 1], NAMES)["per_class"]
-    assert rows["owl"] == {"precision": None, "recall": None, "f1": None, "support": 0}
-    assert rows["dog"] == {"precision": None, "recall": 0.0, "f1": 0.0, "support": 1}
+    assert rows["owl"] == {"precision": None, "recall": None, "f1": None, "auc": None, "support": 0}
+    assert rows["dog"] == {"precision": None, "recall": 0.0, "f1": 0.0, "auc": 0.5, "support": 1}
+
+
+def test_macro_f1_is_the_mean_over_classes_that_occur_or_are_predicted() -> None:
+    assert METRICS["macro_f1"] == pytest.approx((6 / 9 + 4 / 7 + 1 / 2) / 3)
+    assert measure(outputs_of([0, 0]), [0, 1], NAMES)["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
+
+
+def pairs_won(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Count the pairs of a positive and a negative sample: won 1, drawn a half, lost 0."""
+    pairs = [(a, b) for a in scores[positive] for b in scores[~positive]]
+    return sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_auc_is_the_share_of_pairs_won(levels: int) -> None:
+    """With 2 levels most pairs are drawn, with 1000 next to none."""
+    generator = np.random.default_rng(levels)
+    scores, positive = generator.integers(0, levels, 60) / levels, generator.random(60) < 0.3
+    assert roc_auc(scores, positive) == pytest.approx(pairs_won(scores, positive), abs=1e-12)
+
+
+def test_auc_by_hand() -> None:
+    """Positives 0.8, 0.4; negatives 0.6, 0.4, 0.2: won 3 and 1, drawn 1, of 6."""
+    scores, positive = np.array([0.8, 0.4, 0.6, 0.4, 0.2]), np.array([1, 1, 0, 0, 0], bool)
+    assert roc_auc(scores, positive) == pytest.approx(4.5 / 6)
+
+
+def test_auc_of_a_run_is_the_mean_of_its_classes_against_the_others() -> None:
+    outputs = np.random.default_rng(0).dirichlet([1, 1, 1], 40)
+    truth = np.arange(40) % 3
+    metrics = measure(outputs, truth, NAMES)
+    won = [pairs_won(outputs[:, k], truth == k) for k in range(3)]
+    assert [row["auc"] for row in metrics["per_class"].values()] == pytest.approx(won)
+    assert metrics["auc"] == pytest.approx(np.mean(won))
+
+
+def test_auc_of_one_class_alone_is_none() -> None:
+    assert measure(np.eye(2), [0, 0], ("a", "b"))["auc"] is None
 
 
 def test_loss_is_the_mean_cross_entropy() -> None:
@@ -149,3 +198,17 @@ def test_metrics_text_has_a_row_of_the_matrix_on_a_line() -> None:
 def test_metrics_that_json_does_not_have_are_refused() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         metrics_text({"accuracy": math.nan})
+
+
+def test_distinct_keeps_the_first_of_each_group_in_order() -> None:
+    groups = np.array([7, 7, 3, 7, 3, 1])
+    assert distinct(np.array([5, 3, 1, 4, 0, 2]), groups).tolist() == [5, 3, 4]
+    assert distinct(np.array([5, 3, 1]), None).tolist() == [5, 3, 1]
+
+
+def test_spread_draws_one_of_each_group_and_nothing_else_without_twins() -> None:
+    labels = np.arange(30) % 3
+    groups = np.arange(30) // 6  # five groups, each of all classes
+    drawn = spread(labels, 30, groups)
+    assert sorted(groups[drawn]) == list(range(5))
+    assert spread(labels, 8, np.arange(30)).tolist() == spread(labels, 8).tolist()

@@ -3,119 +3,55 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
-import keras
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tf_gradcam import Explainer, list_layers, overlay_heatmap
+from tests.helpers.colours import (
+    LONG,
+    NAMES,
+    SIZE,
+    check_layout,
+    color_model,
+    outputs_of,
+    photo_of,
+    pictures,
+    texts,
+    write_folder,
+)
 from tf_gradcam.metrics import wilson_interval
-from training.data.folder import Samples, read_folder
-from training.data.split import Parts
-from training.model.classifier import build_classifier
-from training.report.charts import calibration_figure, confusion_figure, shortened
+from training.data.folder import Samples
+from training.report.charts import calibration_figure, confusion_figure, curves_figure, shortened
 from training.report.evaluate import calibrate, predictions_of, spread
 from training.report.figures import (
-    finer_layer,
-    gradcam_figure,
-    methods_figure,
     misclassified_figure,
-    photo_grid,
     predictions_figure,
     samples_figure,
     save_figure,
     write_figures,
 )
+from training.report.grid import photo_grid
+from training.report.maps import maps_of
 
-SIZE = (12, 20)  # pixels of a photo
-NAMES = ("green", "red")
-FILES = ["calibration", "confusion_matrix", "gradcam_hirescam", "gradcam_intermediate", "gradcam_last"]
+FILES = ["calibration", "confusion_matrix", "gradcam_intermediate", "gradcam_last", "learning_curves"]
 FILES += ["misclassified", "predictions", "training_samples"]
-LONG = "American Staffordshire terrier, Staffordshire terrier, American pit bull terrier, pit bull terrier"
-
-
-def photo_of(number: int, channel: int) -> np.ndarray:
-    """Dark noise, and a bright spot of one colour in a place of its own."""
-    photo = np.random.default_rng(number).integers(0, 40, (*SIZE, 3), np.uint8)
-    row, column = number % 3 * 4, number % 5 * 4
-    photo[row : row + 4, column : column + 4, channel] = 255
-    return photo
-
-
-def write_folder(root: Path, names: tuple[str, ...] = NAMES, count: int = 6) -> Samples:
-    """A folder per class; photos of class k have spots in channel 1 - k % 2: green, red, green, ..."""
-    for label, name in enumerate(names):
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            photo = photo_of(number + label * count, 1 - label % 2)
-            cv2.imwrite(str(root / name / f"{name}_{number}.png"), photo[..., ::-1])
-    return read_folder(root)
+HISTORY = [
+    {"stage": "head", "epoch": "1", "loss": "2", "accuracy": "0.5", "val_loss": "1", "val_accuracy": "0.6"},
+    {"stage": "head", "epoch": "2", "loss": "1", "accuracy": "0.7", "val_loss": "0.5", "val_accuracy": "0.8"},
+    {"stage": "last block", "epoch": "1", "loss": "0.5", "accuracy": "0.9", "val_loss": "0.6", "val_accuracy": "0.75"},
+]
 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     return write_folder(tmp_path_factory.mktemp("colours") / "data")
-
-
-def color_model(green: float = 1.0, red: float = 1.0) -> keras.Model:
-    """It sees green and red, means them over the photo, and calls it what there is more of.
-
-    `cells` passes green and red on, so the map of class k at `cells` is channel k of the photo, where its factor is
-    positive; `doubled` before it holds twice as much, which changes no map.
-    """
-    inputs = keras.Input((*SIZE, 3))
-    hidden = keras.layers.Conv2D(3, 1, use_bias=False, name="doubled")(inputs)
-    hidden = keras.layers.Conv2D(2, 1, use_bias=False, name="cells")(hidden)
-    hidden = keras.layers.GlobalAveragePooling2D()(hidden)
-    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="dense")(hidden))
-    model.get_layer("doubled").set_weights([2 * np.eye(3, dtype=np.float32)[None, None]])
-    model.get_layer("cells").set_weights([np.array([[[[0, 0.5], [0.5, 0], [0, 0]]]], np.float32)])
-    model.get_layer("dense").set_weights([np.diag([green, red]).astype(np.float32), np.zeros(2, np.float32)])
-    return model
-
-
-def outputs_of(samples: Samples, wrong: dict[int, float] | None = None, confidence: float = 0.9) -> np.ndarray:
-    """Probabilities of two classes: right with `confidence`, but for {index: confidence} of wrong ones."""
-    outputs = np.empty((len(samples), 2))
-    for index, label in enumerate(samples.labels):
-        predicted = 1 - label if index in (wrong or {}) else label
-        outputs[index, predicted] = (wrong or {}).get(index, confidence)
-        outputs[index, 1 - predicted] = 1 - outputs[index, predicted]
-    return outputs
-
-
-def pictures(figure: Figure) -> list[np.ndarray]:
-    """The pictures in a figure in their order; a colour bar is none."""
-    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
-
-
-def texts(figure: Figure) -> list[str]:
-    """Every line of text over the panels of a figure."""
-    written = [*figure.texts, *(axes.title for axes in figure.axes), *(axes._left_title for axes in figure.axes)]
-    return [line for text in written for line in text.get_text().splitlines()]
-
-
-def check_layout(figure: Figure) -> None:
-    """Nothing overlaps and nothing leaves the figure: panels, lines of text, names on axes."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # lays it out
-    renderer = canvas.get_renderer()
-    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
-    boxes += [text.get_window_extent(renderer) for text in figure.texts if text.get_text()]
-    width, height = figure.get_size_inches() * figure.dpi
-    for index, box in enumerate(boxes):
-        assert -1 <= box.x0 <= box.x1 <= width + 1
-        assert -1 <= box.y0 <= box.y1 <= height + 1
-        assert not any(box.overlaps(other) for other in boxes[:index])
 
 
 # Which samples are shown.
@@ -257,67 +193,74 @@ def test_calibration_figure_draws_accuracy_at_its_confidence() -> None:
     check_layout(figure)
 
 
-# Grad-CAM.
+# Learning curves.
 
 
-def test_maps_show_the_evidence_for_the_prediction(samples: Samples) -> None:
-    """The map of a photo called green is its green, divided by the largest; a wrong one is explained as called."""
-    shown = predictions_of(samples, outputs_of(samples, {7: 0.8}))
-    explainer = Explainer(color_model(), "cells", class_names=NAMES)
-    figure = gradcam_figure(explainer, shown, np.array([0, 1, 7]), SIZE)
-    photos = [photo_of(0, 1), photo_of(1, 1), photo_of(7, 0)]
-    drawn = pictures(figure)
-    for index, photo in enumerate(photos):
-        green = photo[..., 1] / photo[..., 1].max()
-        np.testing.assert_array_equal(drawn[3 * index], photo)
-        np.testing.assert_allclose(drawn[3 * index + 1], green, atol=1e-6)
-        overlay = overlay_heatmap(photo, green).astype(int)
-        np.testing.assert_allclose(drawn[3 * index + 2].astype(int), overlay, atol=1)  # float32 rounds a level off
-
-
-def test_maps_stand_under_what_is_true(samples: Samples) -> None:
-    """The model sees more green in a green photo; a red one that was called green is explained as green."""
-    shown = predictions_of(samples, outputs_of(samples, {7: 0.8}))
-    explainer = Explainer(color_model(), "cells", class_names=NAMES)
-    text = " ".join(texts(gradcam_figure(explainer, shown, np.array([0, 7]), SIZE)))
-    assert "gradcam at cells" in text
-    assert "True and predicted: red, 100.0%" in text
-
-
-def test_blank_map_says_why(samples: Samples) -> None:
-    """Red speaks against red here, and nothing for it: there is no evidence to show."""
-    shown = predictions_of(samples, outputs_of(samples))
-    explainer = Explainer(color_model(red=-1.0), "cells", class_names=NAMES)
-    figure = gradcam_figure(explainer, shown, np.array([8]), SIZE)
-    assert not pictures(figure)[1].any()
-    assert "every cell speaks against" in " ".join(texts(figure))
-
-
-def test_two_methods_stand_beside_each_photo(samples: Samples) -> None:
-    shown = predictions_of(samples, outputs_of(samples, {7: 0.8}))
-    model = color_model()
-    explainers = [Explainer(model, "cells", method, class_names=NAMES) for method in ("gradcam", "hirescam")]
-    figure = methods_figure(explainers, shown, np.array([0, 1, 2, 7]), SIZE)
-    assert texts(figure)[0] == "Grad-CAM and HiResCAM at cells"
-    assert [line for line in texts(figure) if line in ("Grad-CAM", "HiResCAM")] == 4 * ["Grad-CAM", "HiResCAM"]
-    drawn = pictures(figure)
-    assert len(drawn) == 12
-    np.testing.assert_array_equal(drawn[9], photo_of(7, 0))
-    assert [axes.get_children() for axes in figure.axes]
+def test_curves_run_over_all_stages_with_their_border_and_the_best_epoch() -> None:
+    figure = curves_figure(HISTORY, best=1)
+    loss, accuracy = figure.axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in accuracy.lines}
+    assert drawn["training"] == [[1, 0.5], [2, 0.7], [3, 0.9]]
+    assert drawn["validation"] == [[1, 0.6], [2, 0.8], [3, 0.75]]
+    assert drawn["best epoch"] == [[2, 0.8]]
+    assert {tuple(line.get_xdata()) for line in loss.lines if line.get_linestyle() == ":"} == {(2.5, 2.5)}
+    assert [text.get_text() for text in loss.texts] == ["head", "last block"]
+    assert texts(figure)[0] == "Best epoch: 2 of 3 (head, epoch 2), validation accuracy 0.8000, loss 0.5000"
     check_layout(figure)
+
+
+@pytest.mark.parametrize(
+    ("rates", "scale"), [((1e-3, 1e-3, 1e-5), "log"), ((1e-3, 0, 0.9e-3), "linear"), ((0, 0, 0), "linear")]
+)
+def test_learning_rate_is_drawn_where_the_history_has_it(rates: tuple[float, ...], scale: str) -> None:
+    history = [{**row, "learning_rate": str(rate)} for row, rate in zip(HISTORY, rates, strict=True)]
+    figure = curves_figure(history, best=0)
+    assert figure.axes[2].lines[0].get_ydata().tolist() == list(rates)
+    assert figure.axes[2].get_yscale() == scale
+    check_layout(figure)
+
+
+def test_one_epoch_has_points_and_a_long_stage_has_room() -> None:
+    check_layout(curves_figure(HISTORY[:1], best=0))
+    figure = curves_figure([{**HISTORY[0], "stage": LONG}, *HISTORY], best=2)
+    assert all(line.get_marker() == "o" for line in figure.axes[0].lines[:2])
+    check_layout(figure)
+
+
+# Twins.
+
+
+def test_no_figure_of_samples_shows_twins(samples: Samples) -> None:
+    """Photos 0 to 3 and 6 to 8 are two groups: of twelve seven are left."""
+    groups = np.array([0, 0, 0, 0, 1, 2, 3, 3, 3, 4, 5, 6])
+    grouped = replace(samples, groups=groups)
+    shown = predictions_of(grouped, outputs_of(samples, {0: 0.6, 1: 0.9, 7: 0.8}))
+    photos = [photo_of(index, 1 - index // 6) for index in range(12)]
+
+    def numbers(figure: Figure) -> list[int]:
+        return [next(k for k in range(12) if np.array_equal(photos[k], each)) for each in pictures(figure)]
+
+    for figure in (samples_figure(grouped, SIZE), predictions_figure(shown, SIZE)):
+        drawn = groups[numbers(figure)]
+        assert sorted(drawn) == list(range(7))
+    wrong = misclassified_figure(shown, SIZE)
+    assert numbers(wrong) == [1, 7]
+    assert "All of them, one of each group of near-identical images, the most confident first." in texts(wrong)
 
 
 # Everything.
 
 
-def test_a_run_leaves_eight_pictures(samples: Samples, tmp_path: Path) -> None:
-    parts = Parts(training=np.arange(0, 12, 2), validation=np.arange(1, 12, 2), leaked=0, groups=12, duplicates=0)
+def test_a_run_leaves_its_pictures(samples: Samples, tmp_path: Path) -> None:
+    training, validation = samples.take(range(0, 12, 2)), samples.take(range(1, 12, 2))
     model = color_model()
-    photos = np.stack([photo_of(index, 1 - index // 6) for index in parts.validation])
-    outputs = model.predict(photos.astype(np.float32), verbose=0)
+    photos = np.stack([photo_of(index, 1 - index // 6) for index in range(1, 12, 2)])
+    shown = predictions_of(validation, model.predict(photos.astype(np.float32), verbose=0))
     weights = [weight.copy() for weight in model.get_weights()]
-    settings: dict[str, Any] = {"model": model, "samples": samples, "parts": parts, "outputs": outputs}
-    written = write_figures(tmp_path / "figures", **settings, image_size=SIZE, layers=("cells", "doubled"))
+    maps = maps_of(model, NAMES, ("cells", "doubled"))
+    written = write_figures(
+        tmp_path / "figures", training=training, shown=shown, history=HISTORY, best=1, maps=maps, image_size=SIZE
+    )
     assert sorted(path.stem for path in written) == sorted(FILES)
     assert sorted(os.listdir(tmp_path / "figures")) == [f"{name}.png" for name in sorted(FILES)]
     for path in written:
@@ -325,40 +268,17 @@ def test_a_run_leaves_eight_pictures(samples: Samples, tmp_path: Path) -> None:
         assert min(picture.shape[:2]) > 50
         assert picture.std() > 5
     alone = tmp_path / "alone.png"
-    save_figure(alone, samples_figure(samples.take(parts.training), SIZE))
+    save_figure(alone, samples_figure(training, SIZE))
     assert alone.read_bytes() == (tmp_path / "figures" / "training_samples.png").read_bytes()
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-    with pytest.raises(ValueError, match="Expected two layers"):
-        write_figures(tmp_path / "others", **settings, image_size=SIZE, layers=("cells",))
-    assert not (tmp_path / "others").exists()
 
 
-@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
-def test_without_tensorflow_a_line_says_which_pictures_are_missing(samples: Samples, tmp_path: Path) -> None:
-    program = (
-        "import sys, numpy as np\n"
-        "from pathlib import Path\n"
-        "from training.report.figures import write_figures\n"
-        "from training.data.folder import read_folder\n"
-        "from training.data.split import Parts\n"
-        "samples = read_folder(Path(sys.argv[1]))\n"
-        "parts = Parts(training=np.arange(6), validation=np.arange(12), leaked=0, groups=12, duplicates=0)\n"
-        "given = dict(model=None, samples=samples, parts=parts, outputs=np.eye(2)[samples.labels])\n"
-        "written = write_figures(Path(sys.argv[2]), **given, image_size=(12, 20), layers=(None, None))\n"
-        "print(len(written))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(samples.root), str(tmp_path)],
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.stdout.strip() == "5", ran.stderr
-    assert "No Grad-CAM figures: they need TensorFlow, and Keras runs on jax." in ran.stderr
-    assert len(os.listdir(tmp_path)) == 5
+def test_without_maps_the_other_pictures_are_written(samples: Samples, tmp_path: Path) -> None:
+    shown = predictions_of(samples, outputs_of(samples))
+    settings = {"training": samples, "shown": shown, "history": HISTORY, "best": 1, "image_size": SIZE}
+    write_figures(tmp_path, **settings, maps=None)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == [name for name in FILES if "gradcam" not in name]
 
 
 def test_figure_is_whole_or_not_at_all_and_lets_its_pictures_go(tmp_path: Path) -> None:
@@ -403,57 +323,3 @@ def test_charts_need_neither_a_framework_nor_global_state() -> None:
     root = Path(__file__).parents[3]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
-
-
-def test_finer_layer_is_the_output_of_the_last_part_of_more_cells() -> None:
-    """8 x 8, padded to 10 x 10, then 4 x 4 twice: the padding belongs to the part that ends on 4 x 4."""
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 3)),
-            layers.Conv2D(2, 3, padding="same", name="block1_conv"),
-            layers.ReLU(name="block1_relu"),
-            layers.Dropout(0.1, name="block1_drop"),
-            layers.ZeroPadding2D(1, name="block2_pad"),
-            layers.Conv2D(2, 3, strides=2, name="block2_conv"),
-            layers.ReLU(name="end"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(3, activation="softmax"),
-        ]
-    )
-    assert finer_layer(model, "end") == "block1_relu"
-    assert finer_layer(model, "block1_relu") == "block1_relu"
-
-
-_FINER = {  # family: the last output of a part of more cells than the default layer, and its type
-    "MobileNet": ("conv_pw_11_relu", "ReLU"),
-    "MobileNetV2": ("block_12_add", "Add"),
-    "MobileNetV3Small": ("expanded_conv_7_add", "Add"),
-    "VGG16": ("block4_conv3", "Conv2D"),
-    "ResNet50": ("conv4_block6_out", "Activation"),
-    "ResNet50V2": ("conv4_block5_out", "Add"),
-    "ConvNeXtTiny": (r"add_?\d*", "Add"),
-    "DenseNet121": ("pool4_conv", "Conv2D"),
-    "EfficientNetB0": ("block5c_add", "Add"),
-    "EfficientNetV2B0": ("block5e_add", "Add"),
-    "EfficientNetV2S": ("block5i_add", "Add"),
-    "Xception": (r"add_?\d*", "Add"),
-    "InceptionV3": ("mixed7", "Concatenate"),
-    "InceptionResNetV2": ("block17_20_ac", "Activation"),
-    "NASNetMobile": ("normal_concat_7", "Concatenate"),
-}
-_QUICK = ("MobileNet", "MobileNetV2", "VGG16")
-
-
-@pytest.mark.parametrize(
-    "backbone", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in _FINER]
-)
-def test_intermediate_layer_of_a_family_is_the_output_of_a_learned_part(backbone) -> None:
-    model = build_classifier(backbone, 2, (128, 128), "none")
-    rows = {row.path: row for row in list_layers(model)}
-    (last,) = (row for row in rows.values() if row.default)
-    found = rows[finer_layer(model, last.path)]
-    name, kind = _FINER[backbone]
-    assert re.fullmatch(name, found.path), found.path
-    assert found.type == kind
-    assert found.output_shape[1] > last.output_shape[1]
