@@ -292,7 +292,8 @@ def _draw_boxes(panels: Sequence[Axes], boxes: np.ndarray, notes: Sequence[str])
 
     edge = [withStroke(linewidth=2.2, foreground="black")]  # white on black is seen on any colour
     for axes, note in zip(panels, notes, strict=False):
-        height, width = np.shape(axes.images[0].get_array())[:2]
+        picture: Any = axes.images[0].get_array()
+        height, width = picture.shape[:2]
         for xmin, ymin, xmax, ymax in boxes * [width, height, width, height]:
             place = (xmin - 0.5, ymin - 0.5)  # of the outer edges of pixels; their centres are whole numbers
             outline = Rectangle(
