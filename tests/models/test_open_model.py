@@ -256,6 +256,35 @@ def test_scaling_to_16_bits_is_tried_with_files_of_16_bits(tmp_path, bits):
     assert "is unknown: it receives RGB in 0..65535" in str(messages[0]) or bits == 8
 
 
+@pytest.mark.parametrize("names", [None, ["dark", "bright"]])
+def test_evidence_that_supposes_several_classes_says_so_where_they_are_not_known(tmp_path, names):
+    """Sure of dark and of bright pictures in [-1, 1]; in 0..255, which its own layer asks for, all are bright."""
+    model = keras.Sequential([keras.Input((6, 10, 3)), L.GlobalAveragePooling2D(), L.Dense(2, "softmax")])
+    model.layers[-1].set_weights([np.tile([-20.0, 20.0], (3, 1)), np.zeros(2)])
+    files = []
+    for name, level in (("dark", 5), ("bright", 250)):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            files.append(tmp_path / name / f"{number}.png")
+            Image.new("RGB", (10, 6), (level,) * 3).save(files[-1])
+    settled, (note,) = warned(open_model(model, class_names=names), files)
+    assert settled.preprocessing.mode == "tf"
+    assert ("8 pictures (if they are of several classes): tf is " in str(note)) == (names is None)
+
+
+@pytest.mark.parametrize(
+    ("count", "verdict"), [(1, "1 picture cannot tell"), (8, "8 pictures fit no other scaling clearly better")]
+)
+def test_detect_that_finds_no_better_scaling_says_whether_the_pictures_tell(photos, count, verdict):
+    """A scaling inside the model, whose memory is left out with one picture: predictions of one tell nothing."""
+    pixels = [keras.Input((6, 10, 3)), L.Rescaling(1 / 255)]
+    dense = L.Dense(2, "softmax")
+    model = remembering("raw", L.Rescaling(1 / 255)) if count > 1 else keras.Sequential([*pixels, L.Flatten(), dense])
+    settled, notes = warned(open_model(model, preprocess="detect"), photos[:count])
+    assert (settled.preprocessing.mode, notes) == ("raw", [])
+    assert verdict in settled.preprocessing.statement
+
+
 @pytest.mark.parametrize("mode", ["raw", "unit", "tf"])
 def test_detect_finds_the_scaling_and_says_how(photos, mode):
     settled, notes = warned(open_model(remembering(mode), preprocess="detect"), photos)
@@ -331,7 +360,9 @@ def test_real_vgg16_on_pictures_divided_by_255_is_found_out():
     path = ROOT / "vgg16_brain_mri" / "vgg16_brain_mri.keras"
     settled, (note,) = warned(open_model(path), files)
     assert (settled.preprocessing.mode, settled.preprocessing.source) == ("caffe", "assumed")
-    assert "the scaling unit clearly better than caffe" in str(note)
+    assert "8 pictures (if they are of several classes) fit the scaling unit clearly better than caffe" in str(note)
+    one_class = sorted((ROOT / "brain_mri" / "glioma").glob("*.jpg"))[:4]
+    assert warned(open_model(path, class_names=names), one_class)[1] == []  # torch, by information
     for mode in ("detect", "unit"):
         found = explain(files, path, preprocess=mode, class_names=names).labels
         assert found == [file.parent.name for file in files]

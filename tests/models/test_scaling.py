@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_gradcam import rank_scalings
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam._models.scaling import ACTIVITY, ScalingRanking, _is_clear, rank_if_doubtful, usual_modes
+from tf_gradcam._models.scaling import ACTIVITY, ScalingRanking, _information, _is_clear, rank_if_doubtful, usual_modes
 
 L = keras.layers
 SHAPE = (6, 10, 3)
@@ -163,6 +163,50 @@ def test_labels_decide_where_they_separate_the_scalings():
     wrong = rank_scalings(bright_or_dark(-1), photos, labels=labels, modes=["raw", "tf"])
     assert (wrong.evidence, wrong.best) == ("labels", "raw")
     np.testing.assert_allclose([wrong.scores["raw"], wrong.scores["tf"]], [0.5, 1])
+
+
+def bright_above_205() -> keras.Model:
+    """Two classes with certainty: the second one for mean values above 205, whatever the scaling makes of them."""
+    model = keras.Sequential([keras.Input(SHAPE), L.GlobalAveragePooling2D(), L.Dense(2, "softmax")])
+    model.layers[-1].set_weights([np.tile([-20.0, 20.0], (3, 1)), 3 * 205 * np.array([20.0, -20.0])])
+    return model
+
+
+@pytest.mark.parametrize(("count", "is_clear"), [(12, False), (24, True)])
+def test_photos_of_one_class_are_judged_by_labels_alone(count, is_clear):
+    """Photos of 200 and 210, all of class 0: in 0..255 half are taken for class 1, in [-1, 1] none is.
+
+    By information 0..255 would win, one bit against none. Six wins of six are not clear, twelve of twelve are.
+    """
+    photos = np.where(np.arange(count) % 2, 210, 200)[:, None, None, None] * np.ones((count, *SHAPE))
+    modes = ["raw", "tf"]
+    assert rank_scalings(bright_above_205(), photos, modes=modes).best == "raw"
+    ranking = rank_scalings(bright_above_205(), photos, labels=np.zeros(count, int), modes=modes)
+    assert (ranking.best, ranking.is_clear("raw")) == ("tf", is_clear)
+    assert ranking.scores == {"tf": 0, "raw": 0.5}
+
+
+def test_labels_add_what_they_clearly_beat_to_the_other_evidence():
+    """The network tells dark and bright apart in both scalings, in [-1, 1] with the classes exchanged."""
+    photos, labels = dark_and_bright()
+    parts, classes = L.Dense(3, "relu"), L.Dense(2, "softmax")
+    model = keras.Sequential([keras.Input(SHAPE), L.GlobalAveragePooling2D(), parts, classes])
+    parts.set_weights([np.tile([1 / 3, -1 / 3, 1 / 3], (3, 1)), np.array([0.0, 0.0, -100.0])])
+    classes.set_weights([np.array([-20.0, 20.0, 40.0])[:, None] * [-1.0, 1.0], np.zeros(2)])
+    ranking = rank_scalings(model, photos, modes=["raw", "tf"])
+    assert (ranking.best, ranking.is_clear("tf")) == ("raw", False)
+    ranking = rank_scalings(model, photos, labels=labels, modes=["raw", "tf"])
+    assert (ranking.best, ranking.is_clear("tf"), ranking.evidence) == ("raw", True, "labels")
+
+
+def test_information_about_classes_is_that_of_the_classes_and_not_of_their_numbers():
+    """Of two classes with two pictures each: certain and alike in each class 1 bit of 1; one of each, nothing."""
+    certain = np.eye(3)
+    labels = np.array([0, 0, 2, 2])
+    np.testing.assert_allclose(_information(certain[[0, 0, 2, 2]], labels), 1, atol=1e-9)
+    np.testing.assert_allclose(_information(certain[[1, 1, 0, 0]], labels), 1, atol=1e-9)
+    np.testing.assert_allclose(_information(certain[[0, 1, 0, 1]], labels), 0, atol=1e-9)
+    np.testing.assert_allclose(_information(certain[[0, 1, 0, 1]]), np.log(2) / np.log(3), rtol=1e-6)
 
 
 def counted(model: keras.Model) -> tuple[keras.Model, list[int]]:

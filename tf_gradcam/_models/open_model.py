@@ -19,7 +19,7 @@ from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.loading import is_model_file, load_network
 from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, check_mode
 from tf_gradcam._models.reader import ModelReader
-from tf_gradcam._models.scaling import ScalingRanking, rank_if_doubtful, rank_scalings, usual_modes
+from tf_gradcam._models.scaling import ACTIVITY, ScalingRanking, rank_if_doubtful, rank_scalings, usual_modes
 from tf_gradcam.image.io import read_picture
 
 if TYPE_CHECKING:
@@ -218,9 +218,12 @@ def settle_scaling(
             ranking = rank_if_doubtful(opened.reader, photos, start, known, modes)
     better = ranking is not None and ranking.best != start and ranking.is_clear(start)
     pictures = f"{len(photos)} picture{'s' if len(photos) != 1 else ''}"
+    # Predictions that are all alike are right for pictures of one class.
+    is_supposed = ranking is not None and ranking.evidence == ACTIVITY and not known
+    supposed = " (if they are of several classes)" if is_supposed else ""
     settled = now
     if opened.request == "detect" or (now.mode == "unknown" and better):
-        settled = _detected(opened, ranking, better, pictures)
+        settled = _detected(opened, ranking, better, pictures, supposed)
     elif now.mode == "unknown":
         settled = Preprocessing(now.architecture, "raw", "unknown", UNKNOWN.evidence)
     if now.mode == "unknown" and opened.request != "detect":
@@ -230,14 +233,21 @@ def settle_scaling(
     if better and settled is now and ranking is not None:
         verb = "fits" if len(photos) == 1 else "fit"
         scores = ", ".join(f"{mode} {ranking.scores[mode]:.2f}" for mode in ranking.modes)
-        fact = f"{pictures} {verb} the scaling {ranking.best} clearly better than {now.mode}, by {ranking.evidence} "
-        fact += f"(lower is better): {scores}. If the model was trained on {ranking.best},"
+        fact = f"{pictures}{supposed} {verb} the scaling {ranking.best} clearly better than {now.mode}, by "
+        fact += f"{ranking.evidence} (lower is better): {scores}. If the model was trained on {ranking.best},"
         return opened, fact, ranking.best
     return opened._replace(preprocessing=settled), "", None
 
 
-def _detected(opened: OpenModel, ranking: ScalingRanking | None, better: bool, pictures: str) -> Preprocessing:
-    """Return the best scaling if it is clearly better, or if the model itself shows none."""
+def _detected(
+    opened: OpenModel, ranking: ScalingRanking | None, better: bool, pictures: str, supposed: str
+) -> Preprocessing:
+    """Return the best scaling if it is clearly better, or if the model itself shows none.
+
+    Args:
+        pictures: their number.
+        supposed: what is supposed of them.
+    """
     shown = opened.measured
     tells = ranking is not None and any(ranking.is_clear(mode) for mode in ranking.modes)
     if ranking is None or (not tells and shown.mode == "unknown"):
@@ -245,8 +255,9 @@ def _detected(opened: OpenModel, ranking: ScalingRanking | None, better: bool, p
         modes = ", ".join(MODES)
         raise ValueError(Message(fact, f"preprocess={modes}.", f"--preprocess {modes}."))
     if not better and shown.mode != "unknown":
-        return replace(shown, source="detected", evidence=f"{shown.statement.rstrip('.')}; {pictures} do not object")
-    evidence = f"detected from {pictures}: {str(ranking).rstrip('.')}"
+        verdict = f"fit{'s' * pictures.startswith('1 ')} no other scaling clearly better" if tells else "cannot tell"
+        return replace(shown, source="detected", evidence=f"{shown.statement.rstrip('.')}; {pictures} {verdict}")
+    evidence = f"detected from {pictures}{supposed}: {str(ranking).rstrip('.')}"
     return Preprocessing(shown.architecture, ranking.best, "detected", evidence)
 
 

@@ -45,8 +45,8 @@ class ScalingRanking:
         scores: mode -> score, lower is better; comparable within one ranking.
         evidence: what the scores measure: "batch normalisation" (divergence of what reaches the first one from its
             stored statistics, 0 for none), "activity and confidence" (1 less the information, in [0, 1], that the
-            predictions hold about the pictures), "labels" (share of wrong predictions), or "nothing": this model
-            cannot tell, and the order means nothing.
+            predictions hold about the pictures, or about their classes if labels are given), "labels" (share of wrong
+            predictions), or "nothing": this model and these pictures cannot tell, and the order means nothing.
         beaten: the modes that the best one clearly beats.
     """
 
@@ -103,7 +103,8 @@ def rank_scalings(
 
     Args:
         model: any built Keras 3 model of one image input; left unchanged.
-        photos: (B, H0, W0, C) RGB 0..255 at the model's input size; the first 16 are used, with `labels` all.
+        photos: (B, H0, W0, C) RGB 0..255 at the model's input size; the first 16 are used, with `labels` all. Without
+            labels they are taken to be of several classes, if the model has no batch normalisation to ask.
         labels: (B,) class index of each photo. If they separate the scalings, the share of wrong predictions decides.
             Defaults to None.
         modes: the scalings to try, keys of `MODES`. Defaults to all that the channels allow, without "raw16".
@@ -151,6 +152,7 @@ def _rank(
     """Order the modes by score; the best one beats those that are clearly worse.
 
     Predictions that are sure of every photo have the score 0 under several modes: the more usual one comes first.
+    Photos of one class by `labels` leave the information out: the right scaling has none, as a broken one may have.
     """
     for mode in modes:
         Preprocessing(None, mode)  # checks the name
@@ -163,12 +165,12 @@ def _rank(
     if probe.memory is not None:
         evidence, memory = STATISTICS, probe.memory
         scores = {mode: _divergence(memory, *probe.moments(mode, first)) for mode in modes}
-    elif classes:
-        evidence, scores = ACTIVITY, {mode: 1 - _information(values) for mode, values in classes.items()}
+    elif classes and (labels is None or len(set(labels)) > 1):
+        evidence, scores = ACTIVITY, {mode: 1 - _information(values, labels) for mode, values in classes.items()}
     best = min(scores.values())
     beaten = frozenset(mode for mode in modes if _is_clear(best, scores[mode], evidence, len(first)))
     order = sorted(modes, key=lambda mode: (round(scores[mode], 2), _USUAL.index(mode)))
-    ranking = ScalingRanking(modes if evidence == NOTHING else tuple(order), scores, evidence, beaten)
+    ranking = ScalingRanking(tuple(order), scores, evidence, beaten)
     if labels is not None and classes:
         return _by_labels({mode: values.argmax(1) == labels for mode, values in classes.items()}, ranking)
     return ranking
@@ -189,12 +191,20 @@ def _is_clear(best: float, other: float, evidence: str, count: int) -> bool:
 
 
 def _by_labels(hits: Mapping[str, NDArray[np.bool_]], ranking: ScalingRanking) -> ScalingRanking:
-    """Order the modes by their share of wrong predictions, unless the best of `ranking` is as good within chance."""
+    """Order the modes by their share of wrong predictions.
+
+    The best of `ranking` stays first where its share is the lowest within chance. What it clearly beats by either
+    evidence is beaten; `ranking` itself is returned where labels add nothing to that.
+    """
     scores = {mode: float(1 - right.mean()) for mode, right in hits.items()}
     modes = tuple(sorted(ranking.modes, key=scores.__getitem__))  # stable: equal shares keep the order of `ranking`
     beaten = frozenset(mode for mode in modes if _is_better(hits[modes[0]], hits[mode]))
     if ranking.evidence != NOTHING and ranking.best not in beaten:
-        return ranking
+        beaten = frozenset(mode for mode in modes if _is_better(hits[ranking.best], hits[mode]))
+        if beaten <= ranking.beaten:
+            return ranking
+        modes = (ranking.best, *(mode for mode in modes if mode != ranking.best))
+        beaten |= ranking.beaten
     return ScalingRanking(modes, scores, LABELS, beaten)
 
 
@@ -338,9 +348,20 @@ def _divergence(memory: _Memory, mean: NDArray[np.float64], variance: NDArray[np
     return float(np.nan_to_num(scores, nan=_WORST, posinf=_WORST).min())
 
 
-def _information(classes: NDArray[np.float64]) -> float:
-    """Return the information that predictions (B, K) hold about the pictures, relative to log K."""
-    p = np.clip(classes, 1e-12, 1)
-    entropy = -np.sum(p * np.log(p), axis=1)
-    mean = p.mean(axis=0)
-    return float(-np.sum(mean * np.log(mean)) - entropy.mean()) / math.log(p.shape[1])
+def _information(classes: NDArray[np.float64], labels: Sequence[int] | NDArray[Any] | None = None) -> float:
+    """Return the information that predictions (B, K) hold about the pictures, relative to log K.
+
+    With labels (B,) of several classes it is the information about the class, relative to the most that it can be. How
+    classes are numbered does not matter.
+    """
+    groups = np.arange(len(classes)) if labels is None else np.unique(labels, return_inverse=True)[1]
+    sizes = np.bincount(groups) / len(groups)
+    means = np.stack([classes[groups == group].mean(0) for group in range(len(sizes))])
+    most = math.log(classes.shape[1]) if labels is None else float(_entropy(sizes))
+    return float(_entropy(classes.mean(0)) - sizes @ _entropy(means)) / most
+
+
+def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the entropy along the last axis, in nats."""
+    p = np.clip(p, 1e-12, 1)
+    return np.asarray(-np.sum(p * np.log(p), axis=-1))
