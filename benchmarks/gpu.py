@@ -29,7 +29,7 @@ from benchmarks import machine
 from benchmarks.report import Report, Table
 from tf_gradcam.image import load_image, save_image
 from training.data.folder import Samples, read_folder
-from training.data.pipeline import augmentation, batches
+from training.data.pipeline import Order, augmentation, batches
 from training.model.classifier import PRECISIONS, build_classifier
 
 COLUMNS = ("part", "setting", "images/s", "relative")
@@ -61,10 +61,10 @@ def pipeline_rows(samples: Samples, size: int, batch: int) -> Iterator[Row]:
         rate = len(samples) / seconds
         return "input", setting, f"{rate:.0f}", f"{rate / cores:.0f} a core, {cores} cores"
 
-    from_files = batches(samples, square, batch, shuffle=True, cache=False)
+    from_files = batches(samples, square, batch, Order(len(samples), 0), cache=False)
     _drain(from_files)
     yield row("pipeline, each epoch from files", _seconds(lambda: _drain(from_files)))
-    from_memory = batches(samples, square, batch, shuffle=True, cache=True)
+    from_memory = batches(samples, square, batch, Order(len(samples), 0), cache=True)
     _drain(from_memory)
     yield row("pipeline, decoded photos cached", _seconds(lambda: _drain(from_memory)))
     changed: Any = augmentation(0)

@@ -21,7 +21,7 @@ from .data.phantom import write_phantom
 from .data.split import Parts, apart, counted, first_classes, split, validation_table, without
 from .loop.fit import HISTORY, feed, fit, kept_part, merit
 from .loop.run_folder import METRICS, Run, git_revision, is_complete, versions
-from .loop.strategy import is_chief, strategy_scope, worker
+from .loop.strategy import from_chief, is_chief, strategy_scope, worker
 from .model.backbone import unfreeze
 from .model.classifier import build_classifier
 from .reading import read_object
@@ -49,23 +49,26 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
         FloatingPointError: a loss is not finite.
     """
     chief = is_chief(training.strategy)
-    scope = strategy_scope(training.strategy)
-    run = Run(out if chief else out.with_name(f"{out.name}.{worker(training.strategy)}"), resume)
-    keras.utils.set_random_seed(data.seed)
-    run.check_config(data, training)
-    if is_complete(out):
-        print(f"The run in '{out}' is complete.", flush=True)
-        return read_object(out / "metrics.json", METRICS)
-    run.rows(HISTORY)  # raises now if it is damaged, not after an epoch
+    with strategy_scope(training.strategy):
+        run = Run(out if chief else out.with_name(f"{out.name}.{worker(training.strategy)}"), resume)
+        keras.utils.set_random_seed(data.seed)
+        run.check_config(data, training)
+        (complete,) = from_chief(training.strategy, [np.array(is_complete(out))])
+        if complete and chief:
+            print(f"The run in '{out}' is complete.", flush=True)
+            return read_object(out / "metrics.json", METRICS)
+        if complete:
+            shutil.rmtree(run.path)
+            return {}
+        run.rows(HISTORY)  # raises now if it is damaged, not after an epoch
 
-    samples, notes = _samples(data, run)
-    samples, parts = _parts(samples, data)
-    size = (data.image_size, data.image_size)
-    feeds = tuple(
-        feed(samples.take(part), size, data.batch_size, shuffle=shuffle, seed=data.seed)
-        for part, shuffle in ((parts.training, True), (parts.validation, False))
-    )
-    with scope:
+        samples, notes = _samples(data, run)
+        samples, parts = _parts(samples, data)
+        size = (data.image_size, data.image_size)
+        feeds = (
+            feed(samples.take(parts.training), size, data.batch_size, seed=data.seed),
+            feed(samples.take(parts.validation), size, data.batch_size, seed=None),
+        )
         model = build_classifier(
             training.backbone,
             len(samples.class_names),
@@ -102,7 +105,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
     if not chief:
         shutil.rmtree(run.path)
         return {}
-    metrics = _evaluate(run, samples, parts, notes, tables, data, training, feeds[1])
+    metrics = _evaluate(run, samples, parts, notes, tables, data, training, feeds[1].batches)
     shutil.rmtree(run.backup, ignore_errors=True)
     low, high = metrics["accuracy_interval"]
     print(

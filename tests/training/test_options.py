@@ -93,7 +93,7 @@ def killed(words, tmp_path_factory) -> tuple[Path, list[dict[str, str]]]:
     """A run that was killed after its first epoch and then resumed, and its history at that time."""
     run = tmp_path_factory.mktemp("runs") / "brain"
     process = python("-m", "training.brain_mri", *words, "--out", str(run))
-    kept = run / "backup" / "fine-tuning" / "training_metadata.json"
+    kept = run / "backup" / "fine-tuning.npz"
     try:
         wait_for(lambda: kept.exists() or process.poll() is not None)
     finally:

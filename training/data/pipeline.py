@@ -6,7 +6,7 @@ Axis legend: N samples, B samples of a batch, H0 x W0 pixels.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,33 @@ CACHE_SHARE = 0.25  # of the free memory; the model, its gradients and a second 
 _UNKNOWN_MEMORY = 4 * 2**30  # free bytes to assume if the system does not report them
 
 
+class Order:
+    """The order of N samples in each epoch.
+
+    It depends on the seed and the epoch alone, so a resumed training has the order that it would have had.
+
+    Args:
+        count: N.
+        seed: of the orders; None for one order, that of the samples.
+    """
+
+    def __init__(self, count: int, seed: int | None):
+        self._count, self._seed = count, seed
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Take the order of an epoch, from 0."""
+        self.rows = np.arange(self._count)
+        if self._seed is not None:
+            self.rows = np.random.default_rng([self._seed, epoch]).permutation(self._count)
+
+
 def batches(
     samples: Samples,
     image_size: tuple[int, int],
     batch_size: int,
+    order: Order | None = None,
     *,
-    shuffle: bool,
-    seed: int = 42,
     cache: bool | None = None,
 ) -> tf.data.Dataset:
     """Return batches of all samples, decoded in parallel, kept in memory if they fit, and prepared ahead of the model.
@@ -40,8 +60,7 @@ def batches(
         samples: N samples.
         image_size: (H0, W0) to which each photo is resized, proportions not kept.
         batch_size: B, at least 1; the last batch may be smaller.
-        shuffle: use a new order in each epoch, for training; False keeps the order of `samples`.
-        seed: of the orders; the same seed gives the same sequence of orders.
+        order: of the samples, as it is when an iteration begins; None for that of `samples`.
         cache: keep the resized photos in memory, as uint8; None does so if they take at most `CACHE_SHARE` of the free
             memory.
 
@@ -58,8 +77,15 @@ def batches(
         raise ValueError(f"Expected a batch size of at least 1, received {batch_size}. Raise it.")
     if cache is None:
         cache = len(samples) * image_size[0] * image_size[1] * 3 <= CACHE_SHARE * free_memory()
+    order = order or Order(len(samples), None)
 
-    dataset = _photos(samples, image_size, seed if shuffle else None, cache).batch(batch_size)
+    def rows(_: Any) -> tf.data.Dataset:
+        now = tf.numpy_function(lambda: order.rows, [], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(now, (len(samples),)))
+
+    dataset = tf.data.Dataset.from_tensors(0).flat_map(rows)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(samples)))
+    dataset = dataset.map(_loader(samples, image_size, cache), num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     dataset = dataset.map(lambda photos, labels: (tf.cast(photos, tf.float32), labels))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -121,33 +147,25 @@ def free_memory() -> int:
         return free
 
 
-def _photos(samples: Samples, image_size: tuple[int, int], seed: int | None, cache: bool) -> tf.data.Dataset:
-    """Return a data set of uint8 photos and labels, in the order of `samples` if there is no seed."""
+def _loader(samples: Samples, image_size: tuple[int, int], cache: bool) -> Callable[[Any], tuple[Any, Any]]:
+    """Return a function from a row to its photo and label. It reads as `arrays` does, so every pixel is equal."""
     import tensorflow as tf
 
-    pairs = (np.arange(len(samples), dtype=np.int64), samples.labels.astype(np.int32))
-    dataset = tf.data.Dataset.from_tensor_slices(pairs)
-    # A cache keeps its order for good: shuffle after it. Without one, shuffle before the files are read.
-    if seed is not None and not cache:
-        dataset = dataset.shuffle(len(samples), seed=seed)
-    dataset = dataset.map(_loader(samples.files, image_size), num_parallel_calls=tf.data.AUTOTUNE)
-    if cache:
-        dataset = dataset.cache()
-    if seed is not None and cache:
-        dataset = dataset.shuffle(len(samples), seed=seed)
-    return dataset
+    kept: dict[int, np.ndarray] = {}
+    labels = samples.labels.astype(np.int32)
 
+    def photo_at(row: np.ndarray) -> np.ndarray:
+        number = int(row)
+        if number in kept:
+            return kept[number]
+        photo = load_image(samples.files[number], image_size)
+        if cache:
+            kept[number] = photo
+        return photo
 
-def _loader(files: Sequence[Path], image_size: tuple[int, int]) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """Return a function from a file's index to its photo. It reads as `arrays` does, so every pixel is equal."""
-    import tensorflow as tf
-
-    def photo_at(index: np.ndarray) -> np.ndarray:
-        return load_image(files[int(index)], image_size)
-
-    def load(index: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        photo = tf.numpy_function(photo_at, [index], tf.uint8, stateful=False)
-        return tf.ensure_shape(photo, (*image_size, 3)), label
+    def load(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        photo = tf.numpy_function(photo_at, [row], tf.uint8, stateful=False)
+        return tf.ensure_shape(photo, (*image_size, 3)), tf.gather(labels, row)
 
     return load
 

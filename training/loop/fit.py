@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,48 +18,53 @@ import numpy as np
 
 from ..config import Stage, TrainingConfig
 from ..data.folder import Samples
-from ..data.pipeline import arrays, augmentation, batches
+from ..data.pipeline import Order, arrays, augmentation, batches
 from ..model.backbone import parameters, unfreeze
-from ..reading import read_object
 from .features import Cut, FeatureBatches, Features, cut, megabytes
-from .run_folder import Run, whole
-from .strategy import loss_scaled, model_class
+from .run_folder import Run
+from .state import KeepState, StageState
+from .strategy import MeanStatistics, loss_scaled, model_class
 
 
 class ArrayBatches(keras.utils.PyDataset):
     """Batches from arrays, for backends other than TensorFlow."""
 
-    def __init__(self, photos: np.ndarray, labels: np.ndarray, batch_size: int, shuffle: bool, seed: int):
+    def __init__(self, photos: np.ndarray, labels: np.ndarray, batch_size: int, order: Order):
         super().__init__()
-        self._photos, self._labels, self._batch_size = photos, labels, batch_size
-        self._generator = np.random.default_rng(seed) if shuffle else None
-        self._order = np.arange(len(labels))
-        self.on_epoch_end()
+        self._photos, self._labels, self._batch_size, self._order = photos, labels, batch_size, order
 
     def __len__(self) -> int:
         return math.ceil(len(self._labels) / self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self._order[index * self._batch_size :][: self._batch_size]
+        rows = self._order.rows[index * self._batch_size :][: self._batch_size]
         return self._photos[rows].astype(np.float32), self._labels[rows]
 
-    def on_epoch_end(self) -> None:
-        if self._generator is not None:
-            self._generator.shuffle(self._order)
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches for Keras, and a function that takes the order of an epoch, from 0, before the epoch begins."""
+
+    batches: Any
+    begin: Callable[[int], None]
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
-def feed(samples: Samples, image_size: tuple[int, int], batch_size: int, *, shuffle: bool, seed: int) -> Any:
-    """Return batches for Keras: from tf.data on TensorFlow, from arrays on other backends."""
+def feed(samples: Samples, image_size: tuple[int, int], batch_size: int, *, seed: int | None) -> Feed:
+    """Return batches from tf.data on TensorFlow, from arrays on other backends; without a seed in one order."""
+    order = Order(len(samples), seed)
     if keras.backend.backend() == "tensorflow":
-        return batches(samples, image_size, batch_size, shuffle=shuffle, seed=seed)
-    return ArrayBatches(*arrays(samples, image_size), batch_size, shuffle, seed)
+        return Feed(batches(samples, image_size, batch_size, order), order.begin)
+    return Feed(ArrayBatches(*arrays(samples, image_size), batch_size, order), order.begin)
 
 
 def fit(
     model: keras.Model,
     stage: Stage,
     training: TrainingConfig,
-    feeds: tuple[Any, Any],
+    feeds: tuple[Feed, Feed],
     run: Run,
     class_names: Sequence[str],
     seed: int,
@@ -83,49 +90,50 @@ def fit(
         ValueError: the features must be kept and cannot be, or the frozen weights changed since the stage began.
         FloatingPointError: a loss is not finite; the step is named, the best model so far stays.
     """
-    done = run.backup / f"{stage.name}.weights.h5"
+    state = StageState(run.backup, stage.name, training.strategy, is_chief)
     trained = unfreeze(model, stage.unfreeze)
-    if done.exists():
-        model.load_weights(done)
+    if state.restore_finished(model):
         return
-    state = run.backup / stage.name / "training_metadata.json"  # of Keras
-    if state.exists() and not state.with_name(f"{state.name}.bkp").exists():  # from which Keras would go on
-        read_object(state, {"epoch": int, "batch": int})
     print(
         f"{stage.name}: {stage.epochs} epochs at {stage.learning_rate:g}, training {', '.join(trained)}, "
         f"{sum(parameters(model).values()):,} of {model.count_params():,} parameters",
         flush=True,
     )
-    room = state_bytes(model)
     kept = kept_part(model, stage, training, trained) if pictures else None
     if pictures and kept:
-        feeds = _kept_feeds(kept, pictures, stage, training, run, feeds, seed, state.exists())
-        callbacks = [*callbacks, keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: feeds[0].begin(epoch))]
+        feeds = _kept_feeds(kept, pictures, stage, training, run, feeds, seed, state.has_begun)
     trainer = _trainer(kept.rest if kept else model, stage, training, len(feeds[0]), seed, augmented=kept is None)
+    done, stopped = state.restore(trainer)
+    if done:
+        print(f"{stage.name}: continues after epoch {done}", flush=True)
     own = [Journal(run, stage.name, model, class_names)] if is_chief else []
+    shared = [] if training.strategy == "none" else [MeanStatistics(model)]
+    room = 2**20 + 4 * model.count_params() + state.size(trainer)  # the model and the state of each epoch
+    earlier = itertools.takewhile(lambda each: each.name != stage.name, training.stages)
+    before = sum(each.epochs for each in earlier)  # so that each epoch of a run has an order of its own
     _fit(
         trainer,
-        feeds[0],
-        validation_data=feeds[1],
-        epochs=stage.epochs,
+        feeds[0].batches,
+        validation_data=feeds[1].batches,
+        initial_epoch=done,
+        epochs=done if stopped else stage.epochs,
         shuffle=False,  # the batches come in an order of their own
         verbose=0,
         callbacks=[
             FiniteLoss(stage.name),
             keras.callbacks.LambdaCallback(
-                on_train_begin=lambda logs: run.check_room(room), on_epoch_end=lambda epoch, logs: run.check_room(room)
+                on_epoch_begin=lambda epoch, logs: feeds[0].begin(before + epoch),
+                on_train_begin=lambda logs: run.check_room(room),
+                on_epoch_end=lambda epoch, logs: run.check_room(room),
             ),
+            *shared,
             *own,
             *callbacks,
-            # Last, so that an epoch counts as done after its files are written.
-            keras.callbacks.BackupAndRestore(
-                str(run.backup / stage.name), double_checkpoint=True, delete_checkpoint=False
-            ),
+            KeepState(state),
         ],
     )
     run.check_room(room)
-    with whole(done) as temporary:
-        model.save_weights(temporary)
+    state.finish(model)
     if kept:
         shutil.rmtree(run.backup / FEATURES, ignore_errors=True)
 
@@ -163,10 +171,10 @@ def _kept_feeds(
     stage: Stage,
     training: TrainingConfig,
     run: Run,
-    feeds: tuple[Any, Any],
+    feeds: tuple[Feed, Feed],
     seed: int,
     begun: bool,
-) -> tuple[FeatureBatches, FeatureBatches]:
+) -> tuple[Feed, Feed]:
     """Compute the features of both parts, and say so; return their batches."""
     size = math.ceil(len(pictures[0]) / len(feeds[0]))  # of a batch, at most the one of the images
     image_size = tuple(kept.frozen.input_shape[1:3])
@@ -198,13 +206,8 @@ def _kept_feeds(
     started = time.monotonic()
     computed = [each.compute(begun) for each in both]
     print(f"{stage.name}: {sum(computed)} batches computed in {time.monotonic() - started:.1f} s", flush=True)
-    return FeatureBatches(both[0], size, seed), FeatureBatches(both[1], size, None)
-
-
-def state_bytes(model: keras.Model) -> int:
-    """Return the bytes that an epoch writes: the model, and its state with Adam's two averages of each gradient."""
-    trained = sum(parameters(model).values())
-    return 2**20 + 4 * (2 * model.count_params() + 2 * trained)
+    made = FeatureBatches(both[0], size, seed), FeatureBatches(both[1], size, None)
+    return Feed(made[0], made[0].begin), Feed(made[1], made[1].begin)
 
 
 def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:

@@ -5,23 +5,41 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 STRATEGIES = ("none", "mirrored", "multiworker")
+_LOST = ("AbortedError", "CancelledError", "DeadlineExceededError", "InternalError", "UnavailableError")
+_PART = 2**23  # numbers of 64 bits that are sent at once, 64 MB
 
 
-def strategy_scope(name: str) -> Any:
-    """Return a context in which a model and its optimizer are made.
+@contextlib.contextmanager
+def strategy_scope(name: str) -> Iterator[None]:
+    """Make models and optimizers, and train them, under a strategy.
 
     Args:
         name: "none"; "mirrored" for all GPUs of this machine; "multiworker" for the machines in TF_CONFIG.
 
     Raises:
         ValueError: the name is unknown, the backend is not TensorFlow, or "multiworker" has no TF_CONFIG.
+        RuntimeError: another worker has ended.
     """
+    with _strategy_scope(name):
+        try:
+            yield
+        except Exception as error:
+            if name != "multiworker" or type(error).__name__ not in _LOST:
+                raise
+            raise RuntimeError(
+                f"Another worker has ended or cannot be reached ({type(error).__name__} of TensorFlow). End all "
+                "workers and start them again, each with the same command and --resume."
+            ) from error
+
+
+def _strategy_scope(name: str) -> Any:
     if name not in STRATEGIES:
         raise ValueError(f"Expected a strategy of {STRATEGIES}, received '{name}'.")
     if name == "none":
@@ -53,6 +71,40 @@ def worker(name: str) -> str:
     return f"{task['type']}{task['index']}"
 
 
+def from_chief(name: str, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the chief's arrays on every worker.
+
+    The arrays are added as integers, where those of the other workers are zeros: so all bits arrive as they are.
+
+    Args:
+        name: of the strategy, whose scope this is called in; only "multiworker" has other workers. All of them call it
+            at the same point.
+        values: arrays of the same shapes and types on all workers.
+    """
+    if name != "multiworker":
+        return list(values)
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+
+    def of_first(words: Any) -> Any:
+        replica = tf.distribute.get_replica_context()
+        return replica.all_reduce("SUM", tf.where(replica.replica_id_in_sync_group == 0, words, tf.zeros_like(words)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    def send(words: Any) -> Any:
+        return strategy.experimental_local_results(strategy.run(of_first, args=(words,)))[0]
+
+    content = b"".join(np.ascontiguousarray(value).tobytes() for value in values)
+    words = np.frombuffer(content.ljust(-(-len(content) // 8) * 8, b"\0"), np.int64)
+    received = b"".join(send(words[first : first + _PART]).numpy().tobytes() for first in range(0, len(words), _PART))
+    found, start = [], 0
+    for value in values:
+        found.append(np.frombuffer(received[start : start + value.nbytes], value.dtype).reshape(value.shape))
+        start += value.nbytes
+    return found
+
+
 def model_class(name: str) -> type[keras.Model]:
     """Return the class of a model that is trained under the strategy."""
     return MultiWorkerModel if name == "multiworker" else keras.Model
@@ -75,6 +127,35 @@ class ReplicatedLossScale(keras.optimizers.LossScaleOptimizer):
 
         overflow = tf.cast(tf.logical_not(super().check_finite(grads)), "float32")
         return tf.equal(tf.distribute.get_replica_context().all_reduce("SUM", overflow), 0.0)
+
+
+class MeanStatistics(keras.callbacks.Callback):
+    """A callback that averages the moving statistics of batch normalisation over the replicas before each validation.
+
+    Keras counts them on each replica from its own part of the batches. Each worker would then validate another model,
+    and the file of the first one would leave out what the others saw.
+    """
+
+    def __init__(self, model: keras.Model):
+        super().__init__()
+        self._layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        import tensorflow as tf
+
+        counted = [layer for layer in self._layers if layer.trainable]
+        variables = [each for layer in counted for each in (layer.moving_mean, layer.moving_variance)]
+        if not variables:
+            return
+
+        def average() -> None:
+            replica = tf.distribute.get_replica_context()
+            means = replica.all_reduce("MEAN", [tf.convert_to_tensor(each.value) for each in variables])
+            for variable, mean in zip(variables, means, strict=True):
+                variable.assign(mean)
+
+        strategy = self.model.distribute_strategy
+        tf.function(lambda: strategy.run(average))()
 
 
 class MultiWorkerModel(keras.Model):

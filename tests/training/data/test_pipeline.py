@@ -14,7 +14,7 @@ from tf_gradcam import get_img_array
 from tf_gradcam.image import load_image
 from training.data import pipeline
 from training.data.folder import Samples, read_folder
-from training.data.pipeline import arrays, batches, free_memory
+from training.data.pipeline import Order, arrays, batches, free_memory
 
 SIZE = (6, 10)
 
@@ -60,7 +60,7 @@ def test_photos_are_those_that_are_explained(samples: Samples) -> None:
 @pytest.mark.parametrize("size", [SIZE, (13, 4), (64, 96)])
 def test_batches_hold_the_pixels_of_arrays(samples: Samples, size: tuple[int, int], cache: bool) -> None:
     photos, labels = arrays(samples, size)
-    dataset = batches(samples, size, 3, shuffle=False, cache=cache)
+    dataset = batches(samples, size, 3, cache=cache)
     for _ in range(2):  # the second time out of the cache
         images, batched = epoch(dataset)
         assert images.dtype == np.float32
@@ -70,7 +70,7 @@ def test_batches_hold_the_pixels_of_arrays(samples: Samples, size: tuple[int, in
 
 
 def test_no_sample_is_dropped_and_the_length_is_known(samples: Samples) -> None:
-    dataset = batches(samples, SIZE, 3, shuffle=True)
+    dataset = batches(samples, SIZE, 3, Order(7, 0))
     assert int(dataset.cardinality()) == 3
     assert [len(labels) for _, labels in dataset] == [3, 3, 1]
     assert tuple(dataset.element_spec[0].shape) == (None, *SIZE, 3)
@@ -83,8 +83,10 @@ def test_each_epoch_has_a_new_order_and_a_seed_repeats_them(samples: Samples, ca
     places = {photo.tobytes(): index for index, photo in enumerate(photos)}
 
     def orders(seed: int) -> list[list[int]]:
-        dataset, seen = batches(samples, SIZE, 2, shuffle=True, seed=seed, cache=cache), []
-        for _ in range(3):
+        order, seen = Order(7, seed), []
+        dataset = batches(samples, SIZE, 2, order, cache=cache)
+        for number in range(3):
+            order.begin(number)
             images, batched = epoch(dataset)
             seen.append([places[image.astype(np.uint8).tobytes()] for image in images])
             np.testing.assert_array_equal(batched, labels[seen[-1]])
@@ -105,7 +107,7 @@ def test_photos_are_cached_where_they_fit(
     reads = []
     monkeypatch.setattr(pipeline, "free_memory", lambda: bytes_free)
     monkeypatch.setattr(pipeline, "load_image", lambda *given: reads.append(given) or load_image(*given))
-    dataset = batches(samples, SIZE, 7, shuffle=True)
+    dataset = batches(samples, SIZE, 7, Order(7, 0))
     for _ in range(3):
         epoch(dataset)
     assert len(reads) == (7 if cached else 21)
@@ -120,7 +122,7 @@ def test_a_file_that_vanished_is_named(samples: Samples, tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         arrays(gone, SIZE)
     with pytest.raises(Exception, match=r"gone\.png"):  # tf.errors.NotFoundError or UnknownError
-        epoch(batches(gone, SIZE, 1, shuffle=False))
+        epoch(batches(gone, SIZE, 1))
 
 
 def test_a_file_that_broke_is_named(tmp_path: Path) -> None:
@@ -132,16 +134,16 @@ def test_a_file_that_broke_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(0, 10), (6,), (6, -1)])
 def test_a_size_that_is_none_is_refused(samples: Samples, size: tuple[int, ...]) -> None:
-    for reading in (lambda: arrays(samples, size), lambda: batches(samples, size, 2, shuffle=False)):
+    for reading in (lambda: arrays(samples, size), lambda: batches(samples, size, 2)):
         with pytest.raises(ValueError, match="image size"):
             reading()
 
 
 def test_no_sample_and_no_batch_size_are_refused(samples: Samples) -> None:
     with pytest.raises(ValueError, match="at least one sample"):
-        batches(samples.take([]), SIZE, 2, shuffle=False)
+        batches(samples.take([]), SIZE, 2)
     with pytest.raises(ValueError, match="batch size of at least 1, received 0"):
-        batches(samples, SIZE, 0, shuffle=False)
+        batches(samples, SIZE, 0)
 
 
 def test_arrays_and_samples_need_no_tensorflow() -> None:

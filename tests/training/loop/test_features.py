@@ -12,7 +12,7 @@ import pytest
 from tests.training.loop.test_fit import STAGE, TRAINING, tiny
 from training.data.folder import Samples
 from training.loop.features import FeatureBatches, Features, cut
-from training.loop.fit import _trainer, fit, kept_part
+from training.loop.fit import Feed, _trainer, fit, kept_part
 from training.loop.run_folder import Run
 from training.model.backbone import unfreeze
 
@@ -20,6 +20,7 @@ NAMES = ("blue", "red")
 HEAD = replace(STAGE, name="head", unfreeze=0)
 BLOCK = replace(STAGE, name="last block", unfreeze=1)
 PLAIN = replace(TRAINING, feature_copies=1)
+EMPTY = (Feed([None] * 3, lambda epoch: None),) * 2  # 3 batches of 4, which features replace
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ def test_a_training_on_features_is_the_one_on_images(tmp_path, pictures, stage):
     from training.data.pipeline import arrays
 
     run, model, twin = Run(tmp_path / "run"), tiny(), tiny()
-    feeds = [None] * 3, [None] * 3  # 3 batches of 4
-    fit(model, stage, PLAIN, feeds, run, NAMES, 7, pictures=(pictures, pictures))
+    training = replace(PLAIN, stages=(stage,))
+    fit(model, stage, training, EMPTY, run, NAMES, 7, pictures=(pictures, pictures))
 
     unfreeze(twin, stage.unfreeze)
     order = FeatureBatches(features(tmp_path / "order", pictures, frozen(stage), copies=1), 4, 7)
@@ -93,7 +94,7 @@ def test_a_training_on_features_is_the_one_on_images(tmp_path, pictures, stage):
 
 def test_the_best_model_of_a_training_on_features_takes_images(tmp_path, pictures):
     run, model = Run(tmp_path / "run"), tiny()
-    fit(model, HEAD, TRAINING, ([None] * 3, [None] * 3), run, NAMES, 7, pictures=(pictures, pictures))
+    fit(model, HEAD, TRAINING, EMPTY, run, NAMES, 7, pictures=(pictures, pictures))
     loaded = keras.saving.load_model(run.best_model, compile=False)
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
 

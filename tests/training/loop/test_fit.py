@@ -20,8 +20,8 @@ import pytest
 
 from tests.helpers.workers import learn
 from training.config import Stage, TrainingConfig
-from training.data.pipeline import augmentation
-from training.loop.fit import ArrayBatches, Journal, _trainer, fit
+from training.data.pipeline import Order, augmentation
+from training.loop.fit import ArrayBatches, Feed, Journal, _trainer, fit
 from training.loop.run_folder import Run
 
 ROOT = Path(__file__).parents[3]
@@ -38,8 +38,12 @@ def colours(count: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return photos, labels
 
 
-def feeds(batch_size: int = 8) -> tuple[ArrayBatches, ArrayBatches]:
-    return ArrayBatches(*colours(), batch_size, True, 0), ArrayBatches(*colours(12, 1), batch_size, False, 0)
+def feeds(batch_size: int = 8) -> tuple[Feed, Feed]:
+    orders = Order(32, 0), Order(12, None)
+    return (
+        Feed(ArrayBatches(*colours(), batch_size, orders[0]), orders[0].begin),
+        Feed(ArrayBatches(*colours(12, 1), batch_size, orders[1]), orders[1].begin),
+    )
 
 
 def tiny(seed: int = 0) -> keras.Model:
@@ -115,7 +119,7 @@ def test_best_model_is_that_of_the_best_epoch(trained):
     """Of equal accuracies the one of the lower loss."""
     run = trained[1]
     best = max(run.rows(), key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"])))
-    outputs = keras.saving.load_model(run.best_model, compile=False).predict(feeds()[1], verbose=0)
+    outputs = keras.saving.load_model(run.best_model, compile=False).predict(feeds()[1].batches, verbose=0)
     labels = colours(12, 1)[1]
     np.testing.assert_allclose(-np.log(outputs[np.arange(12), labels]).mean(), float(best["val_loss"]), rtol=1e-4)
 
@@ -128,7 +132,7 @@ def test_best_model_has_its_class_names_and_no_augmentation(trained):
 
 
 def test_state_is_kept_until_the_run_ends(trained):
-    assert (trained[1].backup / "fine-tuning.weights.h5").exists()
+    assert (trained[1].backup / "fine-tuning.finished.npz").exists()
 
 
 def test_journal_keeps_the_model_of_the_highest_accuracy(tmp_path):
@@ -260,23 +264,23 @@ def test_a_full_disk_stops_the_stage_before_it_writes(trained, tmp_path, monkeyp
 
 def test_array_batches_give_every_image_once_an_epoch():
     photos, labels = colours(11)
-    batches = ArrayBatches(photos, labels, 4, True, 0)
-    orders = []
-    for _ in range(2):
+    order, orders = Order(11, 0), []
+    batches = ArrayBatches(photos, labels, 4, order)
+    for epoch in range(2):
+        order.begin(epoch)
         pairs = [batches[index] for index in range(len(batches))]
         assert [len(each) for _, each in pairs] == [4, 4, 3]
         assert pairs[0][0].dtype == np.float32
         images = np.concatenate([each for each, _ in pairs])
         orders.append([int(np.flatnonzero((photos == image).all((1, 2, 3)))[0]) for image in images])
         np.testing.assert_array_equal(np.concatenate([each for _, each in pairs]), labels[orders[-1]])
-        batches.on_epoch_end()
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(11))
     assert orders[0] != orders[1]
 
 
 def test_array_batches_keep_the_order_of_the_validation_part():
     photos, labels = colours(5)
-    images, truth = ArrayBatches(photos, labels, 8, False, 0)[0]
+    images, truth = ArrayBatches(photos, labels, 8, Order(5, None))[0]
     np.testing.assert_array_equal(images, photos)
     np.testing.assert_array_equal(truth, labels)
 
