@@ -25,7 +25,7 @@ from .loop.strategy import from_chief, is_chief, strategy_scope, worker
 from .model.backbone import unfreeze
 from .model.classifier import build_classifier
 from .reading import read_object
-from .report.card import Finished, card_text
+from .report.card import Trained, card_text
 from .report.evaluate import measure, metrics_text, predictions_of
 from .report.figures import write_figures
 from .report.maps import localise, maps_of
@@ -112,10 +112,22 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
         f"{(time.monotonic() - started) / 60:.1f} minutes. Best model on {len(parts.validation)} validation images: "
         f"accuracy {metrics['accuracy']:.4f} ({low:.3f} to {high:.3f}), loss {metrics['loss']:.4f}. "
         f"The model card: {run.path / 'README.md'}\n"
-        f"Explain it: tf-gradcam explain IMAGE --model {run.best_model} --out heatmaps",
+        f"{_heat_line(metrics)}Explain it: tf-gradcam explain IMAGE --model {run.best_model} --out heatmaps",
         flush=True,
     )
     return metrics
+
+
+def _heat_line(metrics: dict[str, Any]) -> str:
+    """Return a line on the heat in the true boxes at the last layer, "" where no boxes are known."""
+    if "localisation" not in metrics:
+        return ""
+    found = metrics["localisation"]
+    layer, row = next(iter(found["layers"].items()))
+    return (
+        f"Grad-CAM at {layer}: {row['energy_in_box']:.1%} of the heat is in the true box, which covers "
+        f"{found['share_of_picture']:.1%} of the picture (means over {found['images']} validation images).\n"
+    )
 
 
 def _samples(data: DataConfig, run: Run) -> tuple[Samples, list[str]]:
@@ -210,7 +222,7 @@ def _evaluate(
         maps=maps,
         image_size=size,
     )
-    finished = Finished(
+    finished = Trained(
         data=data,
         training=training,
         samples=samples,

@@ -45,9 +45,13 @@ def test_the_command_of_the_help_learns_and_looks_at_the_tumours(program, tmp_pa
     words = phantom_command(program)
     words[words.index("--out") + 1] = str(tmp_path / "run")
     assert program.main(words) == 0
-    assert "the bundled network" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the bundled network" in said
+    assert "of the heat is in the true box" in said
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["accuracy"] >= 0.9
+    found = metrics["localisation"]
+    assert found["layers"]["block5_conv3"]["energy_in_box"] > 5 * found["share_of_picture"]
     heat, area = heat_on_tumours(tmp_path / "run", program.DATA.seed)
     assert heat > 5 * area
 

@@ -33,7 +33,7 @@ _TITLES = {  # of figures, in the order of the card
 
 
 @dataclass(frozen=True, eq=False)
-class Finished:
+class Trained:
     """A finished training, as its card describes it.
 
     notes: lines about images that were left out on purpose.
@@ -59,14 +59,15 @@ class Finished:
     versions: Mapping[str, str | None]
 
 
-def card_text(run: Finished) -> str:
+def card_text(run: Trained) -> str:
     """Return the card as Markdown; figures are embedded by their paths relative to the run."""
     backbone, classes = escaped(run.training.backbone), len(run.samples.class_names)
     low, high = run.metrics["accuracy_interval"]
+    leaked = f", {run.parts.leaked:,} of which have a twin among the training images" if run.parts.leaked else ""
     sections = [
         f"# {backbone} on {escaped(_name_of(run.data.data))}, {classes} classes",
         f"Accuracy {run.metrics['accuracy']:.4f} ({low:.3f} to {high:.3f}) on {run.metrics['samples']:,} validation "
-        f"images that were not trained on. [Explain it](#explain-it), and read the [limits](#limits) first.",
+        f"images{leaked}. [Explain it](#explain-it), and read the [limits](#limits) first.",
         _figure(run, "gradcam_last"),
         "## Data",
         _data(run),
@@ -88,7 +89,7 @@ def card_text(run: Finished) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _data(run: Finished) -> str:
+def _data(run: Trained) -> str:
     samples, parts = run.samples, run.parts
     source = "generated phantom slices" if run.data.data == "phantom" else escaped(run.data.data)
     lines = [f"- Source: {source}"]
@@ -110,24 +111,24 @@ def _data(run: Finished) -> str:
     return "\n".join(lines) + "\n\n" + as_markdown([tuple(columns), *zip(*columns.values(), strict=True)])
 
 
-def _split(run: Finished) -> str:
+def _split(run: Trained) -> str:
     kept = {
         "clean": "Clean: identical, nearly identical and flipped images stay on one side",
         "naive": "Naive: images are drawn one by one, and twins are not kept together",
     }[run.data.split]
     return "\n".join(
         [
-            f"- {kept} (perceptual hash and thumbnails).",
+            f"- {kept}.",
             f"- {len(run.parts.training):,} images train and {len(run.parts.validation):,} validate: about "
             f"{run.data.validation:.0%} of each class, drawn with seed {run.data.seed}. `validation_samples.csv` names "
             "them.",
-            f"- Twins: {run.parts.duplicates:,} images have one.",
+            f"- Twins: {run.parts.duplicates:,} images have one, by perceptual hash and thumbnails.",
             f"- Leaks: {run.parts.leaked:,} validation images have a twin in the training part.",
         ]
     )
 
 
-def _network(run: Finished) -> str:
+def _network(run: Trained) -> str:
     training, data = run.training, run.data
     arguments = "".join(f", {key}={value!r}" for key, value in training.backbone_arguments.items())
     named = {"backbone", "backbone_arguments", "weights", "stages", "layers"}
@@ -148,7 +149,7 @@ def _network(run: Finished) -> str:
     return "\n".join(lines) + "\n\n" + "\n\n".join(map(as_markdown, run.tables))
 
 
-def _results(run: Finished) -> str:
+def _results(run: Trained) -> str:
     metrics = run.metrics
     low, high = metrics["accuracy_interval"]
     of_all: Table = [
@@ -187,7 +188,7 @@ def _localisation(found: Mapping[str, Any]) -> str:
     )
 
 
-def _explain(run: Finished) -> str:
+def _explain(run: Trained) -> str:
     words = ["tf-gradcam", "explain", "IMAGE", "--model", "best.keras"]
     chosen = ""
     if run.layers:
@@ -212,14 +213,14 @@ def _explain(run: Finished) -> str:
     )
 
 
-def _limits(run: Finished) -> str:
+def _limits(run: Trained) -> str:
     data, parts = run.data, run.parts
     lines = [
         "The best epoch was chosen on the same validation part, so these numbers are a little optimistic; no third "
         "part was kept.",
         "All images are of one source. Images of another source, such as another camera or scanner, were not tested.",
-        "Only near-identical images are kept together: other images of one patient, animal or scene may be on both "
-        "sides. The intervals take all images as independent.",
+        "Other images of one patient, animal or scene than near-identical ones may be on both sides of the split. The "
+        "intervals take all images as independent.",
         f"The model always names one of its {len(run.samples.class_names)} classes, also for a picture of something "
         "else.",
         "The probabilities are as the network gives them, not recalibrated.",
@@ -238,7 +239,7 @@ def _limits(run: Finished) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _figure(run: Finished, name: str) -> str:
+def _figure(run: Trained, name: str) -> str:
     return f"![{_TITLES[name]}](figures/{name}.png)" if name in run.figures else ""
 
 

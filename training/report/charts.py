@@ -23,6 +23,7 @@ _LETTER = 0.62 / 72  # width of an average letter, in inches for each point of i
 _LISTED = 8  # confusions listed under a matrix without numbers
 _TRAINING, _VALIDATION, _BEST = "0.6", "#1f5f99", "#c2410c"  # colours of curves
 _MARKED = 40  # the largest number of epochs whose points are marked; one epoch alone has no line
+_LEAST_NAME = 8  # letters of a stage's name, if it must be cut
 _WIDE_RANGE = 30.0  # of a loss over the median; beyond it the axis is logarithmic
 _OTHER_RATE = 5.0  # times the rate of another stage; beyond it the axis is logarithmic
 
@@ -99,10 +100,10 @@ def _name_stages(axes: Any, history: Sequence[Mapping[str, str]], starts: Sequen
     """Write the name of each stage over its epochs."""
     place = axes.get_xaxis_transform()
     for start, end in zip(starts, [*starts[1:], len(history) + 1], strict=True):
-        letters = int(80 * (end - start) / len(history))
-        if letters >= 4:
-            name = shortened(history[start - 1]["stage"], letters)
-            axes.text(start - 0.45, 1.02, name, transform=place, fontsize=8, color="0.35", parse_math=False)
+        name, letters = history[start - 1]["stage"], int(80 * (end - start) / len(history))
+        if len(name) <= letters or letters >= _LEAST_NAME:
+            text = shortened(name, letters)
+            axes.text(start - 0.45, 1.02, text, transform=place, fontsize=8, color="0.35", parse_math=False)
 
 
 def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:

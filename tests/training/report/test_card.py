@@ -19,7 +19,7 @@ from tests.helpers.colours import NAMES, SIZE, color_model, outputs_of, write_fo
 from tf_gradcam import describe
 from training.config import DataConfig, Stage, TrainingConfig
 from training.data.split import Parts
-from training.report.card import Finished, card_text
+from training.report.card import Trained, card_text
 from training.report.evaluate import measure, predictions_of
 from training.report.figures import write_figures
 from training.report.maps import maps_of
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(folder: Path) -> Finished:
+def finished(folder: Path) -> Trained:
     """A run of the two colours: four of six right, best.keras and all figures in its folder."""
     samples = write_folder(folder / "data")
     parts = Parts(np.arange(0, 12, 2), np.arange(1, 12, 2), leaked=2, groups=9, duplicates=5)
@@ -81,7 +81,7 @@ def finished(folder: Path) -> Finished:
         image_size=SIZE,
     )
     stages = (Stage("head", 2, 0, 1e-3),)
-    return Finished(
+    return Trained(
         data=DataConfig("/data/colours.zip", sha256="ab12", split="naive", limit=12, classes=2),
         training=TrainingConfig("MobileNet", stages, backbone_arguments={"alpha": 0.75}, weights="imagenet"),
         samples=replace(samples, broken=("'a_b.png' is empty.", *(f"'{number}.png' is empty." for number in range(7)))),
@@ -98,7 +98,7 @@ def finished(folder: Path) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def card(finished: Finished, folder: Path) -> str:
+def card(finished: Trained, folder: Path) -> str:
     text = card_text(finished)
     (folder / "README.md").write_text(text)
     return text
@@ -112,15 +112,16 @@ def test_data_is_counted_by_class_and_part(card: str) -> None:
     assert "    - and 3 more" in card
 
 
-def test_split_says_its_kind_its_twins_and_its_leaks(card: str, finished: Finished) -> None:
+def test_split_says_its_kind_its_twins_and_its_leaks(card: str, finished: Trained) -> None:
     assert "- Naive: " in card
-    assert "- Twins: 5 images have one." in card
+    assert "- Twins: 5 images have one, " in card
+    assert "on 6 validation images, 2 of which have a twin among the training images." in card
     assert "- Leaks: 2 validation images have a twin in the training part." in card
     clean = replace(finished, data=replace(finished.data, split="clean"))
     assert "- Clean: " in card_text(clean)
 
 
-def test_results_are_those_of_the_metrics(card: str, finished: Finished) -> None:
+def test_results_are_those_of_the_metrics(card: str, finished: Trained) -> None:
     """Of three green ones two are right, and one red one is called green: precision and recall 2/3."""
     low, high = finished.metrics["accuracy_interval"]
     assert f"| 0.6667 ({low:.4f} to {high:.4f}) |" in card
@@ -139,7 +140,7 @@ def test_network_has_its_stages_and_the_best_epoch(card: str) -> None:
     assert "| head | 2 | 0.001 | head |" in card
 
 
-def test_limits_are_those_of_this_run(card: str, finished: Finished) -> None:
+def test_limits_are_those_of_this_run(card: str, finished: Trained) -> None:
     limits = card.partition("## Limits")[2]
     assert "chosen on the same validation part" in limits
     assert "were not tested" in limits
@@ -150,13 +151,13 @@ def test_limits_are_those_of_this_run(card: str, finished: Finished) -> None:
     assert "at most" not in phantom
 
 
-def test_every_figure_is_embedded_once_and_exists(card: str, finished: Finished, folder: Path) -> None:
+def test_every_figure_is_embedded_once_and_exists(card: str, finished: Trained, folder: Path) -> None:
     embedded = re.findall(r"!\[[^\]]+\]\((figures/\w+\.png)\)", card)
     assert sorted(embedded) == sorted(f"figures/{name}.png" for name in finished.figures)
     assert all((folder / path).is_file() for path in embedded)
 
 
-def test_names_of_strangers_are_no_markup(finished: Finished) -> None:
+def test_names_of_strangers_are_no_markup(finished: Trained) -> None:
     names = ("<img src=x>", "a|b")
     samples = replace(finished.samples, class_names=names)
     metrics = measure(outputs_of(finished.samples), finished.samples.labels, names)
@@ -165,7 +166,7 @@ def test_names_of_strangers_are_no_markup(finished: Finished) -> None:
     assert r"| a\|b | " in text
 
 
-def test_card_without_grad_cam_has_no_layer_and_no_map(finished: Finished) -> None:
+def test_card_without_grad_cam_has_no_layer_and_no_map(finished: Trained) -> None:
     figures = [name for name in finished.figures if "gradcam" not in name]
     text = card_text(replace(finished, layers=(), figures=figures))
     assert "--layer" not in text
