@@ -280,8 +280,8 @@ def _decode(data: bytes, header: Header, name: str, divisor: int = 1) -> tuple[P
             "Scale it to 0..255 and save it as an 8-bit PNG."
         )
     upright = _UPRIGHT[header.orientation](stored)
-    rgb = upright[..., None] if upright.ndim == 2 else upright[..., ::-1]
-    return np.ascontiguousarray(np.broadcast_to(rgb, (*upright.shape[:2], 3))), notes
+    # Not NumPy's `[..., ::-1]`: its copy took as long as half of the decoding.
+    return cv2.cvtColor(upright, cv2.COLOR_GRAY2RGB if upright.ndim == 2 else cv2.COLOR_BGR2RGB), notes
 
 
 def _of_cielab(stored: NDArray[np.uint8]) -> Photo:
