@@ -85,8 +85,13 @@ def learn(
 ) -> list[np.ndarray]:
     """Train as the process of this strategy, on from what is in its folder; return the weights at the end.
 
-    With `features` those of the frozen layers are kept.
+    With `features` those of the frozen layers are kept. The replicas of "mirrored" are two halves of the CPU.
     """
+    if strategy == "mirrored":
+        import tensorflow as tf
+
+        halves = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
     kind, _, number = point.partition(" ")
     training = replace(TRAINING, strategy=strategy, precision=precision, cache_features=features)
     path = folder / ("run" if is_chief(strategy) else f"run.{worker(strategy)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import keras
@@ -25,6 +26,17 @@ def learn(strategy: str) -> dict[str, np.ndarray]:
     history = model.fit(batches, validation_data=batches, epochs=2, shuffle=False, verbose=0).history
     kernel, bias = model.get_weights()
     return {"kernel": kernel, "bias": bias, "val_loss": np.array(history["val_loss"])}
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nothing listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ class MeanStatistics(keras.callbacks.Callback):
 
         def average() -> None:
             replica = tf.distribute.get_replica_context()
-            means = replica.all_reduce("MEAN", [tf.convert_to_tensor(each.value) for each in variables])
+            means = replica.all_reduce("MEAN", [tf.identity(each.value) for each in variables])
             for variable, mean in zip(variables, means, strict=True):
                 variable.assign(mean)
 

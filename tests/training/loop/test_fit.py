@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import zipfile
@@ -18,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers.workers import learn
+from tests.helpers.workers import free_ports, learn
 from training.config import Stage, TrainingConfig
 from training.data.pipeline import Order, augmentation
 from training.loop.fit import ArrayBatches, Feed, Journal, _trainer, fit
@@ -288,20 +287,10 @@ def test_array_batches_keep_the_order_of_the_validation_part():
 # Several workers.
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.mark.slow
 def test_two_workers_learn_what_one_learns(tmp_path):
     """Each sees half of a batch of 8, so the mean over workers of their gradients is that of the batch."""
-    workers = [f"localhost:{port}" for port in _free_ports(2)]
+    workers = [f"localhost:{port}" for port in free_ports(2)]
     running = []
     for index in (0, 1):
         cluster = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from tests.helpers.resuming import write_pictures
+from tests.helpers.workers import free_ports
 from training.loop.strategy import loss_scaled
 
 ROOT = Path(__file__).parents[3]
@@ -29,6 +33,106 @@ def test_overflow_of_one_replica_skips_the_step_of_all(overflowing, tmp_path):
         assert np.abs(first).max() > 0
         np.testing.assert_array_equal(first, second)
         assert (learned["steps"], learned["scale"]) == (6, 2**11)
+
+
+# Killed processes.
+
+
+def _run(folder: Path, strategy: str, points: list[str], seconds: float, precision: str = "float32") -> list[str]:
+    """Start a process for each point, with SIGKILL there; end those that are left after some seconds."""
+    workers = [f"localhost:{port}" for port in free_ports(len(points))]
+    running = []
+    for index, point in enumerate(points):
+        cluster = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        settings = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), "TF_CONFIG": cluster}
+        if strategy != "multiworker":
+            settings.pop("TF_CONFIG")
+        words = [str(ROOT / "tests" / "helpers" / "resuming.py"), str(folder), strategy, precision]
+        process = subprocess.Popen(
+            [sys.executable, *words, *([point] if point else [])], env=settings, stdout=subprocess.PIPE, stderr=-2
+        )
+        running.append(process)
+    ends, deadline = [], time.monotonic() + seconds
+    for process in running:
+        try:
+            text = process.communicate(timeout=max(1.0, deadline - time.monotonic()))[0].decode()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            text = f"not ended in {seconds} s: {process.communicate()[0].decode()}"
+        ends.append("" if process.returncode == 0 else f"{process.returncode}: {text[-3000:]}")
+    return ends
+
+
+def _ended(folder: Path) -> tuple[list[list[str]], list[list[np.ndarray]]]:
+    """Return the history without its times, and the weights of each process."""
+    rows = [line.split(",")[:7] for line in (folder / "run" / "history.csv").read_text().splitlines()]
+    weights = []
+    for file in sorted(folder.glob("worker*.npz")):
+        with np.load(file) as content:
+            weights.append([content[name] for name in content.files])
+    return rows, weights
+
+
+KILLS = [
+    ("none", ["step 6"]),
+    ("none", ["write 18"]),  # between the state's content and its name
+    ("mirrored", ["epoch 3"]),
+    ("multiworker", ["", "step 7"]),  # in an epoch
+    ("multiworker", ["step 3", ""]),
+    ("multiworker", ["", "epoch 3"]),  # the chief goes on to the end of the epoch, this one does not
+    ("multiworker", ["epoch 3", ""]),
+    ("multiworker", ["write 8", ""]),
+    ("multiworker", ["write 18", ""]),  # between two stages
+    ("multiworker", ["write 19", "step 5"]),
+    ("multiworker", ["step 6", "step 6"]),
+]
+
+
+@pytest.fixture(scope="module")
+def whole_runs(tmp_path_factory) -> dict[str, Path]:
+    """Runs that nobody killed."""
+    runs = {}
+    for strategy in dict(KILLS):
+        runs[strategy] = tmp_path_factory.mktemp(strategy)
+        write_pictures(runs[strategy] / "pictures")
+        ends = _run(runs[strategy], strategy, [""] * (2 if strategy == "multiworker" else 1), 300)
+        assert not any(ends), ends
+    return runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "points"), KILLS)
+def test_killed_processes_start_again_and_end_as_the_whole_run(strategy, points, whole_runs, tmp_path):
+    """Each process has SIGKILL at its point; one that has none ends with an error, or is ended."""
+    write_pictures(tmp_path / "pictures")
+    ends = _run(tmp_path, strategy, points, 90)
+    assert all(end.startswith("-9") for end, point in zip(ends, points, strict=True) if point), ends
+    left = [end for end, point in zip(ends, points, strict=True) if not point]
+    assert all("start them again, each with the same command and --resume" in end or "-9" in end for end in left), left
+    again = _run(tmp_path, strategy, [""] * len(points), 300)
+    assert not any(again), again
+    (expected, weights), (rows, ended) = _ended(whole_runs[strategy]), _ended(tmp_path)
+    assert rows == expected
+    assert len(ended) == len(points)
+    for each in [*weights, *ended]:  # all workers have the same
+        for right, actual in zip(weights[0], each, strict=True):
+            np.testing.assert_array_equal(actual, right)
+
+
+@pytest.mark.slow
+def test_workers_of_16_bits_are_resumed_to_the_same_scale(tmp_path):
+    """The scale and the steps since it changed are variables of the optimizer, which the chief's state holds."""
+    folders = tmp_path / "whole", tmp_path / "killed"
+    for folder in folders:
+        write_pictures(folder / "pictures")
+    assert not any(_run(folders[0], "multiworker", ["", ""], 300, "mixed_float16"))
+    _run(folders[1], "multiworker", ["step 6", "step 6"], 90, "mixed_float16")
+    assert not any(_run(folders[1], "multiworker", ["", ""], 300, "mixed_float16"))
+    (expected, weights), (rows, ended) = map(_ended, folders)
+    assert rows == expected
+    for each in [*weights, *ended]:
+        for right, actual in zip(weights[0], each, strict=True):
+            np.testing.assert_array_equal(actual, right)
 
 
 def test_one_device_scales_losses_by_keras_alone():
