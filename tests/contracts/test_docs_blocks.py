@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name, all of the model that one can do in one's head."""
     monkeypatch.chdir(tmp_path)
     model = red_blue_model(size=(48, 80))
-    for name in ("my_model.keras", "best.keras", "RUN/best.keras"):
+    for name in ("my_model.keras", "theirs.keras", "best.keras", "RUN/best.keras"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         model.save(tmp_path / name)
     (tmp_path / "names.txt").write_text("beagle\nwolf\n")
