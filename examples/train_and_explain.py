@@ -1,7 +1,8 @@
 """A training to copy: a folder of photographs, a pretrained network, two stages, Grad-CAM of the best epoch.
 
+pip install .    # in a clone, once
 python examples/train_and_explain.py --out run
-python examples/train_and_explain.py --out run --data PATH/TO/PHOTOS --weights imagenet
+python examples/train_and_explain.py --out dogs --data PATH/TO/PHOTOS --weights imagenet
 
 PATH/TO/PHOTOS holds a folder of photographs for each class. Keras downloads ImageNet's weights of EfficientNetV2-B0
 once. Without a folder, generated brain slices and the convolutions of the bundled demo model take their places: offline
@@ -27,6 +28,7 @@ SIZE = (224, 224)
 
 def write_slices(folder: Path, count: int) -> Path:
     """Write generated slices as photographs in a folder for each class."""
+    print(f"drawing {count} slices", flush=True)
     phantom = phantom_slices(count, seed=3)
     for number, (image, label) in enumerate(zip(phantom.images, phantom.labels, strict=True)):
         path = folder / CLASS_NAMES[label] / f"{number:04d}.png"
@@ -59,8 +61,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.data and arguments.weights == "demo":
         parser.error("the demo weights know brain slices only: add --weights imagenet, or a file")
+    if arguments.out.exists():
+        parser.error(f"{arguments.out} exists: name a new folder with --out")
+    if arguments.data and not arguments.data.is_dir():
+        parser.error(f"there is no folder {arguments.data}: name one that holds a folder for each class")
+    if not any(arguments.epochs):
+        parser.error("nothing to train: give at least one epoch")
     keras.utils.set_random_seed(0)
-    arguments.out.mkdir(parents=True)
 
     # 1. Data: photographs resized to one size, a fifth of them for validation.
     data = arguments.data or write_slices(arguments.out / "slices", arguments.slices)
@@ -68,6 +75,7 @@ def main() -> None:
         data, validation_split=0.2, subset="both", seed=0, image_size=SIZE, batch_size=16
     )
     names = train.class_names
+    arguments.out.mkdir(parents=True, exist_ok=True)
     flip = keras.layers.RandomFlip("horizontal", seed=0)
     augmented = train.map(lambda images, labels: (flip(images, training=True), labels)).prefetch(2)
     validation = validation.prefetch(2)

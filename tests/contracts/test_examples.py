@@ -178,6 +178,23 @@ def test_train_and_explain_takes_a_folder_and_a_file_of_weights(run_here, tmp_pa
     assert tf_gradcam.describe("run/best.keras").class_names == ["beagle", "wolf"]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--out", "old"], "old exists: name a new folder with --out"),
+        (["--out", "run", "--data", "gone", "--weights", "imagenet"], "there is no folder gone: name one that holds"),
+        (["--out", "run", "--data", "old"], "add --weights imagenet, or a file"),
+        (["--out", "run", "--epochs", "0", "0"], "give at least one epoch"),
+    ],
+)
+def test_train_and_explain_refuses_at_once_and_leaves_no_folder(run_here, capsys, words: list[str], expected) -> None:
+    Path("old").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        run_here("train_and_explain.py", *words)
+    assert expected in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["old"]
+
+
 # Notebooks.
 
 

@@ -399,14 +399,18 @@ def test_dog_breeds_keeps_vgg_and_its_two_stages():
     assert training.stages[1].learning_rate < training.stages[0].learning_rate
 
 
-@pytest.mark.skipif(find_spec("jax") is None, reason="no jax: pip install jax")
-def test_the_training_runs_on_jax(words, tmp_path):
-    told = [*words, "--epochs", "2", "--out", str(tmp_path / "run")]
-    process = python("-m", "training.brain_mri", *told, KERAS_BACKEND="jax")
-    errors = process.communicate(timeout=300)[1].decode()
+@pytest.mark.parametrize("trained", ["all", "1"])
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_training_runs_on_other_backends_with_and_without_kept_features(words, tmp_path, backend, trained):
+    if find_spec(backend) is None:
+        pytest.skip(f"no {backend}: pip install {backend}")
+    told = [*words, "--epochs", "2", "--unfreeze", trained, "--out", str(tmp_path / "run")]
+    process = python("-m", "training.brain_mri", *told, KERAS_BACKEND=backend)
+    printed, errors = (text.decode() for text in process.communicate(timeout=300))
     assert process.returncode == 0, errors
     assert len(rows(tmp_path / "run")) == 2
     assert "need TensorFlow" in errors
+    assert ("batches computed" in printed) == (trained == "1")
 
 
 def test_features_that_cannot_be_kept_are_refused_before_the_run_begins(words, tmp_path, capsys):
