@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.report import Report, Table
 from tf_gradcam.image import load_image, save_image
-from training.data.folder import Samples, read_folder
+from training.data.folder import Samples, in_threads, read_folder
 from training.data.pipeline import Order, augmentation, batches
 from training.model.classifier import PRECISIONS, build_classifier
 
@@ -52,21 +53,27 @@ def write_photographs(folder: Path, count: int, size: tuple[int, int] = (480, 64
 
 
 def pipeline_rows(samples: Samples, size: int, batch: int) -> Iterator[Row]:
-    """Measure decoding in one thread, then the pipeline of the trainings: from files, from memory, augmented."""
+    """Measure decoding in one thread and in many, then the pipeline of the trainings: from files, and from memory.
+
+    Beside the images a second: for each second of a core, which other work on the machine does not change.
+    """
     square, cores = (size, size), machine.cores()
-    one = _seconds(lambda: [load_image(file, square) for file in samples.files])
-    yield "input", "decode and resize, one thread", f"{len(samples) / one:.0f}", ""
 
-    def row(setting: str, seconds: float) -> Row:
-        rate = len(samples) / seconds
-        return "input", setting, f"{rate:.0f}", f"{rate / cores:.0f} a core, {cores} cores"
+    def row(setting: str, call: Callable[[], Any]) -> Row:
+        call()  # reads the files into the system's cache, traces, lets tf.data find its number of parallel calls
+        before = time.process_time()
+        seconds = _seconds(call)
+        busy = time.process_time() - before
+        return "input", setting, f"{len(samples) / seconds:.0f}", f"{len(samples) / busy:.0f} a second of a core"
 
-    from_files = batches(samples, square, batch, Order(len(samples), 0), cache=False)
-    _drain(from_files)
-    yield row("pipeline, each epoch from files", _seconds(lambda: _drain(from_files)))
-    from_memory = batches(samples, square, batch, Order(len(samples), 0), cache=True)
-    _drain(from_memory)
-    yield row("pipeline, decoded photos cached", _seconds(lambda: _drain(from_memory)))
+    def load(file: Path) -> np.ndarray:
+        return load_image(file, square)
+
+    yield row("decode and resize, 1 thread", lambda: [load(file) for file in samples.files])
+    yield row(f"decode and resize, {cores} threads", lambda: list(in_threads(load, samples.files)))
+    for setting, cache in (("each epoch from files", False), ("decoded photos cached", True)):
+        dataset = batches(samples, square, batch, Order(len(samples), 0), cache=cache)
+        yield row(f"pipeline, {setting}", partial(_drain, dataset))
     changed: Any = augmentation(0)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
