@@ -221,6 +221,7 @@ def test_every_line_of_shell_is_of_a_known_program() -> None:
         "python3 -m venv",
         "git clone",
         "python -m training.",
+        "python -m tf_gradcam.training.",  # the same programs, of an installed package
         "python -m benchmarks",
         "python -m pytest",
         'M="',
