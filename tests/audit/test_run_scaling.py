@@ -45,11 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def audited(folder: Path, out: Path, mode: str) -> tuple[list[str], str, Any]:
+def audited(folder: Path, out: Path, mode: str, *more: str) -> tuple[list[str], str, Any]:
     """Return the lines on stderr, the page without its escapes, and the conditions among the numbers."""
     (folder / "names.txt").write_text("dim\nbright\n")
     options = ["--model", folder / "model.keras", "--class-names", folder / "names.txt", "--preprocess", mode]
-    arguments = ["audit", folder / "data", "--out", out, "--num-images", 0, "--no-sanity", *options]
+    arguments = ["audit", folder / "data", "--out", out, "--num-images", 0, "--no-sanity", *options, *more]
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     numbers = json.loads((out / "audit.json").read_text(encoding="utf-8"))
@@ -87,3 +87,9 @@ def test_scaling_that_is_chosen_and_holds_is_said_alone(folder: Path, tmp_path: 
     assert known in page
     assert numbers["about"]["scaling"] == known
     assert numbers["images"]["accuracy"] == 1
+
+
+@pytest.mark.parametrize("mode", ["unit", "detect"])
+def test_sanity_checks_know_the_scaling_that_was_chosen_or_detected(folder: Path, tmp_path: Path, mode: str) -> None:
+    lines, _, _ = audited(folder, tmp_path, mode, "--sanity")
+    assert [line for line in lines if "The images range from" in line] == []

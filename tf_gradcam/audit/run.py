@@ -263,12 +263,14 @@ def _sanity(mapper: AuditMapper, under_audit: ModelUnderAudit, rows: Rows, seed:
     chosen = _some(rows, _SANITY_IMAGES, seed)
     if not len(chosen):
         return []
+    known = mapper.preprocessing
     return sanity_checks(
         mapper.model,
         under_audit.images(chosen.tolist()),
         rows.predicted[chosen],
         layer=mapper.arguments["layer"],
         method=mapper.arguments["method"],
+        scaling=known.mode if known.source in ("given", "file", "detected") else None,
         seed=seed,
     )
 

@@ -140,6 +140,7 @@ def sanity_checks(
     *,
     layer: Any = None,
     method: MethodName | Rule = "gradcam",
+    scaling: str | None = None,
     similarity: str = "rank correlation",
     seed: int = 0,
 ) -> list[SanityCheck]:
@@ -153,7 +154,7 @@ def sanity_checks(
         model: a built Keras 3 model.
         images: (N, H0, W0, C) as the model expects them; 16 to 64 are enough.
         class_indices: (N,) int, the class that is explained in each image, for the trained and the random models.
-        layer, method: as `Explainer`.
+        layer, method, scaling: as `Explainer`.
         similarity: a key of `SIMILARITIES`. Defaults to the rank correlation.
         seed: of the random weights and of the intervals.
 
@@ -164,7 +165,7 @@ def sanity_checks(
         TypeError, ValueError: as `Explainer`; the model does not have learned weights; the similarity is unknown.
     """
     name, _ = find_method(method)
-    explain = explained_by(Explainer(model, layer, method))
+    explain = explained_by(Explainer(model, layer, method, scaling=scaling))
     options: dict[str, Any] = {"method": name, "similarity": similarity, "seed": seed}
     return [
         check_weights(model, explain, images, class_indices, **options),
