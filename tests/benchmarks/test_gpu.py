@@ -32,7 +32,7 @@ def test_gpu_writes_one_table_of_all_parts(tmp_path: Path, capsys) -> None:
     text = (tmp_path / "gpu.md").read_text()
     assert text.count("| part |") == 1
     parts = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][2:]
-    assert parts == ["input"] * 4 + ["training step"] + ["Grad-CAM"] * 3
+    assert parts == ["input"] * 5 + ["training step"] + ["Grad-CAM"] * 3
 
 
 def test_gpu_refuses_no_photographs(capsys) -> None:
