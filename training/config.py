@@ -24,6 +24,8 @@ class DataConfig:
     limit: the largest number of samples, drawn evenly over the classes; None for all.
     split: "clean" keeps (nearly) identical images on one side; "naive" does not compare them.
     validation: share of each class in the validation part.
+    folds, fold: train `folds` times, so that each image validates once; the number of this one, from 1. None for one
+        training, with `validation`.
     """
 
     data: str
@@ -35,6 +37,8 @@ class DataConfig:
     limit: int | None = None
     split: str = "clean"
     validation: float = 0.2
+    folds: int | None = None
+    fold: int | None = None
     image_size: int = 224
     batch_size: int = 32
     seed: int = 42
@@ -45,7 +49,8 @@ class Stage:
     """A stage of the training: its epochs, its trained blocks, its learning rate.
 
     unfreeze: number of blocks that are trained beside the head, None for all.
-    learning_rate: at the start of the stage; with `decay` it falls to zero along a cosine.
+    learning_rate: the highest one; with `decay` it falls to zero along a cosine.
+    warmup: epochs in which the rate first rises from zero along a line; they count towards `epochs`.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Stage:
     unfreeze: int | None
     learning_rate: float
     decay: bool = False
+    warmup: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class TrainingConfig:
     Biases and batch normalisation are left alone. At a rate of 1e-4 and a decay of 5e-4 that is 5e-8 of a kernel a
     step: next to nothing.
 
+    dropout: rate before `dense`, and before fc1 and fc2 where there are any; in training alone.
+    fc_units: of fc1 and fc2; None for those of the network.
+    label_smoothing, mixup, class_weights: see `loop.loss`; `mixup` is its alpha, 0 for none.
+    patience: epochs without a better one after which a stage ends; None for never.
+    augmentation: "light" or "strong", see `data.pipeline.augmentation`.
     cache_features: keep what the frozen layers compute on disk; None does so where that is possible.
     feature_copies: of each training picture, the first without augmentation; never more than a stage has epochs.
     """
@@ -74,6 +85,12 @@ class TrainingConfig:
     weights: str = "imagenet"
     backbone_arguments: Mapping[str, Any] = field(default_factory=dict)
     dropout: float = 0.2
+    fc_units: int | None = None
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    class_weights: bool = False
+    patience: int | None = None
+    augmentation: str = "light"
     weight_decay: float = 5e-4
     precision: str = "float32"
     strategy: str = "none"

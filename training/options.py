@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .config import RANDOM_RATE, DataConfig, Stage, TrainingConfig, phantom_defaults, random_defaults
+from .data.pipeline import STRENGTHS
 from .loop.strategy import STRATEGIES
 from .model.classifier import PRECISIONS
-from .train import train
+from .train import cross_validate, train
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space left, over the quota, over the limit of a file
 
@@ -40,6 +41,7 @@ def parser(description: str, data: DataConfig, training: TrainingConfig) -> argp
     add("--classes", type=int, default=data.classes, help="number of classes to use, the first ones by name")
     add("--limit", type=int, default=data.limit, help="the largest number of images, for a trial")
     add("--split", choices=("clean", "naive"), default=data.split, help="clean: near-identical images stay on one side")
+    add("--folds", type=int, metavar="K", help="train K times, so that each image validates once; writes a summary")
     add("--image-size", type=int, default=data.image_size, help=f"pixels, default {data.image_size}")
     add("--batch-size", type=int, default=data.batch_size, help=f"default {data.batch_size}")
     add("--seed", type=int, default=data.seed, help=f"default {data.seed}")
@@ -61,7 +63,17 @@ def parser(description: str, data: DataConfig, training: TrainingConfig) -> argp
         help="trained blocks beside the head, or all; for each stage",
     )
     add("--decay", action="store_true", help="let the learning rate fall to zero along a cosine")
+    add("--warmup", type=float, metavar="EPOCHS", help="let the learning rate rise along a line first, in each stage")
+    add("--patience", type=int, metavar="EPOCHS", help="end a stage after so many epochs without a better one")
     add("--weight-decay", type=float, default=training.weight_decay, help=f"default {training.weight_decay}")
+    add("--dropout", type=float, default=training.dropout, help=f"rate, default {training.dropout}")
+    add("--fc-units", type=int, default=training.fc_units, help="of fc1 and fc2, for VGG and demo, default its own")
+    add(
+        "--label-smoothing", type=float, default=training.label_smoothing, metavar="SHARE", help="of the target, 0 to 1"
+    )
+    add("--mixup", type=float, default=training.mixup, metavar="ALPHA", help="mix the pictures of a batch, such as 0.4")
+    add("--class-weights", action="store_true", help="give each class the same share of the loss")
+    add("--augmentation", choices=STRENGTHS, default=training.augmentation, help="strong: RandAugment")
     add("--precision", choices=PRECISIONS, default=training.precision)
     add(
         "--cache-features",
@@ -89,10 +101,11 @@ def main(description: str, data: DataConfig, training: TrainingConfig, words: Se
             print(note, flush=True)
         told = {
             name: getattr(options, name)
-            for name in ("sha256", "exclude", "apart_from", "boxes", "classes", "limit", "split", "seed")
+            for name in ("sha256", "exclude", "apart_from", "boxes", "classes", "limit", "split", "folds", "seed")
         }
         data = replace(data, data=options.data, image_size=options.image_size, batch_size=options.batch_size, **told)
-        named = {name: getattr(options, name) for name in ("weight_decay", "precision")}
+        same = ("weight_decay", "precision", "patience", "dropout", "fc_units", "label_smoothing", "mixup")
+        named = {name: getattr(options, name) for name in (*same, "class_weights", "augmentation")}
         named |= {name: getattr(options, name) or getattr(training, name) for name in ("backbone", "weights")}
         training = replace(
             training,
@@ -105,7 +118,7 @@ def main(description: str, data: DataConfig, training: TrainingConfig, words: Se
             **named,
         )
         _check(data, training)
-        train(data, training, options.out, options.resume)
+        (cross_validate if data.folds else train)(data, training, options.out, options.resume)
     except KeyboardInterrupt:
         best = options.out / "best.keras"
         kept = f"The best model so far is '{best}'" if best.exists() else "No epoch had ended yet"
@@ -148,13 +161,29 @@ def _fail(code: int, message: str) -> int:
 
 def _check(data: DataConfig, training: TrainingConfig) -> None:
     numbers = {"--image-size": data.image_size, "--batch-size": data.batch_size, "--limit": data.limit}
+    numbers |= {"--patience": training.patience, "--fc-units": training.fc_units}
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise ValueError(f"Expected {name} of at least 1, received {value}.")
+    if data.folds is not None and data.folds < 2:
+        raise ValueError(f"Expected --folds of at least 2, received {data.folds}.")
     if training.feature_copies < 1:
         raise ValueError(f"Expected --feature-copies of at least 1, received {training.feature_copies}.")
-    if training.weight_decay < 0:
-        raise ValueError(f"Expected --weight-decay of at least 0, received {training.weight_decay}.")
+    for option, amount in (("--weight-decay", training.weight_decay), ("--mixup", training.mixup)):
+        if not 0 <= amount < float("inf"):
+            raise ValueError(f"Expected {option} of at least 0, received {amount}.")
+    for option, share in (("--dropout", training.dropout), ("--label-smoothing", training.label_smoothing)):
+        if not 0 <= share < 1:
+            raise ValueError(f"Expected {option} of at least 0 and below 1, received {share}.")
+    for stage in training.stages:
+        if not 0 <= stage.warmup <= stage.epochs:
+            raise ValueError(
+                f"Expected --warmup of 0 to {stage.epochs}, the epochs of {stage.name}, received {stage.warmup:g}."
+            )
+    if training.strategy != "none" and training.mixup:
+        raise ValueError("Expected --mixup on one device, received --strategy. Leave out one of them.")
+    if training.strategy == "multiworker" and training.patience:
+        raise ValueError("Expected --patience on one machine, received --strategy multiworker. Leave out one of them.")
     if not training.stages:
         raise ValueError("Expected --epochs of at least 1 in some stage, received 0 in all.")
 
@@ -176,6 +205,8 @@ def _stages(stages: tuple[Stage, ...], options: Any) -> tuple[Stage, ...]:
         if name != "unfreeze" and any(value < 0 for value in values):
             raise ValueError(f"Expected --{name.replace('_', '-')} of at least 0, received {values}.")
         changed = [replace(stage, **{name: value}) for stage, value in zip(changed, values, strict=True)]
+    if options.warmup is not None:
+        changed = [replace(stage, warmup=options.warmup) for stage in changed]
     return tuple(replace(stage, decay=stage.decay or options.decay) for stage in changed if stage.epochs)
 
 

@@ -44,7 +44,7 @@ def read_run(path: Path) -> Finished:
 
 def settings(run: Finished) -> str:
     """Return all settings that change the model, except the seed, as a key."""
-    data = {key: value for key, value in run.config["data"].items() if key not in ("seed", "boxes")}
+    data = {key: value for key, value in run.config["data"].items() if key not in ("seed", "fold", "boxes")}
     return json.dumps([data, run.config["training"]], sort_keys=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,15 +13,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_gradcam.metrics import wilson_interval
+
 from .config import PHANTOM_SLICES, DataConfig, TrainingConfig
 from .data.archive import fetch
 from .data.boxes import BOXES, read_boxes, with_boxes
 from .data.duplicates import LOOKS_ALIKE, fingerprints, groups_of
 from .data.folder import Samples, read_folder
 from .data.phantom import write_phantom
-from .data.split import Parts, apart, counted, first_classes, split, validation_table, without
+from .data.split import Parts, apart, counted, first_classes, fold, split, validation_table, without
 from .loop.fit import HISTORY, feed, fit, kept_part, merit
-from .loop.run_folder import METRICS, Run, git_revision, is_complete, versions
+from .loop.loss import balanced
+from .loop.run_folder import METRICS, Run, git_revision, is_complete, versions, whole
 from .loop.strategy import from_chief, is_chief, strategy_scope, worker
 from .model.backbone import unfreeze
 from .model.classifier import build_classifier
@@ -31,8 +35,12 @@ from .report.figures import write_figures
 from .report.maps import localise, maps_of
 from .report.tables import Table, as_text, network_tables
 
+FOLDS = "folds.json"
 
-def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = False) -> dict[str, Any]:
+
+def train(
+    data: DataConfig, training: TrainingConfig, out: Path, resume: bool = False, store: Path | None = None
+) -> dict[str, Any]:
     """Train a classifier; `out` then holds the files that `Run` lists.
 
     Args:
@@ -40,6 +48,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
         training: settings of the network and the stages.
         out: the folder of the run.
         resume: continue the run in `out`.
+        store: the folder for downloaded or drawn images; None for `out`.
 
     Returns:
         The metrics of the best model on the validation part, as in metrics.json.
@@ -62,7 +71,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
             return {}
         run.rows(HISTORY)  # raises now if it is damaged, not after an epoch
 
-        samples, notes = _samples(data, run)
+        samples, notes = _samples(data, store or run.path)
         samples, parts = _parts(samples, data)
         size = (data.image_size, data.image_size)
         feeds = (
@@ -75,7 +84,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
             size,
             training.weights,
             arguments=training.backbone_arguments,
-            dropout=training.dropout,
+            fc_units=training.fc_units,
             precision=training.precision,
         )
         tables = network_tables(model, training.stages)  # raises if there are fewer blocks
@@ -90,6 +99,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
             print("", "\n\n".join(map(as_text, tables)), "", sep="\n", flush=True)
         started = time.monotonic()
         pictures = samples.take(parts.training), samples.take(parts.validation)
+        class_weights = balanced(pictures[0].labels, len(samples.class_names)) if training.class_weights else None
         for stage in training.stages:
             fit(
                 model,
@@ -100,6 +110,7 @@ def train(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = 
                 samples.class_names,
                 data.seed,
                 pictures=pictures,
+                class_weights=class_weights,
                 is_chief=chief,
             )
     if not chief:
@@ -130,15 +141,65 @@ def _heat_line(metrics: dict[str, Any]) -> str:
     )
 
 
-def _samples(data: DataConfig, run: Run) -> tuple[Samples, list[str]]:
+def cross_validate(data: DataConfig, training: TrainingConfig, out: Path, resume: bool = False) -> dict[str, Any]:
+    """Train once for each fold of the images, in `out`/fold_1 and so on, and write `out`/folds.json.
+
+    Args:
+        data, training, resume: as `train` takes them; `data.folds` is given.
+        out: the folder of all folds.
+
+    Returns:
+        The content of folds.json: `folds`, a list of accuracy, loss and samples; `accuracy`, the share of all images
+        that the model of their fold had right; its 95 % Wilson interval, `accuracy_interval`; `mean` of the folds and
+        their `range`. Empty in a process that writes no files.
+
+    Raises:
+        ValueError, OSError, ConnectionError, FloatingPointError: as in `train`.
+    """
+    if not resume:
+        Run(out)  # raises if the folder holds something else
+    count = data.folds or 0
+    found = []
+    for number in range(1, count + 1):
+        print(f"Fold {number} of {count}", flush=True)
+        of_fold = replace(data, fold=number)
+        found.append(train(of_fold, training, out / f"fold_{number}", resume, store=out))
+    if not is_chief(training.strategy):
+        return {}
+    accuracies = [metrics["accuracy"] for metrics in found]
+    samples = [metrics["split"]["validation"] for metrics in found]
+    right = round(sum(accuracy * size for accuracy, size in zip(accuracies, samples, strict=True)))
+    interval = wilson_interval(right, sum(samples))
+    summary = {
+        "folds": [
+            {"accuracy": metrics["accuracy"], "loss": metrics["loss"], "samples": size}
+            for metrics, size in zip(found, samples, strict=True)
+        ],
+        "accuracy": right / sum(samples),
+        "accuracy_interval": [interval.low, interval.high],
+        "mean": sum(accuracies) / count,
+        "range": [min(accuracies), max(accuracies)],
+    }
+    with whole(out / FOLDS) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"{count} folds: {right} of {sum(samples)} images right, accuracy {summary['accuracy']:.4f} "
+        f"({interval.low:.3f} to {interval.high:.3f}); mean of the folds {summary['mean']:.4f} "
+        f"({min(accuracies):.4f} to {max(accuracies):.4f})",
+        flush=True,
+    )
+    return summary
+
+
+def _samples(data: DataConfig, store: Path) -> tuple[Samples, list[str]]:
     """Return the images with their boxes, and a line about each kind of images that were left out."""
     table = None if data.boxes is None else Path(data.boxes)
     rows = None if table is None else read_boxes(table)  # raises now if it is damaged, not after a download
     if data.data == "phantom":
-        root = write_phantom(run.path / "phantom", data.limit or PHANTOM_SLICES, data.seed, data.image_size)
+        root = write_phantom(store / "phantom", data.limit or PHANTOM_SLICES, data.seed, data.image_size)
         table = table or root / BOXES
     else:
-        root = fetch(data.data, run.path / "data", data.sha256)
+        root = fetch(data.data, store / "data", data.sha256)
     samples = read_folder(root, None if data.data == "phantom" else data.limit, data.seed)
     for reason in samples.broken:
         print(f"left out: {reason}", flush=True)
@@ -162,7 +223,11 @@ def _parts(samples: Samples, data: DataConfig) -> tuple[Samples, Parts]:
     """Return the images with the groups of those that look alike, and their two parts."""
     prints = fingerprints(samples.files)
     groups = groups_of(prints)
-    parts = split(samples, data.validation, data.seed, groups if data.split == "clean" else None)
+    kept_together = groups if data.split == "clean" else None
+    if data.folds and data.fold:
+        parts = fold(samples, data.fold, data.folds, data.seed, kept_together)
+    else:
+        parts = split(samples, data.validation, data.seed, kept_together)
     parts = counted(parts, groups)
     print(
         f"{len(samples)} images of {len(samples.class_names)} classes ({', '.join(samples.class_names)}); "

@@ -344,6 +344,15 @@ def test_a_loss_that_is_not_finite_ends_the_run(words, tmp_path, capsys):
         (["--epochs", "0"], "at least 1 in some stage"),
         (["--learning-rate", "-1"], "--learning-rate of at least 0"),
         (["--image-size", "0"], "--image-size of at least 1"),
+        (["--warmup", "99"], "Expected --warmup of 0 to 25, the epochs of fine-tuning, received 99."),
+        (["--dropout", "1"], "Expected --dropout of at least 0 and below 1, received 1.0."),
+        (["--label-smoothing", "-0.1"], "Expected --label-smoothing of at least 0 and below 1"),
+        (["--mixup", "nan"], "Expected --mixup of at least 0, received nan."),
+        (["--mixup", "0.4", "--strategy", "mirrored"], "Expected --mixup on one device"),
+        (["--patience", "0"], "Expected --patience of at least 1"),
+        (["--patience", "2", "--strategy", "multiworker"], "Expected --patience on one machine"),
+        (["--fc-units", "8"], "Expected fc units for one of"),
+        (["--folds", "1"], "Expected --folds of at least 2, received 1."),
         (["--limit", "3"], "at least 2 images of each class"),
         (["--backbone", "MobilNet"], "received 'MobilNet'"),
         (["--backbone-arguments", "alpha"], "as KEY=VALUE"),
@@ -423,3 +432,26 @@ def test_features_that_cannot_be_kept_are_refused_before_the_run_begins(words, t
 def test_copies_of_features_are_at_least_one(words, tmp_path, capsys):
     assert brain_mri.main([*words, "--out", str(tmp_path / "run"), "--feature-copies", "0"]) == 2
     assert "Expected --feature-copies of at least 1, received 0." in one_line(capsys)
+
+
+def test_folds_predict_every_image_once_and_are_summed_up(words, tmp_path, capsys):
+    """With options of the loss, which a real training meets too; the second call finds everything done."""
+    out = tmp_path / "folds"
+    methods = ["--mixup", "0.4", "--label-smoothing", "0.1", "--class-weights", "--warmup", "0.5", "--decay"]
+    told = [*words, "--epochs", "1", "--folds", "2", *methods, "--augmentation", "strong", "--out", str(out)]
+    assert brain_mri.main(told) == 0
+    summary = json.loads((out / "folds.json").read_text())
+    validated = []
+    for number, of_fold in enumerate(summary["folds"], 1):
+        metrics = json.loads((out / f"fold_{number}" / "metrics.json").read_text())
+        assert of_fold == {"accuracy": metrics["accuracy"], "loss": metrics["loss"], "samples": 20}
+        with open(out / f"fold_{number}" / "validation_samples.csv", newline="") as file:
+            validated += [row["Filename"] for row in csv.DictReader(file)]
+    assert len(set(validated)) == len(validated) == 40
+    assert summary["mean"] == pytest.approx(np.mean([of_fold["accuracy"] for of_fold in summary["folds"]]))
+    assert summary["accuracy"] == pytest.approx(summary["mean"])  # folds of the same size
+    assert brain_mri.main([*told, "--resume"]) == 0
+    assert json.loads((out / "folds.json").read_text()) == summary
+    assert "2 folds: " in capsys.readouterr().out
+    assert brain_mri.main(told) == 2
+    assert "holds files of something else" in one_line(capsys)

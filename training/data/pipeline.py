@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-DEGREES = 10  # of the augmentation
+STRENGTHS = ("light", "strong")  # of the augmentation
+DEGREES = 10  # of the light one
+FACTOR = 0.1  # of the strong one: 36 degrees, a tenth of the width; at Keras's 0.5 an image may stand on its head
 CACHE_SHARE = 0.25  # of the free memory; the model, its gradients and a second pipeline need the rest
 _UNKNOWN_MEMORY = 4 * 2**30  # free bytes to assume if the system does not report them
 
@@ -111,24 +113,28 @@ def arrays(samples: Samples, image_size: tuple[int, int]) -> tuple[np.ndarray, n
     return photos, samples.labels.astype(np.int32)
 
 
-def augmentation(seed: int, degrees: float = DEGREES) -> keras.Sequential:
-    """Return layers that mirror half of the images left to right and turn all of them; the margins become black.
-
-    They are layers of Keras, so they run on every backend.
+def augmentation(seed: int, strength: str = "light", degrees: float = DEGREES) -> keras.Sequential:
+    """Return layers that vary images in training; they are layers of Keras, so they run on every backend.
 
     Args:
         seed: of the draws.
-        degrees: the largest angle, in either direction.
+        strength: "light" mirrors half of the images left to right and turns all of them, the margins become black;
+            "strong" mirrors and then applies RandAugment: two changes of position, colour or contrast, drawn for each
+            batch. Source: Cubuk et al. 2020, https://arxiv.org/abs/1909.13719.
+        degrees: of "light", the largest angle, in either direction.
+
+    Raises:
+        ValueError: the strength is unknown.
     """
     import keras
 
-    return keras.Sequential(
-        [
-            keras.layers.RandomFlip("horizontal", seed=seed, dtype="float32"),
-            keras.layers.RandomRotation(degrees / 360, fill_mode="constant", seed=seed + 1, dtype="float32"),
-        ],
-        name="augmentation",
-    )
+    if strength not in STRENGTHS:
+        raise ValueError(f"Expected an augmentation of {STRENGTHS}, received '{strength}'.")
+    flip = keras.layers.RandomFlip("horizontal", seed=seed, dtype="float32")
+    change = keras.layers.RandomRotation(degrees / 360, fill_mode="constant", seed=seed + 1, dtype="float32")
+    if strength == "strong":
+        change = keras.layers.RandAugment((0, 255), factor=FACTOR, seed=seed + 1, dtype="float32")
+    return keras.Sequential([flip, change], name="augmentation")
 
 
 def free_memory() -> int:

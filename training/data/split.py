@@ -78,6 +78,34 @@ def split(samples: Samples, fraction: float = 0.2, seed: int = 42, groups: np.nd
     return counted(Parts(np.flatnonzero(~inside), np.flatnonzero(inside), 0, 0, 0), numbers)
 
 
+def fold(samples: Samples, number: int, count: int, seed: int = 42, groups: np.ndarray | None = None) -> Parts:
+    """Return the parts of one fold of a cross-validation: each sample validates in one fold and trains in the others.
+
+    Args:
+        samples: N samples.
+        number: of the fold, 1 to `count`.
+        count: of the folds, at least 2.
+        seed, groups: as in `split`, whose draw is repeated on what the folds before have left.
+
+    Raises:
+        ValueError: as `split` does; or the numbers are out of range.
+    """
+    if not 1 <= number <= count or count < 2:
+        raise ValueError(f"Expected a fold of 1 to {max(count, 2)}, received {number} of {count}.")
+    left = chosen = np.arange(len(samples))
+    for before in range(number):
+        chosen = left
+        if before < count - 1:  # the last fold takes what is left
+            of_left = None if groups is None else groups[left]
+            part = split(samples.take(left), 1 / (count - before), seed, of_left)
+            chosen, left = left[part.validation], left[part.training]
+    inside = np.isin(np.arange(len(samples)), chosen)
+    return counted(
+        Parts(np.flatnonzero(~inside), np.flatnonzero(inside), 0, 0, 0),
+        np.arange(len(samples)) if groups is None else groups,
+    )
+
+
 def leaks(parts: Parts, groups: np.ndarray) -> int:
     """Count the validation samples that have a twin in the training part.
 

@@ -92,7 +92,7 @@ class Features:
         image_size: (H0, W0).
         copies: C, at least 1.
         batch_size: B of the computation; another one computes the same, in other batches.
-        seed: of the augmentation.
+        seed, strength: of the augmentation.
     """
 
     def __init__(
@@ -106,10 +106,11 @@ class Features:
         copies: int = 1,
         batch_size: int = 32,
         seed: int = 0,
+        strength: str = "light",
     ):
         self._values, self._sums = folder / f"{name}.bin", folder / f"{name}.txt"
         self._frozen, self._samples, self._image_size = frozen, samples, image_size
-        self._copies, self._batch_size, self._seed = copies, batch_size, seed
+        self._copies, self._batch_size, self._seed, self._strength = copies, batch_size, seed, strength
         self.shape = tuple(frozen.output_shape[1:])
         self.copies, self.labels = copies, samples.labels.astype(np.int32)
         self._row = 4 * math.prod(self.shape)  # bytes
@@ -133,7 +134,8 @@ class Features:
             weights.update(np.ascontiguousarray(value).tobytes())
         for content in in_threads(lambda file: hashlib.sha256(file.read_bytes()).digest(), self._samples.files):
             images.update(content)
-        settings = [self._image_size, self._copies, self._batch_size, self._seed, self.shape, keras.backend.backend()]
+        settings = [self._image_size, self._copies, self._batch_size, self._seed, self._strength, self.shape]
+        settings.append(keras.backend.backend())
         found = {"weights": weights, "images": images, "settings": hashlib.sha256(json.dumps(settings).encode())}
         return {name: value.hexdigest()[:32] for name, value in found.items()}
 
@@ -206,7 +208,7 @@ class Features:
         photos: Any = np.stack([load_image(file, self._image_size) for file in files]).astype(np.float32)
         if copy:  # of draws of its own, so that a computation that goes on draws what it would have drawn
             draws = np.random.SeedSequence([self._seed, copy, first]).generate_state(1)[0] >> 2
-            photos = augmentation(int(draws))(photos, training=True)
+            photos = augmentation(int(draws), self._strength)(photos, training=True)
         features = self._frozen.predict_on_batch(photos)
         return np.ascontiguousarray(np.asarray(features), np.float32)
 

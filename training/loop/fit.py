@@ -20,7 +20,9 @@ from ..config import Stage, TrainingConfig
 from ..data.folder import Samples
 from ..data.pipeline import Order, arrays, augmentation, batches
 from ..model.backbone import parameters, unfreeze
+from ..model.classifier import with_dropout
 from .features import Cut, FeatureBatches, Features, cut, megabytes
+from .loss import CrossEntropy, Mixing
 from .run_folder import Run
 from .state import KeepState, StageState
 from .strategy import MeanStatistics, loss_scaled, model_class
@@ -71,6 +73,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     is_chief: bool = True,
     pictures: tuple[Samples, Samples] | None = None,
+    class_weights: np.ndarray | None = None,
 ) -> None:
     """Train `model` for one stage; continue an interrupted one.
 
@@ -85,6 +88,7 @@ def fit(
         callbacks: further ones.
         is_chief: True if this process writes the history and the best model.
         pictures: the samples of `feeds`, for the features of the frozen layers; None to compute them in each step.
+        class_weights: (K,) of the classes in the loss; None for equal ones.
 
     Raises:
         ValueError: the features must be kept and cannot be, or the frozen weights changed since the stage began.
@@ -102,11 +106,14 @@ def fit(
     kept = kept_part(model, stage, training, trained) if pictures else None
     if pictures and kept:
         feeds = _kept_feeds(kept, pictures, stage, training, run, feeds, seed, state.has_begun)
-    trainer = _trainer(kept.rest if kept else model, stage, training, len(feeds[0]), seed, augmented=kept is None)
+    rest = kept.rest if kept else model
+    trainer = _trainer(rest, stage, training, len(feeds[0]), seed, augmented=kept is None, weights=class_weights)
     done, stopped = state.restore(trainer)
     if done:
         print(f"{stage.name}: continues after epoch {done}", flush=True)
-    own = [Journal(run, stage.name, model, class_names)] if is_chief else []
+    own: list[keras.callbacks.Callback] = [Journal(run, stage.name, model, class_names)] if is_chief else []
+    if training.patience:
+        own.append(Patience(run, stage.name, training.patience))
     shared = [] if training.strategy == "none" else [MeanStatistics(model)]
     room = 2**20 + 4 * model.count_params() + state.size(trainer)  # the model and the state of each epoch
     earlier = itertools.takewhile(lambda each: each.name != stage.name, training.stages)
@@ -188,6 +195,7 @@ def _kept_feeds(
             copies=copies,
             batch_size=size,
             seed=seed,
+            strength=training.augmentation,
         )
         for part, samples, copies in zip(
             ("training", "validation"), pictures, (min(training.feature_copies, stage.epochs), 1), strict=True
@@ -224,21 +232,45 @@ def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:
 
 
 def _trainer(
-    model: keras.Model, stage: Stage, training: TrainingConfig, steps: int, seed: int, augmented: bool = True
+    model: keras.Model,
+    stage: Stage,
+    training: TrainingConfig,
+    steps: int,
+    seed: int,
+    augmented: bool = True,
+    weights: np.ndarray | None = None,
 ) -> keras.Model:
     """Return a compiled model around `model`; unless `augmented`, its inputs are features, augmented before."""
-    inputs = keras.Input(model.input_shape[1:], dtype="float32")
-    trainer = model_class(training.strategy)(inputs, model(augmentation(seed)(inputs) if augmented else inputs))
-    rate: Any = stage.learning_rate
-    if stage.decay:
-        rate = keras.optimizers.schedules.CosineDecay(rate, max(1, stage.epochs * steps))
-    optimizer: Any = keras.optimizers.Adam(rate, weight_decay=training.weight_decay or None)
+    inputs = hidden = keras.Input(model.input_shape[1:], dtype="float32")
+    if augmented:
+        hidden = augmentation(seed, training.augmentation)(hidden)
+    mixing = Mixing(training.mixup, seed) if training.mixup else None
+    if mixing:
+        hidden = mixing(hidden)
+    trainer = model_class(training.strategy)(inputs, with_dropout(model, training.dropout, seed)(hidden))
+    optimizer: Any = keras.optimizers.Adam(_rate(stage, steps), weight_decay=training.weight_decay or None)
     if training.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if training.precision == "mixed_float16":  # by itself `compile` looks at the trainer, which is float32
         optimizer = loss_scaled(optimizer, training.strategy)
-    trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    # The history tells the plain cross entropy, so that runs with other losses can be compared.
+    plain = keras.metrics.SparseCategoricalCrossentropy(name=PLAIN)
+    trainer.compile(optimizer, CrossEntropy(training.label_smoothing, weights, mixing), metrics=["accuracy", plain])
     return trainer
+
+
+def _rate(stage: Stage, steps: int) -> Any:
+    """Return the learning rate of a stage, of so many steps an epoch: a number, or a schedule."""
+    rising = round(stage.warmup * steps)
+    if not stage.decay and not rising:
+        return stage.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else stage.learning_rate,
+        max(1, stage.epochs * steps - rising),
+        alpha=0.0 if stage.decay else 1.0,
+        warmup_target=stage.learning_rate if rising else None,
+        warmup_steps=rising,
+    )
 
 
 class FiniteLoss(keras.callbacks.Callback):
@@ -259,6 +291,20 @@ class FiniteLoss(keras.callbacks.Callback):
             )
 
 
+class Patience(keras.callbacks.Callback):
+    """A callback that ends a stage after `epochs` epochs that were not better than the best one before them."""
+
+    def __init__(self, run: Run, stage: str, epochs: int):
+        super().__init__()
+        self._run, self._stage, self._epochs = run, stage, epochs
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        merits = [merit(row) for row in self._run.rows(HISTORY) if row["stage"] == self._stage]
+        if len(merits) > self._epochs and max(merits[: -self._epochs]) >= max(merits[-self._epochs :]):
+            self.model.stop_training = True
+            print(f"{self._stage} ends: {self._epochs} epochs were not better", flush=True)
+
+
 class Journal(keras.callbacks.Callback):
     """A callback that writes the history, keeps the best model and prints each epoch."""
 
@@ -277,6 +323,7 @@ class Journal(keras.callbacks.Callback):
         number = epoch + 1
         # A run that was killed after this line repeats the epoch: its row is then written anew.
         before = [row for row in self._run.rows(HISTORY) if row["stage"] != self._stage or int(row["epoch"]) < number]
+        logs = {**logs, "loss": logs[PLAIN], "val_loss": logs[f"val_{PLAIN}"]}
         row = {"stage": self._stage, "epoch": number, **{key: f"{logs[key]:.6g}" for key in _KEYS}}
         row["learning_rate"] = f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.4g}"
         row["training_seconds"] = f"{self._trained - self._started:.1f}"
@@ -306,6 +353,7 @@ class Journal(keras.callbacks.Callback):
 
 
 FEATURES = "features"  # folder of kept features, in that of the state to resume from
+PLAIN = "cross_entropy"  # the metric that the history calls loss
 _KEYS = ("loss", "accuracy", "val_loss", "val_accuracy")
 HISTORY = ("epoch", *_KEYS, "learning_rate", "training_seconds", "seconds")  # columns of numbers, beside the stage
 

@@ -32,7 +32,7 @@ _OTHER = "Give --backbone (and --backbone-arguments) of the file, or other weigh
 DEMO = "demo"  # the bundled model of tf_gradcam.demo: VGG16's layers at an eighth of their width
 
 STEM, TOP, HEAD = "stem", "top", "head"
-HEAD_LAYERS = ("pool", "dropout", "flatten", "fc1", "fc2", "dense")
+HEAD_LAYERS = ("pool", "flatten", "fc1", "fc2", "dense")
 
 _NUMBERED = (
     r"stage_?\d+",  # ConvNeXt; its layers have a block's number too

@@ -22,6 +22,7 @@ from .backbone import (
 # Their classifier is kept, for the published call of Grad-CAM: units of fc1 and fc2.
 _WITH_FC = {"VGG16": 4096, "VGG19": 4096, DEMO: 64}
 _FC = ("fc1", "fc2")
+_FC1_SCALE = 1 / 50**2  # of the variance
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -32,21 +33,20 @@ def build_classifier(
     weights: str = "imagenet",
     *,
     arguments: Mapping[str, Any] | None = None,
-    dropout: float = 0.2,
+    fc_units: int | None = None,
     precision: str = "float32",
 ) -> keras.Model:
     """Return a classifier of RGB 0..255 images; it holds only layers of Keras, so any Keras 3 loads it.
 
     Args:
         backbone: a network of keras.applications, in any case, or "demo". VGG16, VGG19 and "demo" keep their `flatten`,
-            `fc1` and `fc2`; the others get global average pooling (`pool`) and `dropout`. The last layer is a new
-            `dense`.
+            `fc1` and `fc2`; the others get global average pooling (`pool`). The last layer is a new `dense`.
         class_count: K, at least 2.
         image_size: (H0, W0).
         weights: "imagenet", downloaded once and kept by Keras; "demo" for the bundled model's convolutions, with the
             backbone "demo"; "none" for random ones; or a file, see `load_trunk`.
         arguments: of the constructor of the backbone, such as {"alpha": 0.75}.
-        dropout: rate in [0, 1) before `dense`; VGG has none.
+        fc_units: of `fc1` and `fc2`; None for those of the network, 4096 of VGG, whose ImageNet weights then fit.
         precision: dtype policy of the layers; the last one computes in float32.
 
     Returns:
@@ -59,6 +59,8 @@ def build_classifier(
     name = find_backbone(backbone)
     if class_count < 2:
         raise ValueError(f"Expected at least 2 classes, received {class_count}.")
+    if fc_units is not None and name not in _WITH_FC:
+        raise ValueError(f"Expected fc units for one of {list(_WITH_FC)}, received them for {name}. Leave them out.")
     if precision not in PRECISIONS:
         raise ValueError(f"Expected a precision of {PRECISIONS}, received '{precision}'.")
     policy = keras.config.dtype_policy()
@@ -68,7 +70,10 @@ def build_classifier(
         # EfficientNet has one more layer with ImageNet weights, so the network must be built with them.
         downloaded = "imagenet" if weights == "imagenet" and name not in _WITH_FC else None
         trunk = build_backbone(name, scaled(images, name), downloaded, arguments)
-        hidden = _with_fc(trunk.output, _WITH_FC[name]) if name in _WITH_FC else _pooled(trunk.output, dropout)
+        if name in _WITH_FC:
+            hidden = _with_fc(trunk.output, fc_units or _WITH_FC[name])
+        else:
+            hidden = keras.layers.GlobalAveragePooling2D(name="pool")(trunk.output)
         outputs = keras.layers.Dense(class_count, activation="softmax", dtype="float32", name="dense")(hidden)
         model = keras.Model(images, outputs, name="classifier")
     finally:
@@ -83,13 +88,37 @@ def build_classifier(
     return model
 
 
-def _pooled(features: Any, dropout: float) -> Any:
-    hidden = keras.layers.GlobalAveragePooling2D(name="pool")(features)
-    return keras.layers.Dropout(dropout, name="dropout")(hidden)
-
-
 def _with_fc(features: Any, units: int) -> Any:
     hidden = keras.layers.Flatten(name="flatten")(features)
     for name in _FC:
-        hidden = keras.layers.Dense(units, activation="relu", name=name)(hidden)
+        # Weights for inputs of variance 1 would make the first steps huge: VGG's features are large.
+        start = (
+            "glorot_uniform" if name == "fc2" else keras.initializers.VarianceScaling(_FC1_SCALE, "fan_avg", "uniform")
+        )
+        hidden = keras.layers.Dense(units, activation="relu", kernel_initializer=start, name=name)(hidden)
     return hidden
+
+
+def with_dropout(model: keras.Model, rate: float, seed: int) -> keras.Model:
+    """Return a model of the same layers that drops a part of the inputs of `fc1`, `fc2` and `dense` in training.
+
+    Dropout belongs to the training: a classifier that is handed on has only the layers that it computes with.
+
+    Args:
+        model: of `build_classifier`, or its last part.
+        rate: in [0, 1).
+        seed: of the draws.
+    """
+    if not rate:
+        return model
+
+    def call(layer: Any, hidden: Any, *others: Any, **named: Any) -> Any:
+        if layer.name in (*_FC, "dense"):
+            seeds.append(seed + len(seeds))
+            hidden = keras.layers.Dropout(
+                rate, seed=seeds[-1], dtype=layer.dtype_policy, name=f"dropout_before_{layer.name}"
+            )(hidden)
+        return layer(hidden, *others, **named)
+
+    seeds: list[int] = []
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)

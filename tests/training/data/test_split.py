@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from training.data.folder import Samples
-from training.data.split import Parts, counted, leaks, split, validation_table
+from training.data.split import Parts, counted, fold, leaks, split, validation_table
 
 
 def samples_of(*counts: int, root: str = "/data") -> Samples:
@@ -153,3 +153,31 @@ def test_validation_samples_are_written_as_csv() -> None:
     table = validation_table(samples, Parts(np.array([0]), np.array([1, 2]), 0, 3, 0)).decode()
     assert table == 'Filename,Target\n"a, b/y.png","a, b"\nü/é.png,ü\n'
     assert [row["Target"] for row in csv.DictReader(io.StringIO(table))] == ["a, b", "ü"]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_each_sample_validates_in_one_fold_and_twins_in_the_same(clean: bool) -> None:
+    """Files n and n + 10 of a class are twins; 50, 30 and 20 samples give folds of about 12.5, 7.5 and 5."""
+    samples = samples_of(50, 30, 20)
+    groups = 100 * samples.labels + np.array([int(file.stem) % 10 for file in samples.files])
+    folds = [fold(samples, number, 4, 42, groups if clean else None) for number in range(1, 5)]
+    everywhere = np.sort(np.concatenate([parts.validation for parts in folds]))
+    assert everywhere.tolist() == list(range(100))
+    for parts in folds:
+        assert sorted([*parts.training, *parts.validation]) == list(range(100))
+        counts = np.bincount(samples.labels[parts.validation], minlength=3)
+        assert (abs(counts - [12.5, 7.5, 5]) <= (5 if clean else 0.5)).all()  # a group of class a has 5 samples
+        assert (leaks(parts, groups) == 0) == clean
+
+
+def test_folds_of_another_seed_are_others() -> None:
+    samples = samples_of(20, 20)
+    one, same, other = (fold(samples, 1, 2, seed).validation.tolist() for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+@pytest.mark.parametrize(("number", "count"), [(0, 5), (6, 5), (1, 1)])
+def test_a_fold_that_is_not_there_is_refused(number: int, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"Expected a fold of 1 to \d, received {number} of {count}"):
+        fold(samples_of(5, 5), number, count)

@@ -141,7 +141,8 @@ def test_journal_keeps_the_model_of_the_highest_accuracy(tmp_path):
     for epoch, accuracy in enumerate((0.5, 0.75, 0.5)):
         model.get_layer("dense").bias.assign([float(epoch), 0.0])
         journal.on_epoch_begin(epoch)
-        journal.on_epoch_end(epoch, {"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": accuracy})
+        plain = {"cross_entropy": 1.0, "val_cross_entropy": 1.0}
+        journal.on_epoch_end(epoch, {"accuracy": 0.5, "val_accuracy": accuracy, **plain})
     np.testing.assert_array_equal(keras.saving.load_model(run.best_model).get_layer("dense").bias, [1, 0])
     assert [row["val_accuracy"] for row in run.rows()] == ["0.5", "0.75", "0.5"]
 
@@ -207,6 +208,57 @@ def test_rate_falls_to_zero_along_a_cosine():
         rates.append(float(trainer.optimizer.learning_rate))
         trainer.optimizer.iterations.assign_add(1)
     np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * np.arange(9) / 8)), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("decay", "after"), [(False, [0.1] * 5), (True, 0.05 * (1 + np.cos(np.pi * np.arange(5) / 6)))]
+)
+def test_rate_rises_along_a_line_first(decay, after):
+    """Of 2 epochs of 4 steps half an epoch is the rise; the cosine falls over what is left."""
+    trainer = _trainer(tiny(), replace(STAGE, epochs=2, learning_rate=0.1, decay=decay, warmup=0.5), TRAINING, 4, 0)
+    rates = []
+    for _ in range(7):
+        rates.append(float(trainer.optimizer.learning_rate))
+        trainer.optimizer.iterations.assign_add(1)
+    np.testing.assert_allclose(rates, [0, 0.05, *after], atol=1e-7)
+
+
+def test_a_stage_ends_when_patience_does_and_stays_ended(tmp_path):
+    """A rate of 0 changes nothing, so no epoch is better than the first: two more make three."""
+    run, model = Run(tmp_path), tiny()
+    stage, training = replace(STAGE, epochs=9, unfreeze=0, learning_rate=0.0), replace(TRAINING, patience=2)
+    train(model, run, stage, training)
+    assert len(run.rows()) == 3
+    before = run.history.read_bytes()
+    train(tiny(seed=5), run, stage, training)
+    assert run.history.read_bytes() == before
+
+
+def test_a_stage_that_patience_ended_goes_no_further_after_a_kill(tmp_path, monkeypatch):
+    """Killed after the state of its last epoch, before the stage counts as finished."""
+    run = Run(tmp_path)
+    stage, training = replace(STAGE, epochs=9, unfreeze=0, learning_rate=0.0), replace(TRAINING, patience=1)
+
+    def killed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.loop.state.StageState.finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(), run, stage, training)
+    before = run.history.read_bytes()
+    train(tiny(seed=5), run, stage, training)
+    assert run.history.read_bytes() == before
+    assert len(run.rows()) == 2
+
+
+def test_the_history_tells_the_plain_cross_entropy(trained, tmp_path):
+    """Whatever the loss of the training is."""
+    run = Run(tmp_path)
+    train(tiny(), run, replace(STAGE, epochs=1, learning_rate=0.0), replace(TRAINING, label_smoothing=0.5, mixup=1.0))
+    outputs = keras.saving.load_model(run.best_model, compile=False).predict(feeds()[1].batches, verbose=0)
+    expected = -np.log(outputs[np.arange(12), colours(12, 1)[1]]).mean()
+    np.testing.assert_allclose(float(run.rows()[0]["val_loss"]), expected, rtol=1e-4)
 
 
 # Interruptions.

@@ -12,7 +12,7 @@ import pytest
 from tf_gradcam import make_gradcam_heatmap
 from training.brain_mri import TRAINING
 from training.model.backbone import HEAD, block_of, blocks_of, copy_trunk, parameters, scaled, unfreeze
-from training.model.classifier import build_classifier
+from training.model.classifier import build_classifier, with_dropout
 
 SIZE = (32, 48)
 TINY = {"alpha": 0.25}
@@ -270,11 +270,44 @@ def test_block_is_read_from_the_name(name, before, block):
 
 
 def test_frozen_blocks_infer_while_the_head_trains():
-    model = tiny(dropout=0.0)
+    model = tiny()
     assert unfreeze(model, 0) == ["head"]
     inferred, trained = (np.asarray(model(photos(), training=training)) for training in (False, True))
     np.testing.assert_array_equal(trained, inferred)  # batch statistics of two images would differ
     assert [weight.path for weight in model.trainable_weights] == ["dense/kernel", "dense/bias"]
+
+
+def test_dropout_is_before_each_layer_of_the_head_in_training_alone(vgg):
+    features = keras.Model(vgg.get_layer("flatten").output, vgg.output)
+    dropped = with_dropout(features, 0.5, seed=0)
+    assert [layer.name.split("_")[0] for layer in dropped.layers[1:]] == [
+        "dropout",
+        "fc1",
+        "dropout",
+        "fc2",
+        "dropout",
+        "dense",
+    ]
+    assert [id(weight) for weight in dropped.weights] == [id(weight) for weight in features.weights]
+    given = np.random.default_rng(0).uniform(0, 50, (4, *features.input_shape[1:])).astype(np.float32)
+    np.testing.assert_array_equal(dropped(given), features(given))
+    assert not np.array_equal(dropped(given, training=True), features(given, training=True))
+
+
+def test_dropout_of_a_pooled_head_is_before_its_only_layer():
+    """Of a part p, an output of a linear layer without bias has the mean that it has without dropout."""
+    model = tiny(2)
+    head = keras.Model(model.get_layer("pool").output, model.get_layer("dense").output)
+    assert [type(layer).__name__ for layer in with_dropout(head, 0.5, 0).layers] == ["InputLayer", "Dropout", "Dense"]
+    assert with_dropout(head, 0.0, 0) is head
+
+
+def test_fc_units_are_those_asked_for_and_start_small_enough_for_the_features():
+    """VGG's features are some 50 times as large as weights are made for, so those of fc1 are as much smaller."""
+    model = build_classifier("VGG16", 5, (32, 32), "none", fc_units=300)
+    assert [model.get_layer(name).units for name in ("fc1", "fc2")] == [300, 300]
+    stds = [float(np.std(model.get_layer(name).kernel)) for name in ("fc1", "fc2")]
+    np.testing.assert_allclose(stds, [(2 / (512 + 300)) ** 0.5 / 50, (2 / 600) ** 0.5], rtol=0.05)
 
 
 def test_unfreeze_all_trains_everything():
@@ -293,6 +326,7 @@ def test_too_many_blocks_are_refused():
     ("options", "message"),
     [
         ({"backbone": "MobilNet"}, "received 'MobilNet'.*MobileNet"),
+        ({"fc_units": 8}, "fc units for one of .*VGG16.*received them for MobileNet. Leave them out"),
         ({"class_count": 1}, "at least 2 classes, received 1"),
         ({"precision": "float16"}, "precision of .*mixed_float16.*received 'float16'"),
         ({"arguments": {"alhpa": 1}}, "argument of MobileNet of .*'alpha'.*received 'alhpa'"),
