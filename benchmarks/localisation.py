@@ -1,14 +1,14 @@
 """The share of heat on the dog: Grad-CAM on photographs with boxes, drawn in three ways.
 
-    python -m benchmarks.localisation --data DATA [--model VGG16|RUN/best.keras] [--side 224] [--photos 880]
+    python -m benchmarks.localisation --data DATA [--model VGG16|RUN/best.keras] [--layer NAME] [--photos 880]
 
 DATA holds `mobilenet_0.75_224_imagenet/`, `dog_breeds/` and its two tables; for VGG16 also `vgg16_brain_mri/`, whose
 convolutions are those of ImageNet, and `dog_breeds_cropped/`. Each photograph is squashed to the model's size and
-explained for its true breed at the default layer: by MobileNet for ImageNet's classes, by VGG16 with a linear
-classifier of the 11 breeds that is fitted to 40 cropped photographs of each, or by a model of `training.dog_breeds` for
-the breeds that it knows. The same maps are drawn as tiles, where the cells look by arithmetic (the default), and where
-they are measured to look. Prints a Markdown table: mean and 95 % bootstrap interval of the share of heat in the box,
-for all photographs and for those whose box covers less than 35 % of the picture.
+explained for its true breed at the default layer, or at a named one: by MobileNet for ImageNet's classes, by VGG16 with
+a linear classifier of the 11 breeds that is fitted to 40 cropped photographs of each, or by a model of
+`training.dog_breeds` for the breeds that it knows. The same maps are drawn as tiles, where the cells look by arithmetic
+(the default), and where they are measured to look. Prints a Markdown table: mean and 95 % bootstrap interval of the
+share of heat in the box, for all photographs and for those whose box covers less than 35 % of the picture.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of weights and photographs")
     parser.add_argument("--model", help="VGG16, or best.keras of a run of training.dog_breeds; default MobileNet")
     parser.add_argument("--side", type=int, default=SIZE[0], help="pixels of the input of MobileNet or VGG16")
+    parser.add_argument("--layer", help="name of the explained layer; default the one that Explainer takes")
     parser.add_argument("--photos", type=int, help="number of photographs, evenly spaced; default all")
     arguments = parser.parse_args()
     side, photos = arguments.side, evenly(boxed_photos(arguments.data), arguments.photos)
@@ -120,12 +121,13 @@ def main() -> None:
         preprocess = np.asarray  # the model scales by itself
     shares, centre = without_map(photos)
     small = shares < SMALL
-    offset = Explainer(model, align="measured").offset
-    results = heat_in_boxes(Explainer(model), preprocess, photos, side, offset)
+    offset = Explainer(model, arguments.layer, align="measured").offset
+    explainer = Explainer(model, arguments.layer)
+    results = heat_in_boxes(explainer, preprocess, photos, side, offset)
     rows = {"no map: image share of the box, hit of the centre": (shares, centre), **results}
     print(
-        f"| Grad-CAM at {side} px, {len(photos)} photographs ({small.sum()} small boxes) | energy in box, all | small "
-        "| pointing, all | small |"
+        f"| Grad-CAM at {explainer.layer_name}, {side} px, {len(photos)} photographs ({small.sum()} small boxes) "
+        "| energy in box, all | small | pointing, all | small |"
     )
     print("| --- | --- | --- | --- | --- |")
     for name, (energy, hits) in rows.items():
