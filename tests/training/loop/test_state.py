@@ -131,7 +131,7 @@ def kept(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_a_state_holds_all_that_a_step_changes(precision, tmp_path):
-    """What a step changes and the state does not hold would be another training after a resume."""
+    """Two steps from the same state end in the same variables, down to the counters of the optimizer."""
     first, again = trained(tmp_path, precision), trainer(precision, seed=5)
     before = [each.numpy() for each in again.variables]
     assert StageState(tmp_path, "stage").restore(again) == (1, False)

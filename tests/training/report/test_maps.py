@@ -75,7 +75,7 @@ def drawn_for(model: keras.Model, shown: Predictions, chosen: list[int], method:
 
 
 def notes_of(figure: Figure) -> list[str]:
-    """What is written into the panels."""
+    """Texts that are written into the panels."""
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
