@@ -15,7 +15,7 @@ def unpacked_wheel(folder: Path) -> Path:
     """Build a wheel and return the folder that it was unpacked into, a new one in `folder`."""
     source = folder / "source"  # a copy: setuptools would take what an earlier build left in build/
     source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "MANIFEST.in"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("tf_gradcam", "training", "tests/helpers", "benchmarks"):  # the last two must stay out of it
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
