@@ -42,8 +42,11 @@ def write_pictures(folder: Path, count: int = 16) -> Path:
     return folder
 
 
-def network() -> keras.Model:
-    """Two blocks with batch normalisation, and a head with dropout: all kinds of variables that a training changes."""
+def network(dropout: float = 0.3) -> keras.Model:
+    """Two blocks with batch normalisation, and a head with dropout: all kinds of variables that a training changes.
+
+    Blocks and layers are named as those of networks are.
+    """
     layers = keras.layers
     images = keras.Input((6, 10, 3))
     hidden = layers.Rescaling(1 / 127.5, -1, name="scaling")(images)
@@ -51,7 +54,9 @@ def network() -> keras.Model:
         hidden = layers.Conv2D(4, 3, padding="same", use_bias=False, name=f"block{block}_conv")(hidden)
         hidden = layers.BatchNormalization(name=f"block{block}_bn")(hidden)
         hidden = layers.ReLU(name=f"block{block}_relu")(hidden)
-    hidden = layers.Dropout(0.3, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(hidden))
+    hidden = layers.GlobalAveragePooling2D(name="pool")(hidden)
+    if dropout:
+        hidden = layers.Dropout(dropout, name="dropout")(hidden)
     return keras.Model(images, layers.Dense(2, "softmax", dtype="float32", name="dense")(hidden))
 
 

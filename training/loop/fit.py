@@ -19,7 +19,7 @@ import numpy as np
 from ..config import Stage, TrainingConfig
 from ..data.folder import Samples
 from ..data.pipeline import Order, arrays, augmentation, batches
-from ..model.backbone import parameters, unfreeze
+from ..model.backbone import unfreeze
 from ..model.classifier import with_dropout
 from .features import Cut, FeatureBatches, Features, cut, megabytes
 from .loss import CrossEntropy, Mixing
@@ -98,11 +98,7 @@ def fit(
     trained = unfreeze(model, stage.unfreeze)
     if state.restore_finished(model):
         return
-    print(
-        f"{stage.name}: {stage.epochs} epochs at {stage.learning_rate:g}, training {', '.join(trained)}, "
-        f"{sum(parameters(model).values()):,} of {model.count_params():,} parameters",
-        flush=True,
-    )
+    print(f"{stage.name} begins", flush=True)
     kept = kept_part(model, stage, training, trained) if pictures else None
     if pictures and kept:
         feeds = _kept_feeds(kept, pictures, stage, training, run, feeds, seed, state.has_begun)
@@ -203,9 +199,8 @@ def _kept_feeds(
     ]
     bytes_, still = sum(each.size for each in both), sum(each.missing() for each in both)
     print(
-        f"{stage.name}: features of the frozen layers, {both[0].copies} copies of each training picture "
-        f"({both[0].copies - 1} augmented) and 1 of each validation picture, {megabytes(bytes_)} in "
-        f"'{run.backup / FEATURES}'",
+        f"{stage.name}: features of the frozen layers, {megabytes(bytes_)} in '{run.backup / FEATURES}'; copies of "
+        f"each training picture: {both[0].copies}, all but the first augmented",
         flush=True,
     )
     if kept.random:
@@ -302,7 +297,7 @@ class Patience(keras.callbacks.Callback):
         merits = [merit(row) for row in self._run.rows(HISTORY) if row["stage"] == self._stage]
         if len(merits) > self._epochs and max(merits[: -self._epochs]) >= max(merits[-self._epochs :]):
             self.model.stop_training = True
-            print(f"{self._stage} ends: {self._epochs} epochs were not better", flush=True)
+            print(f"{self._stage} ends: no better epoch among the last {self._epochs}", flush=True)
 
 
 class Journal(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers.resuming import network
 from tests.helpers.workers import free_ports, learn
 from training.config import Stage, TrainingConfig
 from training.data.pipeline import Order, augmentation
@@ -46,17 +47,8 @@ def feeds(batch_size: int = 8) -> tuple[Feed, Feed]:
 
 
 def tiny(seed: int = 0) -> keras.Model:
-    """Two blocks and a head, named as those of networks are."""
     keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    images = keras.Input((6, 10, 3))
-    hidden = layers.Rescaling(1 / 127.5, -1, name="scaling")(images)
-    for block in (1, 2):
-        hidden = layers.Conv2D(4, 3, padding="same", use_bias=False, name=f"block{block}_conv")(hidden)
-        hidden = layers.BatchNormalization(name=f"block{block}_bn")(hidden)
-        hidden = layers.ReLU(name=f"block{block}_relu")(hidden)
-    outputs = layers.Dense(2, "softmax", name="dense")(layers.GlobalAveragePooling2D(name="pool")(hidden))
-    return keras.Model(images, outputs)
+    return network(dropout=0)
 
 
 def train(model: keras.Model, run: Run, stage: Stage = STAGE, training: TrainingConfig = TRAINING, **options) -> None:

@@ -49,11 +49,6 @@ HISTORY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    return write_folder(tmp_path_factory.mktemp("colours") / "data")
-
-
 # Which samples are shown.
 
 

@@ -19,7 +19,6 @@ from tests.helpers.colours import (
     photo_of,
     pictures,
     texts,
-    write_folder,
 )
 from tf_gradcam import Explainer, list_layers, overlay_heatmap
 from tf_gradcam.metrics import energy_in_box, pointing_hit
@@ -37,11 +36,6 @@ from training.report.maps import (
     methods_figure,
     shown_samples,
 )
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    return write_folder(tmp_path_factory.mktemp("colours") / "data")
 
 
 def spot_of(number: int) -> np.ndarray:
