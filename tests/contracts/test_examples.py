@@ -143,6 +143,30 @@ def test_kaggle_dogs_takes_a_folder_of_photographs(run_here, tmp_path: Path) -> 
     assert picture_size(tmp_path / "dogs" / "cam.jpg") == (44, 60, 3)
 
 
+def test_kaggle_dogs_shows_a_finished_training_on_its_validation_photographs(run_here) -> None:
+    """Three slices of each class, of which the run kept two; the bundled model, right about all, stands in for it."""
+    slices = tf_gradcam.demo.phantom_slices(40, seed=5)
+    names = list(tf_gradcam.demo.CLASS_NAMES)
+    rows = []
+    for label, name in enumerate(names):
+        Path("data", name).mkdir(parents=True)
+        for number in range(3):
+            image = slices.images[slices.labels == label][number]
+            keras.utils.save_img(f"data/{name}/{number}.png", image, scale=False)
+        rows += [f"{name}/1.png,{name}", f"{name}/2.png,{name}"]
+    Path("run").mkdir()
+    Path("run", "validation_samples.csv").write_text("\n".join(["Filename,Target", *rows]))
+    tf_gradcam.demo.load_demo_model().save("run/best.keras")
+    tf_gradcam.describe("run/best.keras", class_names=names)
+    printed = run_here("kaggle_dogs.py", "--data", "data", "--run", "run", "--out", "dogs")
+    assert "8 photographs of 4 breeds, 8 kept for validation" in printed
+    assert "100.0% of the kept photographs right" in printed
+    assert "training photographs" not in printed
+    assert picture_size(Path("dogs", "cam.jpg")) == (224, 224, 3)
+    with pytest.raises(SystemExit, match="2"):
+        run_here("kaggle_dogs.py", "--run", "run", "--out", "dogs")
+
+
 @pytest.mark.slow
 def test_train_and_explain_learns_offline_and_describes_its_model(run_here) -> None:
     printed = run_here("train_and_explain.py", "--out", "run")
