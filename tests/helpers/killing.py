@@ -23,8 +23,8 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 
 
 @contextmanager
-def watched(folder: Path, at: int = 0, kill: Callable[[], None] | None = None) -> Iterator[list[str]]:
-    """Call `kill` in place of write number `at`, from 1: of opening a file under `folder` to write, or renaming one.
+def watched(folder: Path, before: Callable[[int], None] = lambda number: None) -> Iterator[list[str]]:
+    """Call `before` with the number of each write, from 1: of opening a file under `folder` to write, or renaming one.
 
     Yields the writes so far. Python reports them to a hook that stays for the life of the process.
     """
@@ -40,8 +40,7 @@ def watched(folder: Path, at: int = 0, kill: Callable[[], None] | None = None) -
         path = Path(str(paths[-1]))
         if not isinstance(paths[-1], int) and folder in path.parents and "tensorboard" not in path.parts:
             writes.append(f"{word} {path.relative_to(folder)}")
-            if len(writes) == at:
-                (kill or _raise)()
+            before(len(writes))
 
     if not hasattr(sys, "_tests_watch_writes"):
         sys.addaudithook(_audit)
@@ -53,8 +52,11 @@ def watched(folder: Path, at: int = 0, kill: Callable[[], None] | None = None) -
         _watch.remove(watch)
 
 
-def _raise() -> None:
-    raise Killed
+@contextmanager
+def killed_at(folder: Path, number: int, kill: Callable[[], None]) -> Iterator[list[str]]:
+    """Call `kill` in place of a write under `folder`, by its number from 1."""
+    with watched(folder, lambda now: kill() if now == number else None) as writes:
+        yield writes
 
 
 def sigkill() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tests.helpers.killing import sigkill, watched
+from tests.helpers.killing import killed_at, sigkill
 from training.config import Stage, TrainingConfig
 from training.data.folder import read_folder
 from training.loop.fit import feed, fit
@@ -111,7 +111,7 @@ def learn(
         feeds = feed(samples, (6, 10), 8, seed=0), feed(samples, (6, 10), 8, seed=None)
         kept = {"pictures": (samples, samples)} if features else {}
         callbacks = [KillAt(kind, int(number or 0), kill)]
-        writes = watched(path, int(number), kill) if kind == "write" else contextlib.nullcontext()
+        writes = killed_at(path, int(number), kill) if kind == "write" else contextlib.nullcontext()
         with writes:
             for stage in STAGES:
                 fit(model, stage, training, feeds, run, NAMES, 0, callbacks, is_chief(strategy), **kept)
