@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +141,31 @@ def test_an_interrupted_computation_goes_on_to_the_same_features(tmp_path, pictu
     assert again.compute() == 5
     np.testing.assert_array_equal(everything(again), everything(whole))
     assert features(tmp_path / "broken", pictures).compute() == 0
+
+
+def test_memory_does_not_grow_with_the_features(tmp_path, pictures):
+    """A batch of 4 has 4 MB of features, 8 copies have 92 MB: computed, checked and read as 2 copies are."""
+    images = keras.Input((64, 64, 3))
+    convolution = keras.layers.Conv2D(64, 1, trainable=False)
+    model = keras.Model(images, convolution(images))
+
+    def peak(copies: int) -> int:
+        kept = Features(tmp_path / str(copies), "training", model, pictures, (64, 64), copies=copies, batch_size=4)
+        tracemalloc.start()
+        kept.compute()
+        kept.compute()  # checks the file
+        order = FeatureBatches(kept, 4, seed=0)
+        for index in range(len(order)):
+            order[index]
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert kept.size == copies * 11 * 64 * 64 * 64 * 4
+        return found
+
+    peak(1)  # what Keras makes once
+    few, many = peak(2), peak(8)
+    assert many < few + 2**22  # for what the collector has not yet found
+    assert 2**22 < few < 5 * 2**22
 
 
 def test_copies_are_the_picture_and_augmented_ones(tmp_path, pictures):
