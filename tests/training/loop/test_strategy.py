@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -73,64 +75,51 @@ def _ended(folder: Path) -> tuple[list[list[str]], list[list[np.ndarray]]]:
     return rows, weights
 
 
+slow, soak = pytest.mark.slow, pytest.mark.soak
 KILLS = [
-    ("none", ["step 6"]),
-    ("none", ["write 18"]),  # between the state's content and its name
-    ("mirrored", ["epoch 3"]),
-    ("multiworker", ["", "step 7"]),  # in an epoch
-    ("multiworker", ["step 3", ""]),
-    ("multiworker", ["", "epoch 3"]),  # the chief goes on to the end of the epoch, this one does not
-    ("multiworker", ["epoch 3", ""]),
-    ("multiworker", ["write 8", ""]),
-    ("multiworker", ["write 18", ""]),  # between two stages
-    ("multiworker", ["write 19", "step 5"]),
-    ("multiworker", ["step 6", "step 6"]),
+    pytest.param("none", ["step 6"], "float32", marks=soak),
+    pytest.param("none", ["write 18"], "float32", marks=slow),  # between the state's content and its name
+    pytest.param("mirrored", ["epoch 3"], "float32", marks=slow),
+    pytest.param("multiworker", ["", "step 7"], "float32", marks=soak),  # in an epoch
+    pytest.param("multiworker", ["step 3", ""], "float32", marks=soak),
+    pytest.param("multiworker", ["", "epoch 3"], "float32", marks=slow),  # the chief ends the epoch, this one does not
+    pytest.param("multiworker", ["epoch 3", ""], "float32", marks=soak),
+    pytest.param("multiworker", ["write 8", ""], "float32", marks=soak),
+    pytest.param("multiworker", ["write 18", ""], "float32", marks=slow),  # between two stages
+    pytest.param("multiworker", ["write 19", "step 5"], "float32", marks=soak),
+    # The scale and the steps since it changed are variables of the optimizer, which the chief's state holds.
+    pytest.param("multiworker", ["step 6", "step 6"], "mixed_float16", marks=slow),
 ]
 
 
 @pytest.fixture(scope="module")
-def whole_runs(tmp_path_factory) -> dict[str, Path]:
-    """Runs that nobody killed."""
-    runs = {}
-    for strategy in dict(KILLS):
-        runs[strategy] = tmp_path_factory.mktemp(strategy)
-        write_pictures(runs[strategy] / "pictures")
-        ends = _run(runs[strategy], strategy, [""] * (2 if strategy == "multiworker" else 1), 300)
+def whole_run(tmp_path_factory) -> Callable[[str, str], Path]:
+    """Returns the folder of a run that nobody killed."""
+
+    @cache
+    def run(strategy: str, precision: str) -> Path:
+        folder = write_pictures(tmp_path_factory.mktemp(strategy) / "pictures").parent
+        ends = _run(folder, strategy, [""] * (2 if strategy == "multiworker" else 1), 300, precision)
         assert not any(ends), ends
-    return runs
+        return folder
+
+    return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "points"), KILLS)
-def test_killed_processes_start_again_and_end_as_the_whole_run(strategy, points, whole_runs, tmp_path):
+@pytest.mark.parametrize(("strategy", "points", "precision"), KILLS)
+def test_killed_processes_start_again_and_end_as_the_whole_run(strategy, points, precision, whole_run, tmp_path):
     """A process has SIGKILL at its point; one that does not get there ends with an error, or is ended."""
     write_pictures(tmp_path / "pictures")
-    ends = _run(tmp_path, strategy, points, 90)
+    ends = _run(tmp_path, strategy, points, 90, precision)
     lost = "start them again, each with the same command and --resume"
     assert all(end.startswith("-9") or lost in end for end in ends), ends
     assert any(end.startswith("-9") and "not ended" not in end for end in ends), ends
-    again = _run(tmp_path, strategy, [""] * len(points), 300)
+    again = _run(tmp_path, strategy, [""] * len(points), 300, precision)
     assert not any(again), again
-    (expected, weights), (rows, ended) = _ended(whole_runs[strategy]), _ended(tmp_path)
+    (expected, weights), (rows, ended) = _ended(whole_run(strategy, precision)), _ended(tmp_path)
     assert rows == expected
     assert len(ended) == len(points)
     for each in [*weights, *ended]:  # all workers have the same
-        for right, actual in zip(weights[0], each, strict=True):
-            np.testing.assert_array_equal(actual, right)
-
-
-@pytest.mark.slow
-def test_workers_of_16_bits_are_resumed_to_the_same_scale(tmp_path):
-    """The scale and the steps since it changed are variables of the optimizer, which the chief's state holds."""
-    folders = tmp_path / "whole", tmp_path / "killed"
-    for folder in folders:
-        write_pictures(folder / "pictures")
-    assert not any(_run(folders[0], "multiworker", ["", ""], 300, "mixed_float16"))
-    _run(folders[1], "multiworker", ["step 6", "step 6"], 90, "mixed_float16")
-    assert not any(_run(folders[1], "multiworker", ["", ""], 300, "mixed_float16"))
-    (expected, weights), (rows, ended) = map(_ended, folders)
-    assert rows == expected
-    for each in [*weights, *ended]:
         for right, actual in zip(weights[0], each, strict=True):
             np.testing.assert_array_equal(actual, right)
 
