@@ -45,10 +45,15 @@ class ArrayBatches(keras.utils.PyDataset):
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches for Keras, and a function that takes the order of an epoch, from 0, before the epoch begins."""
+    """Batches for Keras.
+
+    begin: takes the order of an epoch, from 0, before the epoch begins.
+    batch_size: number of samples in each batch; the last one may be smaller.
+    """
 
     batches: Any
     begin: Callable[[int], None]
+    batch_size: int
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -58,8 +63,8 @@ def feed(samples: Samples, image_size: tuple[int, int], batch_size: int, *, seed
     """Return batches from tf.data on TensorFlow, from arrays on other backends; without a seed in one order."""
     order = Order(len(samples), seed)
     if keras.backend.backend() == "tensorflow":
-        return Feed(batches(samples, image_size, batch_size, order), order.begin)
-    return Feed(ArrayBatches(*arrays(samples, image_size), batch_size, order), order.begin)
+        return Feed(batches(samples, image_size, batch_size, order), order.begin, batch_size)
+    return Feed(ArrayBatches(*arrays(samples, image_size), batch_size, order), order.begin, batch_size)
 
 
 def fit(
@@ -179,7 +184,7 @@ def _kept_feeds(
     begun: bool,
 ) -> tuple[Feed, Feed]:
     """Compute the features of both parts, and say so; return their batches."""
-    size = math.ceil(len(pictures[0]) / len(feeds[0]))  # of a batch, at most the one of the images
+    size = feeds[0].batch_size
     image_size = tuple(kept.frozen.input_shape[1:3])
     both = [
         Features(
@@ -210,7 +215,7 @@ def _kept_feeds(
     computed = [each.compute(begun) for each in both]
     print(f"{stage.name}: {sum(computed)} batches computed in {time.monotonic() - started:.1f} s", flush=True)
     made = FeatureBatches(both[0], size, seed), FeatureBatches(both[1], size, None)
-    return Feed(made[0], made[0].begin), Feed(made[1], made[1].begin)
+    return Feed(made[0], made[0].begin, size), Feed(made[1], made[1].begin, size)
 
 
 def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:

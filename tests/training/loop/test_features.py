@@ -13,7 +13,7 @@ import pytest
 from tests.training.loop.test_fit import STAGE, TRAINING, tiny
 from training.data.folder import Samples
 from training.loop.features import FeatureBatches, Features, cut
-from training.loop.fit import Feed, _trainer, fit, kept_part
+from training.loop.fit import Feed, _kept_feeds, _trainer, fit, kept_part
 from training.loop.run_folder import Run
 from training.model.backbone import unfreeze
 
@@ -21,7 +21,7 @@ NAMES = ("blue", "red")
 HEAD = replace(STAGE, name="head", unfreeze=0)
 BLOCK = replace(STAGE, name="last block", unfreeze=1)
 PLAIN = replace(TRAINING, feature_copies=1)
-EMPTY = (Feed([None] * 3, lambda epoch: None),) * 2  # 3 batches of 4, which features replace
+EMPTY = (Feed([None] * 3, lambda epoch: None, 4),) * 2  # 3 batches of 4, which features replace
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,16 @@ def test_a_training_on_features_is_the_one_on_images(tmp_path, pictures, stage):
     for expected, actual in zip(twin.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
     assert not (run.backup / "features").exists()
+
+
+def test_batches_of_features_are_as_large_as_those_of_images(tmp_path, pictures):
+    """11 pictures in batches of 8 are 8 and 3; two even batches would be 6 and 5."""
+    model, run = tiny(), Run(tmp_path)
+    kept = kept_part(model, HEAD, TRAINING, unfreeze(model, 0))
+    training, _ = _kept_feeds(
+        kept, (pictures, pictures), HEAD, TRAINING, run, (Feed([None] * 2, lambda epoch: None, 8),) * 2, 7, False
+    )
+    assert [len(training.batches[index][1]) for index in range(len(training))] == [8, 3]
 
 
 def test_the_best_model_of_a_training_on_features_takes_images(tmp_path, pictures):

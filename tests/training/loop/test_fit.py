@@ -41,8 +41,8 @@ def colours(count: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def feeds(batch_size: int = 8) -> tuple[Feed, Feed]:
     orders = Order(32, 0), Order(12, None)
     return (
-        Feed(ArrayBatches(*colours(), batch_size, orders[0]), orders[0].begin),
-        Feed(ArrayBatches(*colours(12, 1), batch_size, orders[1]), orders[1].begin),
+        Feed(ArrayBatches(*colours(), batch_size, orders[0]), orders[0].begin, batch_size),
+        Feed(ArrayBatches(*colours(12, 1), batch_size, orders[1]), orders[1].begin, batch_size),
     )
 
 
