@@ -88,17 +88,25 @@ def fold(samples: Samples, number: int, count: int, seed: int = 42, groups: np.n
         seed, groups: as in `split`, whose draw is repeated on what the folds before have left.
 
     Raises:
-        ValueError: as `split` does; or the numbers are out of range.
+        ValueError: as `split` does, for this fold or another one; a class has fewer images than folds; or the numbers
+            are out of range.
     """
     if not 1 <= number <= count or count < 2:
         raise ValueError(f"Expected a fold of 1 to {max(count, 2)}, received {number} of {count}.")
-    left = chosen = np.arange(len(samples))
-    for before in range(number):
-        chosen = left
-        if before < count - 1:  # the last fold takes what is left
-            of_left = None if groups is None else groups[left]
-            part = split(samples.take(left), 1 / (count - before), seed, of_left)
-            chosen, left = left[part.validation], left[part.training]
+    sizes = np.bincount(samples.labels, minlength=len(samples.class_names))
+    for name, size in zip(samples.class_names, sizes, strict=True):
+        if size < count:
+            raise ValueError(
+                f"Expected at least {count} images of each class, one for each fold, received {size} of {name!r}. Add "
+                "images, remove the class, or lower --folds."
+            )
+    left, folds = np.arange(len(samples)), []
+    for before in range(count - 1):  # all of them, so that the first training fails where a later one would
+        of_left = None if groups is None else groups[left]
+        part = split(samples.take(left), 1 / (count - before), seed, of_left)
+        folds.append(left[part.validation])
+        left = left[part.training]
+    chosen = [*folds, left][number - 1]
     inside = np.isin(np.arange(len(samples)), chosen)
     return counted(
         Parts(np.flatnonzero(~inside), np.flatnonzero(inside), 0, 0, 0),

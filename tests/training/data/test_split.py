@@ -181,3 +181,11 @@ def test_folds_of_another_seed_are_others() -> None:
 def test_a_fold_that_is_not_there_is_refused(number: int, count: int) -> None:
     with pytest.raises(ValueError, match=rf"Expected a fold of 1 to \d, received {number} of {count}"):
         fold(samples_of(5, 5), number, count)
+
+
+def test_the_first_fold_is_refused_where_a_later_one_is() -> None:
+    with pytest.raises(ValueError, match=r"at least 5 images of each class, .*received 3 of 'b'.*lower --folds"):
+        fold(samples_of(10, 3), 1, 5)
+    groups = np.concatenate([np.arange(10), 90 + np.arange(6) // 3])  # two groups of b for three folds
+    with pytest.raises(ValueError, match="images of 'b' in both parts"):
+        fold(samples_of(10, 6), 1, 3, groups=groups)
