@@ -122,6 +122,8 @@ def main(description: str, data: DataConfig, training: TrainingConfig, words: Se
     except KeyboardInterrupt:
         best = options.out / "best.keras"
         kept = f"The best model so far is '{best}'" if best.exists() else "No epoch had ended yet"
+        if options.folds:
+            kept = f"'{options.out}' keeps the folds and epochs that have ended"
         return _fail(130, f"Interrupted. {kept}. Continue with the same command and --resume.")
     except (FloatingPointError, MemoryError, RuntimeError) as error:
         return _fail(1, str(error))

@@ -156,6 +156,8 @@ def cross_validate(data: DataConfig, training: TrainingConfig, out: Path, resume
     Raises:
         ValueError, OSError, ConnectionError, FloatingPointError: as in `train`.
     """
+    if not resume and (out / "fold_1" / "config.json").exists():
+        raise FileExistsError(f"'{out}' already holds folds. Continue them with --resume, or name another folder.")
     if not resume:
         Run(out)  # raises if the folder holds something else
     count = data.folds or 0
@@ -239,7 +241,7 @@ def _parts(samples: Samples, data: DataConfig) -> tuple[Samples, Parts]:
     if samples.boxes is not None:
         known = sum(len(samples.boxes[index]) > 0 for index in parts.validation)
         print(f"{known} of {len(parts.validation)} validation images have a box", flush=True)
-        if not known and data.boxes is not None:
+        if not known and data.boxes is not None and not data.folds:  # a fold may have none, others do
             raise ValueError(
                 f"Expected boxes of validation images in '{data.boxes}', received boxes of training images alone. Add "
                 "boxes, choose another --seed, or leave out --boxes."

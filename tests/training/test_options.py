@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,10 @@ import pytest
 
 from tf_gradcam import get_img_array, make_gradcam_heatmap
 from training import brain_mri, dog_breeds
+from training.config import DataConfig
+from training.data.folder import read_folder
+from training.loop.run_folder import Run
+from training.train import _parts
 
 ROOT = Path(__file__).parents[2]
 PHANTOM = ["--data", "phantom", "--limit", "40", "--image-size", "32", "--weights", "none"]
@@ -454,5 +459,34 @@ def test_folds_predict_every_image_once_and_are_summed_up(words, tmp_path, capsy
     assert brain_mri.main([*told, "--resume"]) == 0
     assert json.loads((out / "folds.json").read_text()) == summary
     assert "2 folds: " in capsys.readouterr().out
-    assert brain_mri.main(told) == 2
-    assert "holds files of something else" in one_line(capsys)
+
+
+def test_folds_that_failed_at_once_can_begin_again(tmp_path, capsys):
+    told = ["--data", "absent", "--folds", "2", "--out", str(tmp_path / "folds")]
+    for _ in range(2):
+        assert brain_mri.main(told) == 2
+        assert "folder or zip file 'absent' does not exist" in one_line(capsys)
+
+
+def test_folds_that_began_are_continued_with_resume(tmp_path, capsys):
+    Run(tmp_path / "fold_1").write_config(brain_mri.DATA, brain_mri.TRAINING)
+    assert brain_mri.main(["--data", "absent", "--folds", "2", "--out", str(tmp_path)]) == 2
+    assert "already holds folds. Continue them with --resume" in one_line(capsys)
+
+
+def test_interrupted_folds_say_what_is_kept(tmp_path, capsys, monkeypatch):
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.options.cross_validate", interrupted)
+    assert brain_mri.main(["--data", "absent", "--folds", "2", "--out", str(tmp_path)]) == 130
+    assert f"'{tmp_path}' keeps the folds and epochs that have ended. Continue with the same" in one_line(capsys)
+
+
+def test_a_fold_without_a_box_is_trained_where_another_has_one(colours):
+    samples = read_folder(colours)
+    boxes = tuple(np.zeros((int(index == 0), 4)) for index in range(len(samples)))
+    data = DataConfig(str(colours), boxes="boxes.csv", folds=2)
+    for number in (1, 2):
+        _, parts = _parts(replace(samples, boxes=boxes), replace(data, fold=number))
+        assert len(parts.validation) == 20

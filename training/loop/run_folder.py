@@ -55,7 +55,8 @@ class Run:
         is_run = (path / "config.json").exists()
         if is_run and not resume:
             raise FileExistsError(f"'{path}' already holds a run. Continue it with --resume, or name another folder.")
-        if path.is_dir() and not is_run and {item.name.strip(".") for item in path.iterdir()} - PREPARED:
+        held = {item.name.strip(".") for item in path.iterdir() if _holds(item)} if path.exists() else set()
+        if not is_run and held - PREPARED:
             raise FileExistsError(f"'{path}' holds files of something else. Name a new or empty folder with --out.")
         path.mkdir(parents=True, exist_ok=True)
         self.best_model = path / "best.keras"
@@ -150,6 +151,11 @@ class Run:
         writer.writeheader()
         writer.writerows(rows)
         self.write(self.history.name, text.getvalue().encode())
+
+
+def _holds(item: Path) -> bool:
+    """Return True for a file, and for a folder that is not empty; a run that failed at once leaves empty ones."""
+    return not item.is_dir() or any(item.iterdir())
 
 
 @contextlib.contextmanager

@@ -128,6 +128,12 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["phantom", "data", ".phantom"])
 def test_images_that_a_failed_start_left_are_no_run(tmp_path, name):
     (tmp_path / name).mkdir()
+    (tmp_path / name / "1.png").write_text("")
+    assert Run(tmp_path).rows() == []
+
+
+def test_an_empty_folder_in_the_folder_is_nothing_else(tmp_path):
+    (tmp_path / "fold_1").mkdir()
     assert Run(tmp_path).rows() == []
 
 
