@@ -116,12 +116,14 @@ def _split(run: Trained) -> str:
         "clean": "Clean: identical, nearly identical and flipped images stay on one side",
         "naive": "Naive: images are drawn one by one, and twins are not kept together",
     }[run.data.split]
+    drawn = f"about {run.data.validation:.0%} of each class"
+    if run.data.folds:
+        drawn = f"fold {run.data.fold} of {run.data.folds}"
     return "\n".join(
         [
             f"- {kept}.",
-            f"- {len(run.parts.training):,} images train and {len(run.parts.validation):,} validate: about "
-            f"{run.data.validation:.0%} of each class, drawn with seed {run.data.seed}. `validation_samples.csv` names "
-            "them.",
+            f"- {len(run.parts.training):,} images train and {len(run.parts.validation):,} validate: {drawn}, drawn "
+            f"with seed {run.data.seed}. `validation_samples.csv` names the validation images.",
             f"- Twins: {run.parts.duplicates:,} images have one, by perceptual hash and thumbnails.",
             f"- Leaks: {run.parts.leaked:,} validation images have a twin in the training part.",
         ]

@@ -117,8 +117,15 @@ def test_split_says_its_kind_its_twins_and_its_leaks(card: str, finished: Traine
     assert "- Twins: 5 images have one, " in card
     assert "on 6 validation images, 2 of which have a twin among the training images." in card
     assert "- Leaks: 2 validation images have a twin in the training part." in card
+    assert "- 6 images train and 6 validate: about 20% of each class, drawn with seed 42." in card
     clean = replace(finished, data=replace(finished.data, split="clean"))
     assert "- Clean: " in card_text(clean)
+
+
+def test_card_of_a_fold_names_the_fold(finished: Trained) -> None:
+    text = card_text(replace(finished, data=replace(finished.data, folds=5, fold=2)))
+    assert "- 6 images train and 6 validate: fold 2 of 5, drawn with seed 42." in text
+    assert "20% of each class" not in text
 
 
 def test_results_are_those_of_the_metrics(card: str, finished: Trained) -> None:
