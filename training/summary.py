@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import help_text
+from .data.download import shown
 from .loop.run_folder import METRICS, Run
 from .reading import read_object
 
@@ -56,7 +57,7 @@ def row(runs: Sequence[Finished]) -> str:
     twins = f"{leaked[0]} to {leaked[-1]}" if len(leaked) > 1 else str(leaked[0])
     cells = [
         f"{training['backbone']}, {data['image_size']} px",
-        Path(data["data"]).name,
+        Path(shown(data["data"])).name,
         f"{data['split']}, {split['training']} / {split['validation']}, {twins} leaked",
         str(len(runs)),
         *(_mean_and_range([run.metrics.get(key) for run in runs]) for key in ("accuracy", "loss")),

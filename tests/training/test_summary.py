@@ -10,9 +10,16 @@ import pytest
 from training.summary import main
 
 
-def finished(folder: Path, seed: int, accuracy: float, epochs: int = 2, **more: float | None) -> str:
+def finished(
+    folder: Path,
+    seed: int,
+    accuracy: float,
+    epochs: int = 2,
+    source: str = "/somewhere/brain_mri",
+    **more: float | None,
+) -> str:
     folder.mkdir()
-    data = {"data": "/somewhere/brain_mri", "seed": seed, "split": "naive", "image_size": 96}
+    data = {"data": source, "seed": seed, "split": "naive", "image_size": 96}
     training = {"backbone": "MobileNet", "stages": [{"epochs": epochs}]}
     split = {"training": 80, "validation": 20, "validation_images_with_a_twin_in_training": seed}
     (folder / "config.json").write_text(json.dumps({"data": data, "training": training}))
@@ -45,6 +52,11 @@ def test_macro_f1_and_auc_are_in_the_row_where_every_run_has_them(
     header, _, row = capsys.readouterr().out.splitlines()
     assert header.endswith("| minutes | macro F1 | AUC |")
     assert row.endswith("| 1.5 | 0.7500 (0.7000 to 0.8000) | - |")
+
+
+def test_address_of_the_data_shows_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([finished(tmp_path / "run", 1, 0.8, source="https://example.org/mri.zip?key=secret")]) == 0
+    assert "| MobileNet, 96 px | mri.zip | naive" in capsys.readouterr().out
 
 
 def test_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

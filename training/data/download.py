@@ -66,7 +66,9 @@ def sha256_of(path: Path) -> str:
 
 
 def shown(url: str) -> str:
-    """Return the address without its query, which may hold a key."""
+    """Return an address without its query, which may hold a key; a path of this machine as it is."""
+    if "://" not in url:
+        return url
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..config import DataConfig, TrainingConfig
+from ..data.download import shown
 from ..data.folder import Samples
 from ..data.split import Parts
 from .tables import Table, as_markdown, escaped
@@ -91,7 +92,7 @@ def card_text(run: Trained) -> str:
 
 def _data(run: Trained) -> str:
     samples, parts = run.samples, run.parts
-    source = "generated phantom slices" if run.data.data == "phantom" else escaped(run.data.data)
+    source = "generated phantom slices" if run.data.data == "phantom" else escaped(shown(run.data.data))
     lines = [f"- Source: {source}"]
     if run.data.sha256:
         lines.append(f"- SHA-256 of the zip: {run.data.sha256}")
@@ -246,7 +247,7 @@ def _figure(run: Trained, name: str) -> str:
 
 
 def _name_of(source: str) -> str:
-    return "phantom slices" if source == "phantom" else Path(source).name or source
+    return "phantom slices" if source == "phantom" else Path(shown(source)).name or source
 
 
 def _number(value: float | None) -> str:

@@ -173,6 +173,14 @@ def test_names_of_strangers_are_no_markup(finished: Trained) -> None:
     assert r"| a\|b | " in text
 
 
+def test_card_does_not_show_the_key_of_an_address(finished: Trained) -> None:
+    address = "https://user:secret@example.org/sets/colours.zip?key=secret"
+    text = card_text(replace(finished, data=replace(finished.data, data=address)))
+    assert "secret" not in text
+    assert "# MobileNet on colours.zip, 2 classes" in text
+    assert "- Source: https://example.org/sets/colours.zip" in text
+
+
 def test_card_without_grad_cam_has_no_layer_and_no_map(finished: Trained) -> None:
     figures = [name for name in finished.figures if "gradcam" not in name]
     text = card_text(replace(finished, layers=(), figures=figures))
