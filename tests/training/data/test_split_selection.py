@@ -79,3 +79,15 @@ def test_phantom_is_drawn_once(tmp_path):
     assert write_phantom(folder, 8, 1, 32) == folder
     assert [file.stat().st_mtime_ns for file in drawn.files] == times
     assert [item.name for item in tmp_path.iterdir()] == ["phantom"]
+
+
+def test_phantom_of_other_settings_is_drawn_anew(tmp_path):
+    """As after a start with other options that failed, or was killed while it drew."""
+    (tmp_path / ".phantom" / "glioma").mkdir(parents=True)
+    (tmp_path / ".phantom" / "glioma" / "slice_00100.png").write_bytes(b"of a killed process")
+    folder = write_phantom(tmp_path / "phantom", 8, 1, 32)
+    assert len(read_folder(folder)) == 8
+    first = {file.name: file.read_bytes() for file in read_folder(folder).files}
+    other = read_folder(write_phantom(folder, 4, 2, 32))
+    assert len(other) == 4
+    assert not any(first[file.name] == file.read_bytes() for file in other.files)
