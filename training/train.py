@@ -24,7 +24,7 @@ from .data.phantom import write_phantom
 from .data.split import Parts, apart, counted, first_classes, fold, split, validation_table, without
 from .loop.fit import HISTORY, feed, fit, kept_part, merit
 from .loop.loss import balanced
-from .loop.run_folder import METRICS, Run, git_revision, is_complete, versions, whole
+from .loop.run_folder import METRICS, VALIDATION, Run, git_revision, is_complete, versions, whole
 from .loop.strategy import from_chief, is_chief, strategy_scope, worker
 from .model.backbone import unfreeze
 from .model.classifier import build_classifier
@@ -73,6 +73,8 @@ def train(
 
         samples, notes = _samples(data, store or run.path)
         samples, parts = _parts(samples, data)
+        held_out = validation_table(samples, parts)
+        run.check_validation(held_out)
         size = (data.image_size, data.image_size)
         feeds = (
             feed(samples.take(parts.training), size, data.batch_size, seed=data.seed),
@@ -94,7 +96,7 @@ def train(
         # Only now, so that a wrong option does not leave a run behind.
         run.write_config(data, training)
         run.write_class_names(samples.class_names)
-        run.write("validation_samples.csv", validation_table(samples, parts))
+        run.write(VALIDATION, held_out)
         if chief:
             print("", "\n\n".join(map(as_text, tables)), "", sep="\n", flush=True)
         started = time.monotonic()

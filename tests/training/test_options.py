@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -391,6 +392,22 @@ def test_the_folder_of_another_run_is_refused(brain, words, capsys):
 def test_a_run_is_resumed_with_the_options_it_began_with(brain, words, capsys):
     assert brain_mri.main([*words, "--epochs", "5", "--out", str(brain), "--resume"]) == 2
     assert "training.stages" in one_line(capsys)
+
+
+def test_a_run_is_not_resumed_with_other_images(colours, words, tmp_path, capsys, monkeypatch):
+    def interrupted(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    data, run = shutil.copytree(colours, tmp_path / "data"), tmp_path / "run"
+    told = [*words, "--data", str(data), "--out", str(run)]
+    with monkeypatch.context() as patch:
+        patch.setattr("training.train.fit", interrupted)
+        assert brain_mri.main(told) == 130
+    with open(run / "validation_samples.csv", newline="") as file:
+        (data / next(csv.DictReader(file))["Filename"]).unlink()
+    capsys.readouterr()
+    assert brain_mri.main([*told, "--resume"]) == 2
+    assert "received others: images were added, removed or renamed" in one_line(capsys)
 
 
 # Defaults, and the other backend.

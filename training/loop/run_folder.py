@@ -26,6 +26,7 @@ from ..reading import read_object, read_rows
 PREPARED = {"phantom", "data"}  # folders of images, drawn or unpacked, that may exist before a run begins
 METRICS = {"accuracy": float, "loss": float, "split": dict}  # parts of metrics.json, and their types
 CLASS_NAMES = "class_names.json"
+VALIDATION = "validation_samples.csv"
 
 
 class Run:
@@ -83,6 +84,19 @@ class Run:
         if changed:
             raise ValueError(
                 f"Expected the settings of the run in '{self.path}', received {', '.join(changed)}. Use the same ones."
+            )
+
+    def check_validation(self, table: bytes) -> None:
+        """Check that a resumed run has the validation samples that it began with.
+
+        Raises:
+            ValueError: `table` differs from validation_samples.csv: images were added, removed or renamed.
+        """
+        file = self.path / VALIDATION
+        if file.exists() and file.read_bytes() != table:
+            raise ValueError(
+                f"Expected the validation samples that '{file}' names, received others: images were added, removed or "
+                "renamed. Restore them, or begin a new run in another folder."
             )
 
     def write_config(self, data: DataConfig, training: TrainingConfig) -> None:
