@@ -89,8 +89,8 @@ def read_folder(root: str | os.PathLike[str], limit: int | None = None, seed: in
     Raises:
         FileNotFoundError: the folder does not exist.
         NotADirectoryError: `root` is a file.
-        ValueError: there are fewer than two class folders or no images; a class has no image or no readable one;
-            `limit` is below the number of classes.
+        ValueError: there are fewer than two class folders or no images; a class has no image or no readable one, or its
+            name is not UTF-8; `limit` is below the number of classes.
     """
     root = Path(root).absolute()
     names = _class_names(root)
@@ -117,7 +117,11 @@ def _class_names(root: Path) -> list[str]:
         raise FileNotFoundError(f"The folder {str(root)!r} does not exist. Name a folder with a folder for each class.")
     if not root.is_dir():
         raise NotADirectoryError(f"Expected a folder that holds a folder for each class, received {str(root)!r}.")
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+    names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+    for name in names:  # they are written into JSON and into the model
+        if name.encode("utf-8", "replace").decode() != name:
+            raise ValueError(f"Expected class folders with names in UTF-8, received {name!r}. Rename the folder.")
+    return names
 
 
 def _images(root: Path, class_name: str) -> list[Path]:

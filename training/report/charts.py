@@ -203,6 +203,7 @@ def calibration_figure(calibration: dict[str, Any]) -> Figure:
 
 def shortened(text: str, letters: int) -> str:
     """Return a text of at most so many letters; a longer one keeps both ends, since names often differ in the last."""
+    text = text.encode("utf-8", "replace").decode()  # matplotlib refuses the lone surrogates of a name that is no UTF-8
     text = " ".join(text.split())
     if len(text) <= letters:
         return text

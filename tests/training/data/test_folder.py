@@ -119,6 +119,13 @@ def test_nothing_is_told_where_nothing_is_converted(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().err == ""
 
 
+def test_a_class_whose_name_is_no_unicode_is_named(tmp_path: Path) -> None:
+    """As Linux allows it: byte 255 arrives in Python as U+DCFF."""
+    fill(tmp_path, blue=1, **{"a\udcff": 1})
+    with pytest.raises(ValueError, match=r"names in UTF-8, received 'a\\udcff'\. Rename the folder"):
+        read_folder(tmp_path)
+
+
 def test_no_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"The folder '.*absent' does not exist\. Name a folder"):
         read_folder(tmp_path / "absent")

@@ -126,6 +126,16 @@ def test_misclassified_figure_names_the_files(samples: Samples) -> None:
     check_layout(figure)
 
 
+def test_misclassified_figure_names_a_file_whose_name_is_no_unicode(tmp_path: Path) -> None:
+    """As Linux allows it: byte 255 arrives in Python as U+DCFF."""
+    samples = write_folder(tmp_path / "data")
+    odd = samples.files[2].rename(samples.files[2].with_name("a\udcff.png"))
+    samples = replace(samples, files=(*samples.files[:2], odd, *samples.files[3:]))
+    figure = misclassified_figure(predictions_of(samples, outputs_of(samples, {2: 0.6})), SIZE)
+    assert "a?.png" in texts(figure)
+    check_layout(figure)
+
+
 def test_misclassified_figure_says_that_there_are_none(samples: Samples) -> None:
     figure = misclassified_figure(predictions_of(samples, outputs_of(samples)), SIZE)
     assert texts(figure)[0] == "All 12 validation samples are right"
