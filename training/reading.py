@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,6 @@ def read_rows(path: Path, kind: str) -> list[list[str]]:
         ValueError: it is not UTF-8 or not CSV.
     """
     try:
-        return list(csv.reader(read_text(path, kind).splitlines(keepends=True)))
+        return list(csv.reader(io.StringIO(read_text(path, kind))))  # str.splitlines cuts at U+0085 and others too
     except csv.Error as error:
         raise ValueError(f"Expected {kind}, but '{path}' cannot be read as one: {error}. Save it again.") from error

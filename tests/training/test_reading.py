@@ -76,6 +76,13 @@ def test_table_of_files_to_leave_out_is_refused_in_words(tmp_path: Path, content
         without(samples(tmp_path), tmp_path / "table.csv")
 
 
+def test_names_with_other_separators_stay_whole(tmp_path: Path) -> None:
+    """U+2028 and U+0085 end a line of text, not a row of CSV; a quoted cell has its line break."""
+    (tmp_path / "table.csv").write_bytes('a\u2028b.png,1\r\nc\x85d.png,2\n"e\nf.png",3\n'.encode())
+    rows = read_rows(tmp_path / "table.csv", "a CSV file")
+    assert rows == [["a\u2028b.png", "1"], ["c\x85d.png", "2"], ["e\nf.png", "3"]]
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_damaged_zip_of_any_packing_is_called_broken(tmp_path: Path, method: int) -> None:
     path = tmp_path / "data.zip"
