@@ -21,7 +21,7 @@ from .data.boxes import BOXES, read_boxes, with_boxes
 from .data.duplicates import LOOKS_ALIKE, fingerprints, groups_of
 from .data.folder import Samples, read_folder
 from .data.phantom import write_phantom
-from .data.split import Parts, apart, counted, first_classes, fold, split, validation_table, without
+from .data.split import Parts, apart, counted, fold, split, validation_table, without
 from .loop.fit import HISTORY, feed, fit, kept_part, merit
 from .loop.loss import balanced
 from .loop.run_folder import METRICS, VALIDATION, Run, git_revision, is_complete, versions, whole
@@ -204,7 +204,7 @@ def _samples(data: DataConfig, store: Path) -> tuple[Samples, list[str]]:
         table = table or root / BOXES
     else:
         root = fetch(data.data, store / "data", data.sha256)
-    samples = read_folder(root, None if data.data == "phantom" else data.limit, data.seed)
+    samples = read_folder(root, None if data.data == "phantom" else data.limit, data.seed, data.classes)
     for reason in samples.broken:
         print(f"left out: {reason}", flush=True)
     notes = []
@@ -216,8 +216,6 @@ def _samples(data: DataConfig, store: Path) -> tuple[Samples, list[str]]:
         notes.append(f"{before - len(samples)} of {before} images left out, with a twin in '{data.apart_from}'")
     for note in notes:
         print(note, flush=True)
-    if data.classes is not None:
-        samples = first_classes(samples, data.classes)
     if table is not None and (rows is not None or table.exists()):  # phantom slices of older versions have no boxes
         samples = with_boxes(samples, rows or read_boxes(table), table)
     return samples, notes

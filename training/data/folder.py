@@ -69,7 +69,9 @@ class Samples:
         return self.files[index].relative_to(self.root).as_posix()
 
 
-def read_folder(root: str | os.PathLike[str], limit: int | None = None, seed: int = 42) -> Samples:
+def read_folder(
+    root: str | os.PathLike[str], limit: int | None = None, seed: int = 42, classes: int | None = None
+) -> Samples:
     """Return the images below a folder. Each is decoded once, so broken files are known before the training starts.
 
         read_folder("brain_mri")                # brain_mri/glioma/a.jpg, brain_mri/pituitary/b.jpg, ...
@@ -82,6 +84,7 @@ def read_folder(root: str | os.PathLike[str], limit: int | None = None, seed: in
         root: the folder that holds a folder for each class.
         limit: the largest number of samples, drawn evenly over the classes; None for all.
         seed: of the draw. It depends on the file names, not on the order in which a system lists them.
+        classes: number of classes to use, the first ones by name; None for all. The others are not read.
 
     Returns:
         Samples.
@@ -90,10 +93,14 @@ def read_folder(root: str | os.PathLike[str], limit: int | None = None, seed: in
         FileNotFoundError: the folder does not exist.
         NotADirectoryError: `root` is a file.
         ValueError: there are fewer than two class folders or no images; a class has no image or no readable one, or its
-            name is not UTF-8; `limit` is below the number of classes.
+            name is not UTF-8; `limit` is below the number of classes; `classes` is below 2, or above their number.
     """
     root = Path(root).absolute()
     names = _class_names(root)
+    if classes is not None:
+        if not 2 <= classes <= len(names):
+            raise ValueError(f"Expected 2 to {len(names)} classes, received {classes}. Change --classes.")
+        names = names[:classes]
     files = {name: _images(root, name) for name in names}
     _check_classes(root, files)
     if limit is not None:

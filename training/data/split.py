@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,29 +148,19 @@ def validation_table(samples: Samples, parts: Parts) -> bytes:
     return text.getvalue().encode(errors="surrogateescape")
 
 
-def first_classes(samples: Samples, count: int) -> Samples:
-    """Return the samples of the first `count` classes by name.
-
-    Raises:
-        ValueError: `count` is below 2, or above the number of classes.
-    """
-    if not 2 <= count <= len(samples.class_names):
-        raise ValueError(f"Expected 2 to {len(samples.class_names)} classes, received {count}. Change --classes.")
-    kept = samples.take(np.flatnonzero(samples.labels < count))
-    return replace(kept, class_names=samples.class_names[:count])
-
-
 def without(samples: Samples, table: Path) -> Samples:
-    """Return the samples that are not in the first column of a CSV file, which has a header.
+    """Return the samples that are not in the first column of a CSV file, with or without a header.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not CSV in UTF-8, or names none of the samples.
+        ValueError: it is not CSV in UTF-8, or names no file below the folder of the samples.
     """
-    rows = read_rows(table, "a CSV file of samples")[1:]
+    rows = read_rows(table, "a CSV file of samples")
     named = {row[0].replace("\\", "/").removeprefix("./") for row in rows if row}
     kept = [index for index in range(len(samples)) if samples.name(index) not in named]
-    if len(kept) == len(samples):
+    # Files of other classes, or that a limit left out, are no samples.
+    inside = (samples.root / name for name in named if not os.path.isabs(name) and not name.startswith(".."))
+    if len(kept) == len(samples) and not any(map(os.path.isfile, inside)):
         example = samples.name(0)
         raise ValueError(f"Expected samples in the first column of '{table}', such as {example}; it names none.")
     return samples.take(kept)

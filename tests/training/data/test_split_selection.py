@@ -10,7 +10,7 @@ import pytest
 
 from training.data.folder import read_folder
 from training.data.phantom import write_phantom
-from training.data.split import apart, first_classes, without
+from training.data.split import apart, without
 
 
 @pytest.fixture
@@ -29,17 +29,29 @@ def names(samples) -> list[str]:
     return [samples.name(index) for index in range(len(samples))]
 
 
-def test_first_classes_keeps_the_first_by_name(samples):
-    kept = first_classes(samples, 2)
+def test_first_classes_are_the_first_by_name(samples):
+    kept = read_folder(samples.root, classes=2)
     assert kept.class_names == ("ant", "bee")
     assert {name.split("/")[0] for name in names(kept)} == {"ant", "bee"}
     assert kept.labels.max() == 1
 
 
+def test_limit_is_drawn_over_the_first_classes(samples):
+    """Of three classes of three images, the other one has no part in the draw."""
+    assert np.bincount(read_folder(samples.root, limit=4, classes=2).labels).tolist() == [2, 2]
+    assert len(read_folder(samples.root, limit=2, classes=2)) == 2
+
+
+def test_broken_images_of_other_classes_are_not_read(samples):
+    for file in (samples.root / "cat").iterdir():
+        file.write_bytes(b"")
+    assert read_folder(samples.root, classes=2).broken == ()
+
+
 @pytest.mark.parametrize("count", [1, 4])
-def test_first_classes_refuses_a_number_that_there_is_not(samples, count):
+def test_a_number_of_classes_that_there_is_not_is_refused(samples, count):
     with pytest.raises(ValueError, match=f"Expected 2 to 3 classes, received {count}"):
-        first_classes(samples, count)
+        read_folder(samples.root, classes=count)
 
 
 def test_without_leaves_out_what_the_first_column_names(samples, tmp_path):
@@ -49,8 +61,21 @@ def test_without_leaves_out_what_the_first_column_names(samples, tmp_path):
     assert left_out == {"ant/1.png", "cat/2.png"}
 
 
-def test_without_refuses_a_table_of_other_files(samples, tmp_path):
-    (tmp_path / "table.csv").write_text("file\ndog/1.png\n")
+def test_without_reads_a_table_that_has_no_header(samples, tmp_path):
+    (tmp_path / "table.txt").write_text("ant/1.png\ncat/2.png\n")
+    left_out = set(names(samples)) - set(names(without(samples, tmp_path / "table.txt")))
+    assert left_out == {"ant/1.png", "cat/2.png"}
+
+
+def test_without_leaves_nothing_out_where_only_other_classes_are_named(samples, tmp_path):
+    (tmp_path / "table.csv").write_text("file\ncat/1.png\n")
+    kept = read_folder(samples.root, classes=2)
+    assert names(without(kept, tmp_path / "table.csv")) == names(kept)
+
+
+@pytest.mark.parametrize("name", ["dog/1.png", "{root}/ant/1.png", "../set/ant/1.png"])
+def test_without_refuses_a_table_of_other_names(samples, tmp_path, name):
+    (tmp_path / "table.csv").write_text(f"file\n{name.format(root=samples.root)}\n")
     with pytest.raises(ValueError, match=re.escape("such as ant/0.png; it names none")):
         without(samples, tmp_path / "table.csv")
 
