@@ -167,6 +167,8 @@ def _check(data: DataConfig, training: TrainingConfig) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise ValueError(f"Expected {name} of at least 1, received {value}.")
+    if data.data == "phantom" and data.sha256 is not None:
+        raise ValueError("Expected --sha256 for a zip, received it for phantom slices. Leave it out.")
     if data.folds is not None and data.folds < 2:
         raise ValueError(f"Expected --folds of at least 2, received {data.folds}.")
     if training.feature_copies < 1:
@@ -204,7 +206,7 @@ def _stages(stages: tuple[Stage, ...], options: Any) -> tuple[Stage, ...]:
             option = f"--{name.replace('_', '-')}"
             wanted = ", ".join(stage.name for stage in stages)
             raise ValueError(f"Expected {len(stages)} values of {option}, for {wanted}; received {len(values)}.")
-        if name != "unfreeze" and any(value < 0 for value in values):
+        if name != "unfreeze" and not all(0 <= value < float("inf") for value in values):
             raise ValueError(f"Expected --{name.replace('_', '-')} of at least 0, received {values}.")
         changed = [replace(stage, **{name: value}) for stage, value in zip(changed, values, strict=True)]
     if options.warmup is not None:

@@ -358,6 +358,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(words, tmp_path, capsys):
         (["--patience", "0"], "Expected --patience of at least 1"),
         (["--patience", "2", "--strategy", "multiworker"], "Expected --patience on one machine"),
         (["--fc-units", "8"], "Expected fc units for one of"),
+        (["--sha256", "ab12"], "Expected --sha256 for a zip, received it for phantom slices."),
+        (["--learning-rate", "nan"], "Expected --learning-rate of at least 0, received [nan]."),
         (["--folds", "1"], "Expected --folds of at least 2, received 1."),
         (["--limit", "3"], "at least 2 images of each class"),
         (["--backbone", "MobilNet"], "received 'MobilNet'"),
