@@ -31,6 +31,8 @@ class Mixing(keras.layers.Layer):
     def __init__(self, alpha: float, seed: int):
         super().__init__(name="mixing", dtype="float32")
         self._alpha, self._draws = alpha, keras.random.SeedGenerator(seed)
+        # Keras compiles a training by XLA where TensorFlow has a GPU, and XLA has no gamma distribution there.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
         self.share = self.add_weight(shape=(), initializer="ones", trainable=False, name="share")
 
     def call(self, inputs: Any, training: bool = False) -> Any:

@@ -82,6 +82,17 @@ def test_a_share_is_drawn_for_each_batch_from_the_folded_beta_distribution():
     assert abs(np.mean(shares) - 0.75) < 4 * (1 / 48 / 400) ** 0.5
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA of JAX can draw it")
+def test_a_model_that_mixes_trains_where_xla_is_asked_for(probabilities):
+    """As Keras does by itself where TensorFlow has a GPU; XLA cannot draw a share there."""
+    inputs = keras.Input((3,))
+    mixing = Mixing(1.0, seed=0)
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(mixing(inputs)))
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        model.compile("sgd", CrossEntropy(mixing=mixing), jit_compile=True)
+    assert np.isfinite(model.fit(probabilities, LABELS, verbose=0).history["loss"]).all()
+
+
 def test_a_model_that_mixes_tells_the_plain_loss_of_the_validation(probabilities):
     inputs = keras.Input((3,))
     mixing = Mixing(1.0, seed=0)
