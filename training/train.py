@@ -64,6 +64,7 @@ def train(
         run.check_config(data, training)
         (complete,) = from_chief(training.strategy, [np.array(is_complete(out))])
         if complete and chief:
+            run.remove_backup()  # what a kill left of it
             print(f"The run in '{out}' is complete.", flush=True)
             return read_object(out / "metrics.json", METRICS)
         if complete:
@@ -119,7 +120,7 @@ def train(
         shutil.rmtree(run.path)
         return {}
     metrics = _evaluate(run, samples, parts, notes, tables, data, training, feeds[1].batches)
-    shutil.rmtree(run.backup, ignore_errors=True)
+    run.remove_backup()
     low, high = metrics["accuracy_interval"]
     print(
         f"{(time.monotonic() - started) / 60:.1f} minutes. Best model on {len(parts.validation)} validation images: "

@@ -134,6 +134,14 @@ class Run:
         if free < size:
             raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free", str(self.path))
 
+    def remove_backup(self) -> None:
+        """Remove the state to resume from. It is renamed first: after a kill all of it is there, or nothing."""
+        removed = self.path / ".removed"
+        shutil.rmtree(removed, ignore_errors=True)
+        if self.backup.exists():
+            self.backup.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
     def rows(self, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
         """Return the rows of the history.
 

@@ -189,6 +189,25 @@ def test_a_run_is_complete_when_its_state_is_gone(run):
     assert is_complete(run.path)
 
 
+def test_a_kill_while_the_state_is_removed_leaves_a_complete_run(run, monkeypatch):
+    def killed(path, ignore_errors=False):
+        for file in Path(path).glob("*"):
+            file.unlink()
+            raise KeyboardInterrupt
+
+    (run.path / "metrics.json").write_text("{}")
+    run.backup.mkdir()
+    for name in ("head.finished.npz", "last block.finished.npz"):
+        (run.backup / name).write_text("")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.remove_backup()
+    assert is_complete(run.path)
+    run.remove_backup()
+    assert sorted(item.name for item in run.path.iterdir()) == ["config.json", "metrics.json"]
+
+
 def test_a_file_of_a_run_is_whole_or_not_at_all(tmp_path):
     run, path = Run(tmp_path / "run"), tmp_path / "run" / "metrics.json"
     run.write("metrics.json", b"first")
