@@ -163,13 +163,14 @@ def cross_validate(data: DataConfig, training: TrainingConfig, out: Path, resume
         raise FileExistsError(f"'{out}' already holds folds. Continue them with --resume, or name another folder.")
     if not resume:
         Run(out)  # raises if the folder holds something else
-    count = data.folds or 0
+    count, chief = data.folds or 0, is_chief(training.strategy)
+    store = out if chief else None  # workers on one machine must not draw or unpack the images in one folder
     found = []
     for number in range(1, count + 1):
         print(f"Fold {number} of {count}", flush=True)
         of_fold = replace(data, fold=number)
-        found.append(train(of_fold, training, out / f"fold_{number}", resume, store=out))
-    if not is_chief(training.strategy):
+        found.append(train(of_fold, training, out / f"fold_{number}", resume, store=store))
+    if not chief:
         return {}
     accuracies = [metrics["accuracy"] for metrics in found]
     samples = [metrics["split"]["validation"] for metrics in found]

@@ -27,7 +27,7 @@ from training import brain_mri, dog_breeds
 from training.config import DataConfig
 from training.data.folder import read_folder
 from training.loop.run_folder import Run
-from training.train import _parts
+from training.train import _parts, cross_validate
 
 ROOT = Path(__file__).parents[2]
 PHANTOM = ["--data", "phantom", "--limit", "40", "--image-size", "32", "--weights", "none"]
@@ -500,6 +500,22 @@ def test_interrupted_folds_say_what_is_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("training.options.cross_validate", interrupted)
     assert brain_mri.main(["--data", "absent", "--folds", "2", "--out", str(tmp_path)]) == 130
     assert f"'{tmp_path}' keeps the folds and epochs that have ended. Continue with the same" in one_line(capsys)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_folds_of_two_workers_have_images_of_their_own(index, tmp_path, monkeypatch):
+    cluster = {"cluster": {"worker": ["localhost:1", "localhost:2"]}, "task": {"type": "worker", "index": index}}
+    stores = []
+
+    def trained(*given: object, store: Path | None) -> dict:
+        stores.append(store)
+        return {"accuracy": 1.0, "loss": 0.0, "split": {"validation": 2}}
+
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    monkeypatch.setattr("training.train.train", trained)
+    training = replace(brain_mri.TRAINING, strategy="multiworker")
+    cross_validate(replace(brain_mri.DATA, data="phantom", folds=2), training, tmp_path)
+    assert stores == [None if index else tmp_path] * 2
 
 
 def test_a_fold_without_a_box_is_trained_where_another_has_one(colours):
