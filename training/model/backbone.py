@@ -62,6 +62,9 @@ _TOP = re.compile(r"top_|post_|Conv_1|out_relu|conv_7b|head_")
 MOMENTUM = 0.9
 
 
+_DEVIATIONS = (0.229, 0.224, 0.225)  # of ImageNet's red, green and blue in 0..1
+
+
 def find_backbone(name: str) -> str:
     """Return the name as keras.applications spells it, or "demo" for the bundled network.
 
@@ -226,6 +229,8 @@ def copy_trunk(model: keras.Model, source: keras.Model, origin: str, also: Seque
             )
     for layer, values in zip(trunk, given, strict=False):
         layer.set_weights(values.get_weights())
+        if isinstance(layer, keras.layers.Normalization):
+            _take_statistics(layer)
     behind = {layer.name: layer for layer in given[len(trunk) :]}
     for name in also:
         layer = model.get_layer(name)
@@ -236,6 +241,17 @@ def copy_trunk(model: keras.Model, source: keras.Model, origin: str, also: Seque
                 f"'{name}' starts at random: no weights have the shapes {_shapes(layer)}.",
                 file=sys.stderr,
             )
+
+
+def _take_statistics(layer: keras.layers.Normalization) -> None:
+    """Make a normalisation compute with its copied statistics, which Keras does only for a loaded layer.
+
+    ImageNet's weights of EfficientNetB hold the deviations as variances. Keras divides by the root of the deviations
+    once more, in a layer that it builds for downloaded weights alone; here the variances become what they stand for.
+    """
+    if np.allclose(layer.adapt_variance, _DEVIATIONS, rtol=1e-3):
+        layer.adapt_variance.assign(np.square(_DEVIATIONS))
+    layer.finalize_state()
 
 
 def _weighted(model: keras.Model) -> list[keras.layers.Layer]:

@@ -204,6 +204,25 @@ def test_vgg_takes_the_classifier_of_other_weights_where_it_fits(vgg, capsys):
     assert "fc2" not in told
 
 
+@pytest.mark.parametrize(
+    ("variance", "deviation"), [([0.229, 0.224, 0.225], [0.229, 0.224, 0.225]), ([4, 9, 16], [2, 3, 4])]
+)
+def test_statistics_of_weights_are_in_effect_while_the_model_is_trained(tmp_path, variance, deviation):
+    """ImageNet's weights of EfficientNetB hold deviations as variances, and mean (x - mean) / deviation by them."""
+    source = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(*SIZE, 3))
+    layer = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
+    mean = np.array([0.485, 0.456, 0.406])
+    layer.set_weights([mean, np.array(variance), np.array(0)])
+    source.save_weights(tmp_path / "source.weights.h5")
+    model = build_classifier("EfficientNetB0", 2, SIZE, str(tmp_path / "source.weights.h5"))
+    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    expected = (photos() / 255 - mean) / deviation
+    np.testing.assert_allclose(features(model, layer.name, photos()), expected, rtol=1e-3, atol=1e-3)
+    model.save(tmp_path / "best.keras")
+    loaded = keras.saving.load_model(tmp_path / "best.keras")
+    np.testing.assert_allclose(features(loaded, layer.name, photos()), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_weights_of_another_width_are_refused_by_what_differs(whole):
     with pytest.raises(ValueError, match=r"conv1/kernel has shape \(3, 3, 3, 16\), in the file \(3, 3, 3, 8\)"):
         tiny(weights=str(whole[1]), arguments={"alpha": 0.5})
