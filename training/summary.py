@@ -35,6 +35,8 @@ def read_run(path: Path) -> Finished:
         ValueError: a file of the run is damaged.
     """
     files = [path / name for name in ("config.json", "metrics.json")]
+    if (path / "fold_1").is_dir():
+        raise FileNotFoundError(f"Expected a run, received the folds of '{path}'. Name them: {path}/fold_*")
     if not all(file.is_file() for file in files):
         raise FileNotFoundError(f"Expected a finished run in '{path}', with config.json and metrics.json. Resume it.")
     config = read_object(files[0], {"data": dict, "training": dict})

@@ -62,3 +62,10 @@ def test_address_of_the_data_shows_no_key(tmp_path: Path, capsys: pytest.Capture
 def test_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("Error: Expected a finished run in")
+
+
+def test_folds_are_to_be_named_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folds = [finished(tmp_path / f"fold_{number}", 1, 0.8) for number in (1, 2)]
+    assert main([str(tmp_path)]) == 2
+    assert f"received the folds of '{tmp_path}'. Name them: {tmp_path}/fold_*" in capsys.readouterr().err
+    assert main(folds) == 0  # the remedy
