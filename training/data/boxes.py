@@ -93,6 +93,11 @@ def with_boxes(samples: Samples, rows: list[BoxRow], table: Path) -> Samples:
     """
     places = {samples.name(index): index for index in range(len(samples))}
     known = [(places[row.name], row) for row in rows if row.name in places]
+    if not known and any(samples.has_file(row.name) for row in rows):
+        raise ValueError(
+            f"Expected boxes of the {len(samples)} images that are used, received boxes of other images alone in "
+            f"'{table}'. Raise --limit or --classes, or leave out --boxes."
+        )
     if not known:
         raise ValueError(
             f"Expected names of images in the column filename of '{table}', relative to '{samples.root}', such as "

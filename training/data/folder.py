@@ -68,6 +68,10 @@ class Samples:
         """Return the file of a sample relative to `root`, "class/file.jpg" on every system."""
         return self.files[index].relative_to(self.root).as_posix()
 
+    def has_file(self, name: str) -> bool:
+        """Return True if a name relative to `root` is a file, among the samples or not."""
+        return not (os.path.isabs(name) or name.startswith("..")) and os.path.isfile(self.root / name)
+
 
 def read_folder(
     root: str | os.PathLike[str], limit: int | None = None, seed: int = 42, classes: int | None = None

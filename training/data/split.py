@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -159,8 +158,7 @@ def without(samples: Samples, table: Path) -> Samples:
     named = {row[0].replace("\\", "/").removeprefix("./") for row in rows if row}
     kept = [index for index in range(len(samples)) if samples.name(index) not in named]
     # Files of other classes, or that a limit left out, are no samples.
-    inside = (samples.root / name for name in named if not os.path.isabs(name) and not name.startswith(".."))
-    if len(kept) == len(samples) and not any(map(os.path.isfile, inside)):
+    if len(kept) == len(samples) and not any(map(samples.has_file, named)):
         example = samples.name(0)
         raise ValueError(f"Expected samples in the first column of '{table}', such as {example}; it names none.")
     return samples.take(kept)

@@ -96,6 +96,13 @@ def test_remedies_of_wrong_tables_work(samples: Samples, tmp_path: Path) -> None
     assert boxed(samples, table(tmp_path, f"{HEADER},width,height", "cat/0.png,0,0,6,6,10,6"))[0] == [[0, 0, 0.6, 1]]
 
 
+def test_boxes_of_images_that_are_not_used_are_called_that(samples: Samples, tmp_path: Path) -> None:
+    path = table(tmp_path, HEADER, "dog/1.png,1,2,3,4")
+    few = read_folder(samples.root).take([0, 1, 2])
+    with pytest.raises(ValueError, match=r"of the 3 images that are used, .*alone in .*Raise --limit or --classes"):
+        with_boxes(few, read_boxes(path), path)
+
+
 def test_a_missing_table_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.csv", tmp_path):
         with pytest.raises(FileNotFoundError, match=r"there is no file .* Check --boxes\."):
