@@ -49,7 +49,7 @@ _POOLED = (
 class Maps(NamedTuple):
     """The explainers of a run: Grad-CAM at the last and at an intermediate layer, HiResCAM at the last.
 
-    is_pooled: True if the head begins with global average pooling.
+    is_pooled: True if global average pooling takes the last one of these layers.
     """
 
     last: Explainer
@@ -85,8 +85,9 @@ def maps_of(model: keras.Model, class_names: Sequence[str], layers: Sequence[str
     last = Explainer(model, layers[0], class_names=list(class_names))
     inside = Explainer(model, layers[1] or finer_layer(model, last.layer_name), class_names=list(class_names))
     hirescam = Explainer(model, layers[0], "hirescam", class_names=list(class_names))
-    pooled = any(isinstance(layer, keras.layers.GlobalAveragePooling2D) for layer in model.layers)
-    return Maps(last, inside, hirescam, pooled)
+    averaged = [layer.input for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
+    outputs = [layer.output for layer in model.layers if layer.name == last.layer_name]
+    return Maps(last, inside, hirescam, any(each is output for each in averaged for output in outputs))
 
 
 def finer_layer(model: keras.Model, path: str) -> str:

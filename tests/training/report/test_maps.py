@@ -127,6 +127,21 @@ def test_pooled_head_needs_one_picture_and_says_why(samples: Samples) -> None:
     assert "averages the cells" in note
 
 
+def test_equal_maps_of_a_layer_that_is_not_averaged_have_another_reason(samples: Samples) -> None:
+    """All maps are blank: red and green speak against themselves. A ReLU stands between the layer and the pooling."""
+    inputs = keras.Input((*SIZE, 3))
+    hidden = keras.layers.Conv2D(2, 1, use_bias=False, name="cells")(inputs)
+    hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(name="relu")(hidden))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="dense")(hidden))
+    model.get_layer("cells").set_weights([np.array([[[[0, 1], [1, 0], [0, 0]]]], np.float32)])
+    model.get_layer("dense").set_weights([-np.eye(2, dtype=np.float32), np.zeros(2, np.float32)])
+    assert maps_of(model, NAMES, ("relu", "cells")).is_pooled
+    maps = maps_of(model, NAMES, ("cells", "cells"))
+    assert not maps.is_pooled
+    figure = map_figures(maps, predictions_of(samples, outputs_of(samples)), SIZE)["gradcam_last"]()
+    assert "HiResCAM's maps differ from these by less than 1%." in texts(figure)
+
+
 def test_methods_that_differ_have_a_picture_of_both(samples: Samples) -> None:
     maps = maps_of(flat_model(), NAMES, ("cells", "cells"))
     figures = map_figures(maps, predictions_of(samples, outputs_of(samples)), SIZE)
