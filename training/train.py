@@ -138,9 +138,10 @@ def _heat_line(metrics: dict[str, Any]) -> str:
         return ""
     found = metrics["localisation"]
     layer, row = next(iter(found["layers"].items()))
+    blank = f", {row['blank_maps']} blank maps count as 0" if row["blank_maps"] else ""
     return (
         f"Grad-CAM at {layer}: {row['energy_in_box']:.1%} of the heat is in the true box, which covers "
-        f"{found['share_of_picture']:.1%} of the picture (means over {found['images']} validation images).\n"
+        f"{found['share_of_picture']:.1%} of the picture (means over {found['images']} validation images{blank}).\n"
     )
 
 

@@ -27,7 +27,7 @@ from training import brain_mri, dog_breeds
 from training.config import DataConfig
 from training.data.folder import read_folder
 from training.loop.run_folder import Run
-from training.train import _parts, cross_validate
+from training.train import _heat_line, _parts, cross_validate
 
 ROOT = Path(__file__).parents[2]
 PHANTOM = ["--data", "phantom", "--limit", "40", "--image-size", "32", "--weights", "none"]
@@ -228,6 +228,14 @@ def test_boxes_reach_the_metrics_and_the_card(brain):
     assert (found["images"], found["share_of_picture"]) == (8, 0.5)
     assert all(0 <= row["energy_in_box"] <= 1 for row in found["layers"].values())
     assert "8 validation images have a box." in (brain / "README.md").read_text()
+
+
+def test_blank_maps_are_named_beside_the_share_of_the_heat():
+    row = {"energy_in_box": 0.25, "blank_maps": 3}
+    metrics = {"localisation": {"images": 8, "share_of_picture": 0.5, "layers": {"cells": row}}}
+    assert _heat_line(metrics).endswith("(means over 8 validation images, 3 blank maps count as 0).\n")
+    row["blank_maps"] = 0
+    assert _heat_line(metrics).endswith("(means over 8 validation images).\n")
 
 
 def test_a_run_is_resumed_with_the_boxes_it_began_with(brain, words, capsys):
