@@ -160,10 +160,10 @@ def cross_validate(data: DataConfig, training: TrainingConfig, out: Path, resume
     Raises:
         ValueError, OSError, ConnectionError, FloatingPointError: as in `train`.
     """
-    if not resume and (out / "fold_1" / "config.json").exists():
-        raise FileExistsError(f"'{out}' already holds folds. Continue them with --resume, or name another folder.")
+    if (out / "config.json").exists():
+        raise FileExistsError(f"'{out}' holds a run without folds. Leave out --folds, or name another folder.")
     if not resume:
-        Run(out)  # raises if the folder holds something else
+        Run(out)  # raises if the folder holds folds or something else
     count, chief = data.folds or 0, is_chief(training.strategy)
     store = out if chief else None  # workers on one machine must not draw or unpack the images in one folder
     found = []

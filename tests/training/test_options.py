@@ -498,7 +498,18 @@ def test_folds_that_failed_at_once_can_begin_again(tmp_path, capsys):
 def test_folds_that_began_are_continued_with_resume(tmp_path, capsys):
     Run(tmp_path / "fold_1").write_config(brain_mri.DATA, brain_mri.TRAINING)
     assert brain_mri.main(["--data", "absent", "--folds", "2", "--out", str(tmp_path)]) == 2
-    assert "already holds folds. Continue them with --resume" in one_line(capsys)
+    assert "holds folds. Continue them with --folds and --resume" in one_line(capsys)
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_run_and_folds_do_not_share_a_folder(resume, tmp_path, capsys):
+    Run(tmp_path / "run").write_config(brain_mri.DATA, brain_mri.TRAINING)
+    told = ["--data", "absent", *resume, "--out"]
+    assert brain_mri.main([*told, str(tmp_path / "run"), "--folds", "2"]) == 2
+    assert "holds a run without folds. Leave out --folds" in one_line(capsys)
+    Run(tmp_path / "folds" / "fold_1").write_config(brain_mri.DATA, brain_mri.TRAINING)
+    assert brain_mri.main([*told, str(tmp_path / "folds")]) == 2
+    assert "holds folds. Continue them with --folds and --resume" in one_line(capsys)
 
 
 def test_interrupted_folds_say_what_is_kept(tmp_path, capsys, monkeypatch):

@@ -57,6 +57,10 @@ class Run:
         if is_run and not resume:
             raise FileExistsError(f"'{path}' already holds a run. Continue it with --resume, or name another folder.")
         held = {item.name.strip(".") for item in path.iterdir() if _holds(item)} if path.exists() else set()
+        if (path / "fold_1" / "config.json").exists():
+            raise FileExistsError(
+                f"'{path}' holds folds. Continue them with --folds and --resume, or name another folder."
+            )
         if not is_run and held - PREPARED:
             raise FileExistsError(f"'{path}' holds files of something else. Name a new or empty folder with --out.")
         path.mkdir(parents=True, exist_ok=True)
