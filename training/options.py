@@ -36,7 +36,10 @@ def parser(description: str, data: DataConfig, training: TrainingConfig) -> argp
     add("--resume", action="store_true", help="continue the run in --out")
     add("--sha256", help="checksum of the zip")
     add("--exclude", help="CSV file whose first column names files to leave out")
-    add("--apart-from", help="folder of images; leave out images with a (nearly) identical twin there")
+    add(
+        "--apart-from",
+        help="folder with class folders; leave out images with a (nearly) identical twin there",
+    )
     add("--boxes", metavar="FILE", help="CSV file filename,xmin,ymin,xmax,ymax: the share of the heat in these boxes")
     add("--classes", type=int, default=data.classes, help="number of classes to use, the first ones by name")
     add("--limit", type=int, default=data.limit, help="the largest number of images, for a trial")

@@ -89,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    print("| network | data | split, train / validate | seeds | accuracy | loss | minutes | macro F1 | AUC |")
+    print("| network | data | split, train / validate | runs | accuracy | loss | minutes | macro F1 | AUC |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     groups: dict[str, list[Finished]] = {}
     for run in runs:

@@ -60,6 +60,8 @@ def train(
     chief = is_chief(training.strategy)
     with strategy_scope(training.strategy):
         run = Run(out if chief else out.with_name(f"{out.name}.{worker(training.strategy)}"), resume)
+        if resume and chief and not (out / "config.json").exists():
+            print(f"There is no run in '{out}' yet: a new one begins.", flush=True)
         keras.utils.set_random_seed(data.seed)
         run.check_config(data, training)
         (complete,) = from_chief(training.strategy, [np.array(is_complete(out))])

@@ -273,6 +273,14 @@ def test_a_killed_run_continues_where_it_was(killed):
     assert history[:kept] == before[:kept]
 
 
+def test_a_resumed_run_that_is_not_there_is_said_to_begin(tmp_path, capsys):
+    words = ["--data", str(tmp_path / "gone"), "--backbone", "demo", "--weights", "demo"]
+    assert brain_mri.main([*words, "--out", str(tmp_path / "run"), "--resume"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == f"There is no run in '{tmp_path / 'run'}' yet: a new one begins.\n"
+    assert len(printed.err.splitlines()) == 1
+
+
 @pytest.mark.soak
 def test_a_run_killed_again_and_again_ends_whole(words, tmp_path):
     """At any moment from the first import to the last picture; the same command goes on until nobody kills it."""

@@ -228,7 +228,10 @@ def _fit(trainer: keras.Model, batches: Any, **options: Any) -> None:
     except Exception as error:  # TensorFlow and JAX each have their own
         if "RESOURCE_EXHAUSTED" not in str(error) and type(error).__name__ != "ResourceExhaustedError":
             raise
-        raise MemoryError("The memory of the device is full. Lower --batch-size or --image-size.") from error
+        raise MemoryError(
+            "The memory of the device is full. Begin a new run in another folder, with a lower --batch-size or "
+            "--image-size."
+        ) from error
 
 
 def _trainer(
@@ -286,8 +289,8 @@ class FiniteLoss(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if not np.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"The loss is {logs['loss']} in {self._stage}, epoch {self._epoch + 1}, step {batch + 1}. Lower "
-                "--learning-rate, or use --precision float32. The best model so far is kept."
+                f"The loss is {logs['loss']} in {self._stage}, epoch {self._epoch + 1}, step {batch + 1}. Begin a new "
+                "run in another folder, with a lower --learning-rate or --precision float32."
             )
 
 

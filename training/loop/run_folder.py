@@ -73,12 +73,18 @@ class Run:
         """Check that a resumed run has the settings that it began with.
 
         Raises:
-            ValueError: settings differ; they are named. Or config.json is damaged.
+            ValueError: settings or the backend differ; they are named. Or config.json is damaged.
         """
         file = self.path / "config.json"
         if not file.exists():
             return
         before = read_object(file, {"data": dict, "training": dict})
+        backend = before.get("versions", {}).get("backend", keras.backend.backend())
+        if backend != keras.backend.backend():
+            raise ValueError(
+                f"Expected the backend of the run in '{self.path}', {backend}, received {keras.backend.backend()}. Set "
+                f"KERAS_BACKEND={backend}."
+            )
         changed = [
             f"{part}.{key} {before[part].get(key)!r} -> {value!r}"
             for part, values in _settings(data, training).items()

@@ -285,7 +285,8 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_best_model(tr
     kept = run.best_model.read_bytes()
     model = tiny()
     model.get_layer("dense").bias.assign([np.nan, 0])
-    with pytest.raises(FloatingPointError, match=r"loss is nan in later, epoch 1, step 1\. Lower --learning-rate"):
+    told = r"loss is nan in later, epoch 1, step 1\. Begin a new run in another folder, with a lower --learning-rate"
+    with pytest.raises(FloatingPointError, match=told):
         train(model, run, replace(STAGE, name="later"))
     assert run.best_model.read_bytes() == kept
     assert len(run.rows()) == 3

@@ -111,6 +111,14 @@ def test_other_settings_are_named(run):
         Run(run.path, resume=True).check_config(replace(DATA, seed=8), changed)
 
 
+def test_a_run_is_resumed_on_the_backend_it_began_with(run):
+    """Its state and its random numbers are those of a backend."""
+    file = run.path / "config.json"
+    file.write_text(file.read_text().replace('"backend": "tensorflow"', '"backend": "jax"'))
+    with pytest.raises(ValueError, match=r"backend of the run in .*, jax, received tensorflow\. Set KERAS_BACKEND=jax"):
+        Run(run.path, resume=True).check_config(DATA, TRAINING)
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_of_something_else_is_refused(tmp_path, resume):
     (tmp_path / "letter.txt").write_text("dear")
