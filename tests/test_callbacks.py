@@ -609,7 +609,7 @@ def held() -> dict[str, int]:
     return counted
 
 
-@pytest.mark.parametrize("epochs", [5, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("epochs", [pytest.param(5, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.soak)])
 def test_nothing_accumulates(tmp_path: Path, epochs: int) -> None:
     """Counted exactly, so that one object an epoch shows in few."""
     counts: dict[int, dict[str, int]] = {}

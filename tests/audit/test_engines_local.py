@@ -67,13 +67,18 @@ def test_parts_hold_their_own_rows(tmp_path):
     ("point", "number", "finished"),
     [
         ("fsync", 3, 0),
-        ("replace", 1, 0),
-        ("replaced", 2, 1),
         ("explain", 8, None),
         *(
             pytest.param(*values, marks=pytest.mark.slow)
             for values in [
-                *[("fsync", 1, 0), ("replaced", 1, 0), ("explain", 1, 0), ("replace", 2, 0)],
+                *[
+                    ("replace", 1, 0),
+                    ("replaced", 2, 1),
+                    ("fsync", 1, 0),
+                    ("replaced", 1, 0),
+                    ("explain", 1, 0),
+                    ("replace", 2, 0),
+                ],
                 *[("fsync", 7, 2), ("replace", 7, 5), ("replaced", 7, 6)],
             ]
         ),

@@ -223,6 +223,7 @@ def test_lock_of_a_dead_process_is_taken_over(tmp_path):
         assert json.loads((tmp_path / "run.lock").read_text())["host"] != "here"
 
 
+@pytest.mark.slow
 def test_lock_is_held_by_a_living_process_until_it_is_killed(tmp_path):
     root = Path(__file__).parents[2]
     program = (

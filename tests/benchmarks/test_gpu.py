@@ -27,6 +27,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_gpu_writes_one_table_of_all_parts(tmp_path: Path, capsys) -> None:
     assert gpu.main([*SMALL, "--out", str(tmp_path / "gpu.md")]) == 0
     text = (tmp_path / "gpu.md").read_text()

@@ -80,6 +80,7 @@ def test_any_model_gives_one_map_for_all_wrappings(run_here) -> None:
         assert float(line.split()[-1]) <= 1e-4
 
 
+@pytest.mark.slow
 def test_training_callback_leaves_a_picture_every_other_epoch(run_here) -> None:
     printed = run_here("training_callback.py", "pictures", "--epochs", "4", "--slices", "64")
     names = sorted(path.name for path in Path("pictures").iterdir())
@@ -143,6 +144,7 @@ def test_kaggle_dogs_takes_a_folder_of_photographs(run_here, tmp_path: Path) -> 
     assert picture_size(tmp_path / "dogs" / "cam.jpg") == (44, 60, 3)
 
 
+@pytest.mark.slow
 def test_kaggle_dogs_shows_a_finished_training_on_its_validation_photographs(run_here) -> None:
     """Three slices of each class, of which the run kept two; the bundled model, right about all, stands in for it."""
     slices = tf_gradcam.demo.phantom_slices(40, seed=5)

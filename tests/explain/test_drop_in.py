@@ -199,6 +199,7 @@ def count_explainers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return made
 
 
+@pytest.mark.slow
 def test_thousand_calls_share_one_explainer_and_one_trace_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects are counted after the tenth and after the last call: what a call leaves would be there 990 times."""
     made = count_explainers(monkeypatch)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests.helpers.slow import first
 from tests.zoo.styles import photos, randomise, small_net
 from tf_gradcam import AttentionExplainer, Explainer, GuidedBackprop, augment, fuse, smooth
 from tf_gradcam._models.reader import ModelReader
@@ -70,7 +71,7 @@ def heat(explainer: Explainer, images: np.ndarray, target: Any) -> tuple[np.ndar
 COPIES = {"pickle": lambda item: pickle.loads(pickle.dumps(item)), "deepcopy": copy.deepcopy}
 
 
-@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("how", first(1, COPIES))
 @pytest.mark.parametrize(
     "options",
     [
@@ -108,7 +109,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("how", first(1, COPIES))
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_copy_of_other_explainers_gives_the_same_maps(how: str, kind: str) -> None:
     explainer = WRAPPED[kind]()

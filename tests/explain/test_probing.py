@@ -22,6 +22,7 @@ from tests.helpers.probing_cases import (
     explain,
     small_case,
 )
+from tests.helpers.slow import first
 from tests.zoo.styles import STYLES, chain, randomise
 from tf_gradcam import split_model
 from tf_gradcam._explain import probing as probe
@@ -49,7 +50,7 @@ ASKED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", first(11, ASKED))
 def test_unchanged_copies_score_what_their_images_score(name: str) -> None:
     """In another order and number than the batch: classes, frontier, masks and further inputs go with the copies."""
     style = STYLES[name]

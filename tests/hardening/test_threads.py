@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import tf_gradcam as tg
 from tests.helpers.redblue import red_blue_model, red_blue_photo
+from tests.helpers.slow import first
 from tests.zoo.styles import photos, plain_model, small_net
 from tf_gradcam.targets.classes import Unit
 
@@ -85,7 +86,7 @@ def test_more_targets_at_once_than_are_kept() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize("freeze", first(1, [False, True]))
 def test_explainers_are_built_at_once(kind: str, freeze: bool) -> None:
     """Of one model, at different layers: building looks into the layers, which the threads share."""
     model, images = KINDS[kind](), photos(2)
@@ -123,7 +124,7 @@ def test_maps_of_many_classes_at_once() -> None:
         np.testing.assert_allclose(found.heatmaps, expected.heatmaps, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize("eagerly", first(1, [False, True]))
 @pytest.mark.parametrize("kind", KINDS)
 def test_model_is_trained_by_another_thread(kind: str, eagerly: bool) -> None:
     """Weights are read at every call. What a call meets between two steps is up to the training; the maps are maps.

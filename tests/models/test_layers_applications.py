@@ -107,8 +107,8 @@ def read_by_pooling(model: keras.Model) -> str:
 
 # Hundreds of layers: seconds to build.
 DEEP = {
-    *("DenseNet121", "EfficientNetB0", "InceptionResNetV2", "InceptionV3", "MobileNetV3Large", "NASNetMobile"),
-    *("ResNet50", "VGG19", "Xception"),
+    *("DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3", "MobileNetV3Large"),
+    *("NASNetMobile", "ResNet50", "ResNet50V2", "VGG19", "Xception"),
 }
 
 

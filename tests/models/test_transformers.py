@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tests.helpers.slow import first
 from tests.zoo.transformers import (
     CLASSES,
     WIDTH,
@@ -102,7 +103,7 @@ def by_hand(model: keras.Model, images: np.ndarray, layer: str, prefix: int, gri
 VARIANTS = [(4, 1, (2, 3)), (2, 3, (4, 6)), (4, 0, (2, 3))]  # class token; with two registers; mean of the tokens
 
 
-@pytest.mark.parametrize(("patch", "prefix", "grid"), VARIANTS)
+@pytest.mark.parametrize(("patch", "prefix", "grid"), first(1, VARIANTS))
 def test_maps_equal_a_gradient_laid_out_by_hand(patch: int, prefix: int, grid: tuple[int, int]) -> None:
     model, images = vit(patch, prefix), pictures()
     patches, gradients = by_hand(model, images, "block1_norm", prefix, grid)
@@ -154,7 +155,7 @@ def test_ablation_changes_the_patches_and_leaves_the_class_token() -> None:
     np.testing.assert_allclose(Explainer(model, "block0", "ablationcam")(images).raw, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["scorecam", "eigencam", "shapleycam", "fem"])
+@pytest.mark.parametrize("method", first(2, ["scorecam", "eigencam", "shapleycam", "fem"]))
 def test_other_methods_draw_the_grid(method: str) -> None:
     heatmaps = Explainer(vit(4, 1), method=method)(pictures()).heatmaps
     assert heatmaps.shape == (2, 2, 3)

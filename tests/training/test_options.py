@@ -90,14 +90,15 @@ def colours(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def words(colours) -> list[str]:
     """Options with which MobileNet learns the colours in seconds."""
-    told = ["--data", str(colours), "--weights", "none", "--image-size", "64", "--unfreeze", "all", "--epochs", "12"]
+    told = ["--data", str(colours), "--weights", "none", "--image-size", "64", "--unfreeze", "all", "--epochs", "3"]
     return [*told, *MOBILENET, "--learning-rate", "3e-3", "--boxes", str(colours.parent / "boxes.csv")]
 
 
 @pytest.fixture(scope="module")
 def killed(words, tmp_path_factory) -> tuple[Path, list[dict[str, str]]]:
-    """A run that was killed after its first epoch and then resumed, and its history at that time."""
-    run = tmp_path_factory.mktemp("runs") / "brain"
+    """A run of twelve epochs that was killed after its first one and then resumed, and its history at that time."""
+    run = tmp_path_factory.mktemp("runs") / "killed"
+    words = [*words, "--epochs", "12"]
     process = python("-m", "training.brain_mri", *words, "--out", str(run))
     kept = run / "backup" / "fine-tuning.npz"
     try:
@@ -112,8 +113,10 @@ def killed(words, tmp_path_factory) -> tuple[Path, list[dict[str, str]]]:
 
 
 @pytest.fixture(scope="module")
-def brain(killed) -> Path:
-    return killed[0]
+def brain(words, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "brain"
+    assert brain_mri.main([*words, "--out", str(run)]) == 0
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +130,9 @@ def dogs(tmp_path_factory) -> Path:
 # What a run leaves.
 
 
-def test_brain_mri_learns(brain):
-    losses = [float(row["loss"]) for row in rows(brain)]
+@pytest.mark.slow
+def test_brain_mri_learns(killed):
+    losses = [float(row["loss"]) for row in rows(killed[0])]
     assert np.mean(losses[-3:]) < 0.75 * losses[0]
 
 
@@ -200,6 +204,7 @@ def test_a_run_gives_its_trunk_to_another(brain, colours, words, tmp_path, capsy
     np.testing.assert_array_equal(*kernels)
 
 
+@pytest.mark.slow
 def test_the_learning_curves_of_a_resumed_run_have_every_epoch_once(killed):
     """They are drawn from history.csv: the card names the best of its twelve epochs."""
     run, _ = killed
@@ -265,6 +270,7 @@ def test_a_complete_run_is_not_trained_again(brain, words, capsys):
     assert {path: path.stat().st_mtime_ns for path in brain.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_where_it_was(killed):
     run, before = killed
     history = rows(run)
@@ -309,11 +315,9 @@ def test_a_run_killed_again_and_again_ends_whole(words, tmp_path):
 
 @pytest.mark.parametrize(
     ("has_best", "told"),
-    [
-        (True, "best model so far is"),
-        pytest.param(False, "No epoch had ended yet", marks=pytest.mark.slow),
-    ],
+    [(True, "best model so far is"), (False, "No epoch had ended yet")],
 )
+@pytest.mark.slow
 # An interrupt between opening a file and its `with` leaves the file to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_run_says_what_it_keeps_and_how_to_continue(has_best, told, tmp_path, capsys):

@@ -71,7 +71,7 @@ class Images(keras.utils.PyDataset):
         return self._photos[rows].astype(np.float32), self._order[index][1]
 
 
-@pytest.mark.parametrize("stage", [HEAD, BLOCK], ids=["head", "block"])
+@pytest.mark.parametrize("stage", [pytest.param(HEAD, marks=pytest.mark.slow), BLOCK], ids=["head", "block"])
 def test_a_training_on_features_is_the_one_on_images(tmp_path, pictures, stage):
     """Without augmentation; `image model` is trained on pictures in the same order."""
     from training.data.pipeline import arrays

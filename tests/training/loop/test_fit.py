@@ -256,6 +256,7 @@ def test_the_history_tells_the_plain_cross_entropy(trained, tmp_path):
 # Interruptions.
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_continues_where_it_was(tmp_path):
     run = Run(tmp_path)
     with pytest.raises(KeyboardInterrupt):

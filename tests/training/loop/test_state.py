@@ -57,12 +57,12 @@ def started(whole, folder: Path) -> Path:
 @pytest.mark.parametrize(
     "point",
     [
-        "step 5",  # the first one of the last block
+        pytest.param("step 5", marks=pytest.mark.slow),  # the first one of the last block
         pytest.param("step 2", marks=pytest.mark.slow),
         pytest.param("step 4", marks=pytest.mark.slow),
         pytest.param("step 8", marks=pytest.mark.slow),
         pytest.param("epoch 1", marks=pytest.mark.slow),
-        "epoch 4",  # all is written but for its state
+        pytest.param("epoch 4", marks=pytest.mark.slow),  # all is written but for its state
         pytest.param("write 20", marks=pytest.mark.slow),
     ],
 )

@@ -22,7 +22,8 @@ from training.loop.strategy import loss_scaled
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("overflowing", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("overflowing", [0, 1])
 def test_overflow_of_one_replica_skips_the_step_of_all(overflowing, tmp_path):
     """The scale of 2^15 is halved four times, and six of ten steps remain."""
     file = tmp_path / "learned.npz"

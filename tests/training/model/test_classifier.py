@@ -204,6 +204,7 @@ def test_vgg_takes_the_classifier_of_other_weights_where_it_fits(vgg, capsys):
     assert "fc2" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variance", "deviation"), [([0.229, 0.224, 0.225], [0.229, 0.224, 0.225]), ([4, 9, 16], [2, 3, 4])]
 )
