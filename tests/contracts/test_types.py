@@ -169,6 +169,7 @@ def test_script_passes_pyright(project: Path) -> None:
     assert pyright(project, SCRIPT) == []
 
 
+@pytest.mark.slow
 def test_script_passes_mypy(project: Path, installed: Path) -> None:
     assert mypy(project, installed, SCRIPT) == []
 
@@ -177,6 +178,7 @@ def test_first_block_of_readme_passes_pyright(project: Path) -> None:
     assert pyright(project, first_block()) == []
 
 
+@pytest.mark.slow
 def test_first_block_of_readme_passes_mypy(project: Path, installed: Path) -> None:
     assert mypy(project, installed, first_block()) == []
 

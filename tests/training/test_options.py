@@ -152,7 +152,8 @@ def test_the_best_model_of_dog_breeds_answers_the_published_call(dogs):
     assert make_gradcam_heatmap(image, model, "block5_conv3", tail).shape == (2, 2)
 
 
-@pytest.mark.parametrize("name", ["brain", pytest.param("dogs", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["brain", "dogs"])
 def test_a_run_leaves_all_that_is_promised(name, request):
     run = request.getfixturevalue(name)
     differ = set() if name == "brain" else {"gradcam_hirescam"}  # after global average pooling they are equal
@@ -162,6 +163,7 @@ def test_a_run_leaves_all_that_is_promised(name, request):
     assert left == {"README.md", *expected.split()}
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_the_validation_samples(brain, colours):
     metrics = json.loads((brain / "metrics.json").read_text())
     with open(brain / "validation_samples.csv", newline="") as file:
@@ -227,6 +229,7 @@ def test_stages_and_blocks_are_printed_before_anything_is_trained(words, tmp_pat
 # Boxes.
 
 
+@pytest.mark.slow
 def test_boxes_reach_the_metrics_and_the_card(brain):
     """All boxes are the left halves."""
     found = json.loads((brain / "metrics.json").read_text())["localisation"]
@@ -243,12 +246,14 @@ def test_blank_maps_are_named_beside_the_share_of_the_heat():
     assert _heat_line(metrics).endswith("(means over 8 validation images).\n")
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_with_the_boxes_it_began_with(brain, words, capsys):
     without = [word for word in words if word != "--boxes" and not word.endswith(".csv")]
     assert brain_mri.main([*without, "--out", str(brain), "--resume"]) == 2
     assert "data.boxes" in one_line(capsys)
 
 
+@pytest.mark.slow
 def test_boxes_of_training_images_alone_are_refused(brain, words, tmp_path, capsys):
     with open(brain / "validation_samples.csv", newline="") as file:
         held_out = {row["Filename"] for row in csv.DictReader(file)}
@@ -263,6 +268,7 @@ def test_boxes_of_training_images_alone_are_refused(brain, words, tmp_path, caps
 # A run that is interrupted.
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_not_trained_again(brain, words, capsys):
     before = {path: path.stat().st_mtime_ns for path in brain.rglob("*")}
     assert brain_mri.main([*words, "--out", str(brain), "--resume"]) == 0
@@ -406,11 +412,13 @@ def test_options_that_cannot_be_read_are_one_line(words, capsys):
     assert one_line(capsys).startswith("Error: ")
 
 
+@pytest.mark.slow
 def test_the_folder_of_another_run_is_refused(brain, words, capsys):
     assert brain_mri.main([*words, "--out", str(brain)]) == 2
     assert "already holds a run" in one_line(capsys)
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_with_the_options_it_began_with(brain, words, capsys):
     assert brain_mri.main([*words, "--epochs", "5", "--out", str(brain), "--resume"]) == 2
     assert "training.stages" in one_line(capsys)
