@@ -99,7 +99,7 @@ def test_run_killed_at_a_point_goes_on_to_the_same_table(tmp_path, point, number
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_run_killed_again_and_again_at_any_moment_ends_with_the_same_table(tmp_path):
     moments = random.Random(0)
     kills = 0

@@ -1,6 +1,6 @@
 """Planted shortcuts are found, and clean twins stay clean: models trained on phantom slices, with a mark and without.
 
-`pytest -m slow` trains one or two of each, `pytest -m "soak or slow" tests/audit/shortcuts/test_search.py` five.
+`pytest -m slow` trains one of each, `pytest -m "soak or slow" tests/audit/shortcuts/test_search.py` five.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def only_shortcut(mark: str, seed: int) -> Finding:
     return shortcuts[0]
 
 
-@pytest.mark.parametrize("seed", seeds(2))
+@pytest.mark.parametrize("seed", seeds(1))
 def test_a_square_in_the_corner_is_found_by_class_place_and_effect(seed: int) -> None:
     finding = only_shortcut("corner", seed)
     assert finding.kind == "place"
@@ -76,7 +76,7 @@ def test_the_images_of_a_finding_are_those_that_have_the_mark(seed: int) -> None
     assert given.marked[finding.images].all()
 
 
-@pytest.mark.parametrize("seed", seeds(2))
+@pytest.mark.parametrize("seed", seeds(1))
 def test_the_clean_twin_has_no_finding(seed: int) -> None:
     _, findings, _ = audited(None, seed)
     assert [finding.sentence for finding in findings if finding.is_shortcut] == []
