@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +361,20 @@ def test_range_warning_of_an_assumed_scaling_names_range_and_remedy_once_per_mod
     assert {warning.filename for warning in caught} == {__file__}
     assert "range from 0 to 255" in str(caught[0].message)
     assert "keras.applications.mobilenet.preprocess_input" in str(caught[0].message)
+
+
+def test_range_warning_is_not_said_again_when_the_model_itself_is_gone() -> None:
+    model = mobilenet_like()
+    explainer, alive = Explainer(model), weakref.ref(model)
+    photos = np.linspace(0, 255, 180, dtype=np.float32).reshape(1, 6, 10, 3)
+    del model
+    gc.collect()
+    assert alive() is None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        explainer(photos)
+        explainer(photos)
+    assert len(caught) == 1
 
 
 def test_range_warning_is_silent_where_the_range_fits() -> None:

@@ -60,6 +60,7 @@ class ModelReader:
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
         self._layers = list(model.layers)
         self._alive = weakref.ref(model)
+        self._said = _said.setdefault(model, _Said())
         self._converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
         self._watched: WatchedModel | None = None
         if graph_of(model) is not None:
@@ -110,14 +111,12 @@ class ModelReader:
 
     def warn_of_range(self, images: Any) -> None:
         """Warn of images that do not fit the scaling; once per model, if it does not scale them itself."""
-        sentence = None if self._model_is_warned() else range_warning(np.asarray(images), self.preprocessing)
+        is_own = self.preprocessing.source == "own"
+        is_said = self._said.range and not is_own
+        sentence = None if is_said else range_warning(np.asarray(images), self.preprocessing)
         if sentence:
-            if self.preprocessing.source != "own" and (model := self._alive()) is not None:
-                _warned.add(model)
+            self._said.range = self._said.range or not is_own
             warn(sentence, ImageRangeWarning)
-
-    def _model_is_warned(self) -> bool:
-        return self.preprocessing.source != "own" and self._alive() in _warned
 
     def top_level(self, index: int) -> Any:
         """Return `model.layers[index]`."""
@@ -212,7 +211,14 @@ def loaded_model(saved: bytes) -> Any:
         return keras.saving.load_model(path, compile=False, safe_mode=False)  # a pickle runs code anyway
 
 
-_warned: weakref.WeakSet[Any] = weakref.WeakSet()  # models whose assumed scaling was warned of
+@dataclass
+class _Said:
+    """What was said of a model once. Its readers hold it, as a model may be gone before them."""
+
+    range: bool = False
+
+
+_said: weakref.WeakKeyDictionary[Any, _Said] = weakref.WeakKeyDictionary()
 
 
 def reader_of(model: Any) -> ModelReader:
