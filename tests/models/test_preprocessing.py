@@ -361,12 +361,47 @@ class WithConverter(keras.layers.Layer):
 
 @pytest.mark.parametrize(
     ("scale", "offset", "mode"),
-    [(1.0, 0.0, "raw"), (1 / 255, 0.0, "unit"), (2 / 255, -1.0, "tf"), (0.5, 0.0, "unknown")],
+    [(1.0, 0.0, "raw"), (1 / 255, 0.0, "unit"), (2 / 255, -1.0, "tf"), (-1.0, 255.0, "unknown")],
 )
 def test_preprocessor_of_a_task_decides(scale, offset, mode):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
     object.__setattr__(model, "preprocessor", WithConverter(scale, offset))  # around the lock of a built model
     assert preprocessing_of(model) == Preprocessing(None, mode)
+
+
+def with_preprocessor(preprocessor):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
+    object.__setattr__(model, "preprocessor", preprocessor)  # around the lock of a built model
+    return model
+
+
+def test_numbers_of_a_preprocessor_that_fit_no_mode_are_used():
+    known = preprocessing_of(with_preprocessor(WithConverter(0.5, -7.0)))
+    assert (known.mode, known.request) == ("preprocessor", "auto")
+    np.testing.assert_allclose(known([[[[0, 100, 250]]]]), [[[[-7, 43, 118]]]])
+    assert known.value_range == (-7, 120.5)
+    assert known.meaning == "RGB in 0..255, brought to -7 to 120.5"
+
+
+def test_preprocessor_without_a_converter_is_called_itself():
+    assert preprocessing_of(with_preprocessor(keras.layers.Rescaling(1 / 255))).mode == "unit"
+    assert preprocessing_of(with_preprocessor(lambda photos: photos[..., ::-1] / 255)) == UNKNOWN  # BGR
+    assert preprocessing_of(with_preprocessor(lambda points: points["images"])) == UNKNOWN
+
+
+def test_images_beside_the_numbers_of_a_preprocessor_are_reported():
+    known = preprocessing_of(with_preprocessor(WithConverter(1 / 200, 0.0)))
+    photos = np.random.default_rng(0).integers(0, 256, (1, 6, 10, 3)).astype(np.float32)
+    sentence = range_warning(photos, known)
+    assert "this model's preprocessor makes 0 to 1.275 of pictures" in sentence
+    assert "`task.preprocessor(images)`" in sentence
+    assert range_warning(photos / 200, known) is None
+    assert range_warning(photos / 255 / 200, known) is not None  # scaled twice
+
+
+def test_mode_preprocessor_needs_its_numbers():
+    with pytest.raises(ValueError, match="Expected a model whose own preprocessor scales pictures"):
+        Preprocessing(None, "preprocessor")
 
 
 def test_looking_leaves_the_model_alone():

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
-from tests.zoo.keras_hub import CASES, CLASSES, SHAPE, TARGET, keras_hub
-from tests.zoo.styles import randomise
+from tests.zoo.keras_hub import CASES, SHAPE, TARGET, classifier_with_preprocessor
 from tf_gradcam import AttentionExplainer, Explainer, list_layers
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 from tf_gradcam._models.reader import ModelReader
@@ -73,29 +70,17 @@ SCALINGS = {
     "tf": {"scale": 1 / 127.5, "offset": -1.0},
     "unit": {"scale": 1 / 255},
     "raw": {},
-    "unknown": {"scale": 1 / 200},
+    "preprocessor": {"scale": 1 / 200},
 }
-
-
-def task(**scaling: Any) -> keras.Model:
-    """A classifier with its preprocessor; names and widths of its layers are those of VGG16."""
-    backbone = keras_hub.models.VGGBackbone([2, 2], [64, 128], image_shape=SHAPE)
-    converter = keras_hub.layers.VGGImageConverter(image_size=SHAPE[:2], **scaling)
-    preprocessor = keras_hub.models.VGGImageClassifierPreprocessor(converter)
-    return randomise(
-        keras_hub.models.VGGImageClassifier(
-            backbone, CLASSES, preprocessor, pooling="flatten", pooling_hidden_dim=8, activation="softmax"
-        )
-    )
 
 
 @pytest.mark.parametrize("mode", SCALINGS)
 def test_preprocessing_is_read_from_the_preprocessor(mode: str) -> None:
-    assert ModelReader(task(**SCALINGS[mode])).preprocessing.mode == mode
+    assert ModelReader(classifier_with_preprocessor(**SCALINGS[mode])).preprocessing.mode == mode
 
 
 def test_task_is_explained_on_what_its_preprocessor_makes() -> None:
-    model = task(**SCALINGS["torch"])
+    model = classifier_with_preprocessor(**SCALINGS["torch"])
     photos = np.random.default_rng(2).integers(0, 256, (2, *SHAPE)).astype(np.float32)
     explainer = Explainer(model)
     explanation = explainer(ModelReader(model).preprocessing(photos), TARGET)
@@ -106,7 +91,7 @@ def test_task_is_explained_on_what_its_preprocessor_makes() -> None:
 
 def test_names_of_keras_applications_do_not_speak_for_keras_hub() -> None:
     """A VGG16 of keras.applications wants "caffe", that of keras_hub what its preprocessor says."""
-    model = task()
+    model = classifier_with_preprocessor()
     model.preprocessor = None
     assert ModelReader(model).preprocessing.mode == "unknown"
     assert ModelReader(model.backbone).preprocessing.mode == "unknown"

@@ -78,6 +78,17 @@ def pooled(classifier: keras.Model, grid: tuple[int, int]) -> Built:
     )
 
 
+def classifier_with_preprocessor(image_shape: Any = SHAPE, **scaling: Any) -> keras.Model:
+    """A VGG with its preprocessor; names and widths of its layers are those of keras.applications."""
+    backbone = keras_hub.models.VGGBackbone([2, 2], [64, 128], image_shape=image_shape)
+    converter = keras_hub.layers.VGGImageConverter(image_size=SHAPE[:2], **scaling)
+    preprocessor = keras_hub.models.VGGImageClassifierPreprocessor(converter)
+    pooling = {"pooling": "avg"} if None in image_shape else {"pooling": "flatten", "pooling_hidden_dim": 8}
+    return randomise(
+        keras_hub.models.VGGImageClassifier(backbone, CLASSES, preprocessor, activation="softmax", **pooling)
+    )
+
+
 # Convolutions.
 
 

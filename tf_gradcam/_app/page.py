@@ -15,7 +15,7 @@ from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
 from tf_gradcam._models.file_kinds import MODEL_SUFFIXES
-from tf_gradcam._models.preprocessing import MODES
+from tf_gradcam._models.preprocessing import MODES, PREPROCESSOR
 
 COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr", "coolwarm")
 _COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam")
@@ -103,6 +103,7 @@ class Page:
                 label="Class names (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"
             )
             modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
+            modes.append(("preprocessor: as the model's own preprocessor makes them (keras_hub)", PREPROCESSOR))
             modes.append(("detect: find them from the picture, or from those of Batch", DETECT))
             self.mode = gr.Dropdown(modes, value=model.default_mode, label="Pixel values", elem_id="tg-mode")
 

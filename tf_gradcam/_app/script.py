@@ -7,7 +7,9 @@ from pathlib import Path
 from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.session import Answer
+from tf_gradcam._models.hub import is_preset
 from tf_gradcam._models.loading import find_model_name, is_model_file, parse_arguments
+from tf_gradcam._models.preprocessing import PREPROCESSOR
 from tf_gradcam._rules.table import METHODS, needs_of
 
 _MAX_NAMES_LENGTH = 1000  # characters of all class names; longer lists are left out
@@ -110,7 +112,8 @@ class _Script:
     def add_images(self) -> None:
         """Add the photo, and the images that the model takes."""
         name, model, mode = self.answer.picture.name, self.answer.model, self.answer.question.mode
-        mode = model.preprocessing(mode).mode
+        known = model.preprocessing(mode)
+        mode = known.mode
         self.add(f"photo = load_image({name!r})", "tf_gradcam.image", "load_image")
         call = f"get_img_array({name!r}, {model.size}, interpolation='area')"
         self.add(f"images = {call}", "tf_gradcam", "get_img_array")
@@ -122,6 +125,9 @@ class _Script:
             self.add("images *= 257")
         elif mode == "standard":
             self.add("images = tensorflow.image.per_image_standardization(images).numpy()", "tensorflow")
+        elif mode == PREPROCESSOR and known.linear is not None:
+            gain, start = known.linear
+            self.add(f"images = images * np.array({list(gain)}, np.float32) + np.array({list(start)}, np.float32)")
         elif mode != "raw":
             scale = "keras.applications.imagenet_utils.preprocess_input"
             self.add(f"images = {scale}(images, data_format='channels_last', mode={mode!r})", "keras")
@@ -130,7 +136,7 @@ class _Script:
         origin = model.origin
         if origin.model is None:
             self.add("model = load_demo_model()", "tf_gradcam.demo", "load_demo_model")
-        elif is_model_file(origin.model):
+        elif is_model_file(origin.model) or is_preset(origin.model):
             self.add(f"model = load_model({origin.model!r})", "tf_gradcam", "load_model")
         else:
             weights = "imagenet" if origin.weights == "imagenet" else None

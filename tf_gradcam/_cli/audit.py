@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     epilog=f"\b\nNeeds more packages. In a clone of tf-gradcam: {install_command('audit')}",
 )
 @click.argument("data", type=click.Path())
-@click.option("--model", required=True, metavar="NAME|FILE", help="A .keras or .h5 file, or VGG16, ... by name.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="NAME|FILE",
+    help="A .keras or .h5 file, VGG16, ... by name, or hub:PRESET for an image task of keras_hub.",
+)
 @weights_options
 @click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option

@@ -58,8 +58,8 @@ class ModelImages:
     Args:
         inputs: the model's; a single input of images.
         preprocessing: of the model, with a known mode.
-        size: (height, width) in pixels for a model with a free size; None for the model's own size, or the training
-            size of its family.
+        size: (height, width) in pixels for a model with a free size; None for the model's own size, the size that its
+            preprocessor makes, or the training size of its family.
         side: longer side of thumbnails, pixels.
 
     Attributes:
@@ -187,10 +187,11 @@ def _channels(inputs: ModelInputs) -> int:
 
 
 def _size(inputs: ModelInputs, preprocessing: Preprocessing, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Return (height, width): the model's own, else the requested size, else the training size of its family."""
+    """Return (height, width): the model's own, the requested, that of its preprocessor, or its family's in training."""
     height, width = inputs.image_shape[1:3]
     side = _SIDES.get(preprocessing.architecture or "", 224)
-    wanted = size or (height or side, width or side)
+    usual = inputs.usual_size or (side, side)
+    wanted = size or (height or usual[0], width or usual[1])
     if height not in (None, wanted[0]) or width not in (None, wanted[1]):
         raise ValueError(
             f"Expected images of the model's own size {height} x {width}, received {wanted[0]} x {wanted[1]}. "

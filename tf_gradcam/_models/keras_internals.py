@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.saving.serialization_lib import SafeModeScope
 
 # Names under which a model of Keras 3 keeps its layers, in the order of a checkpoint of it.
 LISTS_OF_LAYERS = ("_functional", "_operations", "_layers")
@@ -175,6 +176,13 @@ def name_operations(result: Any, sources: Any, name: str) -> None:
             seen |= {id(output) for output in operation._inbound_nodes[0].output_tensors}
             operation.name = next(names)
             waiting += operation._inbound_nodes[0].input_tensors
+
+
+@contextlib.contextmanager
+def deserializing_safely() -> Iterator[None]:
+    """Let Keras build objects from their configurations within without running code that these hold."""
+    with SafeModeScope(True):
+        yield
 
 
 def application_layers() -> dict[str, type]:

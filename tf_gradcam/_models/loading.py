@@ -26,6 +26,7 @@ from tf_gradcam._models.file_kinds import (
     named,
     weights_kind_of,
 )
+from tf_gradcam._models.hub import classes_of_keras_hub, import_keras_hub, is_preset, load_preset, needs_keras_hub
 from tf_gradcam._models.safety import (
     LAMBDA,
     OwnClassError,
@@ -122,20 +123,24 @@ def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def load_network(model: str, weights: str | None = None, arguments: Iterable[str] = ()) -> Any:
-    """Load a model from a file, or build one of keras.applications.
+    """Load a model from a file, or build one of keras.applications or of keras_hub.
 
     Args:
-        model: a file or folder, as `load_model`, or a name in any case.
-        weights: a file of weights, as `load_weights_file`; "imagenet" or "none" (random) for a name; None keeps the
-            weights of a file, and means "none" for a name.
-        arguments: for the constructor of a named network, as KEY=VALUE.
+        model: a file or folder, as `load_model`, a name in any case, or "hub:PRESET", as `load_preset`.
+        weights: a file of weights, as `load_weights_file`; "imagenet" or "none" (random) for a name; "none" for a
+            preset; None keeps the weights of a file or a preset, and means "none" for a name.
+        arguments: for the constructor of a named network, or for a preset's `from_preset`, as KEY=VALUE.
 
     Raises:
-        OSError, ValueError: as `load_model`, `build_model` and `load_weights_file`; arguments, "imagenet" or
-            "none" with a file.
+        ImportError, OSError, ValueError: as `load_model`, `build_model`, `load_preset` and `load_weights_file`;
+            arguments, "imagenet" or "none" with a file, "imagenet" with a preset.
     """
     has_file = weights not in (None, "imagenet", "none")
-    if is_model_file(model):
+    if is_preset(model):
+        if weights == "imagenet":
+            raise ValueError(f"'{model}' is a preset with its own weights: leave out the weights 'imagenet'.")
+        network = load_preset(model, parse_arguments(arguments), has_weights=weights is None)
+    elif is_model_file(model):
         if has_file and has_layers_only(Path(model)):
             return load_model(model, weights)
         if (weights and not has_file) or list(arguments):
@@ -151,7 +156,9 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
 
 
 def is_model_file(name: str) -> bool:
-    """Return whether `name` means a file (it exists, ends like one, or has a folder in it), not a network."""
+    """Return whether `name` means a file (it exists, ends like one, or has a folder in it), not a network or preset."""
+    if is_preset(name):
+        return False
     return os.path.exists(name) or name.lower().endswith(MODEL_SUFFIXES) or os.path.dirname(name) != ""
 
 
@@ -172,7 +179,7 @@ def load_model(
 
     Args:
         path: told by its bytes: a .keras or HDF5 file, a SavedModel of Keras 2, a zip archive of one of these, or the
-            layers as JSON.
+            layers as JSON. "hub:PRESET" for a preset of keras_hub.
         weights: a file of the weights of a model as JSON; other files have their own.
         custom_objects: classes and functions of your own that the model needs, by name.
 
@@ -180,13 +187,16 @@ def load_model(
         A Keras 3 model, not compiled. What Keras 1 or 2 wrote is repaired; a `ModelWarning` says how.
 
     Raises:
+        ImportError: it holds classes of keras_hub, which is not installed.
         FileNotFoundError, PermissionError: the file cannot be read.
-        OSError: it is a pipe or a device.
+        OSError: it is a pipe or a device; a preset cannot be downloaded.
         ValueError: it is not a model, is damaged, needs classes of your own, holds a lambda, whose code Keras would
             run, or cannot be repaired.
     """
     import keras
 
+    if is_preset(path):
+        return load_preset(str(path))
     path = Path(path)
     with keras_file(path, None if weights is None else Path(weights)) as file:
         config = config_of(file, path)
@@ -194,8 +204,12 @@ def load_model(
             raise ValueError(_no_layers(file, path))
         check_config(config, path)
         version = keras_version(file)
+        objects = dict(custom_objects or {})
+        if needs_keras_hub(config):
+            import_keras_hub(f"'{path}'")
+            objects = {**classes_of_keras_hub(), **objects}
         try:
-            with no_more_weights_than_in(file), keras.saving.custom_object_scope(dict(custom_objects or {})):
+            with no_more_weights_than_in(file), keras.saving.custom_object_scope(objects):
                 if version is not None and version.partition(".")[0] in ("1", "2"):
                     from tf_gradcam._models.keras2 import load_repaired
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tf_gradcam._errors import Message, warn
 from tf_gradcam._files.class_names import ClassNames, imagenet_class_names, load_class_names
 from tf_gradcam._models.description import Description, description_inside
+from tf_gradcam._models.hub import is_imagenet_preset, is_preset
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.loading import is_model_file, load_network
-from tf_gradcam._models.preprocessing import MODES, UNKNOWN, Preprocessing, check_mode
+from tf_gradcam._models.preprocessing import MODES, PREPROCESSOR, UNKNOWN, Preprocessing, check_mode
 from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._models.scaling import ACTIVITY, ScalingRanking, rank_if_doubtful, rank_scalings, usual_modes
 from tf_gradcam.image.io import read_picture
@@ -59,7 +60,8 @@ def open_model(
     """Open a model, choose what the arguments leave open, and warn (`ModelWarning`) of each assumption.
 
     Args:
-        model: a built Keras model, a .keras or .h5 file, or the name of a network of keras.applications.
+        model: a built Keras model, a .keras or .h5 file, the name of a network of keras.applications, or "hub:PRESET"
+            for an image task of keras_hub.
         weights: a file of weights; "imagenet" or "none" (random) for a name. None for ImageNet's weights of a name, and
             a file's own weights.
         arguments: for the constructor of a named network, as KEY=VALUE.
@@ -118,8 +120,8 @@ def find_preprocessing(model: keras.Model | str | os.PathLike[str]) -> Preproces
 
 
 def usual_weights(model: str) -> str | None:
-    """Return None for a file, which has its own weights, and "imagenet" for the name of a network."""
-    return None if is_model_file(model) else "imagenet"
+    """Return None for a file or a preset, which has its own weights, and "imagenet" for the name of a network."""
+    return None if is_model_file(model) or is_preset(model) else "imagenet"
 
 
 def _usual_names(model: str, network: Any, weights: str | None, description: Description) -> list[str] | None:
@@ -127,7 +129,8 @@ def _usual_names(model: str, network: Any, weights: str | None, description: Des
     if description.class_names is not None:
         _check_count(description.class_names, model, network)
         return description.class_names
-    if weights != "imagenet" or network.output_shape[-1] != 1000:
+    is_imagenet = weights == "imagenet" and network.output_shape[-1] == 1000
+    if not is_imagenet and not is_imagenet_preset(model, network):
         return None
     try:
         return imagenet_class_names()
@@ -201,12 +204,13 @@ def settle_scaling(
     now, shown = opened.preprocessing, opened.measured
     is_given = now.source == "given"
     is_sure = now.source == "own" and opened.request != "detect"
-    if now.source == "file" or (is_given and shown.mode in ("unknown", now.mode)):
+    is_own_numbers = shown.mode == PREPROCESSOR and opened.request != "detect"  # it fits none of the modes to compare
+    if now.source == "file" or is_own_numbers or (is_given and shown.mode in ("unknown", now.mode)):
         return opened, "", None
     if is_sure and len(files) < _MAX_FILES:  # a few pictures show less than the layers do, and take longer
         return opened, "", None
     photos, known, bits = _some_photos(opened, files, labels, size)
-    start = "raw" if now.mode == "unknown" else now.mode
+    start = "raw" if now.mode in ("unknown", PREPROCESSOR) else now.mode
     ranking = None
     if len(photos):
         modes = [now.mode, shown.mode] if is_given else ["raw", "unit", "tf"] if is_sure else None

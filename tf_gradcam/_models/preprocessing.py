@@ -119,6 +119,9 @@ MODES = {
     ),
 }
 
+PREPROCESSOR = "preprocessor"  # the mode of a task whose preprocessor scales by numbers of its own
+_BY_PREPROCESSOR = "Pass RGB images in 0..255 through the task's own preprocessor, `task.preprocessor(images)`"
+
 Source: TypeAlias = Literal["own", "assumed", "file", "given", "detected", "unknown"]
 
 
@@ -129,32 +132,46 @@ class Preprocessing:
     Attributes:
         architecture: the module of keras.applications that the network comes from ("vgg16", "resnet_v2", ...) or None.
         mode: "raw" (RGB in 0..255, also for a model that scales its input itself), "unit" ([0, 1]), "tf" ([-1, 1]),
-            "torch" (ImageNet's mean and deviation), "caffe" (BGR less ImageNet's mean), or "unknown".
+            "torch" (ImageNet's mean and deviation), "caffe" (BGR less ImageNet's mean), "preprocessor" (as the
+            preprocessor of a keras_hub task scales them, see `linear`), or "unknown".
         source: how the mode is known: "own" (measured in the model's first layers), "assumed" (from its architecture),
             "file" (described in its file), "given" (by the user), "detected" (from pictures), or "unknown".
         evidence: the layer, architecture or pictures that show it, as a part of a sentence.
+        linear: of the mode "preprocessor": what each channel of a photo is multiplied by, and what is added to it.
 
     Raises:
-        ValueError: another mode.
+        ValueError: another mode, or the mode "preprocessor" without its numbers.
     """
 
     architecture: str | None
     mode: str
     source: Source = field(default="unknown", compare=False)
     evidence: str = field(default="", compare=False)
+    linear: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
-        if self.mode != "unknown" and self.mode not in MODES:
+        if self.mode == PREPROCESSOR and self.linear is None:
+            raise ValueError(
+                "Expected a model whose own preprocessor scales pictures for 'preprocessor', a task of keras_hub, "
+                f"received one without. Choose the mode of its training: {', '.join(MODES)}."
+            )
+        if self.mode not in (*MODES, PREPROCESSOR, "unknown"):
             raise ValueError(unknown_name("preprocessing mode", self.mode, [*MODES, "unknown"]))
 
     @property
     def value_range(self) -> tuple[float, float] | None:
         """(lowest, highest) value that an image can have, None if unknown."""
+        if self.mode == PREPROCESSOR and self.linear is not None:
+            ends = [value for gain, start in zip(*self.linear, strict=True) for value in (start, start + 255 * gain)]
+            return min(ends), max(ends)
         return MODES[self.mode].value_range if self.mode in MODES else None
 
     @property
     def meaning(self) -> str:
         """Description of the images."""
+        if self.mode == PREPROCESSOR and self.value_range is not None:
+            low, high = self.value_range
+            return f"RGB in 0..255, brought to {low:.4g} to {high:.4g}"
         return MODES[self.mode].meaning if self.mode in MODES else "unknown values"
 
     def __call__(self, photos: Any) -> NDArray[np.float32]:
@@ -174,6 +191,9 @@ class Preprocessing:
                 f"The input scaling of this model is unknown. Choose the mode of its training: {', '.join(MODES)}."
             )
         images = np.array(photos, dtype=np.float32)  # a copy: keras' functions write into their argument
+        if self.mode == PREPROCESSOR:
+            gain, start = np.array(self.linear, np.float32)
+            return images * gain + start
         if self.mode == "raw":
             return images
         if self.mode == "unit":
@@ -196,6 +216,11 @@ class Preprocessing:
         return scale(images, data_format="channels_last", mode=self.mode)
 
     @property
+    def request(self) -> str:
+        """The value of `preprocess` that gives this scaling again, for a model that shows what it expects."""
+        return "auto" if self.mode == PREPROCESSOR else self.mode
+
+    @property
     def summary(self) -> str:
         """The mode and how it is known, for a table."""
         known = {"given": "as you chose", "file": "as the model's file says"}
@@ -214,6 +239,8 @@ class Preprocessing:
     @property
     def remedy(self) -> str:
         """Instruction that turns RGB images in 0..255 into images for the model."""
+        if self.evidence == _FROM_PREPROCESSOR and self.mode != "raw":
+            return _BY_PREPROCESSOR
         if self.mode in ("tf", "torch", "caffe") and self.architecture and self.architecture not in PASS_THROUGH:
             return f"Pass RGB images in 0..255 through `keras.applications.{self.architecture}.preprocess_input`"
         return MODES[self.mode].remedy.format(f"mode='{self.mode}'") if self.mode in MODES else _UNCHANGED
@@ -232,7 +259,7 @@ def check_mode(mode: str) -> None:
         raise ValueError(unknown_name("preprocessing mode", str(mode), known))
 
 
-def measure_preprocessing(graph: Graph | None, converter: Any = None) -> Preprocessing:
+def measure_preprocessing(graph: Graph | None, converter: Any = None, channels: int = 3) -> Preprocessing:
     """Find the input scaling that a model expects, measured between its image input and the first kernel.
 
     Constant images of some levels pass the layers between them, whatever these are (Rescaling, Normalization, Lambda,
@@ -243,8 +270,9 @@ def measure_preprocessing(graph: Graph | None, converter: Any = None) -> Preproc
 
     Args:
         graph: of the model; None for a subclassed one.
-        converter: the `keras_hub.layers.ImageConverter` of a task's preprocessor, which decides: it scales photos for
-            `predict` and `fit`, not for a call. Defaults to None.
+        converter: the preprocessor of a keras_hub task, or the `keras_hub.layers.ImageConverter` in it, which decides:
+            it scales photos for `predict` and `fit`, not for a call. Defaults to None.
+        channels: of the model's images. Defaults to 3.
 
     Returns:
         `Preprocessing`. Its mode is "unknown" for networks outside the families that do not scale, for subclassed
@@ -252,11 +280,10 @@ def measure_preprocessing(graph: Graph | None, converter: Any = None) -> Preproc
     """
     import keras
 
+    if converter is not None:
+        return _converted(converter, channels)
     if graph is None:
         return UNKNOWN
-    if converter is not None:
-        mode = _converted_mode(converter)
-        return UNKNOWN if mode == "unknown" else _own(None, mode, "preprocessor")
     # Integers of 16 bits are X-rays or CT, not photos.
     tensors = keras.tree.flatten(graph.input_tensors)
     takes_bytes = any("int" in t.dtype and "16" not in t.dtype for t in tensors if _is_image(t.shape))
@@ -268,13 +295,35 @@ def _own(architecture: str | None, mode: str, layer: str) -> Preprocessing:
     return Preprocessing(architecture, mode, "own", f"from the model's own {layer}")
 
 
-def _converted_mode(converter: Any) -> str:
-    """Return the mode of a `keras_hub.layers.ImageConverter`, found from black and white photos."""
-    photos = np.broadcast_to(np.array([0, 255], np.float32).reshape(2, 1, 1, 1), (2, 32, 32, 3))
-    images = np.asarray(converter(photos), np.float32)
-    middle = images[:, images.shape[1] // 2, images.shape[2] // 2]  # away from padding
-    fits = (mode for mode in MODES if np.allclose(middle, Preprocessing(None, mode)(photos)[:, 0, 0], atol=1e-2))
-    return next(fits, "unknown")
+_FROM_PREPROCESSOR = _own(None, "raw", "preprocessor").evidence
+_COLOURS = ((0, 0, 0), (255, 255, 255), (51, 102, 204))  # the last one shows an order of channels, and a curve
+
+
+def _converted(converter: Any, channels: int) -> Preprocessing:
+    """Return the preprocessing of a task's preprocessor, found from photos of one colour.
+
+    It is a mode of `MODES` where it fits one, else each channel's factor and offset; unknown if it is neither.
+    """
+    colours = np.array(_COLOURS, np.float32)[:, :channels]
+    photos = np.broadcast_to(colours[:, None, None, :], (len(colours), 32, 32, channels))
+    try:
+        images = np.asarray(converter(photos), np.float32)
+        middle = images[:, images.shape[1] // 2, images.shape[2] // 2]  # away from padding
+    except Exception:  # a preprocessor of the user's own, or one that takes points and boxes beside a picture
+        return UNKNOWN
+    if middle.shape != colours.shape or not np.isfinite(middle).all():
+        return UNKNOWN
+    for mode in MODES:
+        is_coloured = mode in ("torch", "caffe") and channels != 3
+        if mode != "standard" and not is_coloured:
+            expected = Preprocessing(None, mode)(photos)[:, 0, 0]
+            if np.allclose(middle, expected, atol=1e-2):
+                return _own(None, mode, "preprocessor")
+    gain = (middle[1] - middle[0]) / 255
+    if not (gain > 0).all() or not np.allclose(middle[0] + colours * gain, middle, rtol=1e-3, atol=1e-3):
+        return UNKNOWN
+    linear = (tuple(gain.tolist()), tuple(middle[0].tolist()))
+    return Preprocessing(None, PREPROCESSOR, "own", _FROM_PREPROCESSOR, linear)
 
 
 def _is_image(shape: tuple[int | None, ...]) -> bool:
@@ -414,9 +463,16 @@ def range_warning(images: Any, preprocessing: Preprocessing) -> str | None:
         images: (B, H0, W0, C) float, as they go into the model.
         preprocessing: of the model, from `measure_preprocessing`.
     """
+    low, high = float(np.min(images)), float(np.max(images))
+    if preprocessing.mode == PREPROCESSOR and preprocessing.value_range is not None:
+        start, end = preprocessing.value_range
+        spare = (end - start) / 4
+        if low >= high or (start - spare <= low and high <= end + spare and high - low > (end - start) / 50):
+            return None
+        fact = f"The images range from {low:.4g} to {high:.4g}, but this model's preprocessor makes {start:.4g} to"
+        return f"{fact} {end:.4g} of pictures. {preprocessing.remedy}."
     if preprocessing.mode not in MODES:
         return None
-    low, high = float(np.min(images)), float(np.max(images))
     mode = MODES[preprocessing.mode]
     start, end = mode.value_range
     is_flat = preprocessing.mode in ("unit", "tf", "torch") and 0 < high - low < (end - start) / 50

@@ -61,7 +61,7 @@ class ModelReader:
         self._layers = list(model.layers)
         self._alive = weakref.ref(model)
         self._said = _said.setdefault(model, _Said())
-        self._converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
+        self._converter = _converter_of(model)
         self._watched: WatchedModel | None = None
         if graph_of(model) is not None:
             self.graph: Graph | None = Graph(model)
@@ -79,6 +79,7 @@ class ModelReader:
             self._model = model
             self.inputs, watched = _watched(model, _inputs_as_built(model))
             self._watched, structure = watched, watched.outputs
+        self.inputs = replace(self.inputs, usual_size=_size_of(self._converter))
         self.parts = parts_of(model)
         self.outputs = _named_outputs(structure, getattr(model, "output_names", None))
         self.output_name = next(iter(self.outputs), None)
@@ -107,7 +108,8 @@ class ModelReader:
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """The scaling of the input: set by what the user said, or measured."""
-        return measure_preprocessing(self.graph, self._converter)
+        channels = self.inputs.image_shape[-1] if len(self.inputs.image_shape) == 4 else 3
+        return measure_preprocessing(self.graph, self._converter, channels or 3)
 
     def warn_of_range(self, images: Any) -> None:
         """Warn of images that do not fit the scaling; once per model, if it does not scale them itself."""
@@ -166,6 +168,18 @@ class ModelReader:
                 watched = WatchedModel(self._model, self.inputs.packed_specs)
                 self._watched = watched if self._key is None else watched.only(self._key)
             yield self._watched
+
+
+def _converter_of(model: Any) -> Any:
+    """Return what scales photos in the preprocessor of a keras_hub task: its converter or any callable; else None."""
+    preprocessor = getattr(model, "preprocessor", None)
+    return getattr(preprocessor, "image_converter", preprocessor)
+
+
+def _size_of(converter: Any) -> tuple[int, int] | None:
+    """Return the (height, width) of the images that a converter of keras_hub makes, None if it leaves them free."""
+    size = getattr(converter, "image_size", None)
+    return None if not size else (int(size[0]), int(size[1]))
 
 
 def _watched(model: Any, inputs: ModelInputs) -> tuple[ModelInputs, WatchedModel]:
@@ -320,6 +334,7 @@ class ModelInputs:
         batch_size: number of images that the model takes at a time, None for any.
         picture: position of the input that a layer belongs to; None for the images of the whole model.
         is_declared: whether the model declares its inputs, with their dtypes.
+        usual_size: (height, width) in pixels of the images that the model's preprocessor makes; None without one.
     """
 
     names: list[str]
@@ -328,6 +343,7 @@ class ModelInputs:
     batch_size: int | None = None
     picture: int | None = None
     is_declared: bool = True
+    usual_size: tuple[int, int] | None = None
 
     @property
     def packed_specs(self) -> Any:

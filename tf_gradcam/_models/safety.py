@@ -61,6 +61,13 @@ def config_of(file: Path, path: Path) -> Any:
     return _parsed(text, path)
 
 
+def config_in_json(file: Path) -> Any:
+    """Read a configuration from a file of JSON; errors as `config_of`."""
+    if file.stat().st_size > _MAX_CONFIG_BYTES:
+        raise ValueError(f"Expected layers in at most {_MAX_CONFIG_BYTES} bytes, but '{file}' is larger.")
+    return _parsed(file.read_bytes(), file)
+
+
 def _config_in_hdf5(file: Path, path: Path) -> Any:
     import h5py
 

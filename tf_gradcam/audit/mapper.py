@@ -127,7 +127,7 @@ class AuditMapper:
             "layer": layer,
             "method": method,
             "class_names": names,
-            "preprocess": self.preprocessing.mode,
+            "preprocess": self.preprocessing.request,
             "size": self.size,
             "weights": weights,
             "model_args": list(model_args),
@@ -140,7 +140,7 @@ class AuditMapper:
         """Settle the scaling with some pictures of the data set; see `check_scaling` of the models."""
         opened = check_scaling(self._opened, samples.files, samples.labels, self.size)
         self.preprocessing = self.images.preprocessing = opened.preprocessing
-        self.arguments["preprocess"] = opened.preprocessing.mode
+        self.arguments["preprocess"] = opened.preprocessing.request
 
     def _explain_black(self) -> Explanation:
         """Explain a black image, so that errors of the model come before any file is read. It also compiles it."""
