@@ -151,6 +151,7 @@ def test_callback_follows_the_weights_without_compiling_again(run: Run) -> None:
     assert run.callback._explainer.trace_count == 1
 
 
+@pytest.mark.slow
 def test_callback_keeps_its_explainer_for_the_next_training_of_the_same_model(tmp_path: Path) -> None:
     callback, models = GradCAMCallback(IMAGES, tmp_path, LABELS), [classifier(), classifier()]
     move(models[1], 1)
@@ -297,6 +298,7 @@ def test_figure_says_why_a_map_is_blank_in_place_of_the_overlay() -> None:
     assert "No overlay" not in written(figure_of(drawn(pictures[:1])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 5, 16])
 def test_figure_keeps_its_panels_apart_and_inside(count: int) -> None:
     figure = figure_of(drawn(np.random.default_rng(0).random((count, 6, 10))), lines=3)
@@ -340,6 +342,7 @@ def test_training_is_the_same_bit_for_bit(tmp_path: Path, run_eagerly: bool) -> 
     assert all((state[index] != fresh[index]).any() for index in seeds), "or the test would show nothing of them"
 
 
+@pytest.mark.slow
 def test_callback_explains_a_model_in_mixed_precision(tmp_path: Path) -> None:
     before = keras.mixed_precision.dtype_policy()
     try:
@@ -468,6 +471,7 @@ def test_no_event_file_unless_asked(tmp_path: Path) -> None:
 # Trouble.
 
 
+@pytest.mark.slow
 def test_failure_in_training_is_told_once_and_survived(tmp_path: Path) -> None:
     """The folder is gone after the first epoch and back before the fourth."""
     folder = tmp_path / "png"

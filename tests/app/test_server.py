@@ -43,7 +43,6 @@ from tests.helpers.app_sessions import (
 from tests.helpers.keras2_values import kept, write_h5
 from tests.helpers.pictures import encoded, random_photo
 from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo, write_photo
-from tests.helpers.slow import first
 from tf_gradcam._app import html as apphtml
 from tf_gradcam._app import uploads as appfiles
 from tf_gradcam._app.html import Look, css_gradient, map_picture, overlay_picture, png_bytes
@@ -826,6 +825,7 @@ def png(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "look"),
     [
@@ -855,9 +855,10 @@ def test_lines_make_the_downloaded_files(sessions, session, tmp_path, monkeypatc
 MODES_TO_ASK = ("unit", "tf", "torch", "caffe")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::tf_gradcam._models.preprocessing.ImageRangeWarning")
 @pytest.mark.parametrize("tab", ["explore", "compare"])
-@pytest.mark.parametrize("mode", first(1, MODES_TO_ASK))
+@pytest.mark.parametrize("mode", MODES_TO_ASK)
 def test_lines_scale_as_was_asked(sessions, session, tmp_path, monkeypatch, mode, tab):
     red_blue_model().save(tmp_path / "red_blue.keras")
     photo = encoded(red_blue_photo(scale=3), "PNG")
@@ -888,6 +889,7 @@ def test_lines_import_public_names_only(sessions, session):
         assert "._" not in lines
 
 
+@pytest.mark.slow
 def test_lines_of_a_slice_make_it_first(tmp_path, monkeypatch):
     sessions = new_sessions(load_app_model(), write_samples(tmp_path / "samples"))
     session = sessions.new()
@@ -899,6 +901,7 @@ def test_lines_of_a_slice_make_it_first(tmp_path, monkeypatch):
     sessions.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tab", ["compare", "layers"])
 def test_lines_of_a_figure_make_it(sessions, session, tmp_path, monkeypatch, tab):
     red_blue_model().save(tmp_path / "red_blue.keras")
@@ -934,6 +937,7 @@ def server(tmp_path_factory):
         yield one
 
 
+@pytest.mark.slow
 @needs_gradio
 def test_page_names_no_other_server(server):
     status, _, page = server.get("/")

@@ -291,6 +291,7 @@ def test_arguments_make_the_same_mapper(tmp_path):
     assert second.fingerprint("data") == first.fingerprint("data")
 
 
+@pytest.mark.slow
 def test_fingerprint_tells_what_the_rows_follow_from(tmp_path):
     first, path = mapper(), tmp_path / "model.keras"
     first.model.save(path)

@@ -56,11 +56,13 @@ def result(given: Given, tmp_path_factory: pytest.TempPathFactory) -> AuditResul
     return found
 
 
+@pytest.mark.slow
 def test_the_planted_mark_is_the_only_shortcut(result: AuditResult) -> None:
     assert [(finding.label, finding.kind) for finding in result.shortcuts] == [(LABEL, "place")]
     assert "lower right corner" in result.shortcuts[0].sentence
 
 
+@pytest.mark.slow
 def test_the_page_and_the_numbers_tell_of_it(result: AuditResult) -> None:
     page = (result.directory / "index.html").read_text(encoding="utf-8")
     assert "lower right corner" in page
@@ -68,6 +70,7 @@ def test_the_page_and_the_numbers_tell_of_it(result: AuditResult) -> None:
     assert numbers["findings"][0]["label"] == LABEL
 
 
+@pytest.mark.slow
 def test_every_file_is_a_row_with_its_label(result: AuditResult, given: Given) -> None:
     files = sorted(given.data.rglob("*.png"))
     assert list(result.rows.file) == [str(path) for path in files]
@@ -75,6 +78,7 @@ def test_every_file_is_a_row_with_its_label(result: AuditResult, given: Given) -
     assert result.class_names == list(CLASS_NAMES)
 
 
+@pytest.mark.slow
 def test_rows_are_what_the_model_says(result: AuditResult, given: Given) -> None:
     numbers = [int(Path(file).stem) for file in result.rows.file]
     expected = given.world.model.predict(given.world.images[numbers], verbose=0)
@@ -83,11 +87,13 @@ def test_rows_are_what_the_model_says(result: AuditResult, given: Given) -> None
     assert result.confusion.sum() == COUNT
 
 
+@pytest.mark.slow
 def test_metrics_stand_beside_chance_and_the_centre(result: AuditResult) -> None:
     by_method = {metric.method for metric in result.metrics}
     assert by_method == {"gradcam", "random", "centre"}
 
 
+@pytest.mark.slow
 def test_sanity_checks_are_those_of_the_method(result: AuditResult) -> None:
     assert [check.name for check in result.sanity] == ["weights", "logits"]
 

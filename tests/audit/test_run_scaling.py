@@ -89,6 +89,7 @@ def test_scaling_that_is_chosen_and_holds_is_said_alone(folder: Path, tmp_path: 
     assert numbers["images"]["accuracy"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["unit", "detect"])
 def test_sanity_checks_know_the_scaling_that_was_chosen_or_detected(folder: Path, tmp_path: Path, mode: str) -> None:
     lines, _, _ = audited(folder, tmp_path, mode, "--sanity")

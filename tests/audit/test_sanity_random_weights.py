@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests.helpers.slow import every
 from tests.zoo.styles import STYLES
 from tf_gradcam.audit.sanity import grouped, learned_layers, randomise, restored
 
@@ -161,7 +162,7 @@ def test_variance_of_a_normalisation_stays_positive() -> None:
 # And back.
 
 
-@pytest.mark.parametrize("style", STYLES.values(), ids=lambda style: style.name)
+@pytest.mark.parametrize("style", every(3, STYLES.values()), ids=lambda style: style.name)
 def test_weights_come_back_bit_for_bit(style: Any) -> None:
     model, _, _ = style.build()
     before = bytes_of(model)

@@ -138,6 +138,7 @@ def run_page(page: str, is_slow: bool) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({block.page for block in PYTHON if block.mark == ""}))
 def test_python_of_the_page_runs(here: Path, page: str) -> None:
     run_page(page, is_slow=False)
@@ -154,6 +155,7 @@ def test_slow_python_of_the_page_runs(here: Path, page: str, capsys: pytest.Capt
     assert capsys.readouterr().out.splitlines() == [finding.sentence for finding in result.shortcuts] != []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [block for block in PYTHON if setup_of(block)], ids=name_of)
 def test_python_with_a_setup_runs(here: Path, block: Block) -> None:
     keras.utils.set_random_seed(0)

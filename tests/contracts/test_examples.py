@@ -72,6 +72,7 @@ def test_all_methods_draws_every_map(tmp_path: Path) -> None:
     assert 50 < percent(printed) <= 100  # on 3 % of the slice
 
 
+@pytest.mark.slow
 def test_any_model_gives_one_map_for_all_wrappings(run_here) -> None:
     lines = run_here("any_model.py").splitlines()
     assert [line.split()[0] for line in lines] == ["demo_vgg16", "nested", "own_layer", "subclassed", "nested"]

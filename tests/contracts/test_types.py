@@ -134,6 +134,7 @@ def mypy(project: Path, installed: Path, text: str) -> list[str]:
 # Completion.
 
 
+@pytest.mark.slow
 def test_editor_offers_public_names_before_all_others(project: Path) -> None:
     """Names with an underscore cannot be hidden, folders least of all: they come last."""
     command = [sys.executable, "-c", "from basedpyright.langserver import main; main()", "--stdio"]
@@ -165,6 +166,7 @@ def first_block() -> str:
     return next(block.text for block in blocks("python") if block.page == README.name)
 
 
+@pytest.mark.slow
 def test_script_passes_pyright(project: Path) -> None:
     assert pyright(project, SCRIPT) == []
 
@@ -195,6 +197,7 @@ MISTAKES = {  # last line of a script: rule that reports it
 }
 
 
+@pytest.mark.slow
 def test_mistakes_are_reported_by_pyright(project: Path) -> None:
     lines = ["from tf_gradcam import Explainer, fuse, demo", "model = demo.load_demo_model()", *MISTAKES]
     reported = pyright(project, "\n".join(lines) + "\n")

@@ -71,6 +71,7 @@ def test_demo_model_is_fresh_uncompiled_and_takes_photos(model: keras.Model) -> 
     assert model.output_shape == (None, len(CLASS_NAMES))
 
 
+@pytest.mark.slow
 def test_demo_model_is_right_about_unseen_slices(explanation: Explanation, phantom: Phantom) -> None:
     assert (explanation.class_indices == phantom.labels).mean() >= 0.95
 
@@ -145,6 +146,7 @@ def test_run_demo_refuses_a_file_as_folder(tmp_path: Path) -> None:
         run_demo(tmp_path / "taken", count=1)
 
 
+@pytest.mark.slow
 def test_run_demo_leaves_pyplot_alone(tmp_path: Path) -> None:
     """No figure is registered there, so none has to be closed. Keras itself imports pyplot where it is installed."""
     pyplot = pytest.importorskip("matplotlib.pyplot")

@@ -133,6 +133,7 @@ def test_target_that_looks_past_attention_is_refused() -> None:
     assert AttentionExplainer(model, "rollout")(pictures()).raw.shape == (2, 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_model_is_not_changed(method: str) -> None:
     model, images = vit(4, 1), pictures()

@@ -274,6 +274,7 @@ def narrowing() -> keras.Model:
     return seeded(keras.Model(images, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(tokens))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -290,6 +291,7 @@ def test_models_without_clear_blocks_are_refused_in_words(build: Any, message: s
     assert AttentionExplainer(model, "gradient_rollout")(pictures()).raw.max() > 0  # as the sentence advises
 
 
+@pytest.mark.slow
 def test_second_output_that_reads_the_last_block_is_followed() -> None:
     images = keras.Input((8, 12, 3))
     tokens = block(block(tokens_of(images), "one"), "two")

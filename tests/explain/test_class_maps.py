@@ -214,7 +214,7 @@ NOT_CLOSED: dict[str, Callable[[], keras.Model]] = {
 }
 
 
-@pytest.mark.parametrize("name", first(7, CLOSED))
+@pytest.mark.parametrize("name", first(3, CLOSED))
 def test_closed_form_where_it_holds(name: str) -> None:
     model = CLOSED[name]()
     layer = "functional/conv" if name == "nested" else "conv"

@@ -138,6 +138,7 @@ def test_blank_map_is_told() -> None:
     assert any(line.startswith("blank: every cell") for line in said)
 
 
+@pytest.mark.slow
 def test_many_layers_go_on_in_the_next_row() -> None:
     figure = plot_layers(plain_model(), IMAGE, ["conv1", "conv2", "conv3"] * 5, photo=PHOTO)
     boxes = [axes.get_position() for axes in figure.axes]

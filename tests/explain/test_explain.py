@@ -52,6 +52,7 @@ def test_plot_needs_nothing_more(tmp_path: Path, model: keras.Model) -> None:
     assert any(np.shape(array)[:2] == (24, 40) for array in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_batches_are_one_explanation(tmp_path: Path, model: keras.Model, batch_size: int) -> None:
     """Photos of any sizes; each map is the one of its photo explained alone."""

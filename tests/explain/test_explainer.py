@@ -18,7 +18,6 @@ import tensorflow as tf
 from keras import layers
 
 from tests.helpers.drawing import drawn
-from tests.helpers.slow import first
 from tests.zoo.styles import FLOAT16_TOLERANCE, photos, plain_model, plain_nested, small_net
 from tf_gradcam import METHODS, Explainer
 from tf_gradcam._explain.explainer import _KEPT_TARGETS
@@ -262,6 +261,7 @@ def first_logit(outputs: Any) -> Any:
     return outputs[:, 0]
 
 
+@pytest.mark.slow
 def test_callable_targets_are_kept_for_a_while_only() -> None:
     """A new lambda in every turn of a loop is a new target; the last few stay, and the pass of the classes does."""
     explainer = Explainer(plain_model())
@@ -459,7 +459,8 @@ def test_class_of_a_value_is_refused_with_what_to_do(target: Any) -> None:
     assert Explainer(one_unit()).class_maps(DARK_AND_BRIGHT).labels == [["value"], ["value"]]
 
 
-@pytest.mark.parametrize("method", first(1, ["gradcam", "cam", "scorecam", "fullgrad"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradcam", "cam", "scorecam", "fullgrad"])
 def test_unit_without_sigmoid_and_two_names_is_two_classes_by_its_sign(method: str) -> None:
     """A sigmoid behind the same unit gives the same labels, probabilities, scores and maps, class by class."""
     names = ["cat", "dog"]

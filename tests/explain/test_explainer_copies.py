@@ -109,7 +109,8 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("how", first(1, COPIES))
+@pytest.mark.slow
+@pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_copy_of_other_explainers_gives_the_same_maps(how: str, kind: str) -> None:
     explainer = WRAPPED[kind]()

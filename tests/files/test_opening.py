@@ -156,6 +156,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], t
     return {command: tuple(line) for command, line in zip(commands, lines, strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("door", "name", "words"), CASES, ids=range(len(CASES)))
 def test_every_door_refuses_in_one_line(
     answers: dict[tuple[str, ...], tuple[int, str]], door: tuple[str, ...], name: str, words: str

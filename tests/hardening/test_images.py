@@ -24,6 +24,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.pictures import encoded, smooth_photo, write
+from tests.helpers.slow import every
 from tf_gradcam.audit.annotations import MaskFolder
 from tf_gradcam.image.headers import read_header
 from tf_gradcam.image.io import MAX_PIXELS, load_image, read_picture
@@ -294,7 +295,7 @@ def check_bomb(name: str, folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the peak of a process's memory is asked of POSIX")
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", every(3, QUICK))
 def test_bomb_takes_neither_memory_nor_time(tmp_path: Path, name: str) -> None:
     check_bomb(name, tmp_path)
 

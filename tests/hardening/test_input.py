@@ -21,6 +21,7 @@ from click.testing import CliRunner
 import tf_gradcam as tg
 from tests.helpers.pictures import encoded
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
+from tests.helpers.slow import every
 from tf_gradcam import targets
 from tf_gradcam._cli.main import main
 from tf_gradcam._files.class_names import load_class_names
@@ -562,7 +563,7 @@ def run(arguments: tuple[str, ...]) -> Any:
     return CliRunner().invoke(main, list(arguments))
 
 
-@pytest.mark.parametrize(("arguments", "words"), COMMANDS, ids=range(len(COMMANDS)))
+@pytest.mark.parametrize(("arguments", "words"), every(3, COMMANDS), ids=range(len(COMMANDS)))
 def test_wrong_command_is_one_line_and_two_and_writes_nothing(
     here: Path, arguments: tuple[str, ...], words: str
 ) -> None:

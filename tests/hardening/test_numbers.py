@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tf_gradcam as tg
 from tests.helpers.redblue import red_blue_heatmap, red_blue_model, red_blue_photo
+from tests.helpers.slow import every
 from tf_gradcam._explain.passes import normalise
 from tf_gradcam._results.diagnosis import (
     ALL_NEGATIVE,
@@ -153,7 +154,9 @@ def test_constant_image_is_flat_or_blank_and_told(value: float) -> None:
     assert len(np.unique(explanation.heatmaps)) == 1
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "fullgrad"])  # which has the image's cells
+@pytest.mark.parametrize(
+    "method", every(3, [name for name in METHODS if name != "fullgrad"])
+)  # which has the image's cells
 def test_single_cell_is_told(method: str) -> None:
     """A map of one cell is 1 or 0 and shows nothing."""
     images = keras.Input((6, 10, 3))
@@ -171,7 +174,7 @@ def model() -> keras.Model:
     return red_blue_model()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", every(3, METHODS))
 def test_bad_image_is_alone_with_its_trouble(model: keras.Model, method: str) -> None:
     """NaN in one pixel, infinity in another image, and two good ones: these are what they are by themselves."""
     bad = np.concatenate([OTHER[:1], OTHER[:1], OTHER[1:], OTHER[:1]])
@@ -186,6 +189,7 @@ def test_bad_image_is_alone_with_its_trouble(model: keras.Model, method: str) ->
     assert (explanation.heatmaps[[1, 3]] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", ["augment", "smooth", "fuse", "class maps", "guided"])
 def test_bad_image_is_alone_with_its_trouble_in_what_wraps(model: keras.Model, wrap: str) -> None:
     bad = np.concatenate([OTHER[:1], OTHER[:1]])

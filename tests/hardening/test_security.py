@@ -469,6 +469,7 @@ def send_photo(server: Server, name: str = "photo.png", **headers: str) -> tuple
     return post(server, UPLOAD, body, "multipart/form-data; boundary=b", **headers)
 
 
+@pytest.mark.slow
 @needs_gradio
 def test_upload_lies_in_the_servers_own_folder_and_is_handed_out_as_a_file(server: Server) -> None:
     for name in ("photo.png", "../../../photo.png", "/etc/photo.png", "<img src=x onerror=alert(1)>.html"):

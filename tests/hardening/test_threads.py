@@ -15,7 +15,6 @@ import tensorflow as tf
 
 import tf_gradcam as tg
 from tests.helpers.redblue import red_blue_model, red_blue_photo
-from tests.helpers.slow import first
 from tests.zoo.styles import photos, plain_model, small_net
 from tf_gradcam.targets.classes import Unit
 
@@ -74,6 +73,7 @@ def test_threads_meet_an_explainer_that_was_never_called() -> None:
     assert explainer.trace_count == 1
 
 
+@pytest.mark.slow
 def test_more_targets_at_once_than_are_kept() -> None:
     """Passes of callables are dropped, the oldest first; one that a thread is about to call is still there."""
     explainer, images = tg.Explainer(red_blue_model()), red_blue_photo()[None].astype("float32")
@@ -85,8 +85,9 @@ def test_more_targets_at_once_than_are_kept() -> None:
             np.testing.assert_allclose(explanation.heatmaps, expected.heatmaps, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("freeze", first(1, [False, True]))
+@pytest.mark.parametrize("freeze", [False, True])
 def test_explainers_are_built_at_once(kind: str, freeze: bool) -> None:
     """Of one model, at different layers: building looks into the layers, which the threads share."""
     model, images = KINDS[kind](), photos(2)
@@ -101,6 +102,7 @@ def test_explainers_are_built_at_once(kind: str, freeze: bool) -> None:
     np.testing.assert_array_equal(model(images).numpy(), before)
 
 
+@pytest.mark.slow
 def test_drop_in_functions_are_called_at_once() -> None:
     model, images = plain_model(), [photos(1, seed=n) for n in range(THREADS)]
     expected = [tg.make_gradcam_heatmap(image, plain_model()) for image in images]
@@ -109,6 +111,7 @@ def test_drop_in_functions_are_called_at_once() -> None:
         np.testing.assert_allclose(found, [wanted] * 5, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_guided_gradients_of_several_targets_at_once() -> None:
     guided, images = tg.GuidedBackprop(red_blue_model()), red_blue_photo()[None].astype("float32")
     targets = [0, 1, *(lambda outputs, n=n: outputs[:, n % 2] for n in range(4))]
@@ -117,6 +120,7 @@ def test_guided_gradients_of_several_targets_at_once() -> None:
         np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_maps_of_many_classes_at_once() -> None:
     explainer, images = tg.Explainer(plain_model()), photos(2)
     expected = tg.Explainer(plain_model()).class_maps(images)
@@ -124,7 +128,8 @@ def test_maps_of_many_classes_at_once() -> None:
         np.testing.assert_allclose(found.heatmaps, expected.heatmaps, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("eagerly", first(1, [False, True]))
+@pytest.mark.slow
+@pytest.mark.parametrize("eagerly", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_model_is_trained_by_another_thread(kind: str, eagerly: bool) -> None:
     """Weights are read at every call. What a call meets between two steps is up to the training; the maps are maps.
@@ -159,6 +164,7 @@ def test_model_is_trained_by_another_thread(kind: str, eagerly: bool) -> None:
     np.testing.assert_allclose(losses, calm, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_maps_follow_a_training_in_another_thread() -> None:
     """With a learning rate: every map is finite and in range, and the last is that of the last weights."""
     model, images, labels = plain_model(), photos(8), np.arange(8) % 4

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tests.helpers.slow import every
 from tf_gradcam._models.axes import AxisTrace
 from tf_gradcam._models.places import Cells, cells_of
 
@@ -94,7 +95,7 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("name", every(3, STACKS))
 def test_cells_lie_where_the_gradient_is(name: str) -> None:
     """Within the border, which cuts no receptive field here but those of bilinear upsampling."""
     found, model = cells(STACKS[name]())

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.keras2_values import DATA, image_values, kept, stored, weight_values, write_h5, write_keras
+from tests.helpers.slow import every
 from tf_gradcam._errors import ModelWarning
 from tf_gradcam._models.loading import load_model
 
@@ -48,7 +49,7 @@ def predictions(model, about):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(("name", "suffix"), KEPT)
+@pytest.mark.parametrize(("name", "suffix"), every(3, KEPT))
 def test_repaired_file_predicts_what_keras2_did(tmp_path, name, suffix):
     about = kept(name)
     model, _ = loaded(WRITERS[suffix](tmp_path / f"{name}{suffix}", about))

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.slow import every
 from tests.zoo.styles import STYLES, Style, chain, conv_stack, head_layers, photos
 from tf_gradcam import Explainer, list_layers, split_model
 from tf_gradcam._models.graph import first_output
@@ -115,7 +116,7 @@ class Case:
         return self.reference(self.images, self.style.target)
 
 
-@pytest.fixture(scope="module", params=list(STYLES), ids=list(STYLES))
+@pytest.fixture(scope="module", params=every(3, STYLES), ids=list(STYLES))
 def case(request: pytest.FixtureRequest) -> Case:
     style = STYLES[request.param]
     model, layer, reference = style.build()

@@ -126,6 +126,7 @@ def test_gradcam_of_a_cut_point_equals_a_gradient_laid_out_by_hand() -> None:
     np.testing.assert_allclose(Explainer(model, "block0")(images).raw, raw, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_times_patch_cancels_before_a_normalisation() -> None:
     """Why the default is behind it: LayerNormalization(a x) = LayerNormalization(x), so g . x = 0 by Euler."""
     model, images = vit(4, 1), pictures()
@@ -162,6 +163,7 @@ def test_other_methods_draw_the_grid(method: str) -> None:
     assert np.isfinite(heatmaps).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", [0, 1])
 def test_class_maps_equal_one_call_per_class(prefix: int) -> None:
     """At the last tokens, pooled: linear in the patches alone where there is no prefix."""
@@ -325,6 +327,7 @@ def test_learned_tokens_are_refused() -> None:
     assert Explainer(model, "latents", token_grid=(4, 4)).split.activation_shape == (None, 4, 4, WIDTH)
 
 
+@pytest.mark.slow
 def test_several_layers_share_the_grid() -> None:
     fused = Explainer(vit(4, 1), ["positions", "block0"], token_grid=(2, 3))(pictures())
     assert fused.heatmaps.shape[0] == 2

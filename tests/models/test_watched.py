@@ -164,6 +164,7 @@ def test_own_call_of_a_layer_comes_back() -> None:
     np.testing.assert_allclose(explained, by_hand(model, 1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_threads_take_turns() -> None:
     """Two explainers of one model at a time: a layer that both have wrapped would be left wrapped."""
     model = net()

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.features import RULES
+from tests.helpers.slow import every, first
 from tests.twins import fullgrad as fullgrad_twin
 from tests.twins import probing as probing_twins
 from tests.twins.gradients import TWINS, assert_close, twin_map
@@ -109,8 +110,8 @@ def explained(activation: str, method: str, use_bias: bool = False) -> Any:
     return Explainer(pooled(activation, use_bias), "features", method)(IMAGES, target=1)
 
 
-@pytest.mark.parametrize("use_bias", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("use_bias", first(1, [True, False]))
+@pytest.mark.parametrize("activation", first(1, ["relu", "silu"]))
 def test_maps_of_a_pooled_linear_tail_sum_to_the_score(activation: str, use_bias: bool) -> None:
     """The bias, here one, belongs to no cell. Cells of either sign cancel, so their absolute sum sets the tolerance."""
     for method in ("gradcam", "xgradcam", "hirescam", "shapleycam"):
@@ -167,7 +168,7 @@ def derivatives() -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("name", [name for name in RULES if not getattr(METHODS[name], "requires", None)])
+@pytest.mark.parametrize("name", every(3, [name for name in RULES if not getattr(METHODS[name], "requires", None)]))
 def test_explainer_equals_the_twin_on_a_curved_tail(name: str) -> None:
     explanation = Explainer(bent(), "features", name)(IMAGES, target=1)
     expected = twin_map(name, derivatives())

@@ -43,6 +43,7 @@ def test_a_wheel_holds_the_package_and_the_trainings_and_no_other_name(installed
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"tf_gradcam"}
 
 
+@pytest.mark.slow
 def test_programs_of_a_wheel_show_commands_that_run_there(installed: Path, tmp_path: Path) -> None:
     """All in one process: an import of Keras takes seconds."""
     script = f"""

@@ -103,6 +103,7 @@ def test_batches_of_features_are_as_large_as_those_of_images(tmp_path, pictures)
     assert [len(training.batches[index][1]) for index in range(len(training))] == [8, 3]
 
 
+@pytest.mark.slow
 def test_the_best_model_of_a_training_on_features_takes_images(tmp_path, pictures):
     run, model = Run(tmp_path / "run"), tiny()
     fit(model, HEAD, TRAINING, EMPTY, run, NAMES, 7, pictures=(pictures, pictures))
@@ -153,6 +154,7 @@ def test_an_interrupted_computation_goes_on_to_the_same_features(tmp_path, pictu
     assert features(tmp_path / "broken", pictures).compute() == 0
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_features(tmp_path, pictures):
     """A batch of 4 has 4 MB of features, 8 copies have 92 MB: computed, checked and read as 2 copies are."""
     images = keras.Input((64, 64, 3))

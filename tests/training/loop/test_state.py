@@ -182,6 +182,7 @@ def test_a_damaged_state_is_named_and_the_stage_can_begin_anew(kind, kept, tmp_p
         np.testing.assert_array_equal(actual.numpy(), expected)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_early_stays_stopped(whole, tmp_path):
     """Killed between the last epoch's state and the end of the stage."""
 

@@ -147,6 +147,7 @@ def test_weights_of_a_whole_network_give_its_trunk(whole):
     )
 
 
+@pytest.mark.slow
 def test_weights_without_a_classifier_give_the_same_trunk(whole, tmp_path):
     source, file = whole
     bare = network(include_top=False, input_shape=(*SIZE, 3))
@@ -159,6 +160,7 @@ def test_weights_without_a_classifier_give_the_same_trunk(whole, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_weights_of_another_run_give_its_trunk_under_a_new_head(suffix, tmp_path):
     before = tiny(class_count=7)

@@ -164,6 +164,7 @@ def test_confusion_figure_of_a_class_without_samples_is_empty_there() -> None:
     np.testing.assert_allclose(pictures(confusion_figure(np.array([[3, 1], [0, 0]]), ("a", "b")))[0][1], [0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "name"), [(2, "a"), (2, LONG), (5, "a_$x$_b"), (20, "n02105641-Old_English_sheepdog"), (120, LONG)]
 )
@@ -256,6 +257,7 @@ def test_no_figure_of_samples_shows_twins(samples: Samples) -> None:
 # Everything.
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_pictures(samples: Samples, tmp_path: Path) -> None:
     training, validation = samples.take(range(0, 12, 2)), samples.take(range(1, 12, 2))
     model = color_model()
