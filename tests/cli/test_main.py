@@ -80,7 +80,8 @@ def names(folder="maps"):
     return sorted(path.name for path in Path(folder).iterdir())
 
 
-OWN = "tf-gradcam: scaling: raw (RGB in 0..255), from the model's own Rescaling layer.\n"
+TASK = "tf-gradcam: task: classification, as its output is a softmax of 2 classes. Say another by --task.\n"
+OWN = f"{TASK}tf-gradcam: scaling: raw (RGB in 0..255), from the model's own Rescaling layer.\n"
 
 
 def test_explain_writes_map_overlay_and_manifest(folder, model_file):
@@ -94,7 +95,8 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
     assert float(row.pop("score")) == pytest.approx(RED_SCORE, rel=1e-5)
     assert row.pop("probability") == f"{RED_PROBABILITY:.6g}"
     assert row == {
-        **{"output": "", "diagnosis": "", "note": "", "stem": "photo"},
+        **{"output": "", "diagnosis": "", "note": "", "stem": "photo", "map": "", "unit": ""},
+        "task": "classification",
         "file": "photo.png",
         "status": "done",
         "class": "0",
@@ -202,7 +204,8 @@ def test_bad_image_fails_alone_with_status_one(folder, model_file):
     assert result.exit_code == 1
     assert [row["status"] for row in manifest()] == ["failed", "done", "failed", "failed"]
     lines = result.stderr.splitlines()
-    lines.remove(OWN.rstrip())
+    for line in OWN.splitlines():
+        lines.remove(line)
     assert len(lines) == 3
     for line, name in zip(lines, ("empty.png", "nowhere.png", "cut.png"), strict=True):
         assert line.startswith("tf-gradcam: ")
@@ -357,17 +360,20 @@ def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):
     silent.save("silent.keras")
     result = run("explain", "photo.png", "--model", "silent.keras", "--out", "maps")
     assert result.exit_code == 0
-    (line,) = result.stderr.splitlines()
+    line, task = result.stderr.splitlines()
     assert line.startswith("tf-gradcam: note: ")
     assert "it receives RGB in 0..255" in line
+    assert task.startswith(
+        "tf-gradcam: task: classification, taking its 2 outputs without an activation for the logits"
+    )
     result = run("explain", "photo.png", "--model", "silent.keras", "--preprocess", "unit", "--out", "unit")
-    assert result.stderr == "tf-gradcam: scaling: unit (RGB in [0, 1]), as you chose.\n"
+    assert result.stderr == f"{task}\ntf-gradcam: scaling: unit (RGB in [0, 1]), as you chose.\n"
     assert "as RGB in [0, 1]" in result.stdout
 
 
 def test_choice_of_the_user_is_not_argued_with_where_one_picture_cannot_tell(folder, model_file):
     result = explain("photo.png", "--preprocess", "unit", model=model_file)
-    assert result.stderr == "tf-gradcam: scaling: unit (RGB in [0, 1]), as you chose.\n"
+    assert result.stderr == f"{TASK}tf-gradcam: scaling: unit (RGB in [0, 1]), as you chose.\n"
 
 
 @pytest.mark.slow
@@ -586,7 +592,7 @@ def test_real_network_sees_the_afghan_hound(folder):
         *("--model-arg", "alpha=0.75", "--class-names", ROOT / MOBILENET / "imagenet_classes.txt", "--out", "maps"),
     )
     assert result.exit_code == 0
-    (line,) = result.stderr.splitlines()  # the weights show that the assumption is right
+    _, line = result.stderr.splitlines()  # the weights show that the assumption is right
     assert line.startswith("tf-gradcam: scaling: tf (RGB in [-1, 1]), assumed, because the backbone is MobileNet; if")
     assert "layer conv_pw_13_relu, gradcam, images of 224 x 224 as RGB in [-1, 1]" in result.stdout
     (row,) = manifest()
@@ -650,3 +656,82 @@ def test_explain_refuses_an_unknown_output_in_one_line(outputs_file):
         2,
         "tf-gradcam: Unknown output 'aeg'. Did you mean 'age'?",
     )
+
+
+# Tasks.
+
+
+@pytest.fixture
+def labels_file(folder):
+    """Two sigmoid units: eight times the mean of redness less one, and of blueness."""
+    head = L.Dense(2, activation="sigmoid", name="labels")
+    model = red_blue_model(head)
+    head.set_weights([8 * np.eye(2), -np.ones(2)])
+    model.save("labels.keras")
+    return "labels.keras"
+
+
+def test_explain_writes_a_map_for_each_label_and_says_the_task(labels_file):
+    result = explain("photo.png", model=labels_file)
+    assert result.exit_code == 0
+    assert "tf-gradcam: task: multilabel, as its output is 2 sigmoid units. Say another by --task.\n" in result.stderr
+    assert "photo.png: red; blue\n" in result.stdout
+    ends = ("heatmap.npy", "overlay.png")
+    assert names() == ["manifest.csv", *(f"photo.class-{number}.{end}" for number in (0, 1) for end in ends)]
+    rows = manifest()
+    assert [(row["label"], row["map"], row["task"]) for row in rows] == [
+        ("red", "class-0", "multilabel"),
+        ("blue", "class-1", "multilabel"),
+    ]
+
+
+def test_threshold_decides_which_labels_have_a_map_and_old_maps_go(labels_file):
+    explain("photo.png", model=labels_file)
+    result = explain("photo.png", "--overwrite", "--threshold", "blue=0.9", model=labels_file)
+    assert result.exit_code == 0
+    assert names() == ["manifest.csv", "photo.class-0.heatmap.npy", "photo.class-0.overlay.png"]
+    explain("photo.png", "--overwrite", "--target", "red", model=labels_file)
+    assert names() == ["manifest.csv", "photo.heatmap.npy", "photo.overlay.png"]
+
+
+def test_image_of_several_maps_is_done_when_all_of_them_are_there(labels_file):
+    explain("photo.png", model=labels_file)
+    assert "1 of 1 images are done already" in explain("photo.png", "--resume", model=labels_file).stdout
+    Path("maps/photo.class-1.heatmap.npy").unlink()
+    assert "1 of 1 images explained" in explain("photo.png", "--resume", model=labels_file).stdout
+    assert len(manifest()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("red vs blue", "red - blue"), ("not red", "against red"), ("red,blue", "red; blue"), ("top1", "red")],
+)
+def test_text_of_a_target_is_understood(folder, model_file, text, label):
+    result = explain("photo.png", "--target", text, model=model_file)
+    assert result.exit_code == 0
+    assert f"photo.png: {label}\n" in result.stdout
+
+
+def test_value_has_its_unit(outputs_file):
+    result = run("explain", "photo.png", "--model", outputs_file, "--output", "age", "--unit", "years", "--out", "maps")
+    assert result.exit_code == 0
+    (row,) = manifest()
+    assert (row["task"], row["unit"]) == ("regression", "years")
+    assert f"photo.png: value {row['score']} years\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--task", "classify"), "Unknown task 'classify'. Did you mean 'classification'"),
+        (("--task", "regression"), "Expected values (B,) or (B, K), without a softmax for the task regression"),
+        (("--unit", "years"), "Expected a unit for values only, received unit='years' for the task classification"),
+        (("--threshold", "2"), "Expected thresholds from 0 to 1, received '2'"),
+        (("--threshold", "red:0.5"), "Expected a number, or NAME=NUMBER,NAME=NUMBER, received 'red:0.5'"),
+        (("--target", "red vs red"), "Expected two different classes"),
+    ],
+)
+def test_task_that_does_not_fit_is_one_line(folder, model_file, options, message):
+    result = explain("photo.png", *options, model=model_file)
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert message in result.stderr

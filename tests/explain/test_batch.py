@@ -18,6 +18,7 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam.image.overlay import colormap_colors
+from tf_gradcam.targets.text import Asked
 
 L = keras.layers
 RAW = Preprocessing(None, "raw")
@@ -56,10 +57,40 @@ def test_alpha_zero_is_the_photo_byte_for_byte(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "maps" / "photo.overlay.png")), red_blue_photo())
 
 
+def test_each_class_that_is_asked_for_has_files_and_a_row_of_its_own(tmp_path):
+    """Class 1 is blue: its map is 1 where that of class 0 is 0."""
+    (result,) = run(batch_explainer(asked=Asked(classes=(1, 0))), [write_photo(tmp_path)], tmp_path / "maps")
+    assert [(row.label, row.map_name, row.stem) for row in result.rows] == [
+        ("blue", "class-1", "photo"),
+        ("red", "class-0", "photo"),
+    ]
+    names = {path.name for path in (tmp_path / "maps").iterdir()}
+    assert names == {f"photo.class-{index}.{end}" for index in (0, 1) for end in ("overlay.png", "heatmap.npy")}
+    np.testing.assert_allclose(np.load(tmp_path / "maps/photo.class-0.heatmap.npy"), red_blue_heatmap(), atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "maps/photo.class-1.heatmap.npy"), 1 - red_blue_heatmap(), atol=1e-6)
+    assert [float(row.score) for row in result.rows] == pytest.approx([BLUE_SCORE, RED_SCORE], rel=1e-4)
+
+
+def test_images_of_a_multi_label_model_have_a_map_for_each_label(tmp_path):
+    """Logits by hand: eight times the mean of redness less one, and of blueness: red is above 1/2 where it is 1/8."""
+    head = L.Dense(2, activation="sigmoid", name="labels")
+    model = red_blue_model(head)
+    head.set_weights([8 * np.eye(2), -np.ones(2)])
+    both, none = red_blue_photo(), np.zeros((6, 10, 3), np.uint8)
+    red = red_blue_photo(columns=9)  # 1 of 10 columns is blue, with 100/255: 0.04
+    paths = [write_photo(tmp_path, f"{name}.png", photo) for name, photo in (("a", both), ("b", none), ("c", red))]
+    explainer = batch_explainer(model, asked=Asked(is_above=True))
+    results = run(explainer, paths, tmp_path / "maps")
+    assert explainer.task.name == "multilabel"
+    assert [[row.label for row in result.rows] for result in results] == [["red", "blue"], ["red"], ["red"]]
+    assert [bool(result.notes) for result in results] == [False, True, False]
+    assert "No class is above its threshold" in results[1].notes[0]
+
+
 def test_target_is_explained_instead_of_the_top_class(tmp_path):
     path = write_photo(tmp_path)
     for target in (1, "blue"):
-        (result,) = run(batch_explainer(target=target), [path], tmp_path / "maps")
+        (result,) = run(batch_explainer(asked=Asked(target)), [path], tmp_path / "maps")
         assert (result.row.class_index, result.row.label) == ("1", "blue")
         assert float(result.row.score) == pytest.approx(BLUE_SCORE, rel=1e-5)
         np.testing.assert_allclose(np.load(tmp_path / "maps" / "photo.heatmap.npy"), 1 - red_blue_heatmap(), atol=1e-6)
@@ -74,15 +105,15 @@ def test_top_classes_come_with_their_probabilities(tmp_path):
 
 def test_blank_map_comes_with_its_diagnosis(tmp_path):
     path = write_photo(tmp_path, "blue.png", red_blue_photo(columns=0))
-    (result,) = run(batch_explainer(target="red"), [path], tmp_path / "maps")
-    assert result.note
+    (result,) = run(batch_explainer(asked=Asked("red")), [path], tmp_path / "maps")
+    assert result.notes
     assert not np.load(tmp_path / "maps" / "blue.heatmap.npy").any()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
 def test_batch_size_changes_no_result(tmp_path, batch_size):
     paths = [write_photo(tmp_path, f"{n}.png", red_blue_photo(scale=1 + n % 2, columns=n)) for n in range(1, 6)]
-    results = run(batch_explainer(target=0, batch_size=batch_size), paths, tmp_path / "maps")
+    results = run(batch_explainer(asked=Asked(0), batch_size=batch_size), paths, tmp_path / "maps")
     assert [result.row.file for result in results] == [str(path) for path in paths]
     for columns, result in enumerate(results, start=1):
         assert float(result.row.score) == pytest.approx(columns / 10 * 200 / 255, rel=1e-5)
@@ -136,7 +167,7 @@ def test_batch_that_the_model_refuses_fails_and_the_next_is_done(tmp_path):
 def test_regression_has_a_score_and_no_classes(tmp_path):
     """The values are the two means; the first is explained as the larger one."""
     values = red_blue_model(L.Dense(2, kernel_initializer="identity"))
-    explainer = BatchExplainer(Explainer(values), RAW, target=lambda outputs: outputs[:, 1])
+    explainer = BatchExplainer(Explainer(values), RAW, asked=Asked(lambda outputs: outputs[:, 1]))
     (result,) = run(explainer, [write_photo(tmp_path)], tmp_path / "maps")
     assert float(result.row.score) == pytest.approx(BLUE_SCORE, rel=1e-5)
     assert result.row.class_index == ""
@@ -147,7 +178,7 @@ def test_grey_model_gets_the_luma_of_the_photo(tmp_path):
     inputs = keras.Input((6, 10, 1))
     grey = L.Conv2D(1, 1, kernel_initializer="ones", name="grey")(inputs)
     model = keras.Model(inputs, L.GlobalAveragePooling2D()(grey))
-    explainer = BatchExplainer(Explainer(model), RAW, target=lambda outputs: outputs[:, 0])
+    explainer = BatchExplainer(Explainer(model), RAW, asked=Asked(lambda outputs: outputs[:, 0]))
     (result,) = run(explainer, [write_photo(tmp_path)], tmp_path / "maps")
     assert float(result.row.score) == pytest.approx(0.4 * 0.299 * 200 + 0.6 * 0.114 * 100, rel=1e-5)
 
@@ -180,8 +211,8 @@ def five_channels():
     [
         (two_inputs, {}, r"Expected a model of one input, received 2 inputs \(photo, table\)"),
         (five_channels, {}, r"height, width, 1 or 3\), received an input of shape \(None, 6, 10, 5\)"),
-        (red_blue_model, {"target": "reed"}, "Unknown class 'reed'. Did you mean 'red'"),
-        (red_blue_model, {"target": 2}, "class index below 2"),
+        (red_blue_model, {"asked": Asked("reed")}, "Unknown class 'reed'. Did you mean 'red'"),
+        (red_blue_model, {"asked": Asked(2)}, "class index below 2"),
         (red_blue_model, {"colormap": "jett"}, "Unknown colour map 'jett'. Did you mean 'jet'"),
         (red_blue_model, {"alpha": 2.0}, "alpha"),
     ],

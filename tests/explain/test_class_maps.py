@@ -56,8 +56,8 @@ class Maps:
         rule = METHODS[method] if isinstance(method, str) else method
         self.compiled = ClassPass(self.explainer.split, rule, closed_form=not looped)
 
-    def __call__(self, images: Any = IMAGES, classes: Any = None, top: Any = None) -> ClassMaps:
-        return class_maps(self.compiled, images, classes, top, names=self.names, method=self.explainer.method)
+    def __call__(self, images: Any = IMAGES, classes: Any = None, top: Any = None, above: Any = None) -> ClassMaps:
+        return class_maps(self.compiled, images, classes, top, above, names=self.names, method=self.explainer.method)
 
     def one_by_one(self, images: np.ndarray, classes: Any) -> np.ndarray:
         """(B, K, H, W) of the explainer, a call for each class."""
@@ -361,6 +361,84 @@ def test_classes_come_in_the_order_asked_for(looped: bool) -> None:
         np.testing.assert_allclose(getattr(some, name), whole[:, [3, 0, 0]], rtol=1e-6, atol=1e-7)
 
 
+def spread_sigmoids(units: int = 4) -> keras.Model:
+    """Sigmoid units whose labels differ between the images."""
+    model = built(activation="sigmoid", units=units)
+    kernel, _ = model.get_layer("head").get_weights()
+    pooled = keras.Model(model.inputs, model.layers[2].output).predict(IMAGES, verbose=0)
+    model.get_layer("head").set_weights([20 * kernel, -20 * pooled.mean(axis=0) @ kernel])
+    return model
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_above_is_each_images_own_labels_best_first(looped: bool) -> None:
+    model = spread_sigmoids()
+    outputs = model.predict(IMAGES, verbose=0)
+    maps = Maps(model, names=NAMES, looped=looped)
+    some, everything = maps(above=0.5), maps()
+    assert some.above is not None
+    for image, values in enumerate(outputs):
+        expected = [index for index in np.argsort(-values) if values[index] > 0.5]
+        chosen = some.class_indices[image][some.above[image]]
+        assert chosen.tolist() == expected
+        assert_maps_equal(some.raw[image][some.above[image]], everything.raw[image][expected])
+    assert len({tuple(row) for row in some.above.tolist()}) > 1
+    assert some.heatmaps.shape[1] == max(1, (outputs > 0.5).sum(axis=1).max())
+
+
+def test_each_class_may_have_a_threshold_of_its_own() -> None:
+    model = spread_sigmoids()
+    outputs = model.predict(IMAGES, verbose=0)
+    limits = {"cat": float(outputs[:, 0].min()) - 1e-4, 3: 1.0}
+    maps = Maps(model, names=NAMES)(above=limits)
+    thresholds = np.array([limits["cat"], 0.5, 0.5, 1.0])
+    assert maps.above is not None
+    for image, values in enumerate(outputs):
+        assert set(maps.class_indices[image][maps.above[image]]) == set(np.flatnonzero(values > thresholds))
+        assert 0 in maps.class_indices[image][maps.above[image]]
+
+
+def test_image_without_a_label_has_the_map_of_its_most_probable_one() -> None:
+    model = spread_sigmoids()
+    maps = Maps(model)(above=1.0)
+    assert maps.above is not None
+    assert (maps.heatmaps.shape[1], maps.above.any()) == (1, False)
+    np.testing.assert_array_equal(maps.class_indices[:, 0], model.predict(IMAGES, verbose=0).argmax(axis=1))
+
+
+def test_above_works_where_the_model_fixes_its_batch() -> None:
+    free = spread_sigmoids()
+    images = keras.Input((6, 10, 3), batch_size=2)
+    fixed = keras.Model(images, free(images) + keras.ops.zeros((2, 1)))
+    expected, maps = Explainer(free).class_maps(IMAGES, above=0.5), Explainer(fixed, task="multilabel")
+    found = maps.class_maps(IMAGES, above=0.5)
+    assert found.above is not None
+    assert expected.above is not None
+    for image in range(3):
+        assert set(found.class_indices[image][found.above[image]]) == set(
+            expected.class_indices[image][expected.above[image]]
+        )
+
+
+@pytest.mark.parametrize(
+    ("above", "error", "message"),
+    [
+        (1.5, ValueError, "Expected a threshold from 0 to 1, received 1.5"),
+        ("much", TypeError, "Expected a threshold as a number, received 'much'"),
+        ({"cow": 0.5}, ValueError, "Unknown class 'cow'"),
+        ({9: 0.5}, ValueError, "Expected a class index below 4"),
+    ],
+)
+def test_threshold_that_does_not_fit_is_refused(above: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Maps(spread_sigmoids(), names=NAMES)(above=above)
+
+
+def test_values_have_no_thresholds() -> None:
+    with pytest.raises(ValueError, match="Expected classes with probabilities for above="):
+        Maps(built(units=1, activation="linear"))(above=0.5)
+
+
 @pytest.mark.parametrize("looped", [False, True])
 def test_top_is_each_images_own_best_first(looped: bool) -> None:
     model = built()
@@ -554,7 +632,7 @@ def named() -> Maps:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"classes": [0], "top": 1}, ValueError, "either classes or top, received both"),
+        ({"classes": [0], "top": 1}, ValueError, "one of classes, top and above, received several"),
         ({"classes": []}, ValueError, "at least one class"),
         ({"classes": [0, None]}, ValueError, "each an index or a name"),
         ({"classes": "fox"}, TypeError, "classes as a list of indices or names, or None for all, received 'fox'"),

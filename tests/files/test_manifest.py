@@ -124,7 +124,7 @@ def finish(paths, out, mode="", status=DONE):
 
 
 def table(out):
-    return {Path(row[0]).name: row[-1] for row in rows_of(out / "manifest.csv")[1:]}
+    return {Path(row[0]).name: row[COLUMNS.index("stem")] for row in rows_of(out / "manifest.csv")[1:]}
 
 
 def test_second_run_replaces_results_of_the_same_images_with_a_note(pictures, tmp_path):

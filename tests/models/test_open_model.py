@@ -321,7 +321,7 @@ def test_scaling_in_the_file_is_not_questioned(photos, tmp_path):
     remembering("unit", L.Rescaling(1 / 255)).save(tmp_path / "model.keras")
     describe(tmp_path / "model.keras", preprocess="raw", task="classification")
     settled, notes = warned(open_model(tmp_path / "model.keras"), photos)
-    assert (settled.preprocessing.source, settled.task, notes) == ("file", "classification", [])
+    assert (settled.preprocessing.source, settled.reader.task, notes) == ("file", "classification", [])
 
 
 def test_pictures_that_cannot_be_read_are_left_out(photos, tmp_path):

@@ -226,13 +226,6 @@ def test_regression_unit_is_target_0() -> None:
     np.testing.assert_array_equal(explainer(IMAGES, Unit(0, positive=False)).raw, -explanation.raw)
 
 
-@pytest.mark.parametrize("target", [None, 1])
-def test_segmentation_asks_for_a_callable(target: Any) -> None:
-    model, layer, _ = u_net()
-    with pytest.raises(ValueError, match=r"shape \(B, K\) for a class target, received \(None, 12, 20, 3\)\. Pass"):
-        Explainer(model, layer)(IMAGES, target)
-
-
 def test_segmentation_by_a_callable() -> None:
     model, layer, _ = u_net()
     explanation = Explainer(model, layer)(IMAGES, lambda outputs: outputs[:, 3, 4, 1])

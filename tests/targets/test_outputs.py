@@ -41,6 +41,13 @@ def sums_where_top(outputs: np.ndarray, index: int) -> np.ndarray:
     return np.where(outputs.argmax(axis=-1) == index, outputs[..., index], 0.0).sum(axis=(1, 2))
 
 
+def sums_of_largest(outputs: np.ndarray) -> list[float]:
+    """Of each image, the sum of the logits of the class of most pixels, over these pixels."""
+    top = outputs.argmax(axis=-1)
+    largest = [np.bincount(each.ravel(), minlength=outputs.shape[-1]).argmax() for each in top]
+    return [outputs[number, top[number] == index, index].sum() for number, index in enumerate(largest)]
+
+
 # (target, outputs, scores of the two images, label, signed)
 CASES: list[tuple[NamedTarget, np.ndarray, Any, str, bool]] = [
     (ClassScore(3), LOGITS, [-2.0, 1.0], "class 3", False),
@@ -68,6 +75,10 @@ CASES: list[tuple[NamedTarget, np.ndarray, Any, str, bool]] = [
     (Region(2, MASK), PIXELS, PIXELS[:, MASK, 2].sum(axis=1), "region of class 2", False),
     (Region(2), PIXELS, sums_where_top(PIXELS, 2), "region of class 2", False),
     (Region(0), PIXELS[..., :1], np.maximum(PIXELS[..., 0], 0).sum(axis=(1, 2)), "region of class 0", False),
+    (Region(2, "all"), PIXELS, PIXELS[..., 2].sum(axis=(1, 2)), "class 2 everywhere", False),
+    # Of 3 rows and 5 columns: row 2, column 3.
+    (Region(1, point=(0.7, 0.9)), PIXELS, PIXELS[:, 2, 3, 1], "class 1 at 70%, 90%", False),
+    (Region(), PIXELS, sums_of_largest(PIXELS), "region of the largest class", False),
     (Element(1, 4, 2), PIXELS, PIXELS[:, 1, 4, 2], "output[1, 4, 2]", False),
     (Similarity([1, 0, -2, 0, 3]), LOGITS, cosine(LOGITS, np.array([1, 0, -2, 0, 3])), "similarity", False),
 ]
@@ -259,7 +270,11 @@ def test_unknown_name_lists_the_nearest() -> None:
         (lambda: ClassScore(True), TypeError, "class index or name"),
         (lambda: ClassScore(-1), ValueError, "of 0 or more, received -1"),
         (lambda: Unit(None), TypeError, "class index or name, received None"),
-        (lambda: Region(None), TypeError, "class index or name, received None"),
+        (lambda: Region(1.5), TypeError, "class index or name, or None, received 1.5"),
+        (lambda: Region(0, "some"), ValueError, "a mask of True and False, or 'all', received 'some'"),
+        (lambda: Region(0, [[True]], (0.5, 0.5)), ValueError, "a mask or a point, received both"),
+        (lambda: Region(0, point=(0.5, 1.0)), ValueError, "a point .* from 0 to below 1, received"),
+        (lambda: Region(0, point=(0.5,)), ValueError, "a point .* from 0 to below 1, received"),
         (lambda: MultiLabel([]), ValueError, "at least one label"),
         (lambda: MultiLabel("beagle"), ValueError, "list of at least one label, received 'beagle'"),
         (lambda: MultiLabel([None]), TypeError, "class index or name, received None"),

@@ -15,6 +15,7 @@ from tf_gradcam._app.worker import Job
 from tf_gradcam._explain.batch import BatchExplainer, Result
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._files.manifest import FAILED, Manifest, Row
+from tf_gradcam.targets.text import Asked
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,19 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
     batch = BatchExplainer(
         model.explainer(question.layer, question.method),
         model.preprocessing(question.mode),
-        target=target_of(question),
+        asked=Asked(target_of(question)),
         alpha=look.alpha,
         colormap=look.colormap or ("jet" if question.against is None else "bwr"),
         batch_size=4,
     )
-    results = {path: Result(Row(str(path), FAILED, error=reason), [], None) for path, reason in refused.items()}
+    results = {path: Result([Row(str(path), FAILED, error=reason)], [], []) for path, reason in refused.items()}
     for path, result in zip(taken, batch.run(taken, output_stems(taken), out), strict=True):
         results[path] = result
         job.report(len(results) / len(paths))
     ordered = [_by_name(results[path], path) for path in paths]
     with Manifest(out / "manifest.csv") as manifest:
         for result in ordered:
-            manifest.add(result.row)
+            manifest.add(*result.rows)
     return ordered
 
 
@@ -99,5 +100,5 @@ def _refusal(path: Path) -> str | None:
 
 def _by_name(result: Result, path: Path) -> Result:
     """Replace the path of the file by its name, because the user does not know the folder."""
-    row = dataclasses.replace(result.row, file=path.name, error=without_folder(result.row.error, [path]))
-    return dataclasses.replace(result, row=row)
+    rows = [dataclasses.replace(row, file=path.name, error=without_folder(row.error, [path])) for row in result.rows]
+    return dataclasses.replace(result, rows=rows)

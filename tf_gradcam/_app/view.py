@@ -159,7 +159,7 @@ def _report(now: Snapshot) -> str:
     rows = []
     for result in report.results:
         share = f"{result.top[0][0]}, {result.top[0][1]:.1%}" if result.top else ""
-        rows.append((result.row.file, result.row.label, share, result.row.error or for_page(result.note or "")))
+        rows.append((result.row.file, result.row.label, share, result.row.error or for_page(" ".join(result.notes))))
     links = apphtml.links_html(now.token, [("heatmaps.zip", "heatmaps.zip", "All maps (ZIP)")], now.look)
     done = len(rows) - report.failed
     heads = ("file", "explained class", "most probable", "remark")

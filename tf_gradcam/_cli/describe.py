@@ -17,7 +17,9 @@ from tf_gradcam._terminal import print_text, start_tensorflow
     help="Pixel values of the training: as in `tf-gradcam explain`, without auto and detect.",
 )
 @click.option("--class-names", type=click.Path(), help="Names in class order: a text file, one a line, or JSON.")
-@click.option("--task", metavar="TASK", help="classification, or regression for outputs that are values.")
+@click.option(
+    "--task", metavar="TASK", help="classification, multilabel, regression (values), segmentation or detection."
+)
 def describe(model: Path, preprocess: str | None, class_names: str | None, task: str | None) -> None:
     """Write scaling, class names and task into MODEL, a .keras or .h5 file, and print what it says then.
 

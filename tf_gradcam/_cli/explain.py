@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_as_notes
-from tf_gradcam._cli.options import OutFolder, method_option, preprocess_option, weights_options
+from tf_gradcam._cli.options import (
+    OutFolder,
+    Thresholds,
+    method_option,
+    preprocess_option,
+    task_option,
+    unit_option,
+    weights_options,
+)
 from tf_gradcam._errors import for_command_line
 from tf_gradcam._terminal import downloads_on_stderr, print_message, print_text, start_tensorflow
 
@@ -35,7 +43,23 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 @click.option(
     "--output", metavar="NAME", help="The explained one of several outputs, by name or position; the first by default."
 )
-@click.option("--target", metavar="CLASS", help="Index or name of the class; each image's top class by default.")
+@task_option
+@click.option(
+    "--target",
+    metavar="TEXT",
+    help="Index or name of a class; A,B or top3 or all for a map each; 'A vs B', 'A vs similar', 'not A'; 'near 30' "
+    "of a value; A@everywhere of a segmentation. By default each image's top class, or of a multi-label model all "
+    "classes above their thresholds.",
+)
+@click.option(
+    "--threshold",
+    type=Thresholds(),
+    default=0.5,
+    show_default=True,
+    metavar="NUMBER",
+    help="Probability from which on a class of a multi-label model is explained; NAME=NUMBER,... for single classes.",
+)
+@unit_option
 @click.option(
     "--class-names",
     type=click.Path(),
@@ -62,7 +86,9 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
     \b
     OUT/<stem>.overlay.png   the heatmap painted on the image
     OUT/<stem>.heatmap.npy   the heatmap, (H, W) float32 in [0, 1]
-    OUT/manifest.csv         one row per image: class, probability, layer, scaling, diagnosis, stem, ...
+    OUT/manifest.csv         a row for each map: class, probability, layer, scaling, diagnosis, stem, ...
+
+    Several maps of an image are OUT/<stem>.class-<index>.overlay.png and so on.
 
     Subclassed models and models of several inputs are explained in Python: Explainer(model).
 
@@ -102,6 +128,8 @@ def _batch_explainer(
     method: MethodName,
     output: str | None,
     target: str | None,
+    task: str | None,
+    unit: str | None,
     class_names: str | None,
     preprocess: str,
     size: int | None,
@@ -120,6 +148,7 @@ def _batch_explainer(
     from tf_gradcam._explain.explainer import Explainer
     from tf_gradcam._models.open_model import check_scaling, open_model
     from tf_gradcam.image.overlay import colormap_colors
+    from tf_gradcam.targets.text import asked_by
 
     colormap_colors(options["colormap"])  # before a large model is loaded
     with downloads_on_stderr():
@@ -128,10 +157,18 @@ def _batch_explainer(
     opened = check_scaling(opened, paths, size=side)
     shift: Align = False if align == "none" else align
     explainer = Explainer(
-        opened.reader, layer, method, class_names=opened.class_names, align=shift, freeze=freeze, output=output
+        opened.reader,
+        layer,
+        method,
+        class_names=opened.class_names,
+        align=shift,
+        freeze=freeze,
+        output=output,
+        task=task,
+        unit=unit,
     )
-    index = None if target is None else ClassNames(opened.class_names).index_in(target)
-    batch = BatchExplainer(explainer, opened.preprocessing, side, target=index, **options)
+    asked = asked_by(target, explainer.task.name, ClassNames(opened.class_names))
+    batch = BatchExplainer(explainer, opened.preprocessing, side, asked=asked, unit=unit or "", **options)
     explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
     print_text(
         f"{opened.reader.name}{explained}: layer {explainer.layer_name}, {explainer.method}, "
@@ -144,22 +181,35 @@ def _explain_all(explainer: BatchExplainer, plan: Plan, out: Path) -> int:
     from tf_gradcam._files.manifest import FAILED, MANIFEST, Manifest
 
     failed, paths = 0, plan.paths
-    is_said = explainer.preprocessing.source == "unknown"  # a note was printed of it
+    is_said, has_note = False, explainer.preprocessing.source == "unknown"  # a note was printed of the scaling
     with Manifest(out / MANIFEST, plan.kept) as manifest, ProgressBar(len(paths)) as progress:
         for result in explainer.run(paths, plan.stems, out):
-            manifest.add(result.row)
+            manifest.add(*result.rows)
+            _remove_others(result, plan, out)
             progress.clear()
             if result.row.status == FAILED:
                 failed += 1
                 print_message(_failure(result))
             else:
                 if not is_said:
-                    print_message(explainer.preprocessing.statement, "scaling: ")
+                    print_message(explainer.task.statement, "task: ")
+                    if not has_note:
+                        print_message(explainer.preprocessing.statement, "scaling: ")
                     is_said = True
                 print_text(_report(result))
             progress.advance()
     print_text(f"{len(paths) - failed} of {len(paths)} images explained, see {out}")
     return SOME_FAILED if failed else 0
+
+
+def _remove_others(result: Result, plan: Plan, out: Path) -> None:
+    """Remove the files of an image's earlier maps that this run has not replaced."""
+    from tf_gradcam._files.manifest import files_of
+
+    kept = {name for row in result.rows for name in files_of(row.stem, row.map_name)}
+    for name in plan.old.get(result.row.stem, ()):
+        if name not in kept:
+            (out / name).unlink(missing_ok=True)
 
 
 def _failure(result: Result) -> str:
@@ -168,12 +218,16 @@ def _failure(result: Result) -> str:
 
 
 def _report(result: Result) -> str:
-    """Return the lines of an image: the explained class, the five most probable ones, the reason of a blank map.
+    """Return the lines of an image: what is explained, the five most probable classes, what is to be noted.
 
-    Without probabilities the first line ends in the score.
+    Without probabilities the first line ends in the score, or in the value and its unit.
     """
     row = result.row
-    lines = [f"{row.file}: {row.label}" if result.top else f"{row.file}: {row.label} {row.score}"]
+    labels = "; ".join(
+        each.label if result.top else f"{each.label} {each.score} {each.unit}".rstrip() for each in result.rows
+    )
+    lines = [f"{row.file}: {labels}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
-    lines += [f"  note: {for_command_line(note)}" for note in (row.note, result.note) if note]
+    read = [row.note] if row.note and row.note not in result.notes else []
+    lines += [f"  note: {for_command_line(note)}" for note in (*read, *result.notes)]
     return "\n".join(lines)

@@ -50,6 +50,35 @@ method_option = click.option(
 )
 
 
+task_option = click.option(
+    "--task",
+    metavar="TASK",
+    help="classification (one class of an image), multilabel (any number of them), regression (values), segmentation "
+    "or detection; by default what the file says, or the output shows.",
+)
+unit_option = click.option("--unit", metavar="TEXT", help="Unit of the values of a regression, such as years.")
+
+
+class Thresholds(click.ParamType):
+    """The type of thresholds: one number, or NAME=NUMBER for each class, separated by commas."""
+
+    name = "threshold"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.rpartition("=") for part in value.split(",")]
+        try:
+            numbers = [float(number) for _, _, number in pairs]
+        except ValueError:
+            self.fail(f"Expected a number, or NAME=NUMBER,NAME=NUMBER, received {value!r}", param, ctx)
+        if any(not 0 <= number <= 1 for number in numbers):
+            self.fail(f"Expected thresholds from 0 to 1, received {value!r}", param, ctx)
+        if len(pairs) == 1 and not pairs[0][1]:
+            return numbers[0]
+        return {name.strip(): number for (name, _, _), number in zip(pairs, numbers, strict=True)}
+
+
 preprocess_option = click.option(
     "--preprocess",
     default="auto",

@@ -93,9 +93,9 @@ class AttentionPass(Pass):
     """Pass from images to maps in one graph: model with recorded attention scores, rule, grid."""
 
     def __init__(
-        self, reader: ModelReader, target: Target | None, method: str, token_grid: Any, has_two_names: bool = False
+        self, reader: ModelReader, target: Target | None, method: str, token_grid: Any, task: str | None = None
     ):
-        super().__init__(reader.inputs, target, has_two_names=has_two_names)
+        super().__init__(reader.inputs, target, task=task)
         assert reader.graph is not None
         self._graph = reader.graph
         self._method, self._token_grid = method, token_grid
@@ -281,7 +281,8 @@ class AttentionExplainer:
     def _pass(self, target: Target | None) -> AttentionPass:
         compiled = self._passes.get(target)
         if compiled is None:  # class targets and the last callable are kept; another thread may keep another
-            compiled = AttentionPass(self._reader, target, self.method, self._token_grid, self._class_names.are_two)
+            task = "classification" if self._class_names.are_two else None
+            compiled = AttentionPass(self._reader, target, self.method, self._token_grid, task)
             kept: dict[Target | None, AttentionPass] = {None: self._passes[None]} if None in self._passes else {}
             self._passes = {**kept, target: compiled}
         return compiled

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from tf_gradcam._errors import for_command_line, warn
+from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.explainer import Align, Explainer
 from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNamesLike
@@ -27,6 +28,7 @@ from tf_gradcam._models.images import ModelImages, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.open_model import check_scaling, open_model
 from tf_gradcam._models.preprocessing import Preprocessing
+from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
@@ -34,6 +36,7 @@ from tf_gradcam.image.io import Photo, encoded_image, read_picture
 from tf_gradcam.image.overlay import overlay_heatmap
 from tf_gradcam.image.resize import check_size
 from tf_gradcam.targets.base import TargetLike
+from tf_gradcam.targets.text import Asked
 
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)
@@ -54,6 +57,8 @@ def explain(
     align: Align = False,
     batch_size: int = 8,
     output: str | int | None = None,
+    task: str | None = None,
+    unit: str | None = None,
 ) -> Explanation:
     """Explain image files, as the command line and the web page do: the same pixels, the same numbers.
 
@@ -65,7 +70,8 @@ def explain(
             file counts once, in this order.
         model: a built Keras model of one input of images, a .keras or .h5 file, or the name of a network of
             `keras.applications`, whose ImageNet weights Keras downloads once.
-        target: None for each image's top class, a class index or name, one of either per image, or a callable.
+        target: None for each image's top class (a value, the largest region of a segmentation), a class index or name,
+            one of either per image, or a callable.
         layer: as `Explainer` takes it; None for the last spatial layer.
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         class_names: names in class order, {index: name}, or a file of them, one a line or JSON; None for the names that
@@ -77,6 +83,8 @@ def explain(
         align: False, or "measured" to shift maps to where the trained cells look.
         batch_size: images at a time. Defaults to 8.
         output: as `Explainer` takes it, for a model of several outputs.
+        task: as `Explainer` takes it; None for what the file says, or the output shows.
+        unit: as `Explainer` takes it.
 
     Returns:
         `Explanation` of the B images, with the photographs (H0, W0, 3) uint8 RGB at full size in `.photos`: `.plot()`
@@ -96,7 +104,16 @@ def explain(
     find_method(method)  # before a large model is loaded
     sides = None if size is None else check_size(size)
     opened = check_scaling(open_model(model, class_names=class_names, preprocess=preprocess), paths, size=sides)
-    explainer = Explainer(opened.reader, layer, method, class_names=opened.class_names, align=align, output=output)
+    explainer = Explainer(
+        opened.reader,
+        layer,
+        method,
+        class_names=opened.class_names,
+        align=align,
+        output=output,
+        task=task,
+        unit=unit,
+    )
     taken = ModelImages(opened.reader.inputs, opened.preprocessing, sides)
     photos: list[Photo] = []
     parts: list[Explanation] = []
@@ -138,14 +155,28 @@ class Result:
     """Result of one image.
 
     Attributes:
-        row: for the manifest.
+        rows: for the manifest, one for each map; one with the error of an image that failed.
         top: the five most probable classes, (label, probability), best first; empty where unknown.
-        note: the diagnosis of its map, or None.
+        notes: on its maps: why one shows nothing, or that no class is above its threshold.
     """
 
-    row: Row
+    rows: list[Row]
     top: list[tuple[str, float]]
-    note: str | None
+    notes: list[str]
+
+    @property
+    def row(self) -> Row:
+        """The first row."""
+        return self.rows[0]
+
+
+class _Map(NamedTuple):
+    """One map of an image: at `place` of an explanation, and what its files have behind the image's stem."""
+
+    explanation: Explanation
+    place: int
+    name: str = ""
+    note: str | None = None
 
 
 class BatchExplainer:
@@ -156,12 +187,15 @@ class BatchExplainer:
         preprocessing: scaling of photos for the model.
         size: (height, width) in pixels, for a model that leaves its size free; None for the model's own size, or the
             size that its family was trained at.
-        target: as `Explainer` takes it.
+        asked: what is explained of each image.
+        threshold: of the probabilities of a multi-label model, as `Explainer.class_maps` takes it.
+        unit: of the values of a regression, such as "years"; shown behind them.
         alpha: weight of the heatmap in overlays, in [0, 1].
         colormap: of the overlays.
         batch_size: images at a time, at least 1.
 
     Attributes:
+        task: of the model.
         preprocessing, size: of the model's images; (height, width) in pixels.
         class_count: number of classes of its outputs, None where they are values.
 
@@ -176,16 +210,21 @@ class BatchExplainer:
         preprocessing: Preprocessing,
         size: tuple[int, int] | None = None,
         *,
-        target: TargetLike = None,
+        asked: Asked | None = None,
+        threshold: Thresholds = 0.5,
+        unit: str = "",
         alpha: float = 0.4,
         colormap: str = "jet",
         batch_size: int = 8,
     ):
         self._explainer = explainer
-        self._target = target
+        self._asked = asked or Asked()
+        self._threshold = threshold
+        self._unit = unit
         self._alpha = alpha
         self._colormap = colormap
         self._batch_size = batch_size
+        self.task = explainer.task
         self._images = ModelImages(explainer.split.inputs, preprocessing, size)
         self.preprocessing, self.size = preprocessing, self._images.size
         self.class_count = self._try_out()
@@ -194,11 +233,14 @@ class BatchExplainer:
         """Compile, raise the errors that concern every image before one is written, and return the class count."""
         black = np.zeros((*self.size, 3), np.uint8)
         overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
-        probabilities = self._explain([self._images.of_photos(black)]).probabilities
+        ((first, *_),) = self._explain([self._images.of_photos(black)])
+        probabilities = first.explanation.probabilities
         return None if probabilities is None or probabilities.ndim != 2 else probabilities.shape[1]
 
     def run(self, paths: Sequence[Path], stems: Sequence[str], directory: Path) -> Iterator[Result]:
         """Write `<stem>.overlay.png` and `<stem>.heatmap.npy` for each image into `directory`.
+
+        Several maps of an image are `<stem>.class-<index>.overlay.png`, and so on.
 
         Args:
             paths: the images.
@@ -239,37 +281,75 @@ class BatchExplainer:
     ) -> list[Any]:
         """Run the model on a batch and start writing its results; return a promise of a `Result` per image."""
         images = [image for image in loaded if not isinstance(image, str)]
-        explanation, reason = None, ""
+        maps: list[list[_Map]] = []
+        reason = ""
         if images:
             try:
-                explanation = self._explain(images)
+                maps = self._explain(images)
             except Exception as error:  # of TensorFlow, such as memory running out; the next batch may be smaller
                 reason = model_failure(error)
-        places = iter(range(len(images)))
+        made = iter(maps)
         promised = []
         for path, output, image in zip(paths, outputs, loaded, strict=True):
-            if isinstance(image, str) or explanation is None:
+            if isinstance(image, str) or not maps:
                 promised.append(pool.apply_async(_failure, [path, image if isinstance(image, str) else reason]))
             else:
-                promised.append(pool.apply_async(self._finish, [path, output, explanation, next(places)]))
+                promised.append(pool.apply_async(self._finish, [path, output, next(made)]))
         return promised
 
-    def _explain(self, images: Sequence[np.ndarray]) -> Explanation:
-        return self._explainer(np.stack(images), self._target)
+    def _explain(self, images: Sequence[np.ndarray]) -> list[list[_Map]]:
+        """Return the maps of each image."""
+        batch, asked = np.stack(images), self._asked
+        if asked.is_one:
+            explanation = self._explainer(batch, asked.target)
+            return [[_Map(explanation, index)] for index in range(len(batch))]
+        above = self._threshold if asked.is_above else None
+        maps = self._explainer.class_maps(batch, asked.classes, asked.top, above)
+        of_each = maps.of_each_class()
+        return [
+            [
+                _Map(of_each[place], index, f"{self._noun}-{maps.class_indices[index, place]}", note)
+                for place, note in self._shown(maps, index)
+            ]
+            for index in range(len(batch))
+        ]
 
-    def _finish(self, path: Path, output: Path, explanation: Explanation, index: int) -> Result:
+    @property
+    def _noun(self) -> str:
+        """What the maps of an image are of."""
+        return "value" if self.task.name == "regression" else "class"
+
+    @staticmethod
+    def _shown(maps: ClassMaps, index: int) -> list[tuple[int, str | None]]:
+        """Return the places of the maps of an image that were asked for, each with a note."""
+        if maps.above is None:
+            return [(place, None) for place in range(maps.heatmaps.shape[1])]
+        shown: list[tuple[int, str | None]] = [(int(place), None) for place in np.flatnonzero(maps.above[index])]
+        return shown or [(0, "No class is above its threshold; the most probable one is explained.")]
+
+    def _finish(self, path: Path, output: Path, maps: list[_Map]) -> Result:
         """Write the files of one image; the photo is read again, so that no batch of large photos fills the memory."""
+        files: list[tuple[Path, bytes]] = []
         try:
             read = read_picture(path, self.size)
-            overlay = explanation.overlay_of(index, read.photo, self._alpha, self._colormap)
-            picture, array = (output.parent / name for name in files_of(output.name))
-            write_files(
-                [(picture, encoded_image(picture, overlay)), (array, encoded_array(explanation.heatmaps[index]))]
-            )
+            for explanation, index, name, _ in maps:
+                picture, array = (output.parent / each for each in files_of(output.name, name))
+                overlay = explanation.overlay_of(index, read.photo, self._alpha, self._colormap)
+                files += [(picture, encoded_image(picture, overlay))]
+                files += [(array, encoded_array(explanation.heatmaps[index]))]
+            write_files(files)
         except (OSError, ValueError, MemoryError) as error:
             return _failure(path, str(error) or _TOO_LARGE)
+        rows = [self._row(path, output.name, each, read.note) for each in maps]
+        notes = [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
+        first = maps[0]
+        top = [] if self.class_count is None else first.explanation.top(5)[first.place]
+        return Result(rows, top, notes)
+
+    def _row(self, path: Path, stem: str, one: _Map, note: str | None) -> Row:
+        explanation, index = one.explanation, one.place
         class_index, probability = int(explanation.class_indices[index]), explanation.probability(index)
-        row = Row(
+        return Row(
             str(path),
             DONE,
             str(class_index) if class_index >= 0 else "",
@@ -281,12 +361,13 @@ class BatchExplainer:
             output=explanation.output_name or "",
             scaling=self.preprocessing.summary,
             diagnosis=for_command_line(explanation.diagnosis[index] or ""),
-            note=read.note,
-            stem=output.name,
+            note=" ".join(filter(None, (note, one.note))),
+            stem=stem,
+            map_name=one.name,
+            task=self.task.name,
+            unit=self._unit,
         )
-        top = [] if self.class_count is None else explanation.top(5)[index]
-        return Result(row, top, explanation.diagnosis[index])
 
 
 def _failure(path: Path, error: str) -> Result:
-    return Result(Row(str(path), FAILED, error=" ".join(error.split())), [], None)
+    return Result([Row(str(path), FAILED, error=" ".join(error.split()))], [], [])

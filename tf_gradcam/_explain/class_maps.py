@@ -5,8 +5,8 @@ Axis legend: B images, K classes asked for, H x W cells of the layer (any number
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -44,6 +44,9 @@ _CLOSED_FORMS: dict[Rule, Callable[[Any, Any], Any]] = {
     cam: lambda kernel, cells: kernel,
 }
 
+# One threshold for the probabilities of all classes, or {class: threshold}.
+Thresholds: TypeAlias = float | Mapping[int | str, float]
+
 _FINITE = tf.TensorSpec((None,), tf.bool)
 
 
@@ -71,12 +74,13 @@ class ClassPass(SplitPass):
         ValueError: a rule that runs the model again or reads other layers, outputs that are not classes.
     """
 
-    def __init__(self, split: SplitModel, rule: Rule, *options: bool, closed_form: bool = True):
+    def __init__(self, split: SplitModel, rule: Rule, *options: Any, closed_form: bool = True):
         super().__init__(split, None, rule, *options)
         _check_rule(rule)
         self._form = next((form for known, form in _CLOSED_FORMS.items() if known is rule), None)
         self._linear = linear_tail(split) if closed_form and self._form else None
         self.is_closed_form = self._linear is not None
+        self.has_probabilities = False
         self._extract = self.compile(self._cut, split.inputs.specs)
         cut = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._extract.structured_outputs[0]]
         self._finish = self.compile(self._outputs, cut)
@@ -88,11 +92,17 @@ class ClassPass(SplitPass):
         else:
             self._maps = self.compile(self._one_class, [*cut, tf.TensorSpec((None,), tf.int32)])
 
-    def of_classes(self, arrays: Sequence[Any], classes: np.ndarray | None, top: int | None) -> MapArrays:
-        """Return maps and scores of the classes (K,) of every image, of the `top` best of each, or of all."""
+    def of_classes(
+        self, arrays: Sequence[Any], classes: np.ndarray | None, top: int | None, above: np.ndarray | None = None
+    ) -> MapArrays:
+        """Return maps and scores of the classes (K,) of every image, of the `top` best of each, or of all.
+
+        With the thresholds `above` (K,), those of each image whose probability is above its threshold, best first; an
+        image of fewer of them is filled up with its next ones, as many as the others have, at least one.
+        """
         every = np.arange(self.class_count or 0)
         wanted = (every if classes is None else np.asarray(classes, np.int32))[None]
-        if self.is_closed_form and top is None:
+        if self.is_closed_form and top is None and above is None:
             if np.array_equal(wanted[0], every):
                 outputs, maps, finite_images = self._all_classes(arrays)
             else:
@@ -102,6 +112,8 @@ class ClassPass(SplitPass):
         outputs = self._finish(*cut)
         if top:
             wanted = np.argsort(-self._scores(outputs[0].numpy()), axis=1, kind="stable")[:, :top]  # best first
+        elif above is not None:
+            wanted = _above(outputs[1].numpy(), above, self.inputs.batch_size is not None)
         if self.is_closed_form:
             maps = self._maps(cut[0], tf.constant(wanted, tf.int32), finite_images)
         else:
@@ -132,6 +144,7 @@ class ClassPass(SplitPass):
     def _outputs(self, *cut: Any) -> tuple[Any, Any]:
         """Return the outputs (B, K), and the probabilities, None where the outputs are values."""
         scored = self.explained(self.split.finish(list(cut)), tf.zeros(tf.shape(cut[0])[:1], tf.int32))
+        self.has_probabilities = scored.probabilities is not None
         return scored.outputs, scored.probabilities
 
     def _at_once(self, *tensors: Any) -> tuple[tuple[Any, Any], _Maps, Any]:
@@ -191,24 +204,38 @@ def _check_rule(rule: Rule) -> None:
         )
 
 
+def _above(probabilities: np.ndarray, thresholds: np.ndarray, is_part: bool) -> np.ndarray:
+    """Return the classes (B, K) above their thresholds, best first, filled up with the others.
+
+    Args:
+        is_part: whether other parts of the batch follow, which must have as many: then it is all classes.
+    """
+    are_above = probabilities > thresholds
+    order = np.lexsort((-probabilities, ~are_above), axis=1)
+    return order[:, : None if is_part else max(1, int(are_above.sum(axis=1).max()))]
+
+
 def class_maps(
     compiled: ClassPass,
     images: Images,
     classes: Sequence[int | str] | None = None,
     top: int | None = None,
+    above: Thresholds | None = None,
     *,
     names: ClassNames,
     method: str,
     output_name: str | None = None,
     earlier_layer: Callable[[], str | None] = lambda: None,
     place: Callable[[Sequence[int], Sequence[Any]], Placement | Unplaced] | None = None,
+    **options: Any,
 ) -> ClassMaps:
     """Explain many classes of a batch by a compiled pass; arguments and errors as `Explainer.class_maps`.
 
     `place(cells, arrays)` returns the places of the cells in the model's inputs; None for those of the split model.
+    `options` are those of `Explanation`.
     """
-    if classes is not None and top is not None:
-        raise ValueError("Expected either classes or top, received both.")
+    if sum(each is not None for each in (classes, top, above)) > 1:
+        raise ValueError("Expected one of classes, top and above, received several.")
     arrays = compiled.split.inputs.flatten(images)
     count = compiled.class_count
     assert count is not None  # or the pass would have refused the outputs
@@ -218,10 +245,15 @@ def class_maps(
     if top is not None and not (is_number and top >= 1):
         raise ValueError(f"Expected top as a number of classes of at least 1, received {top!r}.")
     first = None if top is None else min(int(top), count)
+    thresholds = None if above is None else threshold_of_each(above, count, names)
+    if thresholds is not None and not compiled.has_probabilities:
+        raise ValueError("Expected classes with probabilities for above=, but the outputs are values. Pass classes=.")
 
     def run(rows: list[Any]) -> MapArrays:
         size = compiled.inputs.batch_size
-        batched: MapArrays = in_batches(size, rows, lambda batch: compiled.of_classes(batch, indices, first))
+        batched: MapArrays = in_batches(
+            size, rows, lambda batch: compiled.of_classes(batch, indices, first, thresholds)
+        )
         return batched
 
     results = compiled.around_bad_images(arrays, run)
@@ -240,7 +272,28 @@ def class_maps(
         needs=compiled.needs,
         output_name=output_name,
         earlier_layer=earlier_layer() if may_be_blank(results.raw, results.scores.size) else None,
+        thresholds=thresholds,
+        **options,
     )
+
+
+def threshold_of_each(above: Thresholds, class_count: int, names: ClassNames) -> np.ndarray:
+    """Return the threshold (K,) of each class: one number for all, or {class: number}, 0.5 for the others.
+
+    Raises:
+        TypeError, ValueError: not a number from 0 to 1; an unknown class.
+    """
+    by_class = above if isinstance(above, Mapping) else dict.fromkeys(range(class_count), above)
+    thresholds = np.full(class_count, 0.5)
+    for name, number in by_class.items():
+        if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
+            raise TypeError(f"Expected a threshold as a number, received {number!r}.")
+        if not 0 <= number <= 1:
+            raise ValueError(f"Expected a threshold from 0 to 1, received {number!r}.")
+        indices = class_indices(name, 1, names)
+        check_classes(indices, class_count, names)
+        thresholds[indices[0]] = number
+    return thresholds
 
 
 def _checked(classes: Sequence[int | str], class_count: int, names: ClassNames) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._errors import Message, warn
-from tf_gradcam._explain.class_maps import ClassPass, class_maps
+from tf_gradcam._explain.class_maps import ClassPass, Thresholds, class_maps
 from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import NOT_FINITE, GradientPass, Pass
@@ -37,6 +37,7 @@ from tf_gradcam._models.reader import (
     shown,
 )
 from tf_gradcam._models.split import SplitModel, linear_tail, split_model
+from tf_gradcam._models.task import task_of
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.diagnosis import may_be_blank
@@ -45,6 +46,7 @@ from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 from tf_gradcam.targets.base import TargetLike, labels_of, with_indices
+from tf_gradcam.targets.outputs import Value, as_region
 
 Align: TypeAlias = Literal[False, "measured"]
 
@@ -74,17 +76,21 @@ class Explainer:
         scaling: of the images that the model was trained on: "raw" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]), "torch",
             "caffe", or "unknown" for any other. Images are compared with it, to warn of wrong ones, and never changed.
             None to find it in the model.
+        task: "classification" (one class of an image), "multilabel" (any number of them), "regression" (values),
+            "segmentation" or "detection"; None to read it from the output. `explainer.task.statement` says it, and why.
+        unit: of the values of a regression, such as "years"; pictures show it behind the value.
 
     A copy, or a pickle in another process, builds the explainer again from the saved model.
 
     Attributes:
         output_name: name of the explained one of several outputs, else None.
+        task: the `Task` of the model.
 
     Raises:
         RuntimeError: it is built inside a tf.function.
         TypeError: `model` is not a Keras 3 model, or an argument of the wrong kind.
-        ValueError: unknown layer, method, scaling or `align`; a layer that cannot be explained; classifier layers that
-            do not compute what the model computes.
+        ValueError: unknown layer, method, scaling, task or `align`; a layer that cannot be explained; classifier layers
+            that do not compute what the model computes; a task that the output cannot have.
 
     Example:
         >>> Explainer(model)(images).heatmaps                       # each image's top class
@@ -104,6 +110,8 @@ class Explainer:
         freeze: bool = False,
         output: str | int | None = None,
         scaling: str | None = None,
+        task: str | None = None,
+        unit: str | None = None,
     ):
         check_eager()
         self.method, self._rule = find_method(method)
@@ -117,10 +125,18 @@ class Explainer:
         self._class_names = ClassNames(class_names)
         self._reader = reader_of(model).with_output(output)
         self.output_name = self._reader.output_name
+        self.task = task_of(self._reader, task, self._class_names)
+        if self.task.name == "regression":
+            self._class_names.noun = "value"
+        elif unit is not None:
+            fact = f"Expected a unit for values only, received unit={unit!r} for the task {self.task}."
+            raise ValueError(Message(fact, "Leave it out, or pass task='regression'.", "Use --task regression."))
+        self._unit = unit or ""
         options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
+        options |= {"task": self.task.name if self.task.is_given else None, "unit": unit}
         members = _members(self._reader, layer, method, classifier_layers, options)
         self._members = members
-        self._options = (bool(freeze), self._class_names.are_two)  # of each `Pass`
+        self._options = (bool(freeze), self.task.name)  # of each `Pass`
         self.split: SplitModel = members[0].split if members else _split(self._reader, layer, classifier_layers)
         is_of_tokens = len(self.split.activation_shape) == 3  # (B, T, C)
         if not members and not is_whole and (is_of_tokens or token_grid is not None):
@@ -161,7 +177,9 @@ class Explainer:
         Args:
             images: (B, H0, W0, 3) as the model expects them; a list or dict for a model of several inputs.
             target: None for each image's top class, a class index or name, one of either per image, or a callable
-                outputs -> (B,) on the scores before the softmax, such as in `tf_gradcam.targets`.
+                outputs -> (B,) on the scores before the softmax, such as in `tf_gradcam.targets`. Of values, None is
+                the first one; of a segmentation, None is the region of each image's largest class, and a class is its
+                predicted region.
             progress: called with (done, total) during the work; useful for methods that run the model many times.
 
         Returns:
@@ -174,6 +192,8 @@ class Explainer:
                 since they were frozen.
         """
         check_eager()
+        if self.task.name == "segmentation":
+            target = as_region(target)
         is_callable = callable(target)
         if self._reader.is_output_guessed and not is_callable:
             fact = f"Of the outputs {list(self._reader.outputs)}, '{self.output_name}' is explained. Choose another by"
@@ -207,11 +227,21 @@ class Explainer:
             series=self.split.inputs.series(arrays),
             has_open_head=compiled.has_open_head,
             class_names=self._class_names.by_index,
-            signed=getattr(target, "signed", False),
+            signed=self._is_signed(target),
+            unit=self._unit_of(target),
             needs=needs_of(self._rule),
             output_name=getattr(target, "output", None) if is_callable else self.output_name,
             earlier_layer=self._earlier_layer if may_be_blank(results.raw, count) else None,
         )
+
+    def _is_signed(self, target: Any) -> bool:
+        """Return whether negative values of the map have a meaning: what lowers a value, or speaks against a target."""
+        return getattr(target, "signed", self.task.name == "regression" and not callable(target))
+
+    def _unit_of(self, target: Any) -> str | None:
+        """Return the unit of what is explained where it is a value of the model, else None."""
+        is_value = self.task.name == "regression" and (not callable(target) or isinstance(target, Value))
+        return self._unit if is_value else None
 
     @cached_property
     def _earlier_layer(self) -> str | None:
@@ -222,7 +252,11 @@ class Explainer:
         return next((path for path, cells in reversed(sides) if any(side != 1 for side in cells)), None)
 
     def class_maps(
-        self, images: Images, classes: Sequence[int | str] | None = None, top: int | None = None
+        self,
+        images: Images,
+        classes: Sequence[int | str] | None = None,
+        top: int | None = None,
+        above: Thresholds | None = None,
     ) -> ClassMaps:
         """Explain many classes of each image from one forward pass.
 
@@ -230,14 +264,17 @@ class Explainer:
             images: (B, H0, W0, 3) as the model expects them.
             classes: indices or names, the same for every image; None for all.
             top: each image's `top` best classes instead, all if the model has fewer.
+            above: the classes of each image whose probability is above this threshold instead, best first; {class:
+                threshold} for others than 0.5. The axis K is as long as the image of most needs, at least 1;
+                `ClassMaps.above` says which of them are above.
 
         Returns:
             `ClassMaps` with heatmaps (B, K, H, W). Behind global average pooling and one Dense layer they are one
             matrix product; behind any other tail each class costs a pass of the tail alone.
 
         Raises:
-            TypeError, ValueError: as a call; both `classes` and `top`; a method that runs the model again; several
-                fused layers.
+            TypeError, ValueError: as a call; two of `classes`, `top` and `above`; a threshold outside 0 to 1; a
+                method that runs the model again; several fused layers.
         """
         if self._members:
             raise ValueError(
@@ -251,11 +288,14 @@ class Explainer:
             images,
             classes,
             top,
+            above,
             names=self._class_names,
             method=self.method,
             place=self._placement,
             output_name=self.output_name,
             earlier_layer=lambda: self._earlier_layer,
+            signed=self._is_signed(None),
+            unit=self._unit_of(None),
         )
 
     def _placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:

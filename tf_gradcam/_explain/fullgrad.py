@@ -50,7 +50,7 @@ class FullGradPass(Pass):
         ValueError: a model whose graph is known only to Python.
     """
 
-    def __init__(self, reader: ModelReader, target: Target | None, rule: Callable[..., Any], *options: bool):
+    def __init__(self, reader: ModelReader, target: Target | None, rule: Callable[..., Any], *options: Any):
         if reader.graph is None:
             raise ValueError(
                 f"Expected a functional or Sequential model for FullGrad, received '{reader.name}', whose graph is "

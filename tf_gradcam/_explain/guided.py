@@ -72,7 +72,7 @@ class GuidedBackprop:
         self.inputs = reader.inputs
         self._forward = next(reader.views()).forward
         self._class_names = ClassNames(class_names)
-        self.has_two_names = self._class_names.are_two
+        self.task = "classification" if self._class_names.are_two else None
         self._name = model.name
         self._arguments = {"class_names": class_names}
         self._passes: dict[Target | None, _GuidedPass] = {}
@@ -128,7 +128,7 @@ class _GuidedPass(Pass):
     """Compiled pass from images and class indices to guided gradients."""
 
     def __init__(self, guided: GuidedBackprop, target: Target | None):
-        super().__init__(guided.inputs, target, has_two_names=guided.has_two_names)
+        super().__init__(guided.inputs, target, task=guided.task)
         signature = [*guided.inputs.specs, tf.TensorSpec((None,), tf.int32)]
         self.run = self.compile(lambda *tensors: guided.gradients(self, tensors[:-1], tensors[-1]), signature)
 

@@ -90,7 +90,7 @@ class Pass:
         inputs: of the model.
         target: None for class targets, or a callable.
         freeze: whether the weights become constants of the compiled graph.
-        has_two_names: whether two classes are named, see `open_head`.
+        task: of the model, None where it is not known, see `open_head`.
 
     Attributes:
         trace_count: number of compilations.
@@ -98,11 +98,11 @@ class Pass:
         class_count: number of its classes, 1 for a value, None where its values are not (B, K).
     """
 
-    def __init__(self, inputs: ModelInputs, target: Target | None, freeze: bool = False, has_two_names: bool = False):
+    def __init__(self, inputs: ModelInputs, target: Target | None, freeze: bool = False, task: str | None = None):
         self.inputs = inputs
         self.target = target
         self._freeze = freeze
-        self._has_two_names = has_two_names
+        self._task = task
         self._frozen: list[FrozenWeights] = []
         self._compiled: Any = None
         self.trace_count = 0
@@ -143,7 +143,7 @@ class Pass:
         # A model of several outputs is explained at its first one, unless a callable says otherwise. The names are its.
         explained = first_output(outputs)
         heads = keras.tree.map_structure(
-            lambda output: open_head(output, self._has_two_names and output is explained), outputs
+            lambda output: open_head(output, self._task if output is explained else None), outputs
         )
         first: Head = first_output(heads)
         self.has_open_head = first.is_open
@@ -154,7 +154,8 @@ class Pass:
         else:
             scores = self._called(keras.tree.map_structure(_target_input, heads))
             classes, confidences = tf.fill(tf.shape(indices), TOP_CLASS), scores
-        return Scored(first.logits, probabilities(first), scores, confidences, classes)
+        values = first.logits[:, None] if first.logits.shape.rank == 1 else first.logits
+        return Scored(values, probabilities(first), scores, confidences, classes)
 
     def _called(self, outputs: Any) -> Any:
         assert self.target is not None
@@ -261,7 +262,7 @@ def _target_input(head: Head) -> Any:
 class SplitPass(Pass):
     """Pass over a split model by a rule of activations and gradients; `options` as `Pass`."""
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, *options: bool):
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, *options: Any):
         super().__init__(split.inputs, target, *options)
         self.split = split
         self.rule = rule
@@ -333,7 +334,7 @@ def _unscaled(scaled: Any, plain: Any) -> Any:
 class GradientPass(SplitPass):
     """Pass from images to maps in one graph: extractor, tape over the tail, rule, combination."""
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, *options: bool):
+    def __init__(self, split: SplitModel, target: Target | None, rule: Rule, *options: Any):
         super().__init__(split, target, rule, *options)
         self._compiled = self.compile(self._explain, [*split.inputs.specs, tf.TensorSpec((None,), tf.int32)])
 

@@ -121,7 +121,7 @@ class ProbingPass(SplitPass):
     maps a `Probe` to weights (B, 1, 1, C) or (B, H, W, C), or to the map itself, (B, H, W); float32.
     """
 
-    def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule, *options: bool):
+    def __init__(self, split: SplitModel, target: Target | None, rule: ProbingRule, *options: Any):
         super().__init__(split, target, rule, *options)
         self._kept_specs: list[tf.TensorSpec] = []  # frontier, then masks
         self._mask_places: list[int] = []  # in the cut

@@ -56,6 +56,8 @@ class Shown(Protocol):
     @property
     def labels(self) -> Sequence[str]: ...
     @property
+    def unit(self) -> str | None: ...
+    @property
     def truth(self) -> np.ndarray | None: ...
     @property
     def diagnosis(self) -> Sequence[str | None]: ...
@@ -333,6 +335,8 @@ def value_of(explanation: Shown, index: int) -> str:
     probabilities = explanation.probabilities
     if probabilities is not None and probabilities.ndim == 2 and class_index >= 0:
         return f"{probabilities[index, class_index]:.1%}"
+    if explanation.unit is not None:
+        return f"{explanation.scores[index]:.4g} {explanation.unit}".rstrip()
     return f"score {explanation.scores[index]:.4g}"
 
 

@@ -170,6 +170,7 @@ class ClassNames:
         if len(self.by_index) < len(items):
             raise ValueError(f"Expected each class once in class_names, received the keys {[key for key, _ in items]}.")
         self.is_given = names is not None
+        self.noun = "class"  # what the outputs are: "value" of a regression
         self._is_list = self.is_given and not isinstance(names, Mapping)
 
     @property
@@ -181,7 +182,7 @@ class ClassNames:
         """Return the name of a class, or "class 243" without one; for -1, a value, its only name or "value"."""
         if index < 0:
             return self.by_index.get(0, "value")
-        return self.by_index.get(int(index), f"class {int(index)}")
+        return self.by_index.get(int(index), f"{self.noun} {int(index)}")
 
     def labels(self, indices: Iterable[int]) -> list[str]:
         """Return the label of each class."""

@@ -1,4 +1,4 @@
-"""manifest.csv: the result of each image, complete at every moment of the run."""
+"""manifest.csv: the results of each image, complete at every moment of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tf_gradcam._files.opening import check_regular
 
 COLUMNS = (
     *("file", "status", "class", "label", "score", "layer", "method", "error"),
-    *("probability", "output", "scaling", "diagnosis", "note", "stem"),
+    *("probability", "output", "scaling", "diagnosis", "note", "stem", "map", "task", "unit"),
 )
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.csv"
@@ -26,7 +26,7 @@ MANIFEST = "manifest.csv"
 
 @dataclass(frozen=True)
 class Row:
-    """The row of an image: its explained class and score, or its error. Fields in the order of `COLUMNS`.
+    """The row of a map of an image: its explained class and score, or its error. Fields in the order of `COLUMNS`.
 
     Attributes:
         probability: of the explained class; "" where the outputs are values.
@@ -34,6 +34,9 @@ class Row:
         diagnosis: the reason why the map shows nothing; "" for a map that can be read.
         note: what was done to read the picture, such as the choice of a frame.
         stem: name of the image's files.
+        map_name: what the files of this map have behind the stem; "" for the only map of an image.
+        task: of the model.
+        unit: of the values of a regression.
     """
 
     file: str
@@ -50,13 +53,16 @@ class Row:
     diagnosis: str = ""
     note: str = ""
     stem: str = ""
+    map_name: str = ""
+    task: str = ""
+    unit: str = ""
 
 
 class Manifest(AbstractContextManager["Manifest"]):
-    """A CSV file (UTF-8, RFC 4180) with one row per image, in the order in which the images were finished.
+    """A CSV file (UTF-8, RFC 4180) with a row for each map of an image, in the order in which images were finished.
 
-    A new header replaces an old file at once, and each row is appended in one piece when its image is finished. A run
-    that is interrupted or killed leaves whole rows, and only of images whose files are written.
+    A new header replaces an old file at once, and the rows of an image are appended in one piece when it is finished. A
+    run that is interrupted or killed leaves whole rows, and only of images whose files are written.
 
     Spreadsheets run cells that begin with = + - or @ as formulas. Such a file name is written with ./ before it, any
     other text with an apostrophe before it, which spreadsheets hide.
@@ -75,14 +81,14 @@ class Manifest(AbstractContextManager["Manifest"]):
         self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 - open as long as the manifest is
         self._end = self._file.seek(0, os.SEEK_END)
 
-    def add(self, row: Row) -> None:
-        """Append a row, whole or not at all.
+    def add(self, *rows: Row) -> None:
+        """Append the rows of an image, all of them or none.
 
         Raises:
             OSError: it cannot be written, for example because the disk is full.
         """
-        file, *others = astuple(row)
-        line = _line([_plain_path(file), *map(_plain_text, others)])
+        texts = [astuple(row) for row in rows]
+        line = b"".join(_line([_plain_path(file), *map(_plain_text, others)]) for file, *others in texts)
         try:
             if self._file.write(line) != len(line):
                 raise OSError("the disk is full")
@@ -159,6 +165,7 @@ class Plan(NamedTuple):
         kept: rows of earlier runs that stay.
         finished: the rows of the named images among them.
         notes: what the user should know of names and files.
+        old: by stem, the files of earlier runs that are replaced, or removed where there are no such maps any more.
     """
 
     paths: list[Path]
@@ -166,6 +173,7 @@ class Plan(NamedTuple):
     kept: list[dict[str, str]]
     finished: list[dict[str, str]]
     notes: list[str]
+    old: dict[str, list[str]]
 
 
 def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "overwrite"] = "") -> Plan:
@@ -193,19 +201,23 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
             if mode != "overwrite":
                 raise
             notes.append(f"'{table}' was not a table of results and is replaced.")
-    known = {_key(row["file"]): row for row in rows}
+    known: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        known.setdefault(_key(row["file"]), []).append(row)
     named = {_key(str(path)): path for path in paths}
     is_finished = {key for key, path in named.items() if mode == "resume" and _is_done(known.get(key), path, folder)}
-    kept = [row for key, row in known.items() if key not in named or key in is_finished]
+    kept = [row for key, own in known.items() if key not in named or key in is_finished for row in own]
     todo = [path for key, path in named.items() if key not in is_finished]
     # An image that is explained again keeps the names of its files.
-    old = {key: known[key]["stem"] for key in named if known.get(key, {}).get("stem")}
+    old = {key: known[key][0]["stem"] for key in named if known.get(key, [{}])[0].get("stem")}
+    old_maps = {key: [row.get("map", "") for row in known[key]] for key in old}
     others = [row.get("stem", "") for row in kept] + list(old.values())
     fresh = [path for path in todo if _key(str(path)) not in old]
     new = dict(zip(fresh, output_stems(fresh, others, longest_name(folder)), strict=True))
     stems = [new.get(path) or old[_key(str(path))] for path in todo]
     there = [name for stem in stems for name in files_of(stem) if (folder / name).is_file()]
-    lost = [name for name in there if name not in {each for stem in old.values() for each in files_of(stem)}]
+    listed = {stem: [name for each in old_maps[key] for name in files_of(stem, each)] for key, stem in old.items()}
+    lost = [name for name in there if name not in {each for names in listed.values() for each in names}]
     if lost and not mode:
         raise ValueError(
             f"'{folder}' holds '{lost[0]}'{f' and {len(lost) - 1} more files' if lost[1:] else ''}, which this run "
@@ -225,12 +237,13 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
             f"{count} the name of another image, or a name too long for its outputs: the files of '{changed[0][0]}' "
             f"are called '{changed[0][1]}'. The column stem of {MANIFEST} names all."
         )
-    return Plan(todo, stems, kept, [known[key] for key in named if key in is_finished], notes)
+    return Plan(todo, stems, kept, [known[key][0] for key in named if key in is_finished], notes, listed)
 
 
-def files_of(stem: str) -> tuple[str, str]:
-    """Return the names of an image's files."""
-    return stem + OVERLAY_SUFFIX, stem + HEATMAP_SUFFIX
+def files_of(stem: str, map_name: str = "") -> tuple[str, str]:
+    """Return the names of the files of an image's map."""
+    start = f"{stem}.{map_name}" if map_name else stem
+    return start + OVERLAY_SUFFIX, start + HEATMAP_SUFFIX
 
 
 def _key(file: str) -> str:
@@ -238,12 +251,13 @@ def _key(file: str) -> str:
     return _encoded(os.path.abspath(file)).decode("utf-8")
 
 
-def _is_done(row: Mapping[str, str] | None, path: Path, folder: Path) -> bool:
-    """Return whether the files of a row are there and not older than the picture."""
-    if row is None or row["status"] != DONE or not row.get("stem"):
+def _is_done(rows: Sequence[Mapping[str, str]] | None, path: Path, folder: Path) -> bool:
+    """Return whether the files of an image's rows are there and not older than the picture."""
+    if not rows or any(row["status"] != DONE or not row.get("stem") for row in rows):
         return False
+    names = [name for row in rows for name in files_of(row["stem"], row.get("map", ""))]
     try:
-        made = min((folder / name).stat().st_mtime_ns for name in files_of(row["stem"]))
+        made = min((folder / name).stat().st_mtime_ns for name in names)
         return path.stat().st_mtime_ns <= made
     except OSError:
         return False

@@ -29,7 +29,7 @@ from tf_gradcam._models.safety import config_of
 
 MEMBER = "tf_gradcam.json"
 NAMES_MEMBER = "class_names.json"  # class names alone, written by earlier versions and by hand
-TASKS = ("classification", "regression")
+TASKS = ("classification", "multilabel", "regression", "segmentation", "detection")
 _MAX_BYTES = 2**22  # unpacked; ImageNet's 21 841 classes take a quarter of that
 
 
@@ -40,7 +40,8 @@ class Description:
     Attributes:
         preprocess: the scaling of the training: "raw" (0..255), "unit" ([0, 1]), "tf" ([-1, 1]), "torch" or "caffe".
         class_names: names in class order.
-        task: "classification", or "regression" for outputs that are values.
+        task: "classification" (one class of an image), "multilabel" (any number), "regression" (values),
+            "segmentation" or "detection".
     """
 
     preprocess: str | None = None
@@ -71,7 +72,8 @@ def describe(
         preprocess: the scaling of the training: "raw" or "none" (0..255), "unit" (pictures / 255), "tf" ([-1, 1]),
             "torch" or "caffe" (the `preprocess_input` of VGG and ResNet).
         class_names: names in class order, {index: name} of all classes, or a file of them, one a line or JSON.
-        task: "classification", or "regression" for outputs that are values.
+        task: "classification" (one class of an image), "multilabel" (any number), "regression" (values),
+            "segmentation" or "detection".
 
     Returns:
         `Description` of the file, with what was in it before; its text is one line for each of the three.

@@ -79,10 +79,11 @@ class Graph:
         self.steps: list[Step] = []
         self.calls: list[Call] = []
         self.shapes: list[tuple[int | None, ...]] = []
+        self.dtypes: list[str] = []
         declared = declared_inputs(functional)
         assert declared is not None
         self.input_tensors, self.input_struct = declared
-        self.inputs = [self._new_slot(tensor.shape) for tensor in functional.inputs]
+        self.inputs = [self._new_slot(tensor) for tensor in functional.inputs]
         self._input_dtypes = [_input_dtypes(model, tensor) for tensor in functional.inputs]
         self.output_struct = keras.tree.map_structure(lambda tensor: tensor.name, functional._outputs_struct)
         self.output_tensors = functional._outputs_struct  # of all outputs
@@ -106,8 +107,9 @@ class Graph:
         other.output_struct = str(key)
         return other
 
-    def _new_slot(self, shape: Sequence[int | None]) -> int:
-        self.shapes.append(tuple(shape))
+    def _new_slot(self, tensor: Any) -> int:
+        self.shapes.append(tuple(tensor.shape))
+        self.dtypes.append(tensor.dtype)
         return len(self.shapes) - 1
 
     def _inline(self, functional: Any, inputs: Sequence[int], prefix: str) -> list[int]:
@@ -127,10 +129,10 @@ class Graph:
         path = prefix + node.operation.name
         inner = graph_of(node.operation) if _is_plain_call(node) else None
         if inner is None:
-            slots = [self._new_slot(t.shape) for t in node.outputs]
+            slots = [self._new_slot(t) for t in node.outputs]
             self.steps.append(Step(node.operation, path, node.arguments, sources, tuple(slots)))
         else:
-            entry = [self._new_slot(t.shape) for t in inner.inputs]
+            entry = [self._new_slot(t) for t in inner.inputs]
             enter = _entrance(node.operation, inner)
             self.steps.append(Step(node.operation, path, node.arguments, sources, tuple(entry), enter))
             slots = self._inline(inner, entry, path + "/")
@@ -227,6 +229,31 @@ class Graph:
             autograph=False,
         ).get_concrete_function(*specs)
         return shapes
+
+    def traced_ends(self) -> Any:
+        """Return the symbolic outputs of a graph of the last layers, from those with weights on.
+
+        They tell what the model ends in, for the price of a few layers.
+        """
+        steps: list[Step] = []
+        needed: set[int] = set(self.outputs)
+        entered: set[int] = set()
+        for step in reversed(self.steps):
+            if not needed.isdisjoint(step.outputs):
+                steps.append(step)
+                is_start = step.function is None and has_learned_weights(step.operation)
+                (entered if is_start else needed).update(step.sources.values())
+        made = {slot for step in steps for slot in step.outputs}
+        given = sorted((entered | needed) - made)
+        ends: list[Any] = []
+
+        def run(*tensors: Any) -> None:
+            ends.append(self.pack_outputs(self.run(steps[::-1], dict(zip(given, tensors, strict=True)))))
+
+        tf.function(run, autograph=False).get_concrete_function(
+            *(tf.TensorSpec(self.shapes[slot], self.dtypes[slot]) for slot in given)
+        )
+        return ends[-1]
 
     def reaches_output(self, call: Call) -> bool:
         return not self.dependents(call.slot).isdisjoint(self.outputs)

@@ -36,7 +36,6 @@ class OpenModel(NamedTuple):
         class_names: in class order, or {index: name}; None if unknown.
         preprocessing: converts photos to its images; to be settled by `check_scaling`.
         measured: the preprocessing that the model itself shows.
-        task: of the model's description, or None.
         request: `preprocess` as it was asked for.
     """
 
@@ -45,7 +44,6 @@ class OpenModel(NamedTuple):
     class_names: Any
     preprocessing: Preprocessing
     measured: Preprocessing
-    task: str | None = None
     request: str | None = None
 
 
@@ -96,7 +94,8 @@ def open_model(
     if weights == "imagenet" and measured.source == "assumed":
         measured = replace(measured, source="own", evidence="as its ImageNet weights were trained")
     reader.preprocessing = _settled(measured, preprocess, description)
-    return OpenModel(network, reader, class_names, reader.preprocessing, measured, description.task, preprocess)
+    reader.task = description.task
+    return OpenModel(network, reader, class_names, reader.preprocessing, measured, preprocess)
 
 
 def find_preprocessing(model: keras.Model | str | os.PathLike[str]) -> Preprocessing:

@@ -45,6 +45,7 @@ class ModelReader:
         is_half_precision: whether a layer computes in 16 bits.
         has_frames: whether a layer is called for each frame of a clip.
         outputs: {name: key} of several outputs in the order of the model's author; empty for one output.
+        task: as the model's file says, else None.
         output_name: the explained one of several outputs, the first unless `with_output` chose it; else None.
         is_output_guessed: whether it is the first of a dict, whose order does not mean anything.
 
@@ -58,6 +59,8 @@ class ModelReader:
         self.name = model.name
         self.has_frames = any(isinstance(layer, keras.layers.TimeDistributed) for _, layer in sublayers(model))
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
+        self.task: str | None = None
+        self._bases = type(model).__mro__
         self._layers = list(model.layers)
         self._alive = weakref.ref(model)
         self._said = _said.setdefault(model, _Said())
@@ -104,6 +107,21 @@ class ModelReader:
         other.graph = None if self.graph is None else self.graph.only(other._key)
         other._watched = None if self._watched is None else self._watched.only(other._key)
         return other
+
+    @property
+    def kind(self) -> str:
+        """The name of the model's class."""
+        return self._bases[0].__name__
+
+    def is_a(self, package: str, name: str) -> bool:
+        """Return whether the model is of a class of a package, told without importing it."""
+        return any(kind.__name__ == name and kind.__module__.startswith(package) for kind in self._bases)
+
+    def traced_ends(self) -> Any:
+        """Return symbolic outputs, in a graph that shows what the model ends in, see `open_head`."""
+        view = self._watched if self.graph is None else self.graph
+        assert view is not None
+        return view.traced_ends()
 
     @cached_property
     def preprocessing(self) -> Preprocessing:

@@ -323,7 +323,8 @@ class Head:
         output: float32, as the model returns it.
         kind: "softmax", "log_softmax" or "sigmoid", the function from `logits` to `output`; "probability" for other
             values that cannot leave [0, 1], such as an average of sigmoids; "length" for the lengths of vectors, as of
-            capsules; "bounded" for values that have another limit, which logits do not have; else "linear".
+            capsules; "bounded" for values that have another limit, which logits do not have; "labels" for logits of
+            which each one is a label, "value" for values, both only where the task says so; else "linear".
         is_pair: whether one unit means two classes, by the sign of `logits`.
     """
 
@@ -339,24 +340,31 @@ class Head:
 
     @property
     def class_count(self) -> int | None:
-        """Number of classes, 2 for a pair and 1 for a value (B, 1); None where the values are not (B, K)."""
+        """Number of classes or values, 2 for a pair; None where the output is not (B, K)."""
         shape = self.logits.shape
+        if self.kind == "value" and shape.rank == 1:
+            return 1
         if shape.rank != 2 or shape[-1] is None:
             return None
         return 2 if self.is_pair else int(shape[-1])
 
 
-def open_head(output: tf.Tensor, has_two_names: bool = False) -> Head:
+def open_head(output: tf.Tensor, task: str | None = None) -> Head:
     """Return the scores before the final softmax or sigmoid of a symbolic output.
 
     Args:
         output: (B, ...) output of a model, a tensor of the graph being traced.
-        has_two_names: whether two classes are named: one unit without a sigmoid is then the logit of the second.
+        task: of the model, where it is known: for "classification" one unit without a sigmoid is the logit of the
+            second of two classes, for "multilabel" units without an activation are logits of labels, and for
+            "regression" all outputs are values.
 
     Returns:
         `Head` with the input of the final softmax or sigmoid, cast to float32. Reshapes, casts and identities after it
         (1x1-convolution heads, mixed precision, inference dropout) keep the order of the values and are skipped.
     """
+    if task == "regression":
+        values = tf.cast(output, tf.float32)
+        return Head(values, values, "value")
     tensor = output
     while tensor.op.type in _KEEPS_ORDER and tensor.op.inputs:
         tensor = tensor.op.inputs[0]
@@ -374,7 +382,9 @@ def open_head(output: tf.Tensor, has_two_names: bool = False) -> Head:
     kind = "linear" if math.isinf(low) and math.isinf(high) else "bounded"
     if tensor.op.type == "Sqrt" and _behind_sum(tensor.op.inputs[0]) is not None:
         kind = "length"
-    return Head(output, output, kind, is_unit and has_two_names and low < 0 < high)
+    if task == "multilabel" and kind == "linear":
+        kind = "labels"
+    return Head(output, output, kind, is_unit and task == "classification" and low < 0 < high)
 
 
 def probabilities(head: Head) -> tf.Tensor | None:
@@ -393,8 +403,10 @@ def probabilities(head: Head) -> tf.Tensor | None:
         return tf.concat([1.0 - positive, positive], axis=-1)
     if head.kind == "log_softmax":
         return tf.exp(output)
-    if head.class_count == 1:
+    if head.class_count == 1 or head.kind == "value":
         return None
+    if head.kind == "labels":
+        return tf.sigmoid(output)
     if head.is_open or head.kind == "probability":
         return output
     if output.shape.rank != 2 or head.is_pair:
@@ -418,8 +430,8 @@ def of_all_classes(values: Any, class_count: int | None) -> Any:
 def class_scores(head: Head, indices: tf.Tensor, has_others: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the scores (B,) of the classes `indices` (B,), and these indices with each top class filled in.
 
-    A value (B, 1) does not have classes: its score is the value, its index stays -1. An error names the way to another
-    output where the model `has_others`.
+    A value (B, 1) does not have classes: its score is the value, its index stays -1. Of several values the first takes
+    the place of a top class. An error names the way to another output where the model `has_others`.
     """
     if head.class_count is None:
         fact = f"Expected outputs of shape (B, K) for a class target, received {tuple(head.logits.shape)}."
@@ -429,9 +441,10 @@ def class_scores(head: Head, indices: tf.Tensor, has_others: bool = False) -> tu
             Message(fact, f"P{remedy} {others.format('output=')}", f"In Python, p{remedy} {others.format('--output')}")
         )
     if head.class_count == 1:
-        return head.logits[:, 0], tf.fill(tf.shape(indices), TOP_CLASS)
+        return tf.reshape(head.logits, [-1]), tf.fill(tf.shape(indices), TOP_CLASS)
     logits = of_all_classes(head.logits, head.class_count)
-    top = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    is_value = head.kind == "value"
+    top = tf.zeros_like(indices) if is_value else tf.argmax(logits, axis=-1, output_type=tf.int32)
     chosen = tf.where(indices < 0, top, indices)
     return tf.gather(logits, chosen, axis=1, batch_dims=1), chosen
 

@@ -52,6 +52,7 @@ class WatchedModel:
         self._begins: list[int] = []  # number of ended calls when each began
         self.axes: dict[Any, list[Any]] = {}  # of `places.traced_axes`
         self.outputs: Any = None
+        self._ends: Any = None  # the symbolic outputs
         self._key: str | int | None = None  # of the output to return, None for all
         with contextlib.ExitStack() as stack:
             for path, layer in sublayers(model):
@@ -73,7 +74,12 @@ class WatchedModel:
     def _record(self, *flat: Any) -> None:
         self.calls.clear()  # TensorFlow traces twice where layers make their variables
         self._begins.clear()
-        self.outputs = keras.tree.map_structure(lambda tensor: tensor.shape, self.forward(flat))
+        self._ends = self.forward(flat)
+        self.outputs = keras.tree.map_structure(lambda tensor: tensor.shape, self._ends)
+
+    def traced_ends(self) -> Any:
+        """Return the symbolic outputs of the graph in which the model was watched."""
+        return self._ends if self._key is None else first_output(self._ends[self._key])
 
     def only(self, key: str | int) -> WatchedModel:
         """Return the model with one of its outputs alone."""

@@ -32,12 +32,20 @@ class ClassMaps:
         probabilities: (B, K) float32, the classes' probabilities; None where the outputs are values.
         class_indices: (B, K) int32.
         labels: B lists of K names.
+        above: (B, K) bool, whether the class is above its threshold; None where no thresholds were given.
         layer_name: path of the layer.
         method: name of the rule.
     """
 
     def __init__(
-        self, arrays: MapArrays, *, labels: Sequence[Sequence[str]], layer_name: str, method: str, **options: Any
+        self,
+        arrays: MapArrays,
+        *,
+        labels: Sequence[Sequence[str]],
+        layer_name: str,
+        method: str,
+        thresholds: np.ndarray | None = None,
+        **options: Any,
     ):
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
@@ -48,6 +56,9 @@ class ClassMaps:
         self.method = method
         of_all = arrays.probabilities
         self.probabilities = None if of_all is None else np.take_along_axis(of_all, self.class_indices, axis=1)
+        self.above = None
+        if thresholds is not None and self.probabilities is not None:
+            self.above = self.probabilities > thresholds[self.class_indices]
         self._arrays = arrays
         self._options = {"layer_name": layer_name, "method": method, **options}  # of each class's `Explanation`
 

@@ -80,6 +80,7 @@ class Explanation:
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
         class_names: {index: name} of the classes, empty where none are known.
         output_name: the explained one of several outputs; None for one output, or a callable target that may read any.
+        unit: of the explained value of a regression, "" for a number without one; None where it is not a value.
         photos: as given to `with_photos`, else None.
         truth: (B,) int32, the true classes given to `with_photos`, else None.
         series: (B, T0) signals or token numbers, of a model whose input has no other axes, else None.
@@ -104,6 +105,7 @@ class Explanation:
         earlier_layer: str | None = None,
         input_names: Sequence[str] = (),
         series: NDArray[Any] | None = None,
+        unit: str | None = None,
     ):
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
@@ -116,6 +118,7 @@ class Explanation:
         self.method = method
         self.placement = placement
         self.series = series
+        self.unit = unit
         self.signed = signed
         self._gradient_peaks = arrays.gradient_peaks
         self._finite_images = arrays.finite_images

@@ -48,6 +48,10 @@ class NamedTarget:
         """
         raise NotImplementedError
 
+    def of_outputs(self, values: np.ndarray) -> NamedTarget:
+        """Return the target that this one is for an image of outputs `values`, where they decide."""
+        return self
+
     @property
     def __name__(self) -> str:
         return self.label(ClassNames(None))
@@ -112,6 +116,9 @@ def name_of(target: object, names: ClassNames | None = None, unit_count: int | N
 
 def labels_of(target: object, outputs: np.ndarray, names: ClassNames) -> list[str]:
     """Return the label of a target for each image of outputs (B, ..., K)."""
+    if isinstance(target, NamedTarget):
+        target = [target.of_outputs(values) for values in outputs]
+        return [name_of(each, names, outputs.shape[-1]) for each in target]
     return [name_of(target, names, outputs.shape[-1])] * len(outputs)
 
 

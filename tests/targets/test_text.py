@@ -1,0 +1,75 @@
+"""Texts of targets: every form, and names that look like one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam.targets import Contrast, Counterfactual, Distance, Finer, Region
+from tf_gradcam.targets.text import Asked, asked_by
+
+NAMES = ClassNames(["beagle", "Walker hound, Walker foxhound", "not a dog", "cats vs dogs", "all"])
+PLAIN = ClassNames(["road", "sky", "car"])
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (None, Asked()),
+        ("beagle", Asked(0)),
+        ("2", Asked(2)),
+        ("Walker hound", Asked(1)),
+        ("Walker hound, Walker foxhound", Asked(1)),
+        ("top3", Asked(top=3)),
+        ("top 2", Asked(top=2)),
+        ("beagle,3", Asked(classes=(0, 3))),
+        ("beagle, Walker hound, Walker foxhound, 3", Asked(classes=(0, 1, 3))),
+        ("beagle vs Walker hound", Asked(Contrast(0, 1))),
+        ("beagle vs. 1", Asked(Contrast(0, 1))),
+        ("beagle vs similar", Asked(Finer(0))),
+        ("not beagle", Asked(Counterfactual(0))),
+    ],
+)
+def test_text_of_a_classifier(text: str | None, asked: Asked) -> None:
+    assert asked_by(text, "classification", NAMES) == asked
+
+
+@pytest.mark.parametrize(("text", "index"), [("not a dog", 2), ("cats vs dogs", 3), ("all", 4)])
+def test_name_of_a_class_means_the_class_whatever_else_it_could_mean(text: str, index: int) -> None:
+    for task in ("classification", "multilabel"):
+        assert asked_by(text, task, NAMES) == Asked(index)
+
+
+def test_all_of_a_multi_label_model_are_those_above_their_thresholds() -> None:
+    assert asked_by(None, "multilabel", PLAIN) == asked_by("all", "multilabel", PLAIN) == Asked(is_above=True)
+    assert asked_by("all", "classification", PLAIN) == Asked(is_all=True)
+
+
+def test_text_of_values() -> None:
+    nameless = ClassNames(None)
+    assert asked_by(None, "regression", nameless) == Asked()
+    assert asked_by("all", "regression", nameless) == Asked(is_all=True)
+    assert asked_by("near 30", "regression", nameless) == Asked(Distance(30.0))
+    assert asked_by("1 near -2.5", "regression", nameless) == Asked(Distance(-2.5, 1))
+    assert asked_by("sky near 3", "regression", PLAIN) == Asked(Distance(3.0, 1))
+
+
+def test_text_of_a_segmentation() -> None:
+    assert asked_by("road", "segmentation", PLAIN) == Asked(0)
+    assert asked_by("car@everywhere", "segmentation", PLAIN) == Asked(Region(2, "all"))
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "message"),
+    [
+        ("rode", "classification", "Unknown class 'rode'. Did you mean 'road'"),
+        ("road vs rode", "classification", "Unknown class 'rode'"),
+        ("near soon", "regression", "Expected a number behind 'near', received 'soon'"),
+        ("all", "segmentation", "Expected one class of a segmentation model as a target, received 'all'"),
+        ("car@somewhere", "segmentation", "Unknown place of a segmentation's class 'somewhere'"),
+        ("road vs road", "classification", "Expected two different classes"),
+    ],
+)
+def test_what_is_not_understood_is_told(text: str, task: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        asked_by(text, task, PLAIN)

@@ -1,0 +1,125 @@
+"""Targets as texts, as the command line and the web page take them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tf_gradcam._errors import unknown_name
+from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam.targets.base import TargetLike
+from tf_gradcam.targets.classes import Contrast, Counterfactual, Finer
+from tf_gradcam.targets.outputs import Distance, Region
+
+SIMILAR = "similar"
+_VERSUS, _NOT, _NEAR = (
+    re.compile(r"\s+vs\.?\s+"),
+    re.compile(r"not\s+(?=\S)"),
+    re.compile(r"(?:(.*\S)\s+)?near\s+(\S+)"),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of each image: one map of a target, or a map of each of several classes.
+
+    Attributes:
+        target: of the one map, as `Explainer` takes it.
+        classes: one map each, as indices; None for others.
+        top: one map of each of an image's `top` best classes; None for others.
+        is_above: one map of each class above its threshold.
+        is_all: one map of each class or value.
+    """
+
+    target: TargetLike = None
+    classes: tuple[int, ...] | None = None
+    top: int | None = None
+    is_above: bool = False
+    is_all: bool = False
+
+    @property
+    def is_one(self) -> bool:
+        """Whether each image has one map."""
+        return self.classes is None and self.top is None and not (self.is_above or self.is_all)
+
+
+def asked_by(text: str | None, task: str, names: ClassNames) -> Asked:
+    """Return what a text asks for.
+
+    A name or an index of a class means this class, whatever else the text could mean. Else: "all" (of a multi-label
+    model: the classes above their thresholds), "top3", "A,B" (a map each), "A vs B", "A vs similar" (`Finer`), "not A";
+    for values "near 30" and "1 near 30" (`Distance`); for a segmentation "A", "A@everywhere".
+
+    Args:
+        text: None for the usual target of the task: each image's top class, the first value, the region of each image's
+            largest class; of a multi-label model all classes above their thresholds.
+        task: of the model.
+        names: of the classes.
+
+    Raises:
+        ValueError: a class that is not known, or a form that the task does not have.
+    """
+    text = None if text is None else text.strip()
+    if text is None or (text == "all" and not names.find("all")):
+        if task == "multilabel":
+            return Asked(is_above=True)
+        if text == "all" and task == "segmentation":
+            raise ValueError("Expected one class of a segmentation model as a target, received 'all'. Name one.")
+        return Asked(is_all=text is not None)
+    if _is_class(text, names):
+        return Asked(names.index_in(text))
+    if task == "segmentation":
+        return Asked(_of_segmentation(text, names))
+    top = re.fullmatch(r"top\s*(\d{1,4})", text)
+    if top and int(top[1]) > 0:
+        return Asked(top=int(top[1]))
+    if task == "regression":
+        near = _NEAR.fullmatch(text)
+        if near is not None:
+            return Asked(_near(near[1], near[2], names))
+    elif (sides := _VERSUS.split(text)) and len(sides) == 2:
+        left, right = sides
+        if right == SIMILAR and not names.find(SIMILAR):
+            return Asked(Finer(names.index_in(left)))
+        return Asked(Contrast(names.index_in(left), names.index_in(right)))
+    elif _NOT.match(text):
+        return Asked(Counterfactual(names.index_in(_NOT.sub("", text, count=1))))
+    if "," in text:
+        return Asked(classes=tuple(dict.fromkeys(names.index_in(part) for part in _parts(text, names))))
+    return Asked(names.index_in(text))
+
+
+def _is_class(text: str, names: ClassNames) -> bool:
+    """Return whether a text is an index or a name; one that could be a list or a pair must be the whole name."""
+    found = names.find(text)
+    if "," in text or _VERSUS.search(text):
+        return any(names.by_index[index].casefold() == text.casefold() for index in found)
+    return text.isdecimal() or bool(found)
+
+
+def _parts(text: str, names: ClassNames) -> list[str]:
+    """Split at commas; a name that holds one itself is found by the longest piece that is a class."""
+    pieces, parts = [piece.strip() for piece in text.split(",")], []
+    while pieces:
+        end = next((n for n in range(len(pieces), 0, -1) if _is_class(", ".join(pieces[:n]), names)), 1)
+        parts.append(", ".join(pieces[:end]))
+        pieces = pieces[end:]
+    return [part for part in parts if part] or [text]
+
+
+def _near(index: str | None, number: str, names: ClassNames) -> Any:
+    try:
+        value = float(number)
+    except ValueError:
+        raise ValueError(f"Expected a number behind 'near', received '{number}'.") from None
+    return Distance(value, 0 if index is None else names.index_in(index))
+
+
+def _of_segmentation(text: str, names: ClassNames) -> Region:
+    own, at, where = text.rpartition("@")
+    if not at:
+        return Region(names.index_in(text))
+    if where.strip() != "everywhere":
+        raise ValueError(unknown_name("place of a segmentation's class", where, ["everywhere"]))
+    return Region(names.index_in(own.strip()), "all")
