@@ -41,6 +41,7 @@ from tests.helpers.app_sessions import (
     upload,
 )
 from tests.helpers.keras2_values import kept, write_h5
+from tests.helpers.own_code import write_own_model
 from tests.helpers.pictures import encoded, random_photo
 from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo, write_photo
 from tf_gradcam._app import html as apphtml
@@ -54,6 +55,7 @@ from tf_gradcam._app.view import download, view_of
 from tf_gradcam._app.worker import Stopped, Worker
 from tf_gradcam._errors import ModelWarning, for_page
 from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._models.own_code import import_code
 from tf_gradcam._rules.table import METHODS
 from tf_gradcam.image.overlay import colormap_colors
 from tf_gradcam.targets.classes import Contrast
@@ -496,6 +498,22 @@ def test_model_with_code_of_its_own_is_refused(sessions, session, tmp_path):
     with pytest.raises(ValueError, match=r"Cannot load 'code.keras': .*Lambda layer"):
         session.load_model(upload(sessions, path.read_bytes(), "code.keras"))
     assert session.model is before
+
+
+@pytest.mark.filterwarnings("ignore:The code in:tf_gradcam._errors.ModelWarning")
+def test_classes_that_the_server_was_started_with_are_found_in_its_model_and_in_uploads(tmp_path):
+    path, code = write_own_model(tmp_path)
+    sessions = new_sessions()
+    with pytest.raises(ValueError, match=r"it needs 'RedBlueNet', .*: --import FILE\."):
+        sessions.new().load_model(upload(sessions, path.read_bytes(), "own.keras"))
+    sessions.close()
+    own_code = import_code([str(code)])
+    assert load_app_model(str(path), own_code=own_code).default_layer == "hue"
+    sessions = new_sessions(load_app_model(own_code=own_code))
+    session = sessions.new()
+    session.use(session.load_model(upload(sessions, path.read_bytes(), "own.keras")))
+    assert session.model.default_layer == "hue"
+    sessions.close()
 
 
 def test_too_many_uploaded_models_are_refused(sessions, session, monkeypatch):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.audit_fakes import assert_same_table
+from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 
 pytest.importorskip("pyarrow", reason="the extra audit is not installed")
@@ -67,6 +68,15 @@ def local_table(mapper, samples):
     with parts_in("local", mapper, samples) as parts:
         run_local(mapper, samples, parts, BATCH)
         return parts.read()
+
+
+def test_workers_run_the_code_that_the_user_named(cluster, data, tmp_path):
+    model, code = write_own_model(tmp_path)
+    mapper = AuditMapper(model, class_names=NAMES, preprocess="raw", imports=[code.name])  # relative, as it is typed
+    with parts_in("ray", mapper, data) as parts:
+        run_ray(mapper.arguments, data, parts, BATCH, 2)
+        table = parts.read()
+    assert_same_table(table, local_table(mapper, data))
 
 
 @pytest.mark.parametrize("is_file", [True, False])

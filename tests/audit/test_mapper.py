@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import (
     BLUE_SCORE,
     RED_PROBABILITY,
@@ -375,3 +376,31 @@ def test_picture_replaced_after_the_pass_is_noticed(tmp_path):
     assert model.changed == set()
     model.images([1, 2])
     assert model.changed == {str(paths[1])}
+
+
+@pytest.mark.filterwarnings("ignore:The code in:tf_gradcam._errors.ModelWarning")
+def test_model_of_own_classes_is_explained_and_the_code_counts_in_the_fingerprint(tmp_path):
+    """Other code makes other rows of the same weights: an interrupted audit does not continue with it."""
+    model, code = write_own_model(tmp_path)
+    with pytest.raises(ValueError, match=r"it needs 'RedBlueNet', a class of your own"):
+        mapper(model)
+    own = mapper(model, imports=[str(code)])
+    rows, plain = (made(batch_of(write_photo(tmp_path))) for made in (own, mapper()))
+    np.testing.assert_allclose(rows.heatmap, plain.heatmap, rtol=1e-6)
+    assert rows.probability[0] == pytest.approx(RED_PROBABILITY)
+    assert own.arguments["imports"] == [str(code)]
+    assert own.notes == [f"The code in '{code}' was run, as imports= asks."]
+    again = mapper(**own.arguments | {"class_names": None})
+    assert again.fingerprint("data") == own.fingerprint("data")
+    code.write_text(code.read_text().replace("images / 255", "images / 256"))
+    other = mapper(model, imports=[str(code)])
+    changed = {key for key, text in own.fingerprint("data").items() if other.fingerprint("data")[key] != text}
+    assert changed == {"code"}
+    assert "code" not in mapper().fingerprint("data")
+
+
+@pytest.mark.filterwarnings("ignore:The code in:tf_gradcam._errors.ModelWarning")
+def test_code_is_refused_with_a_model_in_memory(tmp_path):
+    _, code = write_own_model(tmp_path)
+    with pytest.raises(ValueError, match=r"Expected no imports with a Keras model, whose code has run\."):
+        mapper(imports=[str(code)])

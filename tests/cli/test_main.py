@@ -25,6 +25,7 @@ from PIL import Image
 import tf_gradcam
 from benchmarks.data import MOBILENET
 from tests.helpers.data import ROOT, needs
+from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import (
     RED_PROBABILITY,
     RED_SCORE,
@@ -325,34 +326,53 @@ def test_wrong_names_inside_the_models_file_are_one_line(folder, names, message)
     assert message in line
 
 
-class Net(keras.Model):
-    """A class of the user's own."""
+def test_model_of_own_classes_names_its_remedy_and_is_explained_by_it(folder):
+    model, _ = write_own_model(folder)
+    result = explain("photo.png", "--preprocess", "raw", model=model)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith(
+        "it needs 'RedBlueNet', a class of your own. Name the Python file that defines 'RedBlueNet', and its code is "
+        "run: --import FILE."
+    )
+    result = explain("photo.png", "--preprocess", "raw", "--import", "my_layers.py", model=model)
+    assert result.exit_code == 0
+    note, scaling = result.stderr.splitlines()
+    assert note == f"tf-gradcam: note: The code in '{folder / 'my_layers.py'}' was run, as --import asks."
+    assert scaling.startswith("tf-gradcam: scaling: raw")
+    assert ": layer hue, gradcam" in result.stdout
+    np.testing.assert_array_equal(np.load("maps/photo.heatmap.npy"), red_blue_heatmap())
+    (row,) = manifest()
+    assert row["label"] == "red"
+    np.testing.assert_allclose(
+        [float(row["probability"]), float(row["score"])], [RED_PROBABILITY, RED_SCORE], rtol=1e-5
+    )
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.head = L.Dense(2)
 
-    def call(self, images):
-        return self.head(keras.ops.mean(images, axis=(1, 2)))
+def test_layers_of_a_model_of_own_classes_are_listed(folder):
+    model, _ = write_own_model(folder)
+    result = run("layers", model, "--import", "my_layers")
+    assert result.exit_code == 0
+    assert "hue" in result.stdout
+    assert run("layers", model).stderr.count("\n") == 1
 
 
-def test_models_for_python_alone_say_so(folder):
-    own = Net()
-    own(np.zeros((1, 6, 10, 3)))
-    own.save("own.keras")
-    pair = keras.Input((6, 10, 3), name="left"), keras.Input((6, 10, 3), name="right")
-    features = L.Conv2D(2, 1)(L.Concatenate()(list(pair)))
-    keras.Model(pair, L.GlobalAveragePooling2D()(features)).save("pair.keras")
-    for path, message in {
-        "own.keras": "it needs 'Net', a class of your own. Load it in Python by tf_gradcam.load_model(path, ",
-        "pair.keras": "a model of one input, received 2 inputs (left, right). Explain it in Python: Explainer(model)([",
-    }.items():
-        result = run("explain", "photo.png", "--model", path, "--preprocess", "raw", "--out", "maps")
-        assert result.exit_code == 2
-        (line,) = result.stderr.splitlines()
-        assert message in line
-    text = " ".join(run("explain", "--help").stdout.split())
-    assert "Subclassed models and models of several inputs are explained in Python" in text
+def test_code_for_a_network_by_name_is_refused(folder):
+    write_own_model(folder)
+    result = run("layers", "MobileNet", "--import", "my_layers.py")
+    assert result.exit_code == 2
+    assert "received the network 'MobileNet', which needs none. Leave --import out." in result.stderr
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "raise SystemExit('bye')", "1 / 0", "def (", None])
+def test_code_that_fails_is_one_line_and_exit_status_2(folder, model_file, code):
+    if code is not None:
+        Path("my_layers.py").write_text(code)
+    result = explain("photo.png", "--import", "my_layers.py", model=model_file)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "'my_layers.py'" in line
+    assert not Path("maps").exists()
 
 
 def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):

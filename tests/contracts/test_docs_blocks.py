@@ -24,6 +24,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.contracts.pages import README, ROOT, TEXTS, Block, blocks, command_block, commands
+from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tests.zoo.transformers import pictures, vit
 from tf_gradcam._cli.main import main
@@ -42,6 +43,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("my_model.keras", "theirs.keras", "best.keras", "RUN/best.keras"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         model.save(tmp_path / name)
+    _, code = write_own_model(tmp_path, "gated.keras", "layers.py")
+    for name in ("blocks.py", "my_package/layers.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(code.read_text())
     (tmp_path / "names.txt").write_text("beagle\nwolf\n")
     photo = red_blue_photo(8)
     for name in ("dog.jpg", "IMAGE", "photos/a.png", "photos/b.jpg"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
 from tf_gradcam._models.open_model import OpenModel, open_model, settle_scaling, usual_weights
+from tf_gradcam._models.own_code import OwnCode
 from tf_gradcam._models.preprocessing import Preprocessing, Source
 from tf_gradcam._models.reader import reader_of
 from tf_gradcam._results.explanation import Explanation
@@ -43,11 +44,13 @@ class Origin:
     Attributes:
         model: a name of keras.applications or a file; None for the bundled model.
         weights, arguments: as the command line takes them.
+        own_code: classes and functions of the user who started the page, for uploaded files too.
     """
 
     model: str | None = None
     weights: str | None = None
     arguments: tuple[str, ...] = ()
+    own_code: OwnCode = field(default_factory=OwnCode)
 
 
 @dataclass(frozen=True)
@@ -277,6 +280,7 @@ def load_app_model(
     weights: str | None = None,
     class_names: str | os.PathLike[str] | None = None,
     arguments: Sequence[str] = (),
+    own_code: OwnCode | None = None,
 ) -> AppModel:
     """Load the model of the page.
 
@@ -285,6 +289,7 @@ def load_app_model(
         weights: a file, "imagenet" or "none"; None for the ImageNet weights of a name, and a file's own weights.
         class_names: a file of names in class order.
         arguments: of the constructor of a named network, as KEY=VALUE.
+        own_code: classes and functions for the model's file and for uploaded ones, see `import_code`.
 
     Raises:
         OSError, TypeError, ValueError: as `open_model` and `AppModel`.
@@ -293,10 +298,18 @@ def load_app_model(
         if weights is not None or arguments:
             raise ValueError("Expected a model for the weights or arguments, received none. Name one with --model.")
         opened = open_model(load_demo_model(), class_names=class_names or CLASS_NAMES, preprocess=None)
-        return AppModel(opened.reader, opened.class_names, opened=opened)
+        origin = Origin(own_code=own_code or OwnCode())
+        return AppModel(opened.reader, opened.class_names, origin, opened=opened)
     with collected_warnings() as notes:
-        opened = open_model(model, weights=weights, arguments=arguments, class_names=class_names, preprocess=None)
-    origin = Origin(model, weights or usual_weights(model), tuple(arguments))
+        opened = open_model(
+            model,
+            weights=weights,
+            arguments=arguments,
+            class_names=class_names,
+            preprocess=None,
+            own_code=own_code,
+        )
+    origin = Origin(model, weights or usual_weights(model), tuple(arguments), own_code or OwnCode())
     loaded = AppModel(opened.reader, opened.class_names, origin, opened=opened)
     loaded.notes = [for_page(note) for note in notes]
     return loaded

@@ -137,6 +137,11 @@ class _Script:
         if origin.model is None:
             self.add("model = load_demo_model()", "tf_gradcam.demo", "load_demo_model")
         elif is_model_file(origin.model) or is_preset(origin.model):
+            if origin.own_code.named:
+                files = ", ".join(origin.own_code.named)
+                self.add(
+                    f"# Before this, import the code of {files}; pass what it does not register as custom_objects=."
+                )
             self.add(f"model = load_model({origin.model!r})", "tf_gradcam", "load_model")
         else:
             weights = "imagenet" if origin.weights == "imagenet" else None

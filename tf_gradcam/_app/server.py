@@ -28,6 +28,7 @@ from tf_gradcam._app.style import CSS, SCRIPT, theme
 from tf_gradcam._app.uploads import MAX_MODEL_BYTES, AppFolder, write_samples
 from tf_gradcam._app.view import MEDIA, download
 from tf_gradcam._errors import require
+from tf_gradcam._models.own_code import import_code
 
 PORT = 7860
 _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -46,12 +47,14 @@ def create_app(
     class_names: str | os.PathLike[str] | None = None,
     *,
     arguments: Sequence[str] = (),
+    imports: Sequence[str] = (),
     host: str = "127.0.0.1",
 ) -> Any:
     """Create the page as an ASGI application, with the model loaded and its first map compiled.
 
     Args:
         model, weights, class_names, arguments: as `load_app_model`.
+        imports: Python code of your own that model files need, as `import_code` takes it.
         host: the address to listen on; at a local address only requests to local names get a response.
 
     Returns:
@@ -67,7 +70,9 @@ def create_app(
     try:
         gradio = require("gradio", "app")
         samples = write_samples(folder.root / "samples") if model is None else []  # slices of the bundled model only
-        sessions = Sessions(load_app_model(model, weights, class_names, arguments), folder, samples)
+        sessions = Sessions(
+            load_app_model(model, weights, class_names, arguments, import_code(imports)), folder, samples
+        )
         if model is None:
             sessions.prepare()
         return _served(gradio, sessions, host)
@@ -208,12 +213,13 @@ def run_app(
     host: str = "127.0.0.1",
     *,
     arguments: Sequence[str] = (),
+    imports: Sequence[str] = (),
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve the page until it is interrupted.
 
     Args:
-        model, weights, class_names, arguments: as `load_app_model`.
+        model, weights, class_names, arguments, imports: as `create_app`.
         port: 0 for any free port; None for 7860, or any free port if that one is taken.
         host: an address of this machine; "0.0.0.0" lets others in.
         announce: called with the address once the page is served.
@@ -224,7 +230,7 @@ def run_app(
     """
     uvicorn = require("uvicorn", "app")
     with listening(host, port) as listener, _ended_by_signals():
-        app = create_app(model, weights, class_names, arguments=arguments, host=host)
+        app = create_app(model, weights, class_names, arguments=arguments, imports=imports, host=host)
         try:
             config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, access_log=False)
             name = f"[{host}]" if ":" in host else host

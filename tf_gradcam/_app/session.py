@@ -208,12 +208,13 @@ class Session:
         path = uploads.take_upload(upload, self.folder / secrets.token_hex(4))
         try:
             uploads.check_model_file(path)
-            model = load_app_model(str(path))
+            own_code = self._shared.origin.own_code
+            model = load_app_model(str(path), own_code=own_code)
         except (OSError, TypeError, ValueError) as error:
             raise ValueError(uploads.without_folder(str(error), [path])) from error
         finally:
             shutil.rmtree(path.parent, ignore_errors=True)
-        model.origin = Origin(path.name)
+        model.origin = Origin(path.name, own_code=own_code)
         model.notes = [uploads.without_folder(note, [path]) for note in model.notes]
         return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tf_gradcam._cli.group import warnings_as_notes
+from tf_gradcam._cli.options import import_option
 from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 
@@ -16,6 +17,7 @@ from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 @click.option("--model", metavar="NAME|FILE", help="VGG16, ... or a .keras or .h5 file; the bundled model by default.")
 @click.option("--weights", metavar="imagenet|none|FILE", help="Weights of a network by name; a model file has its own.")
 @click.option("--model-arg", "arguments", metavar="KEY=VALUE", multiple=True, help="As in `tf-gradcam explain`.")
+@import_option
 @click.option("--class-names", type=click.Path(), help="Names in class order: a text file, one a line, or JSON.")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 for any free port; 7860 by default.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in.")
@@ -23,6 +25,7 @@ def app(
     model: str | None,
     weights: str | None,
     arguments: tuple[str, ...],
+    imports: tuple[str, ...],
     class_names: str | None,
     port: int | None,
     host: str,
@@ -42,5 +45,6 @@ def app(
             port,
             host,
             arguments=arguments,
+            imports=imports,
             announce=lambda address: click.echo(f"{address} (Ctrl-C ends it)", err=True),
         )

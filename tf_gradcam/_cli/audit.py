@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
-from tf_gradcam._cli.options import OutFolder, method_option, preprocess_option, weights_options
+from tf_gradcam._cli.options import OutFolder, import_option, method_option, preprocess_option, weights_options
 from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, print_message, print_text, start_tensorflow
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     help="A .keras or .h5 file, VGG16, ... by name, or hub:PRESET for an image task of keras_hub.",
 )
 @weights_options
+@import_option
 @click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
 @click.option(

@@ -11,6 +11,7 @@ from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_as_notes
 from tf_gradcam._cli.options import (
     OutFolder,
     Thresholds,
+    import_option,
     method_option,
     preprocess_option,
     task_option,
@@ -35,9 +36,10 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     "--model",
     required=True,
     metavar="NAME|FILE",
-    help="VGG16, ... of keras.applications, or a .keras or .h5 file of a functional or Sequential model of one image.",
+    help="VGG16, ... of keras.applications, or a .keras or .h5 file.",
 )
 @weights_options
+@import_option
 @click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
 @click.option(
@@ -90,7 +92,8 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
 
     Several maps of an image are OUT/<stem>.class-<index>.overlay.png and so on.
 
-    Subclassed models and models of several inputs are explained in Python: Explainer(model).
+    A model of your own classes needs their code: --import FILE. Models of several inputs are explained in Python:
+    Explainer(model).
 
     Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Results of the same images are replaced, with a
     note; others stay. Exit status: 0 all images are done, 1 some failed and the others are done, 2 wrong use.
@@ -124,6 +127,7 @@ def _batch_explainer(
     model: str,
     weights: str | None,
     model_args: tuple[str, ...],
+    imports: tuple[str, ...],
     layer: str | None,
     method: MethodName,
     output: str | None,
@@ -147,12 +151,20 @@ def _batch_explainer(
     from tf_gradcam._explain.batch import BatchExplainer
     from tf_gradcam._explain.explainer import Explainer
     from tf_gradcam._models.open_model import check_scaling, open_model
+    from tf_gradcam._models.own_code import import_code
     from tf_gradcam.image.overlay import colormap_colors
     from tf_gradcam.targets.text import asked_by
 
     colormap_colors(options["colormap"])  # before a large model is loaded
     with downloads_on_stderr():
-        opened = open_model(model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess)
+        opened = open_model(
+            model,
+            weights=weights,
+            arguments=model_args,
+            class_names=names,
+            preprocess=preprocess,
+            own_code=import_code(imports),
+        )
     side = (size, size) if size else None
     opened = check_scaling(opened, paths, size=side)
     shift: Align = False if align == "none" else align

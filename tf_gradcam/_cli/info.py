@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tf_gradcam._cli.group import warnings_as_notes
-from tf_gradcam._cli.options import OutFolder, weights_options
+from tf_gradcam._cli.options import OutFolder, import_option, weights_options
 from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorflow
 
 if TYPE_CHECKING:
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 @click.command(short_help="List the layers of a model and mark those that can be explained.")
 @click.argument("model", metavar="MODEL")
 @weights_options
+@import_option
 @click.option("--offsets", is_flag=True, help="Measure the offset of each layer's cells; a second per layer.")
-def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets: bool) -> None:
+def layers(
+    model: str, weights: str | None, model_args: tuple[str, ...], imports: tuple[str, ...], offsets: bool
+) -> None:
     """List the layers of MODEL (a name of keras.applications or a file) and mark those that can be explained.
 
     The default is --weights none, because only --offsets depends on the weights.
@@ -28,9 +31,10 @@ def layers(model: str, weights: str | None, model_args: tuple[str, ...], offsets
     start_tensorflow()
     from tf_gradcam._models.layer_list import layer_table, list_layers
     from tf_gradcam._models.loading import load_network
+    from tf_gradcam._models.own_code import import_code
 
     with warnings_as_notes(), downloads_on_stderr():
-        network = load_network(model, weights, model_args)
+        network = load_network(model, weights, model_args, import_code(imports))
     print_text(layer_table(list_layers(network, offsets), offsets))
 
 

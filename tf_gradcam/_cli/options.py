@@ -90,6 +90,16 @@ preprocess_option = click.option(
 )
 
 
+import_option = click.option(
+    "--import",
+    "imports",
+    metavar="MODULE|FILE.py",
+    multiple=True,
+    help="Run this Python code of your own, which defines layers, models or functions that the model's file needs; may "
+    "be repeated.",
+)
+
+
 def weights_options(command: Any) -> Any:
     """Add the options that choose the weights and build a network of keras.applications."""
     weights = click.option(

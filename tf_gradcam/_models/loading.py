@@ -27,6 +27,7 @@ from tf_gradcam._models.file_kinds import (
     weights_kind_of,
 )
 from tf_gradcam._models.hub import classes_of_keras_hub, import_keras_hub, is_preset, load_preset, needs_keras_hub
+from tf_gradcam._models.own_code import OwnCode
 from tf_gradcam._models.safety import (
     LAMBDA,
     OwnClassError,
@@ -122,7 +123,9 @@ def parse_arguments(pairs: Iterable[str]) -> dict[str, Any]:
     return arguments
 
 
-def load_network(model: str, weights: str | None = None, arguments: Iterable[str] = ()) -> Any:
+def load_network(
+    model: str, weights: str | None = None, arguments: Iterable[str] = (), own_code: OwnCode | None = None
+) -> Any:
     """Load a model from a file, or build one of keras.applications or of keras_hub.
 
     Args:
@@ -130,23 +133,28 @@ def load_network(model: str, weights: str | None = None, arguments: Iterable[str
         weights: a file of weights, as `load_weights_file`; "imagenet" or "none" (random) for a name; "none" for a
             preset; None keeps the weights of a file or a preset, and means "none" for a name.
         arguments: for the constructor of a named network, or for a preset's `from_preset`, as KEY=VALUE.
+        own_code: classes and functions for the model's file.
 
     Raises:
         ImportError, OSError, ValueError: as `load_model`, `build_model`, `load_preset` and `load_weights_file`;
-            arguments, "imagenet" or "none" with a file, "imagenet" with a preset.
+            arguments, "imagenet" or "none" with a file, "imagenet" with a preset, code of the user's own with
+            another model than a file.
     """
     has_file = weights not in (None, "imagenet", "none")
+    if own_code is not None and own_code.named and (is_preset(model) or not is_model_file(model)):
+        fact = f"Expected a model file for code of your own, received the network '{model}', which needs none."
+        raise ValueError(Message(fact, "Leave imports out.", "Leave --import out."))
     if is_preset(model):
         if weights == "imagenet":
             raise ValueError(f"'{model}' is a preset with its own weights: leave out the weights 'imagenet'.")
         network = load_preset(model, parse_arguments(arguments), has_weights=weights is None)
     elif is_model_file(model):
         if has_file and has_layers_only(Path(model)):
-            return load_model(model, weights)
+            return load_with_code(model, weights, own_code)
         if (weights and not has_file) or list(arguments):
             fact = f"'{model}' is a file with its own arguments and weights. Give the name of a network instead, or"
             raise ValueError(Message(fact, "a file as weights=.", "--weights FILE."))
-        network = load_model(model)
+        network = load_with_code(model, own_code=own_code)
     else:
         _check_name(model)
         network = build_model(model, "imagenet" if weights == "imagenet" else None, parse_arguments(arguments))
@@ -193,8 +201,16 @@ def load_model(
         ValueError: it is not a model, is damaged, needs classes of your own, holds a lambda, whose code Keras would
             run, or cannot be repaired.
     """
+    return load_with_code(path, weights, OwnCode(objects=dict(custom_objects or {})))
+
+
+def load_with_code(
+    path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, own_code: OwnCode | None = None
+) -> Any:
+    """Load a model as `load_model` does, with the objects of the user's modules."""
     import keras
 
+    own_code = own_code or OwnCode()
     if is_preset(path):
         return load_preset(str(path))
     path = Path(path)
@@ -204,7 +220,7 @@ def load_model(
             raise ValueError(_no_layers(file, path))
         check_config(config, path)
         version = keras_version(file)
-        objects = dict(custom_objects or {})
+        objects = own_code.for_config(config)
         if needs_keras_hub(config):
             import_keras_hub(f"'{path}'")
             objects = {**classes_of_keras_hub(), **objects}
@@ -213,13 +229,13 @@ def load_model(
                 if version is not None and version.partition(".")[0] in ("1", "2"):
                     from tf_gradcam._models.keras2 import load_repaired
 
-                    model, repairs = load_repaired(file, config, custom_objects or {})
+                    model, repairs = load_repaired(file, config, objects)
                 else:
                     model, repairs = keras.saving.load_model(file, compile=False, safe_mode=True), ""
         except PermissionError:
             raise
         except Exception as error:  # from zip, HDF5, JSON, and from whatever a layer's constructor raises
-            raise ValueError(f"Cannot load '{path}'{_refusal(error, path, version)}") from error
+            raise ValueError(_refusal(error, path, version, own_code)) from error
     if repairs:
         warn(f"'{path}' was written by Keras {version} and repaired: {repairs}.")
     return model
@@ -249,27 +265,62 @@ def _fits(network: str, arguments: list[str], file: Path) -> bool:
     return True
 
 
-def _refusal(error: Exception, path: Path, version: str | None) -> str:
+def _refusal(error: Exception, path: Path, version: str | None, own_code: OwnCode) -> str:
     """Return the cause, and the remedy that works for every version: the network is built and filled from the file."""
     import keras
 
+    cannot = f"Cannot load '{path}'"
     if "Lambda" in str(error) and "safe_mode" in str(error):
-        return f": {LAMBDA}"
-    unknown = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", str(error))
-    name = str(error) if isinstance(error, OwnClassError) else unknown and (unknown[1] or unknown[2])
+        return f"{cannot}: {LAMBDA}"
+    kind, name = _own_object(error)
     if name == "KerasLayer":
         fact = "it runs a network of TensorFlow Hub as one operation of Keras 2, without layers to cut at"
-        return f": {fact}. Train a network of keras.applications in its place: `keras.applications.MobileNetV2(...)`."
-    if isinstance(error, OwnClassError) or (name and not hasattr(keras.layers, name)):
-        return (
-            f": it needs '{name}', a class of your own. Load it in Python by "
-            f"tf_gradcam.load_model(path, custom_objects={{'{name}': ...}}) and explain it there: `Explainer(model)`."
+        other = "Train a network of keras.applications in its place: `keras.applications.MobileNetV2(...)`."
+        return f"{cannot}: {fact}. {other}"
+    if name:
+        searched = own_code.without(name)
+        fact = f"{cannot}: it needs '{name}', a {kind} of your own{', ' if searched else ''}{searched}."
+        code = f"tf_gradcam.load_model(path, custom_objects={{'{name}': ...}})"
+        build = (
+            f"Load it by {code} and explain the model, or name the Python file that defines '{name}' at the command "
         )
+        option = f"Name the Python file that defines '{name}', and its code is run:"
+        return Message(fact, f"{build}line: --import FILE.", f"{option} --import FILE.")
+    refused = re.findall(r"(?:<class '[\w.]*\b|deserializing class ')(\w+)'", str(error))
+    if own_code.named and (inner := [own for own in refused if own in own_code.objects]):
+        own, reason = inner[-1], reason_of(error).split(". ")[0]
+        remedy = f"Let {own}.__init__ take what its get_config returns and **kwargs, and give these to super().__init__"
+        return f"{cannot}: Keras cannot build '{own}': {reason}. {remedy}; or define {own}.from_config."
     by_itself = f"{by_hand(path)} and explain it there: `Explainer(model)`."
     if version and version != keras.__version__:
         writer = f", which Keras {version} wrote (this is {keras.__version__})"
-        return f"{writer}: {reason_of(error)}. {by_itself[0].upper()}{by_itself[1:]}"
-    return f": {reason_of(error)}. If it is cut short, copy or save it again; else {by_itself}"
+        return f"{cannot}{writer}: {reason_of(error)}. {by_itself[0].upper()}{by_itself[1:]}"
+    return f"{cannot}: {reason_of(error)}. If it is cut short, copy or save it again; else {by_itself}"
+
+
+def _own_object(error: Exception) -> tuple[str, str | None]:
+    """Return the kind and the name of the class or function of the user's own that an error misses, None for none."""
+    import keras
+
+    if isinstance(error, OwnClassError):
+        return "class", str(error)
+    text = str(error)
+    for pattern in _MISSING:
+        if found := re.search(pattern, text):
+            module = _MODULE.search(text, found.start())
+            is_known = module[1].startswith("keras") if module else hasattr(keras.layers, found[2])
+            return ("function" if "function" in found[1] else "class"), None if is_known else found[2]
+    return "class", None
+
+
+# What Keras says of an object that it does not know, with its kind and name.
+_MISSING = (
+    r"Could not locate (class|function) '([^']+)'",
+    r"Could not interpret ([\w ]+) identifier: \{.*?'class_name': '([^']+)'",
+    r"Could not interpret ([\w ]+) identifier: (\w+)$",
+    r"Unknown ([\w ]+): '([^']+)'",
+)
+_MODULE = re.compile(r"(?:identifier|object config): \{'module': '([\w.]+)'")  # builtins for functions
 
 
 def load_weights_file(model: Any, path: str | os.PathLike[str]) -> None:

@@ -18,6 +18,7 @@ from tf_gradcam._models.description import Description, description_inside
 from tf_gradcam._models.hub import is_imagenet_preset, is_preset
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.loading import is_model_file, load_network
+from tf_gradcam._models.own_code import OwnCode
 from tf_gradcam._models.preprocessing import MODES, PREPROCESSOR, UNKNOWN, Preprocessing, check_mode
 from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._models.scaling import ACTIVITY, ScalingRanking, rank_if_doubtful, rank_scalings, usual_modes
@@ -54,6 +55,7 @@ def open_model(
     arguments: Iterable[str] = (),
     class_names: Sequence[str] | Mapping[int, str] | str | os.PathLike[str] | None = None,
     preprocess: str | None = "auto",
+    own_code: OwnCode | None = None,
 ) -> OpenModel:
     """Open a model, choose what the arguments leave open, and warn (`ModelWarning`) of each assumption.
 
@@ -67,10 +69,12 @@ def open_model(
             ImageNet's for a network with ImageNet's weights.
         preprocess: "auto" or None for the scaling that the file describes or the model shows; "detect" for the one
             that pictures show, see `check_scaling`; "none" for RGB in 0..255; a key of `MODES`.
+        own_code: classes and functions for a file, see `import_code`.
 
     Raises:
         OSError, TypeError, ValueError: as `load_network`, `load_class_names` and `ModelReader`; an unknown mode; a
-            number of names inside the file that differs from the number of classes; weights or arguments with a model.
+            number of names inside the file that differs from the number of classes; weights, arguments or code with a
+            model.
     """
     if preprocess is not None:
         check_mode(preprocess)
@@ -82,13 +86,17 @@ def open_model(
         weights = weights or usual_weights(model)
         if os.path.exists(model):
             description = description_inside(model)
-        network = load_network(model, weights, arguments)
+        network = load_network(model, weights, arguments, own_code)
         if weights == "none":
             warn("The weights are random, and so are the heatmaps.")
         if class_names is None:
             class_names = _usual_names(model, network, weights, description)
     elif weights is not None or list(arguments):
         raise ValueError("Expected no weights with a Keras model, which has its own. Load them into it.")
+    elif own_code is not None and own_code.named:
+        raise ValueError(
+            "Expected no imports with a Keras model, whose code has run. Leave them out, or give its file."
+        )
     reader = ModelReader(network)
     measured = reader.preprocessing
     if weights == "imagenet" and measured.source == "assumed":

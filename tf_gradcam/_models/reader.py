@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import unknown_name, warn
+from tf_gradcam._errors import Message, unknown_name, warn
 from tf_gradcam._models.graph import Graph, graph_of
 from tf_gradcam._models.keras_internals import built_input_shapes, call_arguments, declared_inputs, sublayers
 from tf_gradcam._models.preprocessing import ImageRangeWarning, Preprocessing, measure_preprocessing, range_warning
@@ -330,10 +330,10 @@ def _inputs_as_built(model: Any) -> ModelInputs:
             f"the call. {UNTRACEABLE}"
         )
     if shapes is None:
-        raise ValueError(
-            f"Model '{model.name}' has no input shape yet. Call it once on a batch, model(images), or build it with "
-            "model.build(input_shape), then explain it."
-        )
+        fact = f"Model '{model.name}' has no input shape yet."
+        build = "Call it once on a batch, model(images), or build it with model.build(input_shape), then explain it."
+        option = "In Python call it once on a batch, load its weights, and save it by model.save('name.keras')."
+        raise ValueError(Message(fact, build, option))
     return inputs_of_shapes(shapes)
 
 

@@ -25,6 +25,7 @@ from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_fa
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file
 from tf_gradcam._models.open_model import check_scaling, open_model, usual_weights
+from tf_gradcam._models.own_code import import_code
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
@@ -55,6 +56,8 @@ class AuditMapper:
         size: (height, width) of the images in pixels, for a model with a free input size.
         weights: a file of weights, "imagenet" or "none"; of a model by name "imagenet" unless said otherwise.
         model_args: for the constructor of a named network, as KEY=VALUE.
+        imports: Python files or modules of your own whose classes and functions the model's file needs; their code is
+            run, in each process.
         freeze: as `Explainer` takes it: faster over a data set.
         thumbnail: longer side of the thumbnails, in pixels.
         digest: of the files of the model as another process read them; others are refused.
@@ -88,6 +91,7 @@ class AuditMapper:
         size: tuple[int, int] | None = None,
         weights: str | None = None,
         model_args: Sequence[str] = (),
+        imports: Sequence[str] = (),
         freeze: bool = True,
         thumbnail: int = 96,
         digest: str | None = None,
@@ -99,8 +103,14 @@ class AuditMapper:
         self._digest = self._digest_of_files()  # of the very files that are read: they may be replaced during the audit
         names = None if class_names is None else list(class_names)
         with collected_warnings() as self.notes:
+            self._own_code = import_code(imports)
             opened = self._opened = open_model(
-                model, weights=weights, arguments=model_args, class_names=names, preprocess=preprocess
+                model,
+                weights=weights,
+                arguments=model_args,
+                class_names=names,
+                preprocess=preprocess,
+                own_code=self._own_code,
             )
         if self._digest != self._digest_of_files() or digest not in (None, self._digest):
             raise ValueError(
@@ -131,6 +141,7 @@ class AuditMapper:
             "size": self.size,
             "weights": weights,
             "model_args": list(model_args),
+            "imports": list(imports),
             "freeze": freeze,
             "thumbnail": thumbnail,
             "digest": self._digest,
@@ -260,7 +271,9 @@ class AuditMapper:
         """Return the texts that identify the rows of this mapper and these data, for `PartFolder`."""
         about = self.about()
         del about["model"]  # a file may be moved; only its content counts
-        return {**about, "weights": self.digest(), "thumbnail": str(self.arguments["thumbnail"]), "data": data_digest}
+        code = {"code": self._own_code.digest} if self._own_code.named else {}
+        thumbnail = str(self.arguments["thumbnail"])
+        return {**about, "weights": self.digest(), **code, "thumbnail": thumbnail, "data": data_digest}
 
     def digest(self) -> str:
         """Hexadecimal, of the bytes of the model's file and of its weights' file, else of the weights in memory."""

@@ -78,8 +78,8 @@ def audit(
         sanity: True to try the method on models with random weights.
         seed: of every sample and random place.
         progress: called with (stage, done, total); total is None while unknown.
-        **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, freeze as `AuditMapper`
-            takes them.
+        **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, imports, freeze as
+            `AuditMapper` takes them.
 
     Returns:
         `AuditResult` with the table, findings, metrics and sanity checks.
