@@ -748,6 +748,7 @@ def test_value_has_its_unit(outputs_file):
         (("--threshold", "2"), "Expected thresholds from 0 to 1, received '2'"),
         (("--threshold", "red:0.5"), "Expected a number, or NAME=NUMBER,NAME=NUMBER, received 'red:0.5'"),
         (("--target", "red vs red"), "Expected two different classes"),
+        (("--target", "all", "--method", "scorecam"), "again for each class: name one class by --target."),
     ],
 )
 def test_task_that_does_not_fit_is_one_line(folder, model_file, options, message):

@@ -40,6 +40,12 @@ def test_links_of_the_readme_lead_to_every_guide() -> None:
     assert guides <= linked
 
 
+@pytest.mark.parametrize("page", TEXTS)
+def test_no_page_has_a_section_twice(page: str) -> None:
+    heads = re.findall(r"^## .*", re.sub(r"^```.*?^```", "", TEXTS[page], flags=re.S | re.M), re.M)
+    assert [head for head in heads if heads.count(head) > 1] == []
+
+
 def test_every_page_is_in_the_navigation() -> None:
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     assert pages == set(re.findall(r"([\w/-]+\.md)$", CONFIGURATION, flags=re.M))

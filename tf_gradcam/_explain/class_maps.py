@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from tf_gradcam._errors import Message
 from tf_gradcam._explain.passes import (
     NOT_FINITE,
     Peaks,
@@ -198,10 +199,9 @@ class ClassPass(SplitPass):
 def _check_rule(rule: Rule) -> None:
     if needs_of(rule) not in ("activations", "gradients", "curvature"):
         name = getattr(rule, "__name__", type(rule).__name__)
-        raise ValueError(
-            f"Expected a method of one forward pass, received '{name}', which runs the network again for each class: "
-            "call explainer(images, target) for the classes you want."
-        )
+        fact = f"Expected a method of one forward pass, received '{name}', which runs the network again for each class:"
+        python = "call explainer(images, target) for the classes you want."
+        raise ValueError(Message(fact, python, "name one class by --target."))
 
 
 def _above(probabilities: np.ndarray, thresholds: np.ndarray, is_part: bool) -> np.ndarray:
