@@ -77,7 +77,7 @@ class ClassPass(SplitPass):
 
     def __init__(self, split: SplitModel, rule: Rule, *options: Any, closed_form: bool = True):
         super().__init__(split, None, rule, *options)
-        _check_rule(rule)
+        check_rule(rule)
         self._form = next((form for known, form in _CLOSED_FORMS.items() if known is rule), None)
         self._linear = linear_tail(split) if closed_form and self._form else None
         self.is_closed_form = self._linear is not None
@@ -196,7 +196,7 @@ class ClassPass(SplitPass):
         return raw, of_map
 
 
-def _check_rule(rule: Rule) -> None:
+def check_rule(rule: Rule) -> None:
     if needs_of(rule) not in ("activations", "gradients", "curvature"):
         name = getattr(rule, "__name__", type(rule).__name__)
         fact = f"Expected a method of one forward pass, received '{name}', which runs the network again for each class:"

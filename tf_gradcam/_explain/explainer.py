@@ -18,12 +18,14 @@ import tensorflow as tf
 
 from tf_gradcam._errors import Message, warn
 from tf_gradcam._explain.class_maps import ClassPass, Thresholds, class_maps
+from tf_gradcam._explain.detections import DetectionPass, check_box, explain_detections, reader_of_outputs
 from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import NOT_FINITE, GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_places
+from tf_gradcam._models.detectors import DecodeLike, own_detector, pyramid_layers
 from tf_gradcam._models.layers import LayerLike, layer_rows
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._models.reader import (
@@ -40,12 +42,14 @@ from tf_gradcam._models.split import SplitModel, linear_tail, split_model
 from tf_gradcam._models.task import task_of
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
+from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.diagnosis import may_be_blank
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 from tf_gradcam.targets.base import TargetLike, labels_of, with_indices
+from tf_gradcam.targets.boxes import bound, boxes_in
 from tf_gradcam.targets.outputs import Value, as_region
 
 Align: TypeAlias = Literal[False, "measured"]
@@ -79,6 +83,13 @@ class Explainer:
         task: "classification" (one class of an image), "multilabel" (any number of them), "regression" (values),
             "segmentation" or "detection"; None to read it from the output. `explainer.task.statement` says it, and why.
         unit: of the values of a regression, such as "years"; pictures show it behind the value.
+        decode: of a detector, how its raw outputs are read. A function outputs -> (boxes, scores) of TensorFlow or
+            keras.ops operations, a row for each raw anchor: boxes (B, N, 4) as (x1, y1, x2, y2) in pixels of the
+            input, scores (B, N, K) in [0, 1]. Or how raw boxes are written: "xyxy", "yxyx", "xywh" or "center_xywh",
+            after "rel_" where they are parts of the picture, with "+objectness" where a fifth column or a third output
+            says whether there is any object, "+background" or "+background_last" where the first or last class is the
+            background. None to find it: object detectors of keras_hub are known, other outputs are read by their
+            shapes and first values, and a warning says how.
 
     A copy, or a pickle in another process, builds the explainer again from the saved model.
 
@@ -112,6 +123,7 @@ class Explainer:
         scaling: str | None = None,
         task: str | None = None,
         unit: str | None = None,
+        decode: DecodeLike = None,
     ):
         check_eager()
         self.method, self._rule = find_method(method)
@@ -132,6 +144,13 @@ class Explainer:
             fact = f"Expected a unit for values only, received unit={unit!r} for the task {self.task}."
             raise ValueError(Message(fact, "Leave it out, or pass task='regression'.", "Use --task regression."))
         self._unit = unit or ""
+        self._own_detector = own_detector(self._reader.model)
+        self._decode = decode
+        is_said = self.task.name == "detection" and self.task.is_given
+        is_known = is_said or decode is not None or self._own_detector is not None
+        self._may_move = layer is None and classifier_layers is None and not is_whole  # to the layers of a pyramid
+        if self._may_move and is_known:
+            layer, self._may_move = _pyramid(self._reader), False
         options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
         options |= {"task": self.task.name if self.task.is_given else None, "unit": unit}
         members = _members(self._reader, layer, method, classifier_layers, options)
@@ -165,6 +184,7 @@ class Explainer:
         self._arguments = {"method": method, "classifier_layers": names, "output": output, **options}
         known = self._reader.preprocessing  # said by the user or by the file, which a copy does not see
         self._arguments["scaling"] = None if known.source in ("own", "assumed", "unknown") else known.mode
+        self._arguments["decode"] = decode
         path = layer if layer is None or isinstance(layer, str) else self.split.found.name
         self._arguments["layer"] = [member._arguments["layer"] for member in members] or path
 
@@ -198,6 +218,10 @@ class Explainer:
         if self._reader.is_output_guessed and not is_callable:
             fact = f"Of the outputs {list(self._reader.outputs)}, '{self.output_name}' is explained. Choose another by"
             warn(Message(fact, "output=.", "--output."))
+        if is_callable and boxes_in(target):
+            if self._may_move:
+                return self._of_detector(images, target, progress=progress)
+            target = self._with_boxes(images, target)
         if self._members:
             return fuse(self._members)(images, target, progress=progress)
         arrays, compiled = self._prepared(
@@ -298,6 +322,74 @@ class Explainer:
             unit=self._unit_of(None),
         )
 
+    def detections(
+        self,
+        images: Images,
+        target: int | str | Sequence[int | str] | None = None,
+        *,
+        threshold: float = 0.3,
+        overlap: float = 0.5,
+    ) -> list[Detections]:
+        """Find the detections of each image and explain them, from one forward pass of the layers before the map.
+
+        Rows of raw outputs become detections by their best class, the threshold, and non-maximum suppression within
+        each class. What is explained is the logit of that class in the raw row that made the box. The maps of several
+        layers, by default one for each level of a pyramid, are fused by mean where the row depends on them.
+
+        Args:
+            images: (B, H0, W0, 3) as the model expects them.
+            target: "all" or None; the number of a detection of each image, 0 for the best; a class name for its best
+                detection; or a list of numbers and names.
+            threshold: lowest score of a detection, from 0 to 1. Defaults to 0.3.
+            overlap: intersection over union above which the lower score of a class is dropped. Defaults to 0.5.
+
+        Returns:
+            One `Detections` for each image. An image in which nothing was found has none, its `diagnosis` says so, and
+            so does a warning.
+
+        Raises:
+            TypeError: `decode` or `target` of another kind.
+            ValueError: outputs that are not a detector's, a `decode` that returns nonsense, a method that runs the
+                model again, an unknown class; as a call.
+        """
+        if self._may_move:
+            return self._of_detector.detections(images, target, threshold=threshold, overlap=overlap)
+        check_eager()
+        arrays, compiled = self._prepared(images, DetectionPass)
+        compiled.check_weights()
+        self._reader.warn_of_range(arrays[self._reader.inputs.image_index])
+        decode = self._decode
+        return explain_detections(
+            compiled,
+            arrays,
+            target,
+            threshold,
+            overlap,
+            names=self._class_names,
+            method=self.method,
+            decode_name=getattr(decode, "__name__", type(decode).__name__) if callable(decode) else None,
+            places=[member._placement for member in self._members or [self]],
+        )
+
+    @cached_property
+    def _of_detector(self) -> Explainer:
+        """This explainer at the layers of the pyramid, where no layer was chosen and the model is a detector."""
+        arguments: dict[str, Any] = {**self._arguments, "layer": _pyramid(self._reader)}
+        other = Explainer(self._reader, **arguments)
+        other._reader.preprocessing = self._reader.preprocessing
+        return other
+
+    def _with_boxes(self, images: Images, target: Any) -> Any:
+        """Return a target whose boxes can be read in the raw outputs, each checked against the detections."""
+        boxes = [box for box in boxes_in(target) if box.detector is None]
+        if not boxes:
+            return target
+        arrays, compiled = self._prepared(images, DetectionPass)
+        _, rows, finite = compiled.rows(arrays)
+        for box in boxes:
+            check_box(box, rows, finite, self._class_names)
+        return bound(target, compiled.detector, compiled.size_of(arrays))
+
     def _placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
         if self._is_whole:
             index = self._reader.inputs.image_index
@@ -345,12 +437,17 @@ class Explainer:
                 split.inputs = inputs
                 compiled = self._passes[key] = self._new_pass(target, split)
                 if len(self._passes) > _KEPT_TARGETS:
-                    del self._passes[next(key for key in self._passes if key[0] not in (None, ClassPass))]
+                    kept = (None, ClassPass, DetectionPass)
+                    del self._passes[next(key for key in self._passes if key[0] not in kept)]
             return compiled
 
     def _new_pass(self, target: Any, split: SplitModel) -> Pass:
         if target is ClassPass:
             return ClassPass(split, self._rule, *self._options)
+        if target is DetectionPass:
+            read = reader_of_outputs(self._decode, self._own_detector, self._class_names)
+            splits = [member.split for member in self._members] or [split]
+            return DetectionPass(splits, self._rule, split.inputs, read, *self._options)
         if self._is_whole:
             return FullGradPass(self._reader, target, self._rule, *self._options)
         if needs_of(self._rule) == "probing":
@@ -420,6 +517,11 @@ def _members(
             f"and classifier_layers={classifier_layers!r}."
         )
     return [Explainer(model, member, method, **options) for member in layer]
+
+
+def _pyramid(reader: ModelReader) -> str | list[str]:
+    layers = pyramid_layers(reader)
+    return layers if len(layers) > 1 else layers[0]
 
 
 def _check_whole(method: str, *arguments: object) -> None:

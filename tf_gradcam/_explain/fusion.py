@@ -125,10 +125,10 @@ def _fused(
     same = resolved_target(first, target)
     explanations = [first, *(run(part, images, same) for part in parts[1:])]
     _check_classes(explanations)
-    return _combined(explanations, how)
+    return combined(explanations, how)
 
 
-def _combined(explanations: Sequence[Explanation], how: str) -> Explanation:
+def combined(explanations: Sequence[Explanation], how: str) -> Explanation:
     first = explanations[0]
     shapes = [explanation.raw.shape for explanation in explanations]
     layers = [explanation.layer_name for explanation in explanations]

@@ -30,7 +30,7 @@ from tf_gradcam._models.split import (
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import needs_of
-from tf_gradcam.targets.base import Target, as_two_sides, called
+from tf_gradcam.targets.base import Target, as_two_sides, called, with_raw_output
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0
@@ -256,7 +256,8 @@ def with_probabilities(results: MapArrays) -> MapArrays:
 
 def _target_input(head: Head) -> Any:
     """Return the logits that a target is called with, both sides of one unit of two classes."""
-    return as_two_sides(head.logits) if head.is_pair else head.logits
+    logits = with_raw_output(head.logits, head.output)
+    return as_two_sides(logits) if head.is_pair else logits
 
 
 class SplitPass(Pass):

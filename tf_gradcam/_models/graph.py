@@ -53,6 +53,9 @@ class Call:
 Substitute = Callable[[Step], Callable[..., Any] | None]  # a function to call in place of a step's operation, or None
 # `extract(inputs) -> [activations, *frontier]` and `finish([activations, *frontier]) -> outputs`.
 Halves = tuple[Callable[[Sequence[Any]], list[Any]], Callable[[Sequence[Any]], Any]]
+# `extract(inputs) -> tensors`, `finish(tensors) -> (outputs, activations of each call)`, and the number of tensors, the
+# first ones, that a tape must watch for the gradients by these activations.
+JointHalves = tuple[Callable[[Sequence[Any]], list[Any]], Callable[[Sequence[Any]], tuple[Any, list[Any]]], int]
 
 
 def graph_of(model: Any) -> Any | None:
@@ -182,6 +185,30 @@ class Graph:
 
         return extract, finish
 
+    def joint_halves(self, calls: Sequence[Call]) -> JointHalves:
+        """Cut the graph before several calls, of which later ones may depend on earlier ones.
+
+        The gradient by the activations of each is the same as of `halves(call)`.
+        """
+        slots = [call.slot for call in calls]
+        behind = {slot: self.dependents(slot) for slot in slots}
+        roots = [slot for slot in dict.fromkeys(slots) if not any(slot in behind[o] for o in slots if o != slot)]
+        dependents = set().union(*(behind[slot] for slot in roots))
+        steps = [s for s in self.ancestors(self.outputs, roots) if not dependents.isdisjoint(s.outputs)]
+        read = {source for step in steps for source in step.sources.values()}.union(self.outputs)
+        kept = [*roots, *sorted(read - dependents)]
+        before, after = self.ancestors(kept), self.ancestors([*self.outputs, *slots], kept)
+
+        def extract(inputs: Sequence[Any]) -> list[Any]:
+            values = self.run(before, self.enter(inputs))
+            return [values[slot] for slot in kept]
+
+        def finish(tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
+            values = self.run(after, dict(zip(kept, tensors, strict=True)))
+            return self.pack_outputs(values), [values[slot] for slot in slots]
+
+        return extract, finish, len(roots)
+
     def forward(self, inputs: Sequence[Any], instead: Substitute = lambda step: None) -> Any:
         """Compute the model's outputs."""
         needed = self.ancestors(self.outputs)
@@ -258,10 +285,10 @@ class Graph:
     def reaches_output(self, call: Call) -> bool:
         return not self.dependents(call.slot).isdisjoint(self.outputs)
 
-    def is_cut_point(self, call: Call) -> bool:
-        """Return whether every path from the inputs of the tensor to the first output passes it."""
+    def is_cut_point(self, call: Call, ends: Sequence[int] = ()) -> bool:
+        """Return whether every path from the inputs of the tensor to the first output, or to `ends`, passes it."""
         origins = self._origins(call.slot)
-        frontier = self.frontier(call.slot, [self.first])
+        frontier = self.frontier(call.slot, ends or [self.first])
         return all(origins.isdisjoint(self._origins(other)) for other in frontier)
 
     def inputs_before(self, call: Call) -> list[int]:

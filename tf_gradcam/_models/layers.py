@@ -183,7 +183,7 @@ def _default_in(reader: ModelReader, view: View) -> FoundLayer | None:
     rank = len(reader.inputs.image_shape)
     heads = tuple(f"{c.path}/" for c in view.calls if _is_attention(c.operation))  # layers inside do not have cells
     calls = [call for call in reversed(view.calls) if not call.path.startswith(heads)]
-    candidates = [FoundLayer(view, call) for call in calls if _can_be_default(view, call)]
+    candidates = [FoundLayer(view, call) for call in calls if can_be_default(view, call)]
     # Layers whose cells follow places come before all others, and layers of the images' rank before tokens.
     placed = [item for item in candidates if follows_places(reader, item)]
     for allowed in (placed, [item for item in candidates if not why_no_places(reader, item)]):
@@ -288,7 +288,7 @@ def _is_attention(operation: keras.Operation) -> bool:
     return "Attention" in type(operation).__name__
 
 
-def _can_be_default(view: View, call: Call) -> bool:
+def can_be_default(view: View, call: Call) -> bool:
     kind = type(call.operation).__name__
     if call.is_model or _PASSIVE.search(kind) or why_not(FoundLayer(view, call)):
         return False

@@ -123,6 +123,11 @@ class ModelReader:
         assert view is not None
         return view.traced_ends()
 
+    @property
+    def model(self) -> Any:
+        """The model; None where it is gone."""
+        return self._model or self._alive()
+
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """The scaling of the input: set by what the user said, or measured."""
@@ -153,7 +158,7 @@ class ModelReader:
         Raises:
             TypeError: Keras cannot save it, or cannot load what it saved.
         """
-        model = self._model or self._alive()
+        model = self.model
         if model is None and self.graph is not None:  # only its layers are alive
             inputs = keras.tree.pack_sequence_as(self.graph.input_struct, self.graph.input_tensors)
             model = keras.Model(inputs, self.graph.output_tensors, name=self.name)

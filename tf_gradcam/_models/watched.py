@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradcam._models.graph import Call, Halves, first_output
+from tf_gradcam._models.graph import Call, Halves, JointHalves, first_output
 from tf_gradcam._models.keras_internals import call_in_inference, has_learned_weights, reading_scope, sublayers
 
 UNTRACEABLE = (
@@ -151,6 +151,43 @@ class WatchedModel:
             return self._intercept(calls, tensors[1:], lambda number, result: parts[number])
 
         return extract, finish
+
+    def joint_halves(self, calls: Sequence[Call]) -> JointHalves:
+        """Return the model up to the first of several calls, and the model run again from there; see `Graph`."""
+        first = min(calls, key=self.calls.index)
+        extract, _ = self.halves(first)
+
+        def finish(tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
+            activations: dict[Call, Any] = {}
+
+            def observed(call: Call, result: Any) -> Any:
+                activations[call] = tensors[0] if call == first else result
+                return activations[call]
+
+            with contextlib.ExitStack() as stack:
+                for call in set(calls) - {first}:
+                    stack.enter_context(wrapped(call.operation, self._observer(call, observed)))
+                outputs = self._intercept([first], tensors[1:], lambda number, result: observed(first, result))
+            return outputs, [activations[call] for call in calls]
+
+        return extract, finish, 1
+
+    @staticmethod
+    def _observer(call: Call, change: Callable[[Call, Any], Any]) -> Callable[..., Any]:
+        """Return a wrapper of a layer's `call` that passes the tensor of one of its calls through `change`."""
+        count = 0
+
+        def wrapper(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            result = original(*args, **kwargs)
+            tensors = _tensors_of(result)
+            own, count = call.slot - count, count + len(tensors)
+            if not 0 <= own < len(tensors):
+                return result
+            tensors[own] = change(call, tensors[own])
+            return tensors[0] if tf.is_tensor(result) else keras.tree.pack_sequence_as(result, tensors)
+
+        return wrapper
 
     def operations_after(self, call: Call) -> list[Any]:
         """Return the layers whose calls begin later, in that order, whether or not they read this tensor.

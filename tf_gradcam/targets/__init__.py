@@ -1,9 +1,11 @@
 """Targets beyond a class; each is a callable from outputs to scores (B,)."""
 
+from tf_gradcam.targets.boxes import Box
 from tf_gradcam.targets.classes import ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
 from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Region, Similarity, Value
 
 __all__ = [
+    "Box",
     "ClassScore",
     "Contrast",
     "Counterfactual",

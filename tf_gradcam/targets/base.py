@@ -23,7 +23,7 @@ Class = int | str | None
 # What `target=` takes: None for each image's top class, a class, one for each image, or a callable outputs -> (B,).
 TargetLike: TypeAlias = Class | np.integer[Any] | Sequence[Class | np.integer[Any]] | NDArray[Any] | Target
 
-_TWO_SIDES = "tf_gradcam_two_sides"  # the mark on a tensor
+_TWO_SIDES, _RAW = "tf_gradcam_two_sides", "tf_gradcam_raw"  # the marks on a tensor
 
 
 class NamedTarget:
@@ -201,6 +201,17 @@ def as_two_sides(logit: tf.Tensor) -> tf.Tensor:
     """Mark the logit (B, 1) of one sigmoid unit: unlike a value (B, 1) it has two classes, no and yes."""
     setattr(logit, _TWO_SIDES, True)
     return logit
+
+
+def with_raw_output(logits: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+    """Mark logits with the output that the model makes of them, for targets that read it."""
+    setattr(logits, _RAW, output)
+    return logits
+
+
+def raw_output(logits: tf.Tensor) -> tf.Tensor:
+    """Return the output that a model makes of logits: its own mark, else the logits themselves."""
+    return getattr(logits, _RAW, logits)
 
 
 def class_logits(outputs: Any, target: object) -> tf.Tensor:
