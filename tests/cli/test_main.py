@@ -105,6 +105,7 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
         "layer": "hue",
         "method": "gradcam",
         "scaling": "raw, from the model's own Rescaling layer",
+        "inputs": "",
         "error": "",
     }
 
@@ -372,6 +373,93 @@ def test_code_that_fails_is_one_line_and_exit_status_2(folder, model_file, code)
     (line,) = result.stderr.splitlines()
     assert "'my_layers.py'" in line
     assert not Path("maps").exists()
+
+
+def aged_model(path):
+    """The red-blue network with an age, by which it multiplies the scores."""
+    image, age = keras.Input((6, 10, 3), name="image"), keras.Input((1,), name="age")
+    base = red_blue_model()
+    scores = L.Multiply()([base.get_layer("mean")(base.get_layer("hue")(base.get_layer("scale")(image))), age])
+    keras.Model([image, age], base.get_layer("classes")(scores), name="aged").save(path)
+    return path
+
+
+def scores_of(folder="maps"):
+    return {Path(row["file"]).name: (float(row["score"] or "nan"), row["inputs"]) for row in manifest(folder)}
+
+
+def test_further_input_of_a_number_counts_for_every_image(folder):
+    write_photo(folder, "other.png")
+    model = aged_model("aged.keras")
+    result = explain("photo.png", "other.png", "--batch-size", "1", "--input", "age=62", model=model)
+    assert result.exit_code == 0
+    assert "layer hue" in result.stdout
+    assert scores_of() == dict.fromkeys(["photo.png", "other.png"], (pytest.approx(62 * RED_SCORE, rel=1e-5), "age=62"))
+    np.testing.assert_array_equal(np.load("maps/photo.heatmap.npy"), red_blue_heatmap())
+
+
+def test_table_gives_each_image_its_own_input_and_one_without_a_row_fails_alone(folder):
+    """Each score is its own age times that of the picture, in whatever batch and order the images come."""
+    ages = {f"{name}.png": age for name, age in zip("abcde", (3, 1, 4, 1, 5), strict=True)}
+    for name in ages:
+        write_photo(folder, name)
+    lines = "".join(f"{name},{age}\n" for name, age in reversed(ages.items()))
+    Path("ages.csv").write_text(f"file,age\n{lines}")
+    model = aged_model("aged.keras")
+    arguments = ["*.png", "--batch-size", "4", "--input", "age=ages.csv"]
+    result = explain(*arguments, model=model)
+    assert result.exit_code == 1
+    assert "tf-gradcam: 'photo.png': 'ages.csv' has no row for it, and the model needs the input 'age'. Add one.\n" in (
+        result.stderr
+    )
+    expected = {name: (pytest.approx(age * RED_SCORE, rel=1e-5), f"age={age}") for name, age in ages.items()}
+    found = scores_of()
+    assert found.pop("photo.png")[1] == ""
+    assert found == expected
+    Path("ages.csv").write_text(f"file,age\n{lines}photo.png,9\n")
+    result = explain(*arguments, "--resume", model=model)
+    assert (result.exit_code, "1 of 1 images explained" in result.stdout) == (0, True)
+    assert scores_of() == {**expected, "photo.png": (pytest.approx(9 * RED_SCORE, rel=1e-5), "age=9")}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "missing is 'age' (B, 1). Give each by --input NAME=VALUE"),
+        (["--input", "ages=3"], "Unknown input 'ages'. Did you mean 'age'"),
+        (["--input", "age=1,2"], "Expected the input 'age' of shape (1,) or (1, 1), received (2,) in '1,2'"),
+        (
+            ["--input", "age=3", "--preprocess", "detect"],
+            "cannot be detected from pictures alone, as the model has seve",
+        ),
+    ],
+)
+def test_wrong_further_input_is_one_line(folder, given, message):
+    result = explain("photo.png", *given, model=aged_model("aged.keras"))
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert message in line
+
+
+def test_doors_without_further_inputs_name_one_that_has_them(folder):
+    model = aged_model("aged.keras")
+    write_photo(folder, "data/red/1.png")
+    result = run("audit", "data", "--model", model, "--out", "report")
+    assert result.exit_code == 2
+    assert "Expected a model of one input for an audit, " in result.stderr
+    result = run("app", "--model", model, "--port", "0")
+    assert "Explain it by `tf-gradcam explain --input NAME=VALUE`." in result.stderr
+
+
+def test_model_with_its_further_inputs_fixed_is_one_of_one_input(folder):
+    """The remedy that an audit names."""
+    model = keras.saving.load_model(aged_model("aged.keras"))
+    image = keras.Input((6, 10, 3))
+    value = 62 * keras.ops.ones_like(image[:, 0, 0, :1])
+    keras.Model(image, model([image, value])).save("fixed.keras")
+    result = explain("photo.png", "--layer", "aged/hue", "--preprocess", "raw", model="fixed.keras")
+    assert result.exit_code == 0, result.stderr
+    assert scores_of() == {"photo.png": (pytest.approx(62 * RED_SCORE, rel=1e-5), "")}
 
 
 def test_model_that_does_not_say_what_it_wants_gets_a_note(folder):

@@ -48,6 +48,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(code.read_text())
     (tmp_path / "names.txt").write_text("beagle\nwolf\n")
+    image, age = keras.Input((48, 80, 3), name="image"), keras.Input((1,), name="age")
+    keras.Model([image, age], keras.ops.softmax(model(image) * age)).save(tmp_path / "patients.keras")
+    (tmp_path / "patients.csv").write_text("file,age\na.png,62\nb.jpg,30\n")
     photo = red_blue_photo(8)
     for name in ("dog.jpg", "IMAGE", "photos/a.png", "photos/b.jpg"):
         write_photo(tmp_path, name, photo)

@@ -209,7 +209,7 @@ def five_channels():
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (two_inputs, {}, r"Expected a model of one input, received 2 inputs \(photo, table\)"),
+        (two_inputs, {}, r"besides 'photo', which takes the images; missing is 'table' \(B, 4\)"),
         (five_channels, {}, r"height, width, 1 or 3\), received an input of shape \(None, 6, 10, 5\)"),
         (red_blue_model, {"asked": Asked("reed")}, "Unknown class 'reed'. Did you mean 'red'"),
         (red_blue_model, {"asked": Asked(2)}, "class index below 2"),

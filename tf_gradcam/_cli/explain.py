@@ -12,6 +12,7 @@ from tf_gradcam._cli.options import (
     OutFolder,
     Thresholds,
     import_option,
+    input_option,
     method_option,
     preprocess_option,
     task_option,
@@ -40,6 +41,7 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 )
 @weights_options
 @import_option
+@input_option
 @click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
 @click.option(
@@ -92,8 +94,8 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
 
     Several maps of an image are OUT/<stem>.class-<index>.overlay.png and so on.
 
-    A model of your own classes needs their code: --import FILE. Models of several inputs are explained in Python:
-    Explainer(model).
+    A model of your own classes needs their code: --import FILE. A model of several inputs takes each IMAGE as its
+    picture, and the others by --input NAME=VALUE.
 
     Images of one stem get <stem>, <stem>-2, <stem>-3 in their order. Results of the same images are replaced, with a
     note; others stay. Exit status: 0 all images are done, 1 some failed and the others are done, 2 wrong use.
@@ -180,7 +182,7 @@ def _batch_explainer(
         unit=unit,
     )
     asked = asked_by(target, explainer.task.name, ClassNames(opened.class_names))
-    batch = BatchExplainer(explainer, opened.preprocessing, side, asked=asked, unit=unit or "", **options)
+    batch = BatchExplainer(explainer, opened.preprocessing, side, asked=asked, unit=unit or "", files=paths, **options)
     explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
     print_text(
         f"{opened.reader.name}{explained}: layer {explainer.layer_name}, {explainer.method}, "

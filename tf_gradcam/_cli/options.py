@@ -100,6 +100,16 @@ import_option = click.option(
 )
 
 
+input_option = click.option(
+    "--input",
+    "given",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A further input of the model, once for each: a number, a list (1,2,3), a .npy file, a picture, or a CSV file "
+    "with a column `file` and a row for each image.",
+)
+
+
 def weights_options(command: Any) -> Any:
     """Add the options that choose the weights and build a network of keras.applications."""
     weights = click.option(

@@ -24,6 +24,7 @@ from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNamesLike
 from tf_gradcam._files.find import find_images
 from tf_gradcam._files.manifest import DONE, FAILED, Row, files_of
+from tf_gradcam._models.given_inputs import GivenInputs
 from tf_gradcam._models.images import ModelImages, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.open_model import check_scaling, open_model
@@ -183,7 +184,7 @@ class BatchExplainer:
     """Writer of the overlays and maps of image files, by one explainer.
 
     Args:
-        explainer: of a model with one image input, of one or three channels.
+        explainer: of a model of images of one or three channels.
         preprocessing: scaling of photos for the model.
         size: (height, width) in pixels, for a model that leaves its size free; None for the model's own size, or the
             size that its family was trained at.
@@ -193,6 +194,8 @@ class BatchExplainer:
         alpha: weight of the heatmap in overlays, in [0, 1].
         colormap: of the overlays.
         batch_size: images at a time, at least 1.
+        given: NAME=VALUE for each further input of the model, as `GivenInputs` takes them.
+        files: all images, which a table of values names.
 
     Attributes:
         task: of the model.
@@ -200,8 +203,8 @@ class BatchExplainer:
         class_count: number of classes of its outputs, None where they are values.
 
     Raises:
-        ValueError: for a model of several inputs or of other channels, a `size` that the model does not take, an
-            unknown class or colour map.
+        OSError, ValueError: as `GivenInputs`; other channels, a `size` that the model does not take, an unknown class
+            or colour map; a layer that sees another input than the images.
     """
 
     def __init__(
@@ -216,6 +219,8 @@ class BatchExplainer:
         alpha: float = 0.4,
         colormap: str = "jet",
         batch_size: int = 8,
+        given: Sequence[str] = (),
+        files: Sequence[Path] = (),
     ):
         self._explainer = explainer
         self._asked = asked or Asked()
@@ -225,15 +230,17 @@ class BatchExplainer:
         self._colormap = colormap
         self._batch_size = batch_size
         self.task = explainer.task
-        self._images = ModelImages(explainer.split.inputs, preprocessing, size)
-        self.preprocessing, self.size = preprocessing, self._images.size
+        self._inputs = GivenInputs(explainer.split.inputs, given, files, preprocessing, size)
+        self.preprocessing, self.size = preprocessing, self._inputs.images.size
         self.class_count = self._try_out()
 
     def _try_out(self) -> int | None:
         """Compile, raise the errors that concern every image before one is written, and return the class count."""
         black = np.zeros((*self.size, 3), np.uint8)
         overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
-        ((first, *_),) = self._explain([self._images.of_photos(black)])
+        ((first, *_),) = self._explain([self._inputs.example()])
+        drawn = first.explanation.placement.input_index
+        self._inputs.check_layer(drawn, self._explainer.split.pictures, self._explainer.layer_name)
         probabilities = first.explanation.probabilities
         return None if probabilities is None or probabilities.ndim != 2 else probabilities.shape[1]
 
@@ -269,15 +276,15 @@ class BatchExplainer:
                     yield writing.popleft().get()
             yield from (result.get() for result in writing)
 
-    def _load(self, path: Path) -> np.ndarray | str:
-        """Return the image as model input, or the reason of a failure."""
+    def _load(self, path: Path) -> list[np.ndarray] | str:
+        """Return the inputs of the model for an image, or the reason of a failure."""
         try:
-            return self._images.of_photo(read_picture(path, self.size).photo)
+            return self._inputs.of_photo(read_picture(path, self.size).photo, path)
         except (OSError, ValueError, MemoryError) as error:
             return str(error) or _TOO_LARGE
 
     def _explained(
-        self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[np.ndarray | str]
+        self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[list[np.ndarray] | str]
     ) -> list[Any]:
         """Run the model on a batch and start writing its results; return a promise of a `Result` per image."""
         images = [image for image in loaded if not isinstance(image, str)]
@@ -297,12 +304,12 @@ class BatchExplainer:
                 promised.append(pool.apply_async(self._finish, [path, output, next(made)]))
         return promised
 
-    def _explain(self, images: Sequence[np.ndarray]) -> list[list[_Map]]:
+    def _explain(self, images: Sequence[list[np.ndarray]]) -> list[list[_Map]]:
         """Return the maps of each image."""
-        batch, asked = np.stack(images), self._asked
+        batch, asked = self._inputs.stacked(images), self._asked
         if asked.is_one:
             explanation = self._explainer(batch, asked.target)
-            return [[_Map(explanation, index)] for index in range(len(batch))]
+            return [[_Map(explanation, index)] for index in range(len(images))]
         above = self._threshold if asked.is_above else None
         maps = self._explainer.class_maps(batch, asked.classes, asked.top, above)
         of_each = maps.of_each_class()
@@ -311,7 +318,7 @@ class BatchExplainer:
                 _Map(of_each[place], index, f"{self._noun}-{maps.class_indices[index, place]}", note)
                 for place, note in self._shown(maps, index)
             ]
-            for index in range(len(batch))
+            for index in range(len(images))
         ]
 
     @property
@@ -366,6 +373,7 @@ class BatchExplainer:
             map_name=one.name,
             task=self.task.name,
             unit=self._unit,
+            inputs=self._inputs.text(path),
         )
 
 

@@ -18,7 +18,7 @@ from tf_gradcam._files.opening import check_regular
 
 COLUMNS = (
     *("file", "status", "class", "label", "score", "layer", "method", "error"),
-    *("probability", "output", "scaling", "diagnosis", "note", "stem", "map", "task", "unit"),
+    *("probability", "output", "scaling", "diagnosis", "note", "stem", "map", "task", "unit", "inputs"),
 )
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.csv"
@@ -37,6 +37,7 @@ class Row:
         map_name: what the files of this map have behind the stem; "" for the only map of an image.
         task: of the model.
         unit: of the values of a regression.
+        inputs: the values of the model's further inputs, such as "age=62".
     """
 
     file: str
@@ -56,6 +57,7 @@ class Row:
     map_name: str = ""
     task: str = ""
     unit: str = ""
+    inputs: str = ""
 
 
 class Manifest(AbstractContextManager["Manifest"]):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tf_gradcam._errors import Message
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam.image.io import read_picture, resize_by_area
 from tf_gradcam.image.thumbnails import shrunk, thumbnail
@@ -173,10 +174,9 @@ def model_failure(error: Exception) -> str:
 
 def _channels(inputs: ModelInputs) -> int:
     if len(inputs.names) != 1:
-        raise ValueError(
-            f"Expected a model of one input, received {len(inputs.names)} inputs ({', '.join(inputs.names)}). Explain "
-            "it in Python: Explainer(model)([images, ...])."
-        )
+        fact = f"Expected a model of one input, received {len(inputs.names)} inputs ({', '.join(inputs.names)})."
+        call = "Explain it by Explainer(model)([images, ...]), or by `tf-gradcam explain --input NAME=VALUE`."
+        raise ValueError(Message(fact, call, "Explain it by `tf-gradcam explain --input NAME=VALUE`."))
     shape = inputs.image_shape
     if len(shape) != 4 or shape[-1] not in (1, 3, None):
         raise ValueError(

@@ -216,7 +216,10 @@ def settle_scaling(
         return opened, "", None
     if is_sure and len(files) < _MAX_FILES:  # a few pictures show less than the layers do, and take longer
         return opened, "", None
-    photos, known, bits = _some_photos(opened, files, labels, size)
+    if len(opened.reader.inputs.names) == 1:
+        photos, known, bits = _some_photos(opened, files, labels, size)
+    else:  # pictures alone are not enough for its predictions
+        photos, known, bits = np.empty(0, np.float32), None, 8
     start = "raw" if now.mode in ("unknown", PREPROCESSOR) else now.mode
     ranking = None
     if len(photos):
@@ -229,6 +232,8 @@ def settle_scaling(
             ranking = rank_if_doubtful(opened.reader, photos, start, known, modes)
     better = ranking is not None and ranking.best != start and ranking.is_clear(start)
     pictures = f"{len(photos)} picture{'s' if len(photos) != 1 else ''}"
+    if len(opened.reader.inputs.names) > 1:
+        pictures = "pictures alone, as the model has several inputs"
     # Predictions that are all alike are right for pictures of one class.
     is_supposed = ranking is not None and ranking.evidence == ACTIVITY and not known
     supposed = " (if they are of several classes)" if is_supposed else ""

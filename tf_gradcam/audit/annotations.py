@@ -5,20 +5,17 @@ Axis legend: N images, H0 x W0 pixels. A region is (H0, W0) in [0, 1], the part 
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tf_gradcam._errors import unknown_name
-from tf_gradcam._files.opening import MAX_TABLE_BYTES, check_file
+from tf_gradcam._files.tables import PathEnds, ending, read_rows
 from tf_gradcam.image.io import read_checked
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.metrics.localisation import box_region
 
-_FILE_COLUMNS = ("file", "filename")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -49,8 +46,9 @@ class BoxTable:
 
     def __init__(self, path: str | os.PathLike[str], files: Sequence[str]):
         self.boxes: list[np.ndarray] = [np.zeros((0, 4)) for _ in files]
-        places = _Places(files)
-        for line, row in _rows(Path(path)):
+        places = PathEnds(files)
+        _, rows = read_rows(Path(path), "boxes", _SIDES)
+        for line, row in rows:
             where = f"line {line} of '{path}'"
             position = places.find(row["file"], where)
             if position is not None:
@@ -60,7 +58,7 @@ class BoxTable:
         if not self.known.any():
             raise ValueError(
                 f"Expected '{path}' to name some of the {len(files)} images, but no line fits any. Write the ends of "
-                f"their paths into the column of files, such as '{_ending(files)}'."
+                f"their paths into the column of files, such as '{ending(files)}'."
             )
 
     def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
@@ -115,7 +113,7 @@ class MaskFolder:
         if not self.known.any():
             raise ValueError(
                 f"Expected '{folder}' to hold masks of some of the {len(files)} images, named as they are with the "
-                f"suffix .png, such as '{Path(_ending(files)).stem}.png'; it holds none. Check the names."
+                f"suffix .png, such as '{Path(ending(files)).stem}.png'; it holds none. Check the names."
             )
 
     def region(self, position: int, size: tuple[int, int]) -> np.ndarray:
@@ -125,55 +123,6 @@ class MaskFolder:
 
 
 KnownRegions = BoxTable | MaskFolder
-
-
-class _Places:
-    """An index of images by the ends of their paths."""
-
-    def __init__(self, files: Sequence[str]):
-        self._parts = [Path(os.path.abspath(file)).parts for file in files]
-        self._by_name: dict[str, list[int]] = {}
-        for position, parts in enumerate(self._parts):
-            self._by_name.setdefault(parts[-1], []).append(position)
-
-    def find(self, name: str, where: str) -> int | None:
-        wanted = tuple(part for part in Path(name.replace("\\", "/")).parts if part != ".")
-        if not wanted:
-            raise ValueError(f"Expected the name of a file in {where}, received none. Give it one.")
-        fitting = [at for at in self._by_name.get(wanted[-1], []) if self._parts[at][-len(wanted) :] == wanted]
-        if len({self._parts[at] for at in fitting}) > 1:
-            raise ValueError(
-                f"'{name}' in {where} fits {len(fitting)} images, such as '{Path(*self._parts[fitting[0]])}' and "
-                f"'{Path(*self._parts[fitting[1]])}'. Write the folder before the name."
-            )
-        return fitting[0] if fitting else None
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Read the lines of a CSV file as (line number, columns); the column of files is always called `file`."""
-    check_file(path, "a CSV file of boxes", MAX_TABLE_BYTES)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = [name.strip() for name in reader.fieldnames or []]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected a CSV file of boxes, but '{path}' does not exist. Check the path."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Expected boxes in UTF-8, but '{path}' is not. Save it as UTF-8 text.") from error
-    except csv.Error as error:
-        raise ValueError(f"Expected '{path}' as a CSV file, but it cannot be read: {error}. Save it again.") from error
-    named = next((name for name in _FILE_COLUMNS if name in columns), None)
-    missing = next((name for name in _SIDES if name not in columns), "file" if named is None else None)
-    if missing is not None:
-        raise ValueError(f"Expected a column '{missing}' in '{path}'. {unknown_name('column', missing, columns)}")
-    cleaned = []
-    for line, row in rows:
-        cells = {str(key).strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str)}
-        cleaned.append((line, {**cells, "file": cells.get(str(named), "")}))
-    return cleaned
 
 
 def _box_in_parts(row: dict[str, str], file: str, where: str) -> np.ndarray:
@@ -235,7 +184,3 @@ def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
             way = cv2.INTER_AREA if side < inside.shape[axis] else cv2.INTER_NEAREST
             inside = cv2.resize(inside, target, interpolation=way)
     return np.clip(inside, 0, 1)
-
-
-def _ending(files: Sequence[str]) -> str:
-    return "/".join(Path(files[0]).parts[-2:]) if files else ""

@@ -117,6 +117,7 @@ class AuditMapper:
                 f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "
                 "a copy of it."
             )
+        _check_one_input(opened.reader.inputs.names)
         self.model, names = opened.model, opened.class_names
         self.explainer = Explainer(opened.reader, layer, method, class_names=names, freeze=freeze)
         self.preprocessing: Preprocessing = opened.preprocessing
@@ -369,6 +370,16 @@ class ModelUnderAudit:
             assert probabilities is not None
             found.append(probabilities)
         return np.concatenate(found)
+
+
+def _check_one_input(names: Sequence[str]) -> None:
+    """Refuse a model of several inputs: an audit changes pictures and predicts them, which has no row of the others."""
+    if len(names) > 1:
+        raise ValueError(
+            f"Expected a model of one input for an audit, which predicts changed pictures alone, received {len(names)} "
+            f"inputs ({', '.join(names)}). In Python fix the others, and audit the model of one input that is left: "
+            "value = 62 * keras.ops.ones_like(image[:, 0, 0, :1]); keras.Model(image, model([image, value]))."
+        )
 
 
 def _grid(explanation: Explanation) -> tuple[int, int]:
