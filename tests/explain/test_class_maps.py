@@ -6,6 +6,7 @@ Also tests _results/class_maps.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -384,6 +385,19 @@ def test_above_is_each_images_own_labels_best_first(looped: bool) -> None:
         assert_maps_equal(some.raw[image][some.above[image]], everything.raw[image][expected])
     assert len({tuple(row) for row in some.above.tolist()}) > 1
     assert some.heatmaps.shape[1] == max(1, (outputs > 0.5).sum(axis=1).max())
+
+
+def test_figures_and_files_hold_the_labels_above_their_thresholds_alone(tmp_path: Path) -> None:
+    """Without photos every panel is a map: as many pictures as labels, and one of an image without any."""
+    model = spread_sigmoids()
+    maps = Maps(model, names=NAMES)(above=0.55)
+    outputs = model.predict(IMAGES, verbose=0)
+    wanted = {(n, c) for n, c in zip(*np.nonzero(outputs > 0.55), strict=True)}
+    wanted |= {(n, int(row.argmax())) for n, row in enumerate(outputs) if not (row > 0.55).any()}
+    assert len(wanted) < maps.class_indices.size
+    names = {path.name for path in maps.save(tmp_path)}
+    assert names == {f"{number:04d}.class-{index}.heatmap.npy" for number, index in wanted}
+    assert sum(len(axes.images) for axes in maps.plot().axes) == len(wanted)
 
 
 def test_each_class_may_have_a_threshold_of_its_own() -> None:

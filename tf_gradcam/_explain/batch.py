@@ -329,10 +329,9 @@ class BatchExplainer:
     @staticmethod
     def _shown(maps: ClassMaps, index: int) -> list[tuple[int, str | None]]:
         """Return the places of the maps of an image that were asked for, each with a note."""
-        if maps.above is None:
-            return [(place, None) for place in range(maps.heatmaps.shape[1])]
-        shown: list[tuple[int, str | None]] = [(int(place), None) for place in np.flatnonzero(maps.above[index])]
-        return shown or [(0, "No class is above its threshold; the most probable one is explained.")]
+        is_none = maps.above is not None and not maps.above[index].any()
+        note = "No class is above its threshold; the most probable one is explained." if is_none else None
+        return [(int(place), note) for place in np.flatnonzero(maps.asked[index])]
 
     def _finish(self, path: Path, output: Path, maps: list[_Map]) -> Result:
         """Write the files of one image; the photo is read again, so that no batch of large photos fills the memory."""

@@ -43,11 +43,14 @@ _TITLES = 0.56  # height of a title of two lines
 _EXTRA_ALPHA = 0.1  # beyond other figures: the maps are what is compared
 
 
-def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str | None = None) -> Figure:
+def class_figure(
+    of_classes: Sequence[Shown], asked: np.ndarray | None = None, photos: Any = None, colormap: str | None = None
+) -> Figure:
     """Draw a row for each image: the photo, then the map of each class painted on it; without photos the maps alone.
 
     Args:
         of_classes: K explanations of the same B images, each of one class of every image.
+        asked: (B, K) bool, the maps to draw; None for all.
         photos: B photos (H0, W0, 3) uint8 RGB, or None.
         colormap: a colour map of OpenCV or Matplotlib; None for the colours of overlays.
 
@@ -71,7 +74,8 @@ def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str 
     if photos is not None:
         photos = first.taken_photos(photos)
     aspect = aspect_of([picture_size(first)] if photos is None else [np.shape(photo)[:2] for photo in photos])
-    row = _row(len(of_classes) + (photos is not None), aspect, _GAP, _CLASSES, TITLE)
+    count = len(of_classes) if asked is None else int(asked.sum(axis=1).max())
+    row = _row(count + (photos is not None), aspect, _GAP, _CLASSES, TITLE)
     sheet = Sheet.of(row, below=(len(first) - 1) * row.down)
     sheet.title(title_of(first))
     for number in range(len(first)):
@@ -79,7 +83,8 @@ def class_figure(of_classes: Sequence[Shown], photos: Any = None, colormap: str 
         cards = row._replace(top=TITLE + number * row.down)
         if photo is not None:
             _draw(sheet, cards, 0, (f"photo {number}", GREY), photo)
-        for index, explanation in enumerate(of_classes, start=0 if photo is None else 1):
+        chosen = [each for place, each in enumerate(of_classes) if asked is None or asked[number, place]]
+        for index, explanation in enumerate(chosen, start=0 if photo is None else 1):
             draw_lines(sheet, explanation, number, *cards.corner(index), cards.card, detail(explanation, number))
             sheet.picture(_painted(explanation, number, photo, colormap), *cards.place(index))
     sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, first.signed, colormap)

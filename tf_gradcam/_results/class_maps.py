@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.io import Photos
@@ -32,7 +33,8 @@ class ClassMaps:
         probabilities: (B, K) float32, the classes' probabilities; None where the outputs are values.
         class_indices: (B, K) int32.
         labels: B lists of K names.
-        above: (B, K) bool, whether the class is above its threshold; None where no thresholds were given.
+        above: (B, K) bool, whether the class is above its threshold; None where no thresholds were given. Figures and
+            files leave out those that are not, but for the most probable class of an image that has none.
         layer_name: path of the layer.
         method: name of the rule.
     """
@@ -86,6 +88,15 @@ class ClassMaps:
         """Return `of_class` of all K positions."""
         return [self.of_class(position) for position in range(self.heatmaps.shape[1])]
 
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        """(B, K), whether a map was asked for; the others fill up the axis K."""
+        if self.above is None:
+            return np.ones(self.class_indices.shape, bool)
+        asked = self.above.copy()
+        asked[~asked.any(axis=1), 0] = True  # the most probable one comes first
+        return asked
+
     def plot(self, photos: Photos | None = None, colormap: str | None = None) -> Figure:
         """Draw a row for each image: its maps, one per class, under the class and its probability.
 
@@ -102,7 +113,7 @@ class ClassMaps:
         """
         from tf_gradcam._figures.side_by_side import class_figure
 
-        return class_figure(self.of_each_class(), photos, colormap)
+        return class_figure(self.of_each_class(), self.asked, photos, colormap)
 
     def save(self, directory: str | os.PathLike[str], photos: Photos | None = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.
@@ -120,8 +131,11 @@ class ClassMaps:
             TypeError, ValueError, OSError: as `Explanation.save`, before anything is written.
         """
         written: dict[Path, None] = {}
-        for explanation in self.of_each_class():
-            stems = [f"{number:04d}.class-{index}" for number, index in enumerate(explanation.class_indices)]
+        for place, explanation in enumerate(self.of_each_class()):
+            stems = [
+                f"{number:04d}.class-{index}" if self.asked[number, place] else None
+                for number, index in enumerate(explanation.class_indices)
+            ]
             written |= dict.fromkeys(explanation.save_as(stems, directory, photos))
         return list(written)
 

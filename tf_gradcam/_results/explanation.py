@@ -499,9 +499,9 @@ class Explanation:
         return self.save_as([f"{index:04d}" for index in range(len(self))], directory, photos)
 
     def save_as(
-        self, stems: Sequence[str], directory: str | os.PathLike[str], photos: Photos | None = None
+        self, stems: Sequence[str | None], directory: str | os.PathLike[str], photos: Photos | None = None
     ) -> list[Path]:
-        """Write `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems; else as `save`."""
+        """Write `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems, nothing for None; else as `save`."""
         if photos is not None:
             photos = self.taken_photos(photos)
             self._check_pictures()
@@ -510,6 +510,8 @@ class Explanation:
         folder = made_folder(directory, "directory")
         written = []
         for index, stem in enumerate(stems):
+            if stem is None:
+                continue
             files = [(folder / f"{stem}.heatmap.npy", encoded_array(self.heatmaps[index]))]
             if photos is not None:
                 path = folder / f"{stem}.overlay.png"
