@@ -10,33 +10,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests.zoo.transformers import WIDTH, block, pictures, seeded, subclassed_vit, vit, windowed
+from tests.twins.attention import gradient_twin, rollout_twin
+from tests.zoo.transformers import WIDTH, block, pictures, seeded, vit, windowed
 from tf_gradcam._explain.attention import METHODS, AttentionExplainer, gradient_rollout, rollout
 from tf_gradcam._models.preprocessing import ImageRangeWarning
-
-
-def rollout_twin(scores: list[np.ndarray]) -> np.ndarray:
-    results = []
-    for image in range(len(scores[0])):
-        arrived = np.eye(scores[0].shape[-1])
-        for layer in scores:
-            mixed = 0.5 * sum(layer[image].astype(np.float64)) / layer.shape[1] + 0.5 * np.eye(layer.shape[-1])
-            for row in mixed:
-                row /= row.sum()
-            arrived = mixed @ arrived
-        results.append(arrived)
-    return np.array(results)
-
-
-def gradient_twin(scores: list[np.ndarray], gradients: list[np.ndarray]) -> np.ndarray:
-    results = []
-    for image in range(len(scores[0])):
-        relevance = np.eye(scores[0].shape[-1])
-        for layer, gradient in zip(scores, gradients, strict=True):
-            heads = layer[image].astype(np.float64) * gradient[image]
-            relevance = relevance + np.where(heads > 0, heads, 0).mean(axis=0) @ relevance
-        results.append(relevance - np.eye(len(relevance)))
-    return np.array(results)
 
 
 def random_scores(generator: np.random.Generator) -> list[np.ndarray]:
@@ -245,29 +222,12 @@ def pooled_by_attention() -> keras.Model:
     return seeded(keras.Model(images, layers.Dense(2)(layers.Flatten()(pooled))))
 
 
-class Hiding(layers.Layer):
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention = layers.MultiHeadAttention(2, 3)
-
-    def call(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
-        return self.attention(tokens, tokens)
-
-
-def hiding() -> keras.Model:
-    images = keras.Input((8, 12, 3))
-    tokens = block(layers.Reshape((-1, WIDTH))(layers.Conv2D(WIDTH, 4, strides=4)(images)), "block")
-    return keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling1D()(Hiding()(tokens))))
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (convolutional, "Expected a model with keras.layers.MultiHeadAttention"),
-        (subclassed_vit, "whose graph is known only to Python"),
         (crossed, "cross attention"),
         (pooled_by_attention, "pooling by a query of its own"),
-        (hiding, "with attention inside"),
         (windowed, "fit no such grid"),
     ],
 )

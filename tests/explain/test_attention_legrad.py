@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from tests.helpers.slow import first
+from tests.twins.attention import legrad_twin
 from tests.zoo.transformers import (
     CLASSES,
     WIDTH,
@@ -27,16 +28,6 @@ from tests.zoo.transformers import (
 from tf_gradcam._explain.attention import AttentionExplainer, legrad
 from tf_gradcam._models.graph import Graph
 from tf_gradcam._models.transformers import block_ends
-
-
-def legrad_twin(gradients: list[np.ndarray]) -> np.ndarray:
-    """(B, T): each positive gradient adds its share to the token that is looked at."""
-    images, heads, tokens, _ = gradients[0].shape
-    relevance = np.zeros((images, tokens))
-    for layer in gradients:
-        for image, head, row, column in np.ndindex(*layer.shape):
-            relevance[image, column] += max(0.0, float(layer[image, head, row, column]))
-    return relevance / (len(gradients) * heads * tokens)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e4])

@@ -5,7 +5,6 @@ Axis legend: B images, H x W patches, H0 x W0 pixels.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -16,10 +15,21 @@ from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._explain.passes import Pass, Peaks, Scored, all_finite, peaks, scaled_gradients, to_arrays
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
-from tf_gradcam._models.graph import Call, Step
-from tf_gradcam._models.keras_internals import call_in_inference, sublayers
+from tf_gradcam._models.graph import Call, Graph, Step
+from tf_gradcam._models.inner_attention import (
+    AttentionScores,
+    Block,
+    all_wrapped,
+    blocks_wrapped,
+    check_attention,
+    holders_of_attention,
+    inner_blocks,
+    is_attention,
+    operations_before,
+)
+from tf_gradcam._models.keras_internals import call_in_inference
 from tf_gradcam._models.reader import Images, ModelReader, built_again, check_eager, reader_of
-from tf_gradcam._models.transformers import TokenLayout, attention_steps, block_ends, find_layout
+from tf_gradcam._models.transformers import NO_BLOCKS, TokenLayout, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.resize import plain_placement
 from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
@@ -96,18 +106,33 @@ class AttentionPass(Pass):
         self, reader: ModelReader, target: Target | None, method: str, token_grid: Any, task: str | None = None
     ):
         super().__init__(reader.inputs, target, task=task)
-        assert reader.graph is not None
-        self._graph = reader.graph
+        self._view = reader.graph or next(reader.views())
         self._method, self._token_grid = method, token_grid
         self._is_half_precision = reader.is_half_precision
-        self._ends: list[Call] = block_ends(self._graph) if method == "legrad" else []
+        self._ends: list[Call] = []  # of blocks in the graph
+        self._blocks: list[Block] = []  # of attention inside other layers
+        if method == "legrad":
+            self._find_blocks()
         self._compiled = self.compile(self._explain, [*self.inputs.specs, tf.TensorSpec((None,), tf.int32)])
+
+    def _find_blocks(self) -> None:
+        view = self._view
+        check_attention(view, self.inputs.specs, REMEDY)  # before messages that advise another method
+        if isinstance(view, Graph) and all(is_attention(layer) for _, layer in holders_of_attention(view)):
+            self._ends = block_ends(view)
+        else:
+            self._blocks = inner_blocks(view, self.inputs.specs)
 
     def _explain(self, *tensors: Any) -> tuple[Scored, Any, Any, Any]:
         inputs, indices = list(tensors[:-1]), tensors[-1]
-        seen: list[Any] = []
-        with tf.GradientTape(watch_accessed_variables=False, persistent=self._is_half_precision) as tape:
-            scored, explained = self._forward(inputs, indices, tape, seen)
+        tape = tf.GradientTape(watch_accessed_variables=False, persistent=self._is_half_precision)
+        reading = AttentionScores(self._view, tape.watch, REMEDY)
+        with tape, reading.wrapping():
+            scored, explained, outputs = self._forward(inputs, indices)
+        before = operations_before(outputs)  # of what a `call` of its own runs, some may lead nowhere
+        seen = [scores for scores in reading.seen if id(scores.op) in before]
+        if not seen:
+            raise ValueError(f"Expected a model that calls its attention layers, received one that does not. {REMEDY}")
         counts = {(tensor.shape[-2], tensor.shape[-1]) for tensor in seen}
         if len(counts) != 1:
             raise ValueError(f"Expected the same tokens in every attention layer, received {sorted(counts)}. {REMEDY}")
@@ -133,29 +158,82 @@ class AttentionPass(Pass):
         progress(1, 1)
         return results
 
-    def _forward(self, inputs: list[Any], indices: Any, tape: tf.GradientTape, seen: list[Any]) -> tuple[Scored, Any]:
-        """Return the scores of the outputs, and the score to differentiate: for LeGrad the sum over all blocks.
+    def _forward(self, inputs: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
+        """Return the scores of the outputs, the score to differentiate, and the outputs.
 
-        The head computes a block's own score from its tokens; the last block's is the model's. No gradient passes from
-        a block to the one before it, so one backward pass gives each layer the gradient of its own block's score.
+        For LeGrad the score to differentiate is the sum over all blocks. The head computes a block's own score from its
+        tokens; the last block's is the model's. No gradient passes from a block to the one before it, so one backward
+        pass gives each layer the gradient of its own block's score.
         """
-        graph = self._graph
+        if self._ends:
+            return self._forward_to_ends(inputs, indices)
+        if self._blocks:
+            return self._forward_through_blocks(inputs, indices)
+        outputs = self._view.forward(inputs)
+        scored = self.explained(outputs, indices)
+        return scored, scored.scores, outputs
+
+    def _forward_to_ends(self, inputs: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
+        """Do so for blocks in the graph: the head is the part of the graph behind the last one."""
+        graph = self._view
+        assert isinstance(graph, Graph)
         block_results: dict[int, Any] = {}
         fences = {end.slot for end in self._ends[:-1]}
 
         def instead(step: Step) -> Callable[..., Any] | None:
-            attend = _noting(step, tape, seen)
-            return attend if fences.isdisjoint(step.outputs) else _fenced(step, attend, block_results)
+            return None if fences.isdisjoint(step.outputs) else _fenced(step, block_results)
 
         values = graph.run(graph.ancestors(graph.outputs), graph.enter(inputs), instead)
-        scored = self.explained(graph.pack_outputs(values), indices)
+        outputs = graph.pack_outputs(values)
+        scored = self.explained(outputs, indices)
         score = scored.scores
-        if self._ends:
-            head = graph.halves(self._ends[-1])[1]
-            beside = [values[slot] for slot in graph.frontier(self._ends[-1].slot, graph.outputs)]
-            for end in self._ends[:-1]:
-                score += self.explained(head([block_results[end.slot], *beside]), scored.class_indices).scores
-        return scored, score
+        head = graph.halves(self._ends[-1])[1]
+        beside = [values[slot] for slot in graph.frontier(self._ends[-1].slot, graph.outputs)]
+        for end in self._ends[:-1]:
+            score += self.explained(head([block_results[end.slot], *beside]), scored.class_indices).scores
+        return scored, score, outputs
+
+    def _forward_through_blocks(self, inputs: list[Any], indices: Any) -> tuple[Scored, Any, Any]:
+        """Do so for blocks that are layers: the head is the model run again, with the tokens as the last one's."""
+        results: dict[int, Any] = {}
+        last = len(self._blocks) - 1
+
+        def fence(position: int, run: Callable[[], Any]) -> Any:
+            results[position] = run()
+            return results[position] if position == last else _mapped(tf.stop_gradient, results[position])
+
+        with all_wrapped(blocks_wrapped(self._blocks, fence)):
+            outputs = self._view.forward(inputs)
+        scored = self.explained(outputs, indices)
+        score = scored.scores
+        for number, block in enumerate(self._blocks[:-1]):
+            tokens = keras.tree.flatten(results[number])[block.slot]
+            score += self.explained(self._head(inputs, results, tokens), scored.class_indices).scores
+        return scored, score, outputs
+
+    def _head(self, inputs: list[Any], results: dict[int, Any], tokens: Any) -> Any:
+        """Return the outputs with `tokens` in place of those of the last block; no block runs again."""
+        last = len(self._blocks) - 1
+        marks: list[Any] = []
+
+        def given(position: int, run: Callable[[], Any]) -> Any:
+            if position < last:
+                marked = _mapped(tf.identity, results[position])
+                marks.extend(filter(tf.is_tensor, keras.tree.flatten(marked)))
+                return marked
+            flat = keras.tree.flatten(results[last])
+            flat[self._blocks[last].slot] = tokens
+            return keras.tree.pack_sequence_as(results[last], flat)
+
+        with all_wrapped(blocks_wrapped(self._blocks, given)):
+            outputs = self._view.forward(inputs)
+        before = operations_before(outputs)
+        if any(id(mark.op) in before for mark in marks):
+            raise ValueError(
+                "Expected outputs that read the tokens of the last block alone, received an output that reads tokens "
+                f"before it. {NO_BLOCKS}"
+            )
+        return outputs
 
     def _by_gradients(self, seen: list[Any], gradients: list[Any], layout: TokenLayout) -> Any:
         if self._method == "gradient_rollout":
@@ -180,25 +258,9 @@ def _gradients(tape: tf.GradientTape, score: Any, seen: Sequence[Any]) -> list[A
     ]
 
 
-def _noting(step: Step, tape: tf.GradientTape, seen: list[Any]) -> Callable[..., Any] | None:
-    """Return a call of an attention layer that records its scores, None for other steps."""
-    layer = step.operation
-    if not isinstance(layer, keras.layers.MultiHeadAttention):
-        return None
-
-    def attend(query: Any, value: Any, key: Any = None, **arguments: Any) -> Any:
-        tape.watch(query)
-        with_scores = arguments | {"return_attention_scores": True}
-        result, scores = call_in_inference(layer, query, value, key, **with_scores)
-        seen.append(scores)
-        return (result, scores) if arguments.get("return_attention_scores", False) else result
-
-    return attend
-
-
-def _fenced(step: Step, function: Callable[..., Any] | None, results_of: dict[int, Any]) -> Callable[..., Any]:
+def _fenced(step: Step, results_of: dict[int, Any]) -> Callable[..., Any]:
     """Return a call of a step that records its results by their slots and passes them on without gradient."""
-    called = function or step.function or step.operation
+    called = step.function or step.operation
 
     def fenced(*args: Any, **kwargs: Any) -> Any:
         results = call_in_inference(called, *args, **kwargs)
@@ -208,23 +270,31 @@ def _fenced(step: Step, function: Callable[..., Any] | None, results_of: dict[in
     return fenced
 
 
+def _mapped(function: Callable[[Any], Any], results: Any) -> Any:
+    """Apply a function to the tensors among the results of a layer, which may hold None too."""
+    return keras.tree.map_structure(lambda item: function(item) if tf.is_tensor(item) else item, results)
+
+
 class AttentionExplainer:
     """Explainer of vision transformers by the attention scores of all `keras.layers.MultiHeadAttention` layers.
+
+    These layers may be in the model's graph, inside other layers (as in the ViT of keras_hub), or in a `call` of the
+    model's own.
 
     The map of a rollout is the row of the first token if the model has prefix tokens (class token), else the mean
     row. LeGrad applies the model's head, and a callable target, to the tokens of every block and takes the gradient of
     that score.
 
     Args:
-        model: a functional or Sequential Keras 3 model; it is not changed.
+        model: a built Keras 3 model; it is not changed.
         method: "rollout", the same for every class, or "gradient_rollout" or "legrad", of the explained score.
         class_names: names in class order, or {index: name}; targets may then be names.
         token_grid: (rows, columns) of the patches; None to find them, as `Explainer`.
 
     Raises:
         TypeError: not a Keras 3 model.
-        ValueError: an unknown method; a model without such layers or without a graph; attention from one sequence to
-            another, inside windows, or inside a layer of another class; for "legrad", blocks that differ.
+        ValueError: an unknown method; a model without such layers; attention from one sequence to another, or inside
+            windows; for "legrad", blocks that differ.
     """
 
     def __init__(
@@ -289,35 +359,8 @@ class AttentionExplainer:
 
 
 def _check_model(reader: ModelReader) -> None:
-    graph = reader.graph
-    if graph is None:
-        raise ValueError(
-            f"Expected a functional or Sequential model, received '{reader.name}', whose graph is known only to "
-            f"Python: its attention scores cannot be read. {REMEDY}"
-        )
-    attention = keras.layers.MultiHeadAttention
-    operations = [step.operation for step in graph.ancestors(graph.outputs) if step.function is None]
-    hidden = [
-        layer.name
-        for layer in operations
-        if isinstance(layer, keras.layers.Layer) and not isinstance(layer, attention)
-        if any(isinstance(inner, attention) for _, inner in sublayers(layer))
-    ]
-    if hidden:
-        raise ValueError(
-            f"Expected attention layers in the model's graph, received layers {hidden[:3]} with attention inside, "
-            f"whose scores cannot be read. {REMEDY}"
-        )
-    steps = attention_steps(graph)
-    if not steps:
+    view = reader.graph or next(reader.views())
+    if not any(is_attention(layer) for _, layer in holders_of_attention(view)):
         raise ValueError(
             f"Expected a model with keras.layers.MultiHeadAttention, received '{reader.name}' without. {REMEDY}"
         )
-    for step in steps:
-        arguments = step.arguments
-        read = inspect.signature(step.operation.call).bind(*arguments.args, **arguments.kwargs).arguments
-        if any(given is not None and given is not read["query"] for given in (read["value"], read.get("key"))):
-            raise ValueError(
-                f"Expected tokens that attend to each other, received layer '{step.path}', whose query and value "
-                f"differ (cross attention, or pooling by a query of its own). {REMEDY}"
-            )

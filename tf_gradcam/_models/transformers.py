@@ -22,7 +22,7 @@ from tf_gradcam._models.places import Cells, sizes_of
 from tf_gradcam._models.reader import shown
 from tf_gradcam._models.split import SplitModel
 
-_REMEDY = "Use method='gradient_rollout', which needs no blocks."
+NO_BLOCKS = "Use method='gradient_rollout', which needs no blocks."
 
 
 def attention_steps(graph: Graph) -> list[Step]:
@@ -55,7 +55,7 @@ def block_ends(graph: Graph) -> list[Call]:
     if entries[0] < 0:
         raise ValueError(
             f"Expected attention on a trunk of tokens that every path to the output passes, received layer "
-            f"'{attention[0].path}' before any. {_REMEDY}"
+            f"'{attention[0].path}' before any. {NO_BLOCKS}"
         )
     if len(entries) == 1:
         return []
@@ -64,7 +64,7 @@ def block_ends(graph: Graph) -> list[Call]:
     if any(block != blocks[0] for block in [*blocks, rest[: len(blocks[0])]]):
         raise ValueError(
             "Expected encoder blocks that are alike, as in ViT, to find where the last one ends, received blocks whose "
-            f"tokens pass {blocks}, and after them {rest}. {_REMEDY}"
+            f"tokens pass {blocks}, and after them {rest}. {NO_BLOCKS}"
         )
     last = entries[-1] + len(blocks[0])
     _check_outputs(graph, trunk[last])
@@ -96,7 +96,7 @@ def _check_outputs(graph: Graph, end: Call) -> None:
     if any(isinstance(step.operation, keras.layers.MultiHeadAttention) for step in beside):
         raise ValueError(
             f"Expected outputs that read the tokens of the last block alone, '{end.path}', received an output that "
-            f"reads tokens before it. {_REMEDY}"
+            f"reads tokens before it. {NO_BLOCKS}"
         )
 
 
