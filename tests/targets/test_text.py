@@ -57,6 +57,7 @@ def test_text_of_values() -> None:
 def test_text_of_a_segmentation() -> None:
     assert asked_by("road", "segmentation", PLAIN) == Asked(0)
     assert asked_by("car@everywhere", "segmentation", PLAIN) == Asked(Region(2, "all"))
+    assert asked_by("car@30%, 55.5%", "segmentation", PLAIN) == Asked(Region(2, point=(0.3, 0.555)))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,9 @@ def test_text_of_a_segmentation() -> None:
         ("road vs rode", "classification", "Unknown class 'rode'"),
         ("near soon", "regression", "Expected a number behind 'near', received 'soon'"),
         ("all", "segmentation", "Expected one class of a segmentation model as a target, received 'all'"),
-        ("car@somewhere", "segmentation", "Unknown place of a segmentation's class 'somewhere'"),
+        ("car@somewhere", "segmentation", "Expected 'everywhere' or a point .* received 'somewhere'"),
+        ("car@30%,100%", "segmentation", "a point .* from 0 to below 1"),
+        ("cat@everywhere", "segmentation", "Unknown class 'cat'. Did you mean 'car'"),
         ("road vs road", "classification", "Expected two different classes"),
     ],
 )

@@ -52,8 +52,8 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     "--target",
     metavar="TEXT",
     help="Index or name of a class; A,B or top3 or all for a map each; 'A vs B', 'A vs similar', 'not A'; 'near 30' "
-    "of a value; A@everywhere of a segmentation. By default each image's top class, or of a multi-label model all "
-    "classes above their thresholds.",
+    "of a value; A@everywhere or A@30%,55% of a segmentation. By default each image's top class, or of a multi-label "
+    "model all classes above their thresholds.",
 )
 @click.option(
     "--threshold",

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tf_gradcam._errors import unknown_name
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.classes import Contrast, Counterfactual, Finer
 from tf_gradcam.targets.outputs import Distance, Region
 
 SIMILAR = "similar"
+_POINT = re.compile(r"(\d+(?:\.\d+)?)%\s*,\s*(\d+(?:\.\d+)?)%")
 _VERSUS, _NOT, _NEAR = (
     re.compile(r"\s+vs\.?\s+"),
     re.compile(r"not\s+(?=\S)"),
@@ -49,7 +49,8 @@ def asked_by(text: str | None, task: str, names: ClassNames) -> Asked:
 
     A name or an index of a class means this class, whatever else the text could mean. Else: "all" (of a multi-label
     model: the classes above their thresholds), "top3", "A,B" (a map each), "A vs B", "A vs similar" (`Finer`), "not A";
-    for values "near 30" and "1 near 30" (`Distance`); for a segmentation "A", "A@everywhere".
+    for values "near 30" and "1 near 30" (`Distance`); for a segmentation "A", "A@everywhere",
+    "A@30%,55%" (a pixel, by shares of width and height).
 
     Args:
         text: None for the usual target of the task: each image's top class, the first value, the region of each image's
@@ -120,6 +121,13 @@ def _of_segmentation(text: str, names: ClassNames) -> Region:
     own, at, where = text.rpartition("@")
     if not at:
         return Region(names.index_in(text))
-    if where.strip() != "everywhere":
-        raise ValueError(unknown_name("place of a segmentation's class", where, ["everywhere"]))
-    return Region(names.index_in(own.strip()), "all")
+    index = names.index_in(own.strip())
+    if where.strip() == "everywhere":
+        return Region(index, "all")
+    point = _POINT.fullmatch(where.strip())
+    if point is None:
+        raise ValueError(
+            f"Expected 'everywhere' or a point such as '30%,55%' (of the width and the height) behind '@', received "
+            f"'{where}'."
+        )
+    return Region(index, point=(float(point[1]) / 100, float(point[2]) / 100))
