@@ -85,7 +85,23 @@ def call_in_inference(operation: Any, *args: Any, **kwargs: Any) -> Any:
     """Call an operation with dropout off and stored batch statistics."""
     if _takes_training(operation):
         kwargs["training"] = False
+    if isinstance(operation, keras.layers.UpSampling2D) and None in args[0].shape[1:3]:
+        return _enlarged(operation, args[0])
     return operation(*args, **kwargs)
+
+
+def _enlarged(layer: Any, images: Any) -> Any:
+    """Call an `UpSampling2D` on images of an unknown size.
+
+    Keras compares that size with 0, which a graph without AutoGraph refuses; what comes behind is one operation.
+    """
+    is_turned = layer.data_format == "channels_first"
+    if layer.interpolation == "nearest" or is_turned or not tf.is_tensor(images):
+        return layer(images)
+    size = tf.shape(images)[1:3] * tf.constant(layer.size)
+    return tf.image.resize(
+        layer.dtype_policy.convert_input(images, layer.autocast, layer.input_dtype), size, layer.interpolation
+    )
 
 
 def _takes_training(operation: Any) -> bool:
