@@ -422,6 +422,24 @@ def test_table_gives_each_image_its_own_input_and_one_without_a_row_fails_alone(
     assert scores_of() == {**expected, "photo.png": (pytest.approx(9 * RED_SCORE, rel=1e-5), "age=9")}
 
 
+def test_input_that_the_model_refuses_fails_alone_and_in_one_line(folder):
+    """The layer knows the numbers 0 to 2."""
+    image, kind = keras.Input((6, 10, 3), name="image"), keras.Input((), dtype="int32", name="kind")
+    known = L.Embedding(3, 2)(kind)
+    features = L.GlobalAveragePooling2D()(L.Conv2D(2, 1)(image))
+    keras.Model([image, kind], L.Dense(2)(L.Concatenate()([features, known]))).save("kinds.keras")
+    write_photo(folder, "other.png")
+    Path("kinds.csv").write_text("file,kind\nphoto.png,1\nother.png,9\n")
+    raw = ["photo.png", "other.png", "--preprocess", "raw"]
+    result = explain(*raw, "--input", "kind=kinds.csv", model="kinds.keras")
+    assert (result.exit_code, "1 of 2 images explained" in result.stdout) == (1, True)
+    assert "tf-gradcam: 'other.png': The model fails: InvalidArgumentError: " in result.stderr
+    result = explain(*raw, "--input", "kind=9", "--out", "nines", model="kinds.keras")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("Is each --input in its range?")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

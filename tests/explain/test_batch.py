@@ -145,7 +145,8 @@ def test_output_that_cannot_be_written_fails_alone(tmp_path):
     assert "a.overlay.png" in results[0].row.error
 
 
-def test_batch_that_the_model_refuses_fails_and_the_next_is_done(tmp_path):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_image_that_the_model_refuses_fails_alone(tmp_path, batch_size):
     """The layer takes no bright red: an error from inside the model, as of memory that runs out."""
 
     class Delicate(L.Layer):
@@ -158,7 +159,7 @@ def test_batch_that_the_model_refuses_fails_and_the_next_is_done(tmp_path):
     inputs = keras.Input((6, 10, 3))
     tensor = L.GlobalAveragePooling2D()(L.Conv2D(2, 1, name="hue")(Delicate()(inputs)))
     paths = [write_photo(tmp_path, f"{n}.png", np.full((6, 10, 3), n, np.uint8)) for n in (100, 250, 200)]
-    results = run(batch_explainer(keras.Model(inputs, tensor), batch_size=1), paths, tmp_path / "maps")
+    results = run(batch_explainer(keras.Model(inputs, tensor), batch_size=batch_size), paths, tmp_path / "maps")
     assert [result.row.status for result in results] == ["done", "failed", "done"]
     assert "too bright" in results[1].row.error
     assert "\n" not in results[1].row.error

@@ -207,6 +207,7 @@ REFUSED = {
     "text": (["age=text.csv"], AGE, r"numbers for the input 'age', received young in line 2 of 'text\.csv'"),
     "columns": (["age=wide.csv"], THREE, r"of shape \(3,\) .*received \(2,\) in line 2 of 'wide\.csv'"),
     "no column": (["age=bare.csv"], AGE, r"a column 'age' beside the column of files in 'bare\.csv', received none"),
+    "semicolons": (["age=semicolons.csv"], AGE, r"commas in 'semicolons\.csv', received semicolons\. Save"),
     "no files": (["age=none.csv"], AGE, r"Expected a column 'file' in 'none\.csv'"),
     "two columns": (["right=wide.csv"], RIGHT, r"one column of pictures .*received p, q\. Call it 'right'"),
     "no line": (["age=ages.csv"], AGE, r"'ages\.csv' to name some of the 3 images, but no line fits .*'a/1\.png'"),
@@ -227,6 +228,7 @@ def test_what_does_not_fit_is_refused_in_words(folder, case):
         "text.csv": "file,age\na/1.png,young\n",
         "wide.csv": "file,p,q\na/1.png,1,2\n",
         "bare.csv": "file\na/1.png\n",
+        "semicolons.csv": "file;age\na/1.png;1\n",
         "none.csv": "name,age\na/1.png,1\n",
         "two.csv": "file,age\na/1.png,1\n./a/1.png,2\n",
         "both.csv": "file,age\n1.png,1\n",
@@ -240,6 +242,14 @@ def test_further_inputs_of_a_model_of_one_are_refused():
     model = keras.Sequential([keras.Input((6, 10, 3), name="image"), L.Flatten()])
     with pytest.raises(ValueError, match=r"Expected no --input for a model of one .*received age=62\. Leave it out"):
         inputs_of("age=62", model=model)
+
+
+def test_text_is_refused():
+    image, word = keras.Input((6, 10, 3), name="image"), keras.Input((1,), dtype="string", name="word")
+    numbers = L.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")(word)
+    model = keras.Model([image, word], L.Concatenate()([L.GlobalAveragePooling2D()(L.Conv2D(2, 1)(image)), numbers]))
+    with pytest.raises(ValueError, match="the input 'word' takes text, which is not explained"):
+        inputs_of("word=a", model=model)
 
 
 def test_array_with_code_in_it_is_not_unpickled(folder):

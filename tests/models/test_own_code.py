@@ -348,6 +348,24 @@ def test_class_that_cannot_be_built_says_what_it_must_take(folder, suffix):
     load_with_code(file, own_code=import_code(["wide.py"]))  # the remedy
 
 
+def test_error_of_the_users_layer_is_told_in_its_own_words(folder):
+    call = "    def call(self, images):\n        raise RuntimeError('boom')\n"
+    failing = f"import keras\nclass Half(keras.layers.Layer):\n{call}"
+    write(folder / "failing.py", failing)
+    file, _ = saved("layer")
+    with pytest.raises(ValueError, match=r": Half\.call raises: boom\. Correct it\.$"):
+        load_with_code(file, own_code=import_code(["failing.py"]))
+
+
+def test_layers_as_json_of_keras_3_are_found(folder):
+    model = KINDS["layer"](import_code(["my_layers.py"]).objects)
+    write(folder / "model.json", model.to_json())
+    model.save_weights("model.weights.h5")
+    loaded = load_with_code("model.json", "model.weights.h5", import_code(["my_layers.py"]))
+    images = np.random.default_rng(0).random((2, 6, 10, 3), np.float32)
+    np.testing.assert_allclose(loaded(images), model(images), rtol=1e-6)
+
+
 def test_lambda_in_the_file_stays_refused(folder):
     network(L.Lambda(lambda images: images / 2)).save("lambda.keras")
     with pytest.raises(ValueError, match="it holds a Lambda layer"):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_gradcam._errors import for_command_line, warn
 from tf_gradcam._explain.class_maps import Thresholds
@@ -238,7 +239,10 @@ class BatchExplainer:
         """Compile, raise the errors that concern every image before one is written, and return the class count."""
         black = np.zeros((*self.size, 3), np.uint8)
         overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
-        ((first, *_),) = self._explain([self._inputs.example()])
+        try:
+            ((first, *_),) = self._explain([self._inputs.example()])
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"{model_failure(error)}. Is each --input in its range?") from error
         drawn = first.explanation.placement.input_index
         self._inputs.check_layer(drawn, self._explainer.split.pictures, self._explainer.layer_name)
         probabilities = first.explanation.probabilities
@@ -288,21 +292,24 @@ class BatchExplainer:
     ) -> list[Any]:
         """Run the model on a batch and start writing its results; return a promise of a `Result` per image."""
         images = [image for image in loaded if not isinstance(image, str)]
-        maps: list[list[_Map]] = []
-        reason = ""
-        if images:
-            try:
-                maps = self._explain(images)
-            except Exception as error:  # of TensorFlow, such as memory running out; the next batch may be smaller
-                reason = model_failure(error)
-        made = iter(maps)
+        explained = iter(self._maps_or_reasons(images))
         promised = []
         for path, output, image in zip(paths, outputs, loaded, strict=True):
-            if isinstance(image, str) or not maps:
-                promised.append(pool.apply_async(_failure, [path, image if isinstance(image, str) else reason]))
+            maps = image if isinstance(image, str) else next(explained)
+            if isinstance(maps, str):
+                promised.append(pool.apply_async(_failure, [path, maps]))
             else:
-                promised.append(pool.apply_async(self._finish, [path, output, next(made)]))
+                promised.append(pool.apply_async(self._finish, [path, output, maps]))
         return promised
+
+    def _maps_or_reasons(self, images: list[list[np.ndarray]]) -> list[list[_Map] | str]:
+        """Return the maps of each image, or why the model refuses it: one that it refuses fails alone."""
+        try:
+            return list(self._explain(images)) if images else []
+        except Exception as error:  # of TensorFlow, such as memory running out; the next batch may be smaller
+            if len(images) > 1 and isinstance(error, tf.errors.InvalidArgumentError):
+                return [result for image in images for result in self._maps_or_reasons([image])]
+            return [model_failure(error)] * len(images)
 
     def _explain(self, images: Sequence[list[np.ndarray]]) -> list[list[_Map]]:
         """Return the maps of each image."""

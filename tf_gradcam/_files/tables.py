@@ -45,6 +45,8 @@ def read_rows(path: Path, what: str, needed: Sequence[str] = ()) -> tuple[list[s
         raise ValueError(f"Expected '{path}' as a CSV file, but it cannot be read: {error}. Save it again.") from error
     named = next((name for name in _FILE_COLUMNS if name in columns), None)
     missing = next((name for name in needed if name not in columns), "file" if named is None else None)
+    if missing is not None and len(columns) == 1 and ";" in columns[0]:
+        raise ValueError(f"Expected columns between commas in '{path}', received semicolons. Save it with commas.")
     if missing is not None:
         raise ValueError(f"Expected a column '{missing}' in '{path}'. {unknown_name('column', missing, columns)}")
     cleaned = []

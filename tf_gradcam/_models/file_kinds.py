@@ -309,9 +309,12 @@ def _joined(path: Path, weights: Path, folder: Path) -> Path:
         own = "Save them by model.save_weights('name.weights.h5') with the program that wrote them."
         raise ValueError(f"Expected weights in HDF5 for the layers in '{path}', received '{weights}'. {own}")
     layers = path.read_text(encoding="utf-8")
-    version = str(json.loads(layers).get("keras_version", "1"))
+    content = json.loads(layers)
+    version = str(content.get("keras_version", "1"))
     with h5py.File(weights) as source:
         if is_keras3(source):
+            if "registered_name" in content:  # as Keras 3 writes layers, without its version
+                version = "3"
             (folder / _MEMBERS[0]).write_text(json.dumps({"keras_version": version}))
             files = (folder / _MEMBERS[0], path, weights)
             return _packed(folder / "model.keras", dict(zip(_MEMBERS, files, strict=True)))

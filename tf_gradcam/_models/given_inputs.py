@@ -69,7 +69,7 @@ class GivenInputs:
         self.images = ModelImages(_only(inputs, self.picture), preprocessing, size)
         paths = [os.fspath(file) for file in files]
         self._places = {_key(path): number for number, path in enumerate(paths)}
-        self._others: list[_Constant | _Table | None] = []
+        self._others: list[_ForAll | _PerImage | None] = []
         for position, name in enumerate(inputs.names):
             other = None
             if position != self.picture:
@@ -179,7 +179,7 @@ class _Input:
         return values if dtype.is_integer else values.astype(np.float32)
 
 
-class _Constant:
+class _ForAll:
     """One value for all images."""
 
     def __init__(self, value: NDArray[Any], text: str):
@@ -196,7 +196,7 @@ class _Constant:
         return self._text
 
 
-class _Table:
+class _PerImage:
     """A value for each image, of the rows of a CSV file; pictures are read when they are needed.
 
     Attributes:
@@ -333,8 +333,13 @@ def _only(inputs: ModelInputs, position: int) -> ModelInputs:
     return replace(inputs, names=[name], specs=[inputs.specs[position]], structure=name, picture=None)
 
 
-def _other(one: _Input, text: str, files: Sequence[str]) -> _Constant | _Table:
+def _other(one: _Input, text: str, files: Sequence[str]) -> _ForAll | _PerImage:
     """Return what a text gives: numbers, else the file of its suffix."""
+    if one.inputs.specs[one.position].dtype == "string":
+        raise ValueError(
+            f"Expected inputs of numbers, but the input '{one.name}' takes text, which is not explained. Let a model "
+            "take the numbers that its layer makes of the text."
+        )
     try:
         numbers = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -344,7 +349,7 @@ def _other(one: _Input, text: str, files: Sequence[str]) -> _Constant | _Table:
             values = np.asarray(numbers)
         except ValueError as error:
             raise ValueError(f"Expected lists of equal length for the input '{one.name}', received {text}.") from error
-        return _Constant(one.fitted(values, f"'{text}'"), text)
+        return _ForAll(one.fitted(values, f"'{text}'"), text)
     suffix = Path(text).suffix.lower()
     if not os.path.isfile(text):
         near = nearest_files(Path(text), (".npy", ".csv", *SUFFIXES))
@@ -353,7 +358,7 @@ def _other(one: _Input, text: str, files: Sequence[str]) -> _Constant | _Table:
             f"not a number, and there is no such file. {near}"
         )
     if suffix == ".csv":
-        return _Table(text, one, files)
+        return _PerImage(text, one, files)
     if suffix == ".npy":
         check_file(text, "an array", _MAX_ARRAY_BYTES)
         try:
@@ -362,14 +367,14 @@ def _other(one: _Input, text: str, files: Sequence[str]) -> _Constant | _Table:
             raise ValueError(
                 f"'{text}' is not an array of NumPy, or is damaged: {error}. Save it by np.save."
             ) from error
-        return _Constant(one.fitted(array, f"'{text}'"), text)
+        return _ForAll(one.fitted(array, f"'{text}'"), text)
     if not one.is_picture:
         raise ValueError(
             f"Expected numbers for the input {_shown(one.inputs, one.position)}, received '{text}', neither .npy nor "
             f".csv. {_USE}."
         )
     images = one.images()
-    return _Constant(images.of_photo(read_picture(text, images.size).photo), text)
+    return _ForAll(images.of_photo(read_picture(text, images.size).photo), text)
 
 
 def _key(path: str | os.PathLike[str]) -> str:

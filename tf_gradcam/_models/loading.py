@@ -291,6 +291,9 @@ def _refusal(error: Exception, path: Path, version: str | None, own_code: OwnCod
         own, reason = inner[-1], reason_of(error).split(". ")[0]
         remedy = f"Let {own}.__init__ take what its get_config returns and **kwargs, and give these to super().__init__"
         return f"{cannot}: Keras cannot build '{own}': {reason}. {remedy}; or define {own}.from_config."
+    called = re.search(r"when calling (\w+)\.call\(\)", str(error))
+    if own_code.named and called and called[1] in own_code.objects:
+        return f"{cannot}: {called[1]}.call raises: {reason_of(error)}. Correct it."
     by_itself = f"{by_hand(path)} and explain it there: `Explainer(model)`."
     if version and version != keras.__version__:
         writer = f", which Keras {version} wrote (this is {keras.__version__})"

@@ -95,8 +95,11 @@ def keras_version(path: Path) -> str | None:
 def reason_of(error: Exception) -> str:
     """Return why Keras refuses, in one line: the innermost reason in a message of many lines."""
     text = re.sub(r"\x1b\[[\d;]*m", "", str(error))
-    inner = re.findall(r"(?:Exception encountered: |Error: )(.+?)(?:\n\n|$)", text, re.DOTALL)
-    line = " ".join((inner[-1] if inner else text.strip().split("\n\n")[0]).split())
+    inner = re.findall(r"(?:Exception encountered: |Error: |Error encountered:\s+)(.+?)(?:\n\n|$)", text, re.DOTALL)
+    start, *rest = text.strip().split("\n\n")
+    if rest and start.startswith("Exception encountered when calling"):  # of a layer, whose own words follow
+        start = f"{start.rstrip('.')}: {rest[0]}"
+    line = " ".join((inner[-1] if inner else start).split())
     return (line if len(line) <= 400 else f"{line[:397]}...").rstrip(".") or type(error).__name__
 
 
