@@ -210,8 +210,19 @@ def methods() -> None:
     runpy.run_path(str(ROOT / "examples" / "all_methods.py"))["main"](str(PICTURES / "methods.png"))
 
 
+def detector() -> None:
+    """Write the picture of the detections of a tiny detector."""
+    runpy.run_path(str(ROOT / "examples" / "detector.py"))["main"](str(PICTURES / "detector.png"))
+
+
 WITH_DATA = {"strip": strip, "app": app}
-MAKERS: dict[str, Callable[..., None]] = {**WITH_DATA, "audit": audit, "demo": demo, "methods": methods}
+MAKERS: dict[str, Callable[..., None]] = {
+    **WITH_DATA,
+    "audit": audit,
+    "demo": demo,
+    "methods": methods,
+    "detector": detector,
+}
 
 
 def main() -> None:

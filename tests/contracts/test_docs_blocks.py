@@ -26,6 +26,7 @@ from click.testing import CliRunner
 from tests.contracts.pages import README, ROOT, TEXTS, Block, blocks, command_block, commands
 from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
+from tests.zoo.detectors import scenes, trained
 from tests.zoo.transformers import pictures, vit
 from tf_gradcam._cli.main import main
 from tf_gradcam.image import load_image
@@ -111,10 +112,17 @@ def small_network() -> dict[str, Any]:
     }
 
 
+def tiny_detector() -> dict[str, Any]:
+    """A trained detector of two shapes, two pictures for it, and the first of them as a photo."""
+    images = scenes(2, seed=9, classes=(0, 1)).images
+    return {"model": trained(), "images": images, "photo": np.rint(images[0] * 255.0).astype(np.uint8)}
+
+
 SETUPS: dict[str, Callable[[], dict[str, Any]]] = {
     "published_vgg": published_vgg,
     "transformer": transformer,
     "small_network": small_network,
+    "tiny_detector": tiny_detector,
 }
 SLOW = "python: slow"
 

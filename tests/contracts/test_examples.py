@@ -82,6 +82,16 @@ def test_any_model_gives_one_map_for_all_wrappings(run_here) -> None:
 
 
 @pytest.mark.slow
+def test_detector_explains_every_box_inside_it(run_here) -> None:
+    printed = run_here("detector.py", "detections.png")
+    assert picture_size(Path("detections.png")) == picture_size(PICTURES / "detector.png")
+    shares = re.findall(r"\((?:\d+, ){3}\d+\): (\d+)% of the heat in its box, (\d+)% in the others", printed)
+    assert len(shares) >= 2
+    assert np.mean([float(own) for own, _ in shares]) > 30  # on boxes of 2 to 8 % of the picture
+    assert np.mean([float(others) for _, others in shares]) < 10
+
+
+@pytest.mark.slow
 def test_training_callback_leaves_a_picture_every_other_epoch(run_here) -> None:
     printed = run_here("training_callback.py", "pictures", "--epochs", "4", "--slices", "64")
     names = sorted(path.name for path in Path("pictures").iterdir())

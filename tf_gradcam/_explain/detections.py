@@ -70,7 +70,7 @@ class DetectionPass(Pass):
         rule: Rule,
         inputs: ModelInputs,
         read: Callable[[Any, Size], Detector],
-        *options: bool,
+        *options: Any,
     ):
         super().__init__(inputs, None, *options)
         check_rule(rule)

@@ -626,18 +626,17 @@ def pyramid_layers(reader: ModelReader) -> list[str]:
     A level is told by the cells of the last spatial tensors before the outputs. Without levels it is one layer, the
     default of any model.
     """
-    default = find_layer(reader)
-    graph = default.view
-    if not isinstance(graph, Graph):
-        return [default.name]
-    shapes = _shapes(graph, reader)
-    ends = _last_spatial(graph, shapes)
-    levels: dict[tuple[int | None, ...], list[int]] = {}
-    for slot in ends:
-        levels.setdefault(tuple(shapes[slot][1:-1]), []).append(slot)
-    calls = [_call_of_level(graph, slots, shapes) for slots in levels.values()]
-    found = sorted({call for call in calls if call is not None}, key=lambda call: call.slot)
-    return [FoundLayer(graph, call).name for call in found] if None not in calls and found else [default.name]
+    graph = reader.graph
+    if graph is not None:
+        shapes = _shapes(graph, reader)
+        levels: dict[tuple[int | None, ...], list[int]] = {}
+        for slot in _last_spatial(graph, shapes):
+            levels.setdefault(tuple(shapes[slot][1:-1]), []).append(slot)
+        calls = [_call_of_level(graph, slots, shapes) for slots in levels.values()]
+        found = sorted({call for call in calls if call is not None}, key=lambda call: call.slot)
+        if found and None not in calls:
+            return [FoundLayer(graph, call).name for call in found]
+    return [find_layer(reader).name]
 
 
 def _shapes(graph: Graph, reader: ModelReader) -> list[tuple[int | None, ...]]:
