@@ -117,3 +117,70 @@ def test_saved_and_loaded_detector_is_read_the_same_way(tmp_path: Any) -> None:
     (received,) = Explainer(loaded).detections(images()[:1], 0, threshold=0.1)
     assert received[0].row == expected[0].row
     np.testing.assert_allclose(received.boxes, expected.boxes, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_queries_of_d_fine_are_read_and_explained_at_both_levels() -> None:
+    keras.utils.set_random_seed(0)
+    size = (64, 96)
+    models = keras_hub.models
+    encoder = models.HGNetV2Backbone(
+        stem_channels=[3, 8, 8],
+        stackwise_stage_filters=[
+            [8, 8, 16, 1, 1, 3],
+            [16, 8, 32, 1, 1, 3],
+            [32, 16, 64, 1, 1, 5],
+            [64, 16, 128, 1, 1, 5],
+        ],
+        apply_downsample=[False, True, True, True],
+        use_lightweight_conv_block=[False, False, True, True],
+        depths=[1] * 4,
+        hidden_sizes=[16, 32, 64, 128],
+        embedding_size=8,
+        use_learnable_affine_block=True,
+        hidden_act="relu",
+        image_shape=(*size, 3),
+        out_features=["stage3", "stage4"],
+    )
+    backbone = models.DFineBackbone(
+        backbone=encoder,
+        decoder_in_channels=[16, 16],
+        encoder_hidden_dim=16,
+        num_denoising=10,
+        num_labels=CLASSES,
+        hidden_dim=16,
+        learn_initial_query=False,
+        num_queries=10,
+        anchor_image_size=size,
+        feat_strides=[16, 32],
+        num_feature_levels=2,
+        encoder_in_channels=[64, 128],
+        encode_proj_layers=[1],
+        num_attention_heads=2,
+        encoder_ffn_dim=32,
+        num_encoder_layers=1,
+        hidden_expansion=0.34,
+        depth_multiplier=0.5,
+        eval_idx=-1,
+        num_decoder_layers=2,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=32,
+        decoder_n_points=[3, 3],
+        lqe_hidden_dim=16,
+        num_lqe_layers=2,
+        out_features=["stage3", "stage4"],
+        image_shape=(*size, 3),
+    )
+    model = models.DFineObjectDetector(backbone=backbone, num_classes=CLASSES, bounding_box_format="yxyx")
+    pictures = np.random.default_rng(0).random((1, *size, 3), dtype=np.float32)
+    explainer = Explainer(model)
+    assert explainer.layer_name.count("hybrid_encoder") == 2
+    (result,) = explainer.detections(pictures, [0, 1], threshold=0.0)
+    assert result.maps is not None
+    assert result.maps.heatmaps.any(axis=(1, 2)).all()
+    outputs = model(pictures, training=False)
+    x, y, width, height = np.asarray(outputs["pred_boxes"])[0, result[0].row] * [size[1], size[0], size[1], size[0]]
+    expected = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    np.testing.assert_allclose(result[0].box, expected, atol=1e-2)
+    logits = np.asarray(outputs["logits"])[0, result[0].row]
+    np.testing.assert_allclose(result[0].score, 1 / (1 + np.exp(-logits.max())), rtol=1e-4)

@@ -630,7 +630,7 @@ def pyramid_layers(reader: ModelReader) -> list[str]:
     if graph is not None:
         shapes = _shapes(graph, reader)
         levels: dict[tuple[int | None, ...], list[int]] = {}
-        for slot in _last_spatial(graph, shapes):
+        for slot in _last_spatial(graph, shapes, reader.inputs.image_shape):
             levels.setdefault(tuple(shapes[slot][1:-1]), []).append(slot)
         calls = [_call_of_level(graph, slots, shapes) for slots in levels.values()]
         found = sorted({call for call in calls if call is not None}, key=lambda call: call.slot)
@@ -655,8 +655,8 @@ def _shapes(graph: Graph, reader: ModelReader) -> list[tuple[int | None, ...]]:
     return shapes
 
 
-def _last_spatial(graph: Graph, shapes: Sequence[tuple[int | None, ...]]) -> list[int]:
-    """Return the slots of rank 4 from which the outputs are reached without another of them."""
+def _last_spatial(graph: Graph, shapes: Sequence[tuple[int | None, ...]], image: Sequence[int | None]) -> list[int]:
+    """Return the slots of cells of the picture from which the outputs are reached without another of them."""
     found: list[int] = []
     waiting, seen = list(graph.outputs), set()
     makers = {slot: step for step in graph.steps for slot in step.outputs}
@@ -665,11 +665,19 @@ def _last_spatial(graph: Graph, shapes: Sequence[tuple[int | None, ...]]) -> lis
         if slot in seen:
             continue
         seen.add(slot)
-        if len(shapes[slot]) == 4 and is_spatial(shapes[slot]):
+        if _is_grid(shapes[slot], image):
             found.append(slot)
         elif slot in makers:
             waiting += makers[slot].sources.values()
     return sorted(found)
+
+
+def _is_grid(shape: Sequence[int | None], image: Sequence[int | None]) -> bool:
+    """Return whether a tensor (B, H, W, C) may have the cells of a picture, as wide as they are high to one cell."""
+    if len(shape) != 4 or not is_spatial(shape):
+        return False
+    (rows, columns), (height, width) = shape[1:3], (side or _DEFAULT_SIDE for side in image[1:3])
+    return None in (rows, columns) or abs(rows * width - columns * height) <= max(height, width)  # type: ignore[operator]
 
 
 def _call_of_level(graph: Graph, ends: Sequence[int], shapes: Sequence[tuple[int | None, ...]]) -> Call | None:
