@@ -389,7 +389,7 @@ def test_model_of_own_classes_is_explained_and_the_code_counts_in_the_fingerprin
     np.testing.assert_allclose(rows.heatmap, plain.heatmap, rtol=1e-6)
     assert rows.probability[0] == pytest.approx(RED_PROBABILITY)
     assert own.arguments["imports"] == [str(code)]
-    assert own.notes == [f"The code in '{code}' was run, as imports= asks."]
+    assert own.notes == [f"The code in '{code}' was run, as you asked."]
     again = mapper(**own.arguments | {"class_names": None})
     assert again.fingerprint("data") == own.fingerprint("data")
     code.write_text(code.read_text().replace("images / 255", "images / 256"))

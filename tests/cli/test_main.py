@@ -339,7 +339,7 @@ def test_model_of_own_classes_names_its_remedy_and_is_explained_by_it(folder):
     result = explain("photo.png", "--preprocess", "raw", "--import", "my_layers.py", model=model)
     assert result.exit_code == 0
     note, *_ = result.stderr.splitlines()
-    assert note == f"tf-gradcam: note: The code in '{folder / 'my_layers.py'}' was run, as --import asks."
+    assert note == f"tf-gradcam: note: The code in '{folder / 'my_layers.py'}' was run, as you asked."
     assert ": layer hue, gradcam" in result.stdout
     np.testing.assert_array_equal(np.load("maps/photo.heatmap.npy"), red_blue_heatmap())
     (row,) = manifest()
@@ -355,6 +355,22 @@ def test_layers_of_a_model_of_own_classes_are_listed(folder):
     assert result.exit_code == 0
     assert "hue" in result.stdout
     assert run("layers", model).stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["explain", "photo.png", "--out", "maps", "--model"],
+        ["layers"],
+        ["audit", "data", "--out", "r", "--model"],
+        ["app", "--model"],
+    ],
+)
+def test_every_command_that_opens_a_model_file_takes_code(folder, model_file, command):
+    write_photo(folder, "data/red/1.png")
+    result = run(*command, model_file, "--import", "nowhere.py")
+    assert result.exit_code == 2
+    assert result.stderr == "tf-gradcam: There is no Python file 'nowhere.py'. Check the path.\n"
 
 
 def test_code_for_a_network_by_name_is_refused(folder):

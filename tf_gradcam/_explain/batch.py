@@ -71,7 +71,8 @@ def explain(
         images: a file, a folder (searched to any depth), a pattern such as "photos/*.jpg", or a list of these; each
             file counts once, in this order.
         model: a built Keras model of one input of images, a .keras or .h5 file, or the name of a network of
-            `keras.applications`, whose ImageNet weights Keras downloads once.
+            `keras.applications`, whose ImageNet weights Keras downloads once. Import the code of your own registered
+            classes first; for others give the model of `load_model(path, custom_objects=...)`.
         target: None for each image's top class (a value, the largest region of a segmentation), a class index or name,
             one of either per image, or a callable.
         layer: as `Explainer` takes it; None for the last spatial layer.

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from tf_gradcam._errors import Message, nearest_files, warn
+from tf_gradcam._errors import nearest_files, warn
 from tf_gradcam._files.opening import check_file
 
 _MAX_BYTES = 16 * 2**20  # of a source file; more is data, not code
@@ -92,7 +92,7 @@ def import_code(named: Iterable[str]) -> OwnCode:
     runs = [_run_file(name) if _is_file(name) else _run_module(name) for name in named]
     objects, ambiguous = _objects_of(runs)
     files = " and ".join(f"'{run.source or name}'" for run, name in zip(runs, named, strict=True))
-    warn(Message(f"The code in {files} was run, as", "imports= asks.", "--import asks."))
+    warn(f"The code in {files} was run, as you asked.")
     return OwnCode(named, objects, ambiguous, _digest_of(runs))
 
 
