@@ -98,7 +98,7 @@ def test_sanity_checks_are_those_of_the_method(result: AuditResult) -> None:
     assert [check.name for check in result.sanity] == ["weights", "logits"]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_second_audit_goes_on_from_the_parts(
     result: AuditResult, given: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:

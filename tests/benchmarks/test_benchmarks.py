@@ -188,7 +188,7 @@ def test_contestants_for_whom_the_batch_is_too_large_are_left_out():
     assert names == CONTESTANTS.keys() - {"make_gradcam_heatmap"}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_run_prints_the_machine_and_every_table(tmp_path, capsys):
     out, picture = tmp_path / "out.md", tmp_path / "growth.png"
     sections = "ratios,growth,probing,folder"

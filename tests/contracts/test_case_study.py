@@ -33,7 +33,7 @@ def test_rows_of_the_confusion_matrix_add_up() -> None:
         assert (called[place], sum(called)) == (right, count)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @needs("brain_mri", "vgg16_brain_mri")
 def test_the_model_behaves_as_the_page_says() -> None:
     """Each twentieth slice. The page: / 255 is right, `caffe` calls nearly all notumor, errors are meningioma."""

@@ -148,16 +148,6 @@ def test_calls_leave_nothing() -> None:
     call_again(200).check(most_kilobytes=30, most_megabytes=8)
 
 
-@pytest.mark.slow
-def test_explainers_that_are_dropped_leave_nothing() -> None:
-    build_and_drop(6).check(most_kilobytes=4000, most_megabytes=40)
-
-
-@pytest.mark.slow
-def test_callback_leaves_nothing(tmp_path: Path) -> None:
-    train(4, tmp_path).check(most_kilobytes=6000, most_megabytes=40)
-
-
 @pytest.mark.soak
 def test_5000_calls_leave_nothing() -> None:
     call_again(5000).check(most_kilobytes=1, most_megabytes=10)

@@ -474,7 +474,7 @@ def test_weights_of_an_own_network_are_described(keras2: Path) -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_numbers_of_every_network_of_keras_applications_are_known() -> None:
     counts = {}
     for name in _TRUNKS.values():

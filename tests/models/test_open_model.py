@@ -352,7 +352,7 @@ def test_names_of_folders_are_the_classes_where_all_are_known(tmp_path, names, m
 
 
 @needs("brain_mri", "vgg16_brain_mri")
-@pytest.mark.slow
+@pytest.mark.soak
 def test_real_vgg16_on_pictures_divided_by_255_is_found_out():
     """Eight slices, two of each class, of a network that its author trained on pictures / 255."""
     names = ["glioma", "meningioma", "notumor", "pituitary"]

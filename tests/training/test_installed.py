@@ -64,8 +64,9 @@ print(program.__file__)
     assert "python -m training" not in printed
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("program", ["brain_mri", "dog_breeds"])
+@pytest.mark.parametrize(
+    "program", [pytest.param("dog_breeds", marks=pytest.mark.slow), pytest.param("brain_mri", marks=pytest.mark.soak)]
+)
 def test_a_training_of_a_wheel_is_the_one_of_a_clone(installed: Path, tmp_path: Path, program: str) -> None:
     """The configuration has no revision where there is no clone; all else is equal, the last digit of sums apart."""
     words = ["--epochs", *(["1"] if program == "brain_mri" else ["1", "1"]), *PHANTOM, *MOBILENET]

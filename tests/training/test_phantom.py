@@ -39,8 +39,9 @@ def heat_on_tumours(run: Path, seed: int) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.mean(inside))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("program", [brain_mri, dog_breeds])
+@pytest.mark.parametrize(
+    "program", [pytest.param(brain_mri, marks=pytest.mark.slow), pytest.param(dog_breeds, marks=pytest.mark.soak)]
+)
 def test_the_command_of_the_help_learns_and_looks_at_the_tumours(program, tmp_path: Path, capsys) -> None:
     words = phantom_command(program)
     words[words.index("--out") + 1] = str(tmp_path / "run")

@@ -10,7 +10,7 @@ import click
 from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_as_notes
 from tf_gradcam._cli.options import (
     OutFolder,
-    Thresholds,
+    ThresholdParam,
     import_option,
     input_option,
     method_option,
@@ -57,7 +57,7 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 )
 @click.option(
     "--threshold",
-    type=Thresholds(),
+    type=ThresholdParam(),
     default=0.5,
     show_default=True,
     metavar="NUMBER",

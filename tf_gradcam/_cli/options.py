@@ -59,7 +59,7 @@ task_option = click.option(
 unit_option = click.option("--unit", metavar="TEXT", help="Unit of the values of a regression, such as years.")
 
 
-class Thresholds(click.ParamType):
+class ThresholdParam(click.ParamType):
     """The type of thresholds: one number, or NAME=NUMBER for each class, separated by commas."""
 
     name = "threshold"

@@ -79,11 +79,11 @@ def _ended(folder: Path) -> tuple[list[list[str]], list[list[np.ndarray]]]:
 slow, soak = pytest.mark.slow, pytest.mark.soak
 KILLS = [
     pytest.param("none", ["step 6"], "float32", marks=soak),
-    pytest.param("none", ["write 18"], "float32", marks=slow),  # between the state's content and its name
+    pytest.param("none", ["write 18"], "float32", marks=soak),  # between the state's content and its name
     pytest.param("mirrored", ["epoch 3"], "float32", marks=slow),
     pytest.param("multiworker", ["", "step 7"], "float32", marks=soak),  # in an epoch
     pytest.param("multiworker", ["step 3", ""], "float32", marks=soak),
-    pytest.param("multiworker", ["", "epoch 3"], "float32", marks=slow),  # the chief ends the epoch, this one does not
+    pytest.param("multiworker", ["", "epoch 3"], "float32", marks=soak),  # the chief ends the epoch, this one does not
     pytest.param("multiworker", ["epoch 3", ""], "float32", marks=soak),
     pytest.param("multiworker", ["write 8", ""], "float32", marks=soak),
     pytest.param("multiworker", ["write 18", ""], "float32", marks=slow),  # between two stages
