@@ -897,6 +897,23 @@ def test_lines_scale_as_was_asked(sessions, session, tmp_path, monkeypatch, mode
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "compare.png")), figure)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The code in:tf_gradcam._errors.ModelWarning")
+def test_lines_of_a_model_of_own_classes_import_them(tmp_path, monkeypatch):
+    path, code = write_own_model(tmp_path)
+    sessions = new_sessions(load_app_model(str(path), own_code=import_code([str(code)])))
+    session = sessions.new()
+    (tmp_path / "photo.png").write_bytes(encoded(red_blue_photo(scale=3), "PNG"))
+    session.show_upload(upload(sessions, (tmp_path / "photo.png").read_bytes(), "photo.png"))
+    lines = last(new_events(sessions).explain(session.token, "hue", "gradcam", 0, -1, "raw"))[2]
+    assert f"model = load_model({str(path)!r}, custom_objects=vars(my_layers))" in lines
+    monkeypatch.syspath_prepend(tmp_path)
+    ran(lines, tmp_path, monkeypatch)
+    heatmap = np.load(io.BytesIO(download(session, "heatmap.npy", session.look)))
+    np.testing.assert_array_equal(np.load(tmp_path / "photo.heatmap.npy"), heatmap)
+    sessions.close()
+
+
 def test_lines_import_public_names_only(sessions, session):
     events = new_events(sessions)
     explored = last(events.explain(session.token, *QUESTION))[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tf_gradcam._app.html import Look
@@ -91,6 +92,13 @@ class _Script:
         if module:
             self._imports.setdefault(module, set()).update(names)
 
+    def _own_code(self, named: Sequence[str]) -> str:
+        """Import the user's modules, which lie beside the script; return the argument that gives their classes."""
+        modules = [Path(name).stem if name.endswith(".py") else name.replace("/", ".").strip(".") for name in named]
+        for module in modules:
+            self._imports.setdefault(module, set())
+        return f", custom_objects={' | '.join(f'vars({module})' for module in modules)}" if modules else ""
+
     def target(self) -> str:
         question = self.answer.question
         if question.against is None:
@@ -137,12 +145,8 @@ class _Script:
         if origin.model is None:
             self.add("model = load_demo_model()", "tf_gradcam.demo", "load_demo_model")
         elif is_model_file(origin.model) or is_preset(origin.model):
-            if origin.own_code.named:
-                files = ", ".join(origin.own_code.named)
-                self.add(
-                    f"# Before this, import the code of {files}; pass what it does not register as custom_objects=."
-                )
-            self.add(f"model = load_model({origin.model!r})", "tf_gradcam", "load_model")
+            custom_objects = self._own_code(origin.own_code.named)
+            self.add(f"model = load_model({origin.model!r}{custom_objects})", "tf_gradcam", "load_model")
         else:
             weights = "imagenet" if origin.weights == "imagenet" else None
             arguments = "".join(f", {key}={value!r}" for key, value in parse_arguments(origin.arguments).items())
