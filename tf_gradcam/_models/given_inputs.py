@@ -64,7 +64,7 @@ class GivenInputs:
         size: tuple[int, int] | None = None,
     ):
         texts = _texts(given, inputs.names)
-        self._inputs = inputs
+        self._all = inputs
         self.picture = _picture(inputs, texts)
         self.images = ModelImages(_only(inputs, self.picture), preprocessing, size)
         paths = [os.fspath(file) for file in files]
@@ -94,7 +94,7 @@ class GivenInputs:
     def stacked(self, rows: Sequence[Sequence[NDArray[Any]]]) -> Any:
         """Return a batch in the structure that the model takes, of the inputs of each image."""
         arrays = [np.stack(column) for column in zip(*rows, strict=True)]
-        return arrays[0] if len(arrays) == 1 else keras.tree.pack_sequence_as(self._inputs.structure, arrays)
+        return arrays[0] if len(arrays) == 1 else keras.tree.pack_sequence_as(self._all.structure, arrays)
 
     def check_layer(self, drawn: int, seen: Sequence[int], layer_name: str) -> None:
         """Check that the maps of a layer are of the images.
@@ -107,9 +107,9 @@ class GivenInputs:
         Raises:
             ValueError: they are of another input; of two that are seen, of one of another size.
         """
-        is_alike = self._inputs.specs[drawn].shape == self._inputs.specs[self.picture].shape
+        is_alike = self._all.specs[drawn].shape == self._all.specs[self.picture].shape
         if drawn != self.picture and not (self.picture in seen and is_alike):
-            own, other = self._inputs.names[self.picture], self._inputs.names[drawn]
+            own, other = self._all.names[self.picture], self._all.names[drawn]
             raise ValueError(
                 f"Layer '{layer_name}' sees the input '{other}', but the images are given to '{own}'. Choose a layer "
                 f"of '{own}' by --layer, or give '{own}' by --input, so that the images go to '{other}'."
@@ -118,7 +118,7 @@ class GivenInputs:
     def text(self, path: str | os.PathLike[str]) -> str:
         """Return what was given with an image, such as "age=62; sex=0", for its row in a table."""
         place = self._places.get(_key(path), -1)
-        named = zip(self._inputs.names, self._others, strict=True)
+        named = zip(self._all.names, self._others, strict=True)
         return "; ".join(f"{name}={other.text(place)}" for name, other in named if other is not None)
 
 
@@ -183,14 +183,14 @@ class _ForAll:
     """One value for all images."""
 
     def __init__(self, value: NDArray[Any], text: str):
-        self._value = value
+        self._array = value
         self._text = text
 
     def value(self, place: int) -> NDArray[Any]:
-        return self._value
+        return self._array
 
     def example(self) -> NDArray[Any]:
-        return self._value
+        return self._array
 
     def text(self, place: int) -> str:
         return self._text
