@@ -41,13 +41,14 @@ from tf_gradcam.targets.classes import as_target
 
 @dataclass(frozen=True)
 class Value(NamedTarget):
-    """A value of a regression model; its map shows the evidence for a larger value.
+    """A value of a regression model; its map shows the evidence for a larger value, and for a smaller one.
 
     Args:
         index: position in outputs (B, K), or 0 for outputs (B,). Defaults to 0.
     """
 
     index: int = 0
+    signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._set(index=as_position(self.index))
@@ -74,6 +75,7 @@ class Distance(NamedTarget):
 
     value: float
     index: int = 0
+    signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.value, bool) or not isinstance(self.value, (int, float, np.integer, np.floating)):
