@@ -162,7 +162,8 @@ def test_subclassed_detector_has_the_maps_of_its_graph() -> None:
 
     model = Subclassed()
     model.build((None, *SIZE, 3))
-    own = Explainer(model, [f"{inner.name}/{layer}" for layer in LEVELS], decode=FORM)
+    own = Explainer(model, decode=FORM)
+    assert own.layer_name == " + ".join(f"{inner.name}/{layer}" for layer in LEVELS)
     images = pictures().images[:1]
     (received,), (expected,) = own.detections(images), explainer().detections(images)
     assert received.maps is not None
@@ -332,6 +333,24 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], kind: type[Excep
 def test_method_that_runs_the_model_again_is_refused() -> None:
     with pytest.raises(ValueError, match="Expected a method of one forward pass"):
         explainer("scorecam").detections(pictures().images[:1])
+
+
+def test_box_is_explained_by_methods_that_run_the_model_again() -> None:
+    images = pictures().images[:1]
+    (found,) = explainer().detections(images, 0)
+    item = found[0]
+    own = Explainer(trained(), LEVELS[0], "ablationcam", decode=FORM)
+    expected = Explainer(of_logits(), LEVELS[0], "ablationcam")(images, targets.Element(item.row, 4 + item.class_index))
+    np.testing.assert_allclose(own(images, targets.Box(item.class_index, item.box)).raw, expected.raw, atol=1e-4)
+
+
+def test_box_in_several_images_is_refused_where_rows_would_move() -> None:
+    images = pictures().images[:2]
+    (found, _) = explainer().detections(images)
+    own = Explainer(trained(), LEVELS[0], "ablationcam", decode=FORM)
+    with pytest.raises(ValueError, match="Expected one image for a box by the method 'ablationcam'"):
+        own(images, targets.Box(0, (0, 0, 64, 48)))
+    assert own(images[:1], targets.Box(found[0].class_index, found[0].box)).heatmaps.any()
 
 
 def test_classifier_is_not_a_detector() -> None:

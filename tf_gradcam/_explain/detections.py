@@ -73,7 +73,6 @@ class DetectionPass(Pass):
         *options: Any,
     ):
         super().__init__(inputs, None, *options)
-        check_rule(rule)
         self.rule, self.needs, self.splits = rule, needs_of(rule), list(splits)
         self._read = read
         self._start, self._end, self._root_count = _halves(self.splits)
@@ -282,6 +281,7 @@ def explain_detections(
     how: str = "mean",
 ) -> list[Detections]:
     """Explain the detections of a batch; arguments and errors as `Explainer.detections`."""
+    check_rule(compiled.rule)
     _check_share("threshold", threshold)
     _check_share("overlap", overlap)
     size = compiled.inputs.batch_size

@@ -388,7 +388,13 @@ class Explainer:
         _, rows, finite = compiled.rows(arrays)
         for box in boxes:
             check_box(box, rows, finite, self._class_names)
-        return bound(target, compiled.detector, compiled.size_of(arrays))
+        target = bound(target, compiled.detector, compiled.size_of(arrays), rows.boxes)
+        if needs_of(self._rule) == "probing" and any(box.row is None for box in boxes_in(target)):
+            raise ValueError(
+                f"Expected one image for a box by the method '{self.method}', which runs the model again, received "
+                f"{len(finite)} whose boxes come from different rows. Explain one image at a time."
+            )
+        return target
 
     def _placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
         if self._is_whole:

@@ -15,9 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._errors import Message, unknown_name
-from tf_gradcam._models.graph import Call, Graph
-from tf_gradcam._models.keras_internals import has_learned_weights
-from tf_gradcam._models.layers import FoundLayer, can_be_default, find_layer, is_spatial
+from tf_gradcam._models.graph import Call
+from tf_gradcam._models.layers import FoundLayer, View, can_be_default, find_layer, is_spatial
 from tf_gradcam._models.reader import ModelReader, shown
 
 # Raw outputs -> boxes (B, N, 4) in pixels of the input and scores (B, N, K) in [0, 1], by TensorFlow operations.
@@ -623,76 +622,91 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float, overlap: f
 def pyramid_layers(reader: ModelReader) -> list[str]:
     """Return the default layers of a detector: of each level of its pyramid, the last that all its rows pass.
 
-    A level is told by the cells of the last spatial tensors before the outputs. Without levels it is one layer, the
-    default of any model.
+    A level is told by the cells of the last tensors before the outputs that have cells of the picture. Without levels
+    it is one layer, the default of any model.
     """
-    graph = reader.graph
-    if graph is not None:
-        shapes = _shapes(graph, reader)
-        levels: dict[tuple[int | None, ...], list[int]] = {}
-        for slot in _last_spatial(graph, shapes, reader.inputs.image_shape):
-            levels.setdefault(tuple(shapes[slot][1:-1]), []).append(slot)
-        calls = [_call_of_level(graph, slots, shapes) for slots in levels.values()]
-        found = sorted({call for call in calls if call is not None}, key=lambda call: call.slot)
-        if found and None not in calls:
-            return [FoundLayer(graph, call).name for call in found]
+    for view in reader.views():
+        levels = _levels(view, reader)
+        if levels:
+            return [FoundLayer(view, call).name for call in levels]
     return [find_layer(reader).name]
 
 
-def _shapes(graph: Graph, reader: ModelReader) -> list[tuple[int | None, ...]]:
-    """Return the shape of every slot, for pictures of some size where the model leaves it free."""
-    shapes = list(graph.shapes)
-    specs = reader.inputs.specs
-    if any(None in spec.shape[1:] for spec in specs):
-        fixed = [
-            tf.TensorSpec([spec.shape[0], *(s or _DEFAULT_SIDE for s in spec.shape[1:])], spec.dtype) for spec in specs
-        ]
-        try:
-            for call, tensor in zip(graph.calls, graph.symbolic(fixed)[1], strict=True):
-                shapes[call.slot] = tuple(tensor.shape)
-        except (ValueError, TypeError, tf.errors.InvalidArgumentError):  # such a size does not suit the model
-            return shapes
-    return shapes
+def _levels(view: View, reader: ModelReader) -> list[Call]:
+    """Return the call of each level in the order of execution; none where a level does not have one."""
+    sizes = [[side or _DEFAULT_SIDE for side in spec.shape[1:]] for spec in reader.inputs.specs]
+    specs = [
+        tf.TensorSpec([reader.inputs.batch_size, *size], spec.dtype)
+        for size, spec in zip(sizes, reader.inputs.specs, strict=True)
+    ]
+    try:
+        inputs, tensors, outputs = view.symbolic(specs)
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError):  # pictures of that size do not suit the model
+        return []
+    image = sizes[reader.inputs.image_index]
+    grids = {tensor.name for tensor in tensors if _is_grid(tensor.shape, image)}
+    ends = _behind(outputs, grids, inputs) & grids
+    features = _read_by_weights(outputs, ends, inputs)
+    by_name = {tensor.name: tensor for tensor in tensors}
+    by_size: dict[tuple[int, ...], list[Any]] = {}
+    for name in sorted(ends):
+        by_size.setdefault(tuple(by_name[name].shape[1:3]), []).append(by_name[name])
+    found = [_last_of_level(view, tensors, level, grids - (ends - features), inputs) for level in by_size.values()]
+    return [] if None in found else sorted({call for call in found if call is not None}, key=view.calls.index)
 
 
-def _last_spatial(graph: Graph, shapes: Sequence[tuple[int | None, ...]], image: Sequence[int | None]) -> list[int]:
-    """Return the slots of cells of the picture from which the outputs are reached without another of them."""
-    found: list[int] = []
-    waiting, seen = list(graph.outputs), set()
-    makers = {slot: step for step in graph.steps for slot in step.outputs}
-    while waiting:
-        slot = waiting.pop(0)
-        if slot in seen:
-            continue
-        seen.add(slot)
-        if _is_grid(shapes[slot], image):
-            found.append(slot)
-        elif slot in makers:
-            waiting += makers[slot].sources.values()
-    return sorted(found)
-
-
-def _is_grid(shape: Sequence[int | None], image: Sequence[int | None]) -> bool:
+def _is_grid(shape: Any, image: Sequence[int]) -> bool:
     """Return whether a tensor (B, H, W, C) may have the cells of a picture, as wide as they are high to one cell."""
-    if len(shape) != 4 or not is_spatial(shape):
+    if shape.rank != 4 or None in shape[1:3] or not is_spatial(tuple(shape)):
         return False
-    (rows, columns), (height, width) = shape[1:3], (side or _DEFAULT_SIDE for side in image[1:3])
-    return None in (rows, columns) or abs(rows * width - columns * height) <= max(height, width)  # type: ignore[operator]
+    return abs(shape[1] * image[1] - shape[2] * image[0]) <= max(image[:2])
 
 
-def _call_of_level(graph: Graph, ends: Sequence[int], shapes: Sequence[tuple[int | None, ...]]) -> Call | None:
-    """Return the last call that every path to the slots `ends` of a level passes."""
-    is_feature = len(ends) == 1 and any(
-        has_learned_weights(step.operation)
-        for output in graph.outputs
-        for step in graph.path_between(Call(None, "", ends[0], ()), output)
-    )
-    for call in reversed(graph.calls):
-        is_end = call.slot in ends
-        if call.is_model or (is_end and not is_feature) or not is_spatial(shapes[call.slot]):
+def _behind(ends: Sequence[Any], stops: set[str], inputs: Sequence[Any]) -> set[str]:
+    """Return the names of the tensors of floats, and of the model's inputs, that `ends` are made of, up to `stops`."""
+    entries = {tensor.name for tensor in inputs}
+    waiting, seen = list(ends), set()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.name in seen or not (tensor.dtype.is_floating or tensor.name in entries):
             continue
-        if not can_be_default(graph, call) or not graph.dependents(call.slot).intersection(ends):
+        seen.add(tensor.name)
+        if tensor.name not in stops:
+            waiting += tensor.op.inputs
+    return seen
+
+
+def _read_by_weights(outputs: Sequence[Any], ends: set[str], inputs: Sequence[Any]) -> set[str]:
+    """Return those of `ends` that layers with weights read: features, not yet predictions."""
+    region = _behind(outputs, ends, inputs)
+    sources: dict[str, set[str]] = {}
+    features: set[str] = set()
+    for operation in outputs[0].graph.get_operations():  # in the order of their creation
+        if not any(tensor.name in region - ends for tensor in operation.outputs):
             continue
-        if graph.is_cut_point(call, ends):
+        parts = [{item.name} if item.name in ends else sources.get(item.name, set()) for item in operation.inputs]
+        own = set().union(*parts)
+        sources.update({tensor.name: own for tensor in operation.outputs})
+        if any(map(_is_weight, operation.inputs)):
+            features |= own
+    return features
+
+
+def _is_weight(tensor: Any) -> bool:
+    while tensor.op.type in (*_KEEPS_ORDER, "Transpose") and tensor.op.inputs:
+        tensor = tensor.op.inputs[0]
+    return tensor.op.type == "ReadVariableOp" or (tensor.dtype == tf.resource and tensor.op.type == "Placeholder")
+
+
+def _last_of_level(
+    view: View, tensors: Sequence[Any], ends: Sequence[Any], allowed: set[str], inputs: Sequence[Any]
+) -> Call | None:
+    """Return the last call that every path from the inputs to the tensors `ends` of a level passes."""
+    entries = {tensor.name for tensor in inputs}
+    reaching = _behind(ends, set(), inputs)
+    for call, tensor in reversed(list(zip(view.calls, tensors, strict=True))):
+        if call.is_model or tensor.name not in allowed & reaching or not can_be_default(view, call):
+            continue
+        if entries.isdisjoint(_behind(ends, {tensor.name}, inputs)):
             return call
     return None

@@ -237,16 +237,17 @@ class Graph:
             return [call.shape for call in self.calls]
         return [tuple(tensor.shape) for tensor in self.symbolic(specs)[1]]
 
-    def symbolic(self, specs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Trace the model for inputs of `specs`; return its symbolic inputs and the tensor of each call."""
+    def symbolic(self, specs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Trace the model for inputs of `specs`; return its symbolic inputs, the tensor of each call, the outputs."""
         traced: list[list[Any]] = []
 
         def run(*inputs: Any) -> None:
             values = self.run(self.steps, self.enter(inputs))
-            traced.extend([list(inputs), [values[call.slot] for call in self.calls]])
+            slots = [call.slot for call in self.calls]
+            traced.extend([list(inputs), *([values[slot] for slot in some] for some in (slots, self.outputs))])
 
         tf.function(run, autograph=False).get_concrete_function(*specs)
-        return traced[0], traced[1]
+        return traced[-3], traced[-2], traced[-1]
 
     def traced_outputs(self, specs: Sequence[Any]) -> list[tf.TensorShape]:
         """Trace the model and return the shapes of its outputs; layers that are not built yet are built by it."""
@@ -285,10 +286,10 @@ class Graph:
     def reaches_output(self, call: Call) -> bool:
         return not self.dependents(call.slot).isdisjoint(self.outputs)
 
-    def is_cut_point(self, call: Call, ends: Sequence[int] = ()) -> bool:
-        """Return whether every path from the inputs of the tensor to the first output, or to `ends`, passes it."""
+    def is_cut_point(self, call: Call) -> bool:
+        """Return whether every path from the inputs of the tensor to the first output passes it."""
         origins = self._origins(call.slot)
-        frontier = self.frontier(call.slot, ends or [self.first])
+        frontier = self.frontier(call.slot, [self.first])
         return all(origins.isdisjoint(self._origins(other)) for other in frontier)
 
     def inputs_before(self, call: Call) -> list[int]:

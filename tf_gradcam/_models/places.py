@@ -86,7 +86,7 @@ def _traced(
     for batch in (_BATCH_SIZE, None):  # a model that only takes batches of its own size is traced without one
         sized = [tf.TensorSpec((batch, *shape), spec.dtype) for spec, shape in zip(specs, shapes, strict=True)]
         try:
-            inputs, tensors = symbolic(sized)
+            inputs, tensors, *_ = symbolic(sized)
         except Exception:  # whatever the model raises at this size
             continue
         trace = AxisTrace(inputs)

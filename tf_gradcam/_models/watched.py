@@ -99,10 +99,11 @@ class WatchedModel:
 
         return record
 
-    def symbolic(self, specs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Trace the model for inputs of `specs`; return its symbolic inputs and the tensor of each call."""
+    def symbolic(self, specs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Trace the model for inputs of `specs`; return its symbolic inputs, the tensor of each call, the outputs."""
         inputs: list[Any] = []
         tensors: list[Any] = []
+        outputs: list[Any] = []
 
         def record(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             result = call(*args, **kwargs)
@@ -110,14 +111,15 @@ class WatchedModel:
             return result
 
         def run(*flat: Any) -> Any:
-            inputs.extend(flat)
-            return self.forward(flat)
+            inputs[:] = flat
+            tensors.clear()
+            outputs[:] = keras.tree.flatten(self.forward(flat))
 
         with contextlib.ExitStack() as stack:
             for _, layer in sublayers(self.model):
                 stack.enter_context(wrapped(layer, record))
             tf.function(run, autograph=False).get_concrete_function(*specs)
-        return inputs, tensors
+        return inputs, tensors, outputs
 
     def release(self) -> None:
         """Release the model; the caller must keep it alive."""

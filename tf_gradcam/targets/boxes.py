@@ -40,6 +40,7 @@ class Box(NamedTarget):
     box: tuple[float, float, float, float]
     detector: Detector | None = field(default=None, repr=False, kw_only=True)
     size: Size = field(default=(0, 0), repr=False, kw_only=True)
+    row: int | None = field(default=None, repr=False, kw_only=True)  # where it is the same for all images
     classes: ClassVar = ("index",)
 
     def __post_init__(self) -> None:
@@ -58,6 +59,8 @@ class Box(NamedTarget):
                 f"{self.index}."
             )
         logits = rows.logits[..., self.index]
+        if self.row is not None:  # methods that change the activations must not move to another row
+            return logits[:, self.row]
         best = tf.argmax(overlaps(rows.boxes, self.box), axis=-1, output_type=tf.int32)
         return tf.gather(logits, best, axis=1, batch_dims=1)
 
@@ -89,12 +92,19 @@ def boxes_in(target: Any) -> list[Box]:
     return [box for part in parts for box in boxes_in(part)]
 
 
-def bound(target: Any, detector: Detector, size: Size) -> Any:
-    """Return a target whose boxes are read by a detector for an input of `size`."""
+def bound(target: Any, detector: Detector, size: Size, boxes: Any) -> Any:
+    """Return a target whose boxes are read by a detector.
+
+    Args:
+        size: (H0, W0) of the input.
+        boxes: (B, N, 4), all rows of the images to be explained.
+    """
     if isinstance(target, Box):
-        return dataclasses.replace(target, detector=detector, size=size)
+        best = np.unique(tf.argmax(overlaps(boxes, target.box), axis=-1).numpy())
+        row = int(best[0]) if len(best) == 1 else None
+        return dataclasses.replace(target, detector=detector, size=size, row=row)
     if not boxes_in(target):
         return target
     fields = dataclasses.fields(target)
-    changes = {item.name: bound(getattr(target, item.name), detector, size) for item in fields}
+    changes = {item.name: bound(getattr(target, item.name), detector, size, boxes) for item in fields}
     return target.resolved(**changes)
