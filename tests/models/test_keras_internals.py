@@ -30,3 +30,24 @@ def test_upsampling_of_a_free_size_is_that_of_a_fixed_one(interpolation: str, po
     np.testing.assert_allclose(free.raw / largest, fixed.raw / largest, atol=4 * rounding)
     np.testing.assert_allclose(free.outputs, fixed.outputs, atol=4 * rounding)
     np.testing.assert_allclose(free.outputs, build((None, None)).predict(images, verbose=0), rtol=1e-2, atol=1e-3)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Resized(keras.layers.Layer):
+    """Resizes, then normalises; its `call` takes no `training`, and Resizing is called with it by default."""
+
+    def __init__(self, **options: object):
+        super().__init__(**options)
+        self.resizing, self.norm = keras.layers.Resizing(6, 10), keras.layers.BatchNormalization()
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.norm(self.resizing(images))
+
+
+def test_layers_inside_a_layer_that_takes_no_training_infer_too() -> None:
+    images = keras.Input((8, 12, 3))
+    cells = keras.layers.Conv2D(4, 3, padding="same", name="cells")(images)
+    model = keras.Model(images, keras.layers.Flatten()(keras.layers.Conv2D(2, 6)(Resized()(cells))))
+    pictures = np.random.default_rng(0).random((2, 8, 12, 3), np.float32)
+    explanation = Explainer(model, "cells")(pictures, Element(1))
+    np.testing.assert_allclose(explanation.outputs, model.predict(pictures, verbose=0), rtol=1e-4, atol=1e-5)

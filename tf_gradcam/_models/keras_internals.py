@@ -105,9 +105,14 @@ def _enlarged(layer: Any, images: Any) -> Any:
 
 
 def _takes_training(operation: Any) -> bool:
+    """Return whether a layer can be told `training`, which its own layers then read, whether or not its `call` does.
+
+    Told nothing, they read it of each other: behind a Resizing inside a layer, a batch normalisation would train.
+    """
     if not isinstance(operation, keras.layers.Layer):
         return False
-    return "training" in inspect.signature(operation.call).parameters
+    parameters = inspect.signature(type(operation).__call__).parameters.values()
+    return any(item.name == "training" or item.kind is item.VAR_KEYWORD for item in parameters)
 
 
 def call_arguments(model: Any) -> list[str]:
