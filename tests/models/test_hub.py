@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.zoo.keras_hub import CLASSES, SHAPE, classifier_with_preprocessor, keras_hub
+from tests.zoo.keras_hub import CLASSES, SHAPE, TASKS, classifier_with_preprocessor, keras_hub
 from tf_gradcam import explain, load_model
 from tf_gradcam._errors import ModelWarning
 from tf_gradcam._models.hub import is_preset, load_preset, needs_keras_hub
@@ -162,3 +163,22 @@ def test_missing_keras_hub_is_said_with_its_install_command(
 def test_class_count_of_the_zoo_is_not_that_of_imagenet(folder: Path) -> None:
     opened = open_model(f"hub:{folder}")
     assert (opened.class_names, opened.model.output_shape[-1]) == (None, CLASSES)
+
+
+# Segmenters and detectors.
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_segmenter_and_detector_come_back_and_take_pictures(name: str, tmp_path: Path) -> None:
+    task, case = TASKS[name].build(), TASKS[name]
+    task.save(tmp_path / "task.keras")
+    size = task.preprocessor.image_converter.image_size
+    photo = np.random.default_rng(4).integers(0, 256, (*size, 3), dtype=np.uint8)
+    keras.utils.save_img(tmp_path / "photo.png", photo, scale=False)
+    explanation = explain(tmp_path / "photo.png", str(tmp_path / "task.keras"), target=case.target)
+    assert re.sub(r"^(conv2d)_\d+$", r"\1", explanation.layer_name) == case.layer  # numbered by Keras
+    assert explanation.heatmaps.shape == (1, *case.grid)
+    assert explanation.heatmaps.max() == 1
+    assert explanation.image_size == size
+    made = task.preprocessor(photo[None])
+    np.testing.assert_allclose(explanation.scores[0], case.target(task(made, training=False))[0], rtol=1e-3, atol=1e-4)

@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tests.zoo.keras_hub import CASES, SHAPE, TARGET, classifier_with_preprocessor
+from tests.contracts.pages import TEXTS
+from tests.zoo.keras_hub import CASES, SHAPE, TARGET, classifier_with_preprocessor, table
 from tf_gradcam import AttentionExplainer, Explainer, list_layers
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 from tf_gradcam._models.reader import ModelReader
@@ -95,3 +96,7 @@ def test_names_of_keras_applications_do_not_speak_for_keras_hub() -> None:
     model.preprocessor = None
     assert ModelReader(model).preprocessing.mode == "unknown"
     assert ModelReader(model.backbone).preprocessing.mode == "unknown"
+
+
+def test_table_of_the_manual_is_current() -> None:
+    assert table() in TEXTS["docs/keras-hub.md"], "run: python -m tests.zoo.keras_hub"

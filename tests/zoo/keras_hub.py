@@ -400,3 +400,103 @@ def swin_of_shifted_windows() -> Built:
         return np.concatenate(maps).reshape(-1, 4, 6)
 
     return classifier, expected
+
+
+# Segmenters and detectors with their preprocessor, which divides by 200.
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that is not a classifier: its default layer, the grid of its map there, and a target on its outputs."""
+
+    build: Callable[[], keras.Model]
+    layer: str
+    grid: tuple[int, int]
+    target: Callable[[Any], Any]
+
+
+def encoder(shape: tuple[int, int, int]) -> keras.Model:
+    return keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 8, 8, 8],
+        stackwise_num_blocks=[1, 1, 1, 1],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=shape,
+    )
+
+
+def deeplab_v3() -> keras.Model:
+    """Its backbone leaves the size free; its preprocessor does not."""
+    backbone = keras_hub.models.DeepLabV3Backbone(
+        image_encoder=encoder((64, 96, 3)),
+        spatial_pyramid_pooling_key="P4",
+        upsampling_size=4,
+        dilation_rates=[2, 4, 6],
+        low_level_feature_key="P2",
+        projection_filters=8,
+        name="backbone",
+    )
+    converter = keras_hub.layers.DeepLabV3ImageConverter(image_size=(64, 96), scale=1 / 200)
+    preprocessor = keras_hub.models.DeepLabV3ImageSegmenterPreprocessor(converter)
+    return randomise(keras_hub.models.DeepLabV3ImageSegmenter(backbone, CLASSES, None, preprocessor))
+
+
+def segformer() -> keras.Model:
+    image_encoder = keras_hub.models.MiTBackbone(
+        layerwise_depths=[1, 1],
+        num_layers=2,
+        layerwise_num_heads=[1, 2],
+        layerwise_sr_ratios=[2, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3],
+        layerwise_strides=[4, 2],
+        image_shape=(64, 64, 3),
+        hidden_dims=[8, 16],
+    )
+    backbone = keras_hub.models.SegFormerBackbone(image_encoder=image_encoder, projection_filters=8)
+    converter = keras_hub.layers.SegFormerImageConverter(image_size=(64, 64), scale=1 / 200)
+    preprocessor = keras_hub.models.SegFormerImageSegmenterPreprocessor(converter)
+    return randomise(keras_hub.models.SegFormerImageSegmenter(backbone, CLASSES, preprocessor))
+
+
+def retinanet() -> keras.Model:
+    backbone = keras_hub.models.RetinaNetBackbone(
+        encoder((128, 128, 3)), min_level=3, max_level=5, use_p5=False, image_shape=(128, 128, 3), name="backbone"
+    )
+    converter = keras_hub.layers.RetinaNetImageConverter(image_size=(128, 128), scale=1 / 200)
+    preprocessor = keras_hub.models.RetinaNetObjectDetectorPreprocessor(converter)
+    return randomise(
+        keras_hub.models.RetinaNetObjectDetector(
+            backbone, CLASSES, pre_logits_num_conv_layers=1, preprocessor=preprocessor
+        )
+    )
+
+
+TASKS = {
+    "deeplab_v3": Task(deeplab_v3, "backbone/segmentation_head_relu", (16, 24), lambda outputs: outputs[:, 5, 5, 1]),
+    "segformer": Task(segformer, "conv2d", (16, 16), lambda outputs: outputs[:, 5, 5, 1]),
+    "retinanet": Task(
+        retinanet,
+        "backbone/fpn[0] + backbone/fpn[1] + backbone/fpn[2]",
+        (16, 16),
+        lambda outputs: outputs["cls_logits"][:, 7, 1],
+    ),
+}
+
+
+def table() -> str:
+    """The table of the manual: what the tests on these models hold to."""
+    rows = ["| model | class in `keras_hub.models` | default layer | attention maps |", "| --- | --- | --- | --- |"]
+    built = {name: (case.build()[0], case.layer, "" if case.attention else "yes") for name, case in CASES.items()}
+    built |= {name: (task.build(), task.layer, "") for name, task in TASKS.items()}
+    for name, (model, layer, attention) in built.items():
+        is_task = isinstance(model, keras_hub.models.Task)
+        kind = type(model).__name__ if is_task else "DINOV2Backbone"  # with a head of its own
+        rows.append(f"| {name.replace('_', ' ')} | `{kind}` | `{layer}` | {attention or 'no'} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(table())
