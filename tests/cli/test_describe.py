@@ -35,17 +35,23 @@ def test_description_is_printed_once(folder):
 
 
 def test_described_file_needs_no_options(folder):
-    describe("model.keras", preprocess="unit", class_names=["red", "blue"])
+    describe("model.keras", preprocess="unit", class_names=["red", "blue"], task="classification")
     result = run("explain", "photo.png", "--model", "model.keras", "--target", "blue", "--out", "maps")
     assert result.exit_code == 0
-    assert result.stderr == "tf-gradcam: scaling: unit (RGB in [0, 1]), as the model's file says.\n"
+    assert result.stderr.splitlines() == [
+        "tf-gradcam: task: classification, as the model's file says.",
+        "tf-gradcam: scaling: unit (RGB in [0, 1]), as the model's file says.",
+    ]
     assert "unit, as the model's file says" in (folder / "maps" / "manifest.csv").read_text()
 
 
 def test_choice_on_the_command_line_comes_before_the_file(folder):
-    describe("model.keras", preprocess="unit")
-    result = run("explain", "photo.png", "--model", "model.keras", "--preprocess", "tf", "--out", "maps")
-    assert result.stderr == "tf-gradcam: scaling: tf (RGB in [-1, 1]), as you chose.\n"
+    describe("model.keras", preprocess="unit", task="classification")
+    chosen = ("--preprocess", "tf", "--task", "multilabel")
+    result = run("explain", "photo.png", "--model", "model.keras", *chosen, "--out", "maps")
+    assert (result.exit_code, "Expected a unit for each label" in result.stderr) == (2, True)
+    result = run("explain", "photo.png", "--model", "model.keras", *chosen[:2], "--out", "maps")
+    assert result.stderr.endswith("tf-gradcam: scaling: tf (RGB in [-1, 1]), as you chose.\n")
 
 
 @pytest.mark.parametrize(

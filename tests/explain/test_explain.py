@@ -234,5 +234,6 @@ def test_signature_is_the_contract() -> None:
     empty = inspect.Parameter.empty
     assert defaults == {
         **{"images": empty, "model": empty, "target": None, "layer": None, "method": "gradcam", "class_names": None},
-        **{"preprocess": "auto", "size": None, "align": False, "batch_size": 8, "output": None},
+        **{"preprocess": "auto", "size": None, "align": False, "batch_size": 8, "output": None, "task": None},
+        "unit": None,
     }
