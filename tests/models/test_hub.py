@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tests.zoo.keras_hub import CLASSES, SHAPE, TASKS, classifier_with_preprocessor, keras_hub
 from tf_gradcam import explain, load_model
+from tf_gradcam._cli.main import main
 from tf_gradcam._errors import ModelWarning
 from tf_gradcam._models.hub import is_preset, load_preset, needs_keras_hub
 from tf_gradcam._models.open_model import open_model
@@ -132,6 +136,43 @@ def test_preset_that_cannot_be_downloaded_is_said(monkeypatch: pytest.MonkeyPatc
     assert "load --model hub:FOLDER" in raised.value.args[0].option
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (401, PermissionError, r"needs an account of Kaggle that may read it .*set KAGGLE_API_TOKEN to a token"),
+        (403, ConnectionError, r"could not be downloaded: .*Check its name, the network, and that your account may"),
+        (500, ConnectionError, r"could not be downloaded: 500 Server Error"),
+    ],
+)
+def test_refusal_of_the_server_is_said(
+    status: int, error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    environment = pytest.importorskip("kagglesdk.kaggle_env")
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        for key in list(environment._env_to_endpoint):
+            monkeypatch.setitem(environment._env_to_endpoint, key, f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(error, match=words):
+                load_model("hub:resnet_18_imagenet")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_code_in_a_preset_is_not_run(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "preset"
     copy.mkdir()
@@ -182,3 +223,31 @@ def test_segmenter_and_detector_come_back_and_take_pictures(name: str, tmp_path:
     assert explanation.image_size == size
     made = task.preprocessor(photo[None])
     np.testing.assert_allclose(explanation.scores[0], case.target(task(made, training=False))[0], rtol=1e-3, atol=1e-4)
+
+
+# The command line.
+
+
+def test_command_line_explains_lists_and_audits_a_saved_task(
+    task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task.save("task.keras")
+    generator = np.random.default_rng(5)
+    for number in range(2 * CLASSES):
+        file = tmp_path / "pictures" / str(number % CLASSES) / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(file, generator.integers(0, 256, SHAPE, dtype=np.uint8), scale=False)
+    commands = [
+        ["explain", "pictures", "--model", "task.keras", "--out", "maps"],
+        ["layers", "task.keras"],
+        ["audit", "pictures", "--model", "task.keras", "--out", "report", "--num-images", "0", "--no-sanity"],
+    ]
+    for command in commands:
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "maps").glob("*.overlay.png"))) == 2 * CLASSES
+    assert (
+        "preprocessor (RGB in 0..255, brought to 0 to 1.275), from the model's own preprocessor"
+        in (json.loads((tmp_path / "report" / "audit.json").read_text())["about"]["scaling"])
+    )

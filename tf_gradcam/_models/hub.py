@@ -173,19 +173,23 @@ def _failure(error: Exception, preset: str, model: str, kind: str) -> Exception:
     """Return the error in words, of the kind that `load_preset` names."""
     reason = " ".join(str(error).split())
     short = f"{type(error).__name__}: {reason[:200].rstrip('.')}"
+    first = reason.partition(". ")[0].rstrip(".")
     names = {base.__name__ for base in type(error).__mro__}
     scheme = preset.partition("://")[0] if "://" in preset else "kaggle"
     if any(sign in reason for sign in ("401 Client", "403 Client", "not accessible", "gated", "credentials")):
         site, file = ("Hugging Face", "HF_TOKEN") if scheme == "hf" else ("Kaggle", "KAGGLE_API_TOKEN")
         return PermissionError(
-            f"'{model}' needs an account of {site} that may read it ({short}). Accept the model's terms there, set "
+            f"'{model}' needs an account of {site} that may read it ({first}). Accept the model's terms there, set "
             f"{file} to a token of your account, and try again; or load a folder: hub:FOLDER."
         )
     is_far = "://" in preset or not os.path.exists(preset)
-    if is_far and (names & _OF_THE_NETWORK or "has no config.json" in reason or "Could not resolve" in reason):
+    if is_far and (names & _OF_THE_NETWORK or any(sign in reason for sign in _SIGNS_OF_THE_NETWORK)):
         host = re.search(r"host='([^']+)'", reason)
-        where = f" from {host[1]}, which cannot be reached" if host else f": {short}"
-        fact = f"The preset '{preset}' could not be downloaded{where}. Check its name and the network; without one,"
+        where = f" from {host[1]}, which cannot be reached" if host else f": {first}"
+        fact = (
+            f"The preset '{preset}' could not be downloaded{where}. Check its name, the network, and that your account "
+            "may read it; without a network,"
+        )
         folder = "save the task where there is one by task.save_to_preset(folder), and load"
         return ConnectionError(Message(fact, f"{folder} 'hub:FOLDER'.", f"{folder} --model hub:FOLDER."))
     if "num_classes" in reason or "image_converter.json" in reason or "preprocessor.json" in reason:
@@ -197,4 +201,5 @@ def _failure(error: Exception, preset: str, model: str, kind: str) -> Exception:
     return ValueError(f"Cannot load '{model}' as {kind}: {short}. Load it in Python by keras_hub and explain the task.")
 
 
+_SIGNS_OF_THE_NETWORK = ("has no config.json", "Could not resolve", "Server Error")
 _OF_THE_NETWORK = {"ConnectionError", "Timeout", "ConnectError", "TimeoutException", "FailedPreconditionError"}
