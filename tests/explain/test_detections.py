@@ -54,7 +54,10 @@ def test_trained_detector_finds_the_two_shapes() -> None:
     assert np.mean(hits) > 0.8
 
 
-@pytest.mark.parametrize(("method", "left", "right"), [("gradcam", 0, 1), ("hirescam", 0, 0), ("layercam", 1, 1)])
+@pytest.mark.parametrize(
+    ("method", "left", "right"),
+    [("gradcam", 0, 1), ("hirescam", 0, 0), pytest.param("layercam", 1, 1, marks=pytest.mark.slow)],
+)
 def test_map_of_each_box_lies_in_that_box(method: str, left: int, right: int) -> None:
     results = explained(method, left, right)
     own = np.concatenate([result.energy for result in results])
@@ -88,8 +91,13 @@ def of_logits() -> keras.Model:
     return keras.Model(model.inputs, keras.layers.Concatenate()(parts))
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam_pp", "layercam", "shapleycam", "eigencam"])
-@pytest.mark.parametrize("layer", LEVELS)
+SLOW = [
+    pytest.param(method, LEVELS[1], marks=pytest.mark.slow)
+    for method in ("gradcam_pp", "layercam", "shapleycam", "eigencam")
+]
+
+
+@pytest.mark.parametrize(("method", "layer"), [("gradcam", LEVELS[0]), *SLOW])
 def test_map_equals_the_map_of_the_raw_number(method: str, layer: str) -> None:
     data = pictures()
     with warnings.catch_warnings():
@@ -117,6 +125,7 @@ def test_levels_are_fused_as_fuse_does() -> None:
             np.testing.assert_allclose(result.maps.resized(SIZE)[position], expected_map, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_rows_of_the_coarse_level_do_not_pass_the_fine_one() -> None:
     data = pictures()
     fine, coarse = (Explainer(trained(), layer, decode=FORM) for layer in LEVELS[::-1])
@@ -296,6 +305,7 @@ def by_hand(outputs: Any) -> Any:
     return tf.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1), outputs[..., 4:]
 
 
+@pytest.mark.slow
 def test_decode_function_gives_the_detections_of_the_adapter() -> None:
     images = pictures().images[:2]
     own = Explainer(trained(), class_names=NAMES, decode=by_hand)
@@ -344,6 +354,7 @@ def test_box_is_explained_by_methods_that_run_the_model_again() -> None:
     np.testing.assert_allclose(own(images, targets.Box(item.class_index, item.box)).raw, expected.raw, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_box_in_several_images_is_refused_where_rows_would_move() -> None:
     images = pictures().images[:2]
     (found, _) = explainer().detections(images)

@@ -120,6 +120,6 @@ def trained() -> keras.Model:
     scores = keras.layers.Activation("sigmoid", name="scores")(logits)
     model = keras.Model(image, keras.layers.Concatenate(name="raw")([boxes, scores]), name="tiny_detector")
     data = scenes(512, seed=1)
-    model.compile(keras.optimizers.Adam(6e-3), _loss, jit_compile=False)
+    model.compile(keras.optimizers.Adam(6e-3), _loss, jit_compile=False, steps_per_execution=16)
     model.fit(data.images, targets_of(data), batch_size=32, epochs=18, verbose=0)
     return model
