@@ -5,18 +5,23 @@ Also tests _results/detections.py, _figures/detections.py and targets/boxes.py.
 
 from __future__ import annotations
 
+import csv
 import gc
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
+from PIL import Image
 
 from tests.zoo.detectors import LEVELS, NAMES, SIZE, Scenes, scenes, trained
 from tf_gradcam import Explainer, fuse, targets
+from tf_gradcam._cli.main import main
 from tf_gradcam._errors import ModelWarning
 from tf_gradcam._results.detections import Detections
 from tf_gradcam.metrics import box_region, energy_in_box, energy_in_region
@@ -445,3 +450,72 @@ def test_many_detections_cost_the_memory_of_one_map() -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 100 * 960 * 4 * 40  # a hundred maps of 960 cells, some copies each
+
+
+# At the command line.
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The detector's file, the names of its classes, two scenes and a grey picture."""
+    monkeypatch.chdir(tmp_path)
+    trained().save("detector.keras")
+    Path("names.txt").write_text("\n".join(NAMES))
+    for number, image in enumerate(pictures().images[:2]):
+        Image.fromarray((255 * image).round().astype(np.uint8)).save(f"{number}.png")
+    Image.new("RGB", (SIZE[1], SIZE[0]), (100, 100, 100)).save("grey.png")
+    return tmp_path
+
+
+def run(*arguments: str) -> tuple[Any, list[dict[str, str]]]:
+    """The result of the command, and the rows of its table."""
+    options = ["--model", "detector.keras", "--class-names", "names.txt", "--preprocess", "unit", "--decode", FORM]
+    result = CliRunner().invoke(main, ["explain", *arguments, *options, "--out", "maps"])
+    with open("maps/manifest.csv", newline="", encoding="utf-8") as file:
+        return result, list(csv.DictReader(file))
+
+
+def test_command_writes_a_map_for_each_detection_with_its_box_and_fails_where_nothing_is_found(folder: Path) -> None:
+    result, rows = run("0.png", "grey.png", "1.png")
+    assert result.exit_code == 1, result.output
+    photos = [np.asarray(Image.open(f"{number}.png"), np.float32) / 255 for number in (0, 1)]
+    expected = explainer().detections(np.stack(photos))
+    for name, found in zip(("0", "1"), expected, strict=True):
+        own = [row for row in rows if row["file"] == f"{name}.png"]
+        assert [(row["label"], row["map"]) for row in own] == [
+            (item.label, f"box-{number}") for number, item in enumerate(found)
+        ]
+        assert [float(row["probability"]) for row in own] == pytest.approx(list(found.scores), abs=1e-4)
+        assert found.maps is not None
+        for number, heatmap in enumerate(found.maps.heatmaps):
+            np.testing.assert_allclose(np.load(f"maps/{name}.box-{number}.heatmap.npy"), heatmap, atol=1e-3)
+            overlay = np.asarray(Image.open(f"maps/{name}.box-{number}.overlay.png"))
+            assert (overlay == 255).all(axis=-1).sum() >= 20  # the white box
+    (grey,) = [row for row in rows if row["file"] == "grey.png"]
+    assert grey["status"] == "failed"
+    assert "--threshold" in grey["error"]
+    assert grey["error"] in result.stderr
+    assert "task: detection" in result.stderr
+    assert "of the heat in it" in result.stdout
+    assert not [line for line in result.stderr.splitlines() if "note: Image" in line]
+
+
+def test_target_of_the_command_is_the_number_of_a_detection_or_the_best_of_a_class(folder: Path) -> None:
+    (best,) = run("0.png", "--target", "0")[1]
+    assert best["map"] == "box-0"
+    (disc,) = run("0.png", "--target", NAMES[1], "--overwrite")[1]
+    assert disc["label"] == NAMES[1]
+    both = run("0.png", "--target", f"{NAMES[0]},{NAMES[1]}", "--overwrite")[1]
+    assert [row["label"] for row in both] == NAMES
+    result, rows = run("0.png", "--target", "99", "--overwrite")
+    assert (result.exit_code, rows[0]["status"]) == (1, "failed")
+    assert "no detection 99" in rows[0]["error"]
+
+
+def test_one_threshold_is_for_all_detections(folder: Path) -> None:
+    result = CliRunner().invoke(
+        main,
+        ["explain", "0.png", "--model", "detector.keras", "--threshold", "a=0.5", "--preprocess", "unit", "--out", "x"],
+    )
+    assert result.exit_code == 2
+    assert "Expected one threshold for all detections" in result.stderr

@@ -150,11 +150,15 @@ def test_attention_is_of_the_first_output_in_the_order_of_the_author() -> None:
     assert AttentionExplainer(model)(IMAGES[:, :4, :4]).outputs.shape == (2, 2)
 
 
-def test_first_output_without_classes_names_the_way_to_another() -> None:
+def test_first_output_that_is_a_segmentation_is_explained_as_one() -> None:
     images = keras.Input((6, 10, 3))
-    cells = layers.Conv2D(4, 3, name="cells")(images)
-    label = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="later")(cells)))
+    first = layers.Conv2D(4, 3, activation="relu", name="first")(images)
+    cells = layers.Conv2D(4, 1, name="cells")(first)
+    label = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="later")(first)))
     model = keras.Model(images, [cells, label])
-    with pytest.raises(ValueError, match=r"received \(None, 4, 8, 4\)\. .*output= chooses another output\."):
-        Explainer(model)(IMAGES)
+    explainer = Explainer(model, "first")
+    assert (explainer.task.name, explainer.output_name) == ("segmentation", "cells")
+    for target in (None, 2):
+        alone = Explainer(model, "first", output=0)(IMAGES, target)
+        np.testing.assert_allclose(explainer(IMAGES, target).raw, alone.raw, rtol=1e-5, atol=1e-7)
     assert Explainer(model, output=1)(IMAGES).outputs.shape == (2, 3)

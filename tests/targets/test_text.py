@@ -54,6 +54,13 @@ def test_text_of_values() -> None:
     assert asked_by("sky near 3", "regression", PLAIN) == Asked(Distance(3.0, 1))
 
 
+def test_text_of_a_detector() -> None:
+    """A number is that of a detection, unless a class has this name."""
+    assert asked_by(None, "detection", PLAIN) == asked_by("all", "detection", PLAIN) == Asked()
+    assert asked_by("0", "detection", PLAIN) == Asked([0])
+    assert asked_by("Car, 1", "detection", PLAIN) == Asked(["car", 1])
+
+
 def test_text_of_a_segmentation() -> None:
     assert asked_by("road", "segmentation", PLAIN) == Asked(0)
     assert asked_by("car@everywhere", "segmentation", PLAIN) == Asked(Region(2, "all"))

@@ -58,10 +58,15 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
 @click.option(
     "--threshold",
     type=ThresholdParam(),
-    default=0.5,
-    show_default=True,
     metavar="NUMBER",
-    help="Probability from which on a class of a multi-label model is explained; NAME=NUMBER,... for single classes.",
+    help="Probability from which on a class of a multi-label model is explained, 0.5 by default (NAME=NUMBER,... for "
+    "single classes), or score from which on a detection is, 0.3 by default.",
+)
+@click.option(
+    "--decode",
+    metavar="WORDS",
+    help="How a detector writes its boxes, such as center_xywh, rel_yxyx or center_xywh+objectness; by default read "
+    "from their values, with a note.",
 )
 @unit_option
 @click.option(
@@ -136,6 +141,7 @@ def _batch_explainer(
     target: str | None,
     task: str | None,
     unit: str | None,
+    decode: str | None,
     class_names: str | None,
     preprocess: str,
     size: int | None,
@@ -180,12 +186,13 @@ def _batch_explainer(
         output=output,
         task=task,
         unit=unit,
+        decode=decode,
     )
     asked = asked_by(target, explainer.task.name, ClassNames(opened.class_names))
     batch = BatchExplainer(explainer, opened.preprocessing, side, asked=asked, unit=unit or "", files=paths, **options)
     explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
     print_text(
-        f"{opened.reader.name}{explained}: layer {explainer.layer_name}, {explainer.method}, "
+        f"{opened.reader.name}{explained}: layer {batch.layer_name}, {explainer.method}, "
         f"images of {batch.size[0]} x {batch.size[1]} as {opened.preprocessing.meaning}"
     )
     return batch

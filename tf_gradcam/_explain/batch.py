@@ -6,8 +6,9 @@ Axis legend: B images, H0 x W0 pixels, C channels.
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
@@ -20,7 +21,9 @@ import tensorflow as tf
 
 from tf_gradcam._errors import for_command_line, warn
 from tf_gradcam._explain.class_maps import Thresholds
+from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Align, Explainer
+from tf_gradcam._figures.detections import detection_overlay
 from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNamesLike
 from tf_gradcam._files.find import find_images
@@ -31,6 +34,7 @@ from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.open_model import check_scaling, open_model
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.class_maps import ClassMaps
+from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
@@ -180,6 +184,19 @@ class _Map(NamedTuple):
     place: int
     name: str = ""
     note: str | None = None
+    found: Detections | None = None  # of a detector, whose boxes are drawn
+
+
+def _energy_note(found: Detections, place: int) -> str | None:
+    """Return where the heat of a detection's map lies; None for a blank map."""
+    own, others, share = found.energy[place], found.energy_of_others[place], found.box_shares[place]
+    if not np.isfinite(own):
+        return None
+    box = ", ".join(f"{side:.0f}" for side in found[place].box)
+    return (
+        f"{found[place].label} in the box ({box}) of the input: {own:.0%} of the heat in it ({share:.0%} of the "
+        f"picture), {others:.0%} in other boxes."
+    )
 
 
 class BatchExplainer:
@@ -191,7 +208,8 @@ class BatchExplainer:
         size: (height, width) in pixels, for a model that leaves its size free; None for the model's own size, or the
             size that its family was trained at.
         asked: what is explained of each image.
-        threshold: of the probabilities of a multi-label model, as `Explainer.class_maps` takes it.
+        threshold: of the probabilities of a multi-label model, as `Explainer.class_maps` takes it, or of a detector's
+            scores; None for 0.5 and 0.3.
         unit: of the values of a regression, such as "years"; shown behind them.
         alpha: weight of the heatmap in overlays, in [0, 1].
         colormap: of the overlays.
@@ -201,6 +219,7 @@ class BatchExplainer:
 
     Attributes:
         task: of the model.
+        layer_name: of the maps.
         preprocessing, size: of the model's images; (height, width) in pixels.
         class_count: number of classes of its outputs, None where they are values.
 
@@ -216,7 +235,7 @@ class BatchExplainer:
         size: tuple[int, int] | None = None,
         *,
         asked: Asked | None = None,
-        threshold: Thresholds = 0.5,
+        threshold: Thresholds | None = None,
         unit: str = "",
         alpha: float = 0.4,
         colormap: str = "jet",
@@ -226,7 +245,11 @@ class BatchExplainer:
     ):
         self._explainer = explainer
         self._asked = asked or Asked()
-        self._threshold = threshold
+        is_detector = explainer.task.name == "detection"
+        if is_detector and isinstance(threshold, Mapping):
+            raise ValueError(f"Expected one threshold for all detections, received {dict(threshold)}.")
+        self.layer_name = explainer.detection_layers if is_detector else explainer.layer_name
+        self._threshold: Any = (0.3 if is_detector else 0.5) if threshold is None else threshold
         self._unit = unit
         self._alpha = alpha
         self._colormap = colormap
@@ -241,9 +264,12 @@ class BatchExplainer:
         black = np.zeros((*self.size, 3), np.uint8)
         overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
         try:
-            ((first, *_),) = self._explain([self._inputs.example()])
+            (maps,) = self._explain([self._inputs.example()])
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{model_failure(error)}. Is each --input in its range?") from error
+        if isinstance(maps, str):  # a detector finds nothing in it
+            return None
+        first = maps[0]
         drawn = first.explanation.placement.input_index
         self._inputs.check_layer(drawn, self._explainer.split.pictures, self._explainer.layer_name)
         probabilities = first.explanation.probabilities
@@ -306,15 +332,17 @@ class BatchExplainer:
     def _maps_or_reasons(self, images: list[list[np.ndarray]]) -> list[list[_Map] | str]:
         """Return the maps of each image, or why the model refuses it: one that it refuses fails alone."""
         try:
-            return list(self._explain(images)) if images else []
+            return self._explain(images) if images else []
         except Exception as error:  # of TensorFlow, such as memory running out; the next batch may be smaller
             if len(images) > 1 and isinstance(error, tf.errors.InvalidArgumentError):
                 return [result for image in images for result in self._maps_or_reasons([image])]
             return [model_failure(error)] * len(images)
 
-    def _explain(self, images: Sequence[list[np.ndarray]]) -> list[list[_Map]]:
-        """Return the maps of each image."""
+    def _explain(self, images: Sequence[list[np.ndarray]]) -> list[list[_Map] | str]:
+        """Return the maps of each image, or why it has none."""
         batch, asked = self._inputs.stacked(images), self._asked
+        if self.task.name == "detection":
+            return self._of_boxes(batch)
         if asked.is_one:
             explanation = self._explainer(batch, asked.target)
             return [[_Map(explanation, index)] for index in range(len(images))]
@@ -327,6 +355,21 @@ class BatchExplainer:
                 for place, note in self._shown(maps, index)
             ]
             for index in range(len(images))
+        ]
+
+    def _of_boxes(self, batch: Any) -> list[list[_Map] | str]:
+        target: Any = self._asked.target
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NothingFoundWarning)  # told of each image
+            found = self._explainer.detections(batch, target, threshold=self._threshold)
+        return [
+            for_command_line(each.diagnosis or "")
+            if each.maps is None
+            else [
+                _Map(each.maps, place, f"box-{number}", _energy_note(each, place), each)
+                for place, number in enumerate(each.chosen)
+            ]
+            for each in found
         ]
 
     @property
@@ -346,11 +389,10 @@ class BatchExplainer:
         files: list[tuple[Path, bytes]] = []
         try:
             read = read_picture(path, self.size)
-            for explanation, index, name, _ in maps:
-                picture, array = (output.parent / each for each in files_of(output.name, name))
-                overlay = explanation.overlay_of(index, read.photo, self._alpha, self._colormap)
-                files += [(picture, encoded_image(picture, overlay))]
-                files += [(array, encoded_array(explanation.heatmaps[index]))]
+            for one in maps:
+                picture, array = (output.parent / each for each in files_of(output.name, one.name))
+                files += [(picture, encoded_image(picture, self._overlay(one, read.photo)))]
+                files += [(array, encoded_array(one.explanation.heatmaps[one.place]))]
             write_files(files)
         except (OSError, ValueError, MemoryError) as error:
             return _failure(path, str(error) or _TOO_LARGE)
@@ -359,6 +401,11 @@ class BatchExplainer:
         first = maps[0]
         top = [] if self.class_count is None else first.explanation.top(5)[first.place]
         return Result(rows, top, notes)
+
+    def _overlay(self, one: _Map, photo: Photo) -> np.ndarray:
+        if one.found is not None:
+            return detection_overlay(one.found, one.place, photo, self._alpha, self._colormap)
+        return np.asarray(one.explanation.overlay_of(one.place, photo, self._alpha, self._colormap))
 
     def _row(self, path: Path, stem: str, one: _Map, note: str | None) -> Row:
         explanation, index = one.explanation, one.place

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import Message, warn
+from tf_gradcam._errors import Message, ModelWarning, warn
 from tf_gradcam._explain.class_maps import check_rule
 from tf_gradcam._explain.fusion import combined
 from tf_gradcam._explain.passes import (
@@ -267,6 +267,10 @@ def reader_of_outputs(decode: DecodeLike, own: Any, names: ClassNames) -> Callab
     return read
 
 
+class NothingFoundWarning(ModelWarning):
+    """Warning that a detector found nothing in an image, or not what was asked for."""
+
+
 def explain_detections(
     compiled: DetectionPass,
     arrays: Sequence[Any],
@@ -302,7 +306,8 @@ def explain_detections(
         if result.diagnosis is not None:
             where = f"Image {number}: " if len(results) > 1 else ""
             text = result.diagnosis
-            warn(Message(f"{where}{text}") if not isinstance(text, Message) else _prefixed(where, text))
+            sentence = Message(f"{where}{text}") if not isinstance(text, Message) else _prefixed(where, text)
+            warn(sentence, NothingFoundWarning)
     return results
 
 

@@ -144,7 +144,7 @@ class Explainer:
             fact = f"Expected a unit for values only, received unit={unit!r} for the task {self.task}."
             raise ValueError(Message(fact, "Leave it out, or pass task='regression'.", "Use --task regression."))
         self._unit = unit or ""
-        self._own_detector = own_detector(self._reader.model)
+        self._own_detector = own_detector(self._reader.model) if self.task.name == "detection" else None
         self._decode = decode
         is_said = self.task.name == "detection" and self.task.is_given
         is_known = is_said or decode is not None or self._own_detector is not None
@@ -213,7 +213,7 @@ class Explainer:
         """
         check_eager()
         if self.task.name == "segmentation":
-            target = as_region(target)
+            target = as_region(target, self._reader.first_key)
         is_callable = callable(target)
         if self._reader.is_output_guessed and not is_callable:
             fact = f"Of the outputs {list(self._reader.outputs)}, '{self.output_name}' is explained. Choose another by"
@@ -370,6 +370,11 @@ class Explainer:
             decode_name=getattr(decode, "__name__", type(decode).__name__) if callable(decode) else None,
             places=[member._placement for member in self._members or [self]],
         )
+
+    @property
+    def detection_layers(self) -> str:
+        """Paths of the layers of the maps of `detections`: by default the levels of the detector's pyramid."""
+        return self._of_detector.layer_name if self._may_move else self.layer_name
 
     @cached_property
     def _of_detector(self) -> Explainer:

@@ -76,9 +76,11 @@ def _draw_boxes(axes: Axes, boxes: Boxed, size: Sequence[int], own: int | None) 
             axes.add_patch(Rectangle(place, x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width))
 
 
-def detection_overlay(boxes: Boxed, index: int, photo: Any, colormap: str | None = None) -> np.ndarray:
+def detection_overlay(
+    boxes: Boxed, index: int, photo: Any, alpha: float = 0.4, colormap: str | None = None
+) -> np.ndarray:
     """Return map `index` painted on a photo (H0, W0, 3) of any size, with its box."""
-    painted = np.asarray(boxes.maps.overlay_of(index, photo, colormap=colormap))
+    painted = np.asarray(boxes.maps.overlay_of(index, photo, alpha, colormap))
     own = boxes.chosen[index]
     line = max(1, round(min(painted.shape[:2]) / 160))
     for position in _in_order(boxes, own):

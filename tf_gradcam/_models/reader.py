@@ -109,6 +109,11 @@ class ModelReader:
         return other
 
     @property
+    def first_key(self) -> str | int | None:
+        """The key of the first of several outputs, where none was chosen; else None."""
+        return None if self._key is not None or not self.outputs else next(iter(self.outputs.values()))
+
+    @property
     def kind(self) -> str:
         """The name of the model's class."""
         return self._bases[0].__name__

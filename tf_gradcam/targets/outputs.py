@@ -270,8 +270,12 @@ class OutputOf(NamedTarget):
         return f"{self.output if isinstance(self.output, str) else f'output {self.output}'}: {name_of(self.target)}"
 
 
-def as_region(target: Any) -> Any:
-    """Return a callable unchanged, and a class (None: each image's class of most pixels) as its predicted region."""
+def as_region(target: Any, output: str | int | None = None) -> Any:
+    """Return a callable unchanged, and a class (None: each image's class of most pixels) as its predicted region.
+
+    Args:
+        output: name or position of the output to read, of a model of several.
+    """
     if callable(target):
         return target
     if target is not None and not isinstance(target, str) and not is_integer(target):
@@ -279,7 +283,7 @@ def as_region(target: Any) -> Any:
             "Expected one class for all images of a segmentation model, a name or an index, received "
             f"{type(target).__name__}. Explain images of different classes in several calls."
         )
-    return Region(target)
+    return Region(target) if output is None else OutputOf(output, Region(target))
 
 
 def _as_point(point: Any) -> tuple[float, float]:

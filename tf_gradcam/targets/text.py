@@ -25,7 +25,7 @@ class Asked:
     """What is asked of each image: one map of a target, or a map of each of several classes.
 
     Attributes:
-        target: of the one map, as `Explainer` takes it.
+        target: of the one map, as `Explainer` takes it; of a detector, as `Explainer.detections` takes it.
         classes: one map each, as indices; None for others.
         top: one map of each of an image's `top` best classes; None for others.
         is_above: one map of each class above its threshold.
@@ -49,8 +49,8 @@ def asked_by(text: str | None, task: str, names: ClassNames) -> Asked:
 
     A name or an index of a class means this class, whatever else the text could mean. Else: "all" (of a multi-label
     model: the classes above their thresholds), "top3", "A,B" (a map each), "A vs B", "A vs similar" (`Finer`), "not A";
-    for values "near 30" and "1 near 30" (`Distance`); for a segmentation "A", "A@everywhere",
-    "A@30%,55%" (a pixel, by shares of width and height).
+    for values "near 30" and "1 near 30" (`Distance`); for a segmentation "A", "A@everywhere", "A@30%,55%" (a pixel, by
+    shares of width and height); for a detector "0" (its best detection), "A" (the best of a class), "0,A".
 
     Args:
         text: None for the usual target of the task: each image's top class, the first value, the region of each image's
@@ -62,6 +62,8 @@ def asked_by(text: str | None, task: str, names: ClassNames) -> Asked:
         ValueError: a class that is not known, or a form that the task does not have.
     """
     text = None if text is None else text.strip()
+    if task == "detection":
+        return Asked(None if text in (None, "all") else [_detection(part, names) for part in _parts(str(text), names)])
     if text is None or (text == "all" and not names.find("all")):
         if task == "multilabel":
             return Asked(is_above=True)
@@ -107,6 +109,11 @@ def _parts(text: str, names: ClassNames) -> list[str]:
         parts.append(", ".join(pieces[:end]))
         pieces = pieces[end:]
     return [part for part in parts if part] or [text]
+
+
+def _detection(text: str, names: ClassNames) -> int | str:
+    """Return the number of a detection, or the name of a class for its best one."""
+    return int(text) if text.isdecimal() and not names.find(text) else names.label(names.index(text))
 
 
 def _near(index: str | None, number: str, names: ClassNames) -> Any:
