@@ -238,7 +238,7 @@ def test_model_file_has_a_models_size(tmp_path, monkeypatch):
 
 
 def test_upload_is_moved_and_the_folder_leaves_nothing(tmp_path):
-    folder = AppFolder()
+    folder = AppFolder().make()
     (folder.uploads / "photo.png").write_bytes(b"1")
     assert take_upload(folder.uploads / "photo.png", folder.new()).read_bytes() == b"1"
     assert not list(folder.uploads.iterdir())
@@ -1081,6 +1081,21 @@ def test_port_that_is_taken_is_told_before_a_model_is_loaded():
         port = listener.getsockname()[1]
         with pytest.raises(OSError, match=rf"Cannot listen on 127.0.0.1, port {port}: .* Choose another with --port"):
             listening("127.0.0.1", port)
+
+
+def test_end_right_after_the_folder_is_made_leaves_no_folder(tmp_path, monkeypatch):
+    """As a signal does between two lines: the first of all lines after the folder is there ends the program."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = Path.mkdir
+
+    def end(path, *arguments, **options):
+        made(path, *arguments, **options)
+        raise SystemExit(143)
+
+    monkeypatch.setattr(Path, "mkdir", end)
+    with pytest.raises(SystemExit):
+        create_app()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_model_that_does_not_exist_leaves_no_folder(tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def upload(sessions: Sessions, data: bytes | None = None, name: str = "photo.png
 
 
 def new_sessions(model: AppModel | None = None, samples: tuple[Sample, ...] = ()) -> Sessions:
-    return Sessions(model or app_model(), AppFolder(), samples)
+    return Sessions(model or app_model(), AppFolder().make(), samples)
 
 
 def update(**changes):

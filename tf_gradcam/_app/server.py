@@ -65,9 +65,10 @@ def create_app(
         OSError, TypeError, ValueError: the model cannot be loaded or explained.
     """
     folder = AppFolder()
-    os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=str(folder.uploads))  # Gradio has no arguments for these
     sessions = None
     try:
+        folder.make()
+        os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=str(folder.uploads))  # Gradio has no arguments for these
         gradio = require("gradio", "app")
         samples = write_samples(folder.root / "samples") if model is None else []  # slices of the bundled model only
         sessions = Sessions(

@@ -74,16 +74,23 @@ _MAX_UNPACKED = 4 * MAX_MODEL_BYTES  # of a .keras file, which is an archive
 
 
 class AppFolder:
-    """A new folder for all files of the page, until `remove`.
+    """A new folder for all files of the page, from `make` until `remove`.
+
+    It has its name before it is there: a signal between the two would leave a folder that nobody knows.
 
     Attributes:
         uploads: where the server stores the files that browsers send, until they are used.
     """
 
     def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="tf-gradcam-app-"))
+        self.root = Path(tempfile.gettempdir(), f"tf-gradcam-app-{secrets.token_hex(8)}")
         self.uploads = self.root / "uploads"
+
+    def make(self) -> AppFolder:
+        """Create the folder, for this user alone, and return it."""
+        self.root.mkdir(mode=0o700)
         self.uploads.mkdir()
+        return self
 
     def new(self) -> Path:
         """Create an empty folder for one session."""
