@@ -828,7 +828,7 @@ def test_explain_writes_a_map_for_each_label_and_says_the_task(labels_file):
 
 def test_threshold_decides_which_labels_have_a_map_and_old_maps_go(labels_file):
     explain("photo.png", model=labels_file)
-    result = explain("photo.png", "--overwrite", "--threshold", "blue=0.9", model=labels_file)
+    result = explain("photo.png", "--overwrite", "--threshold", "1=0.9", model=labels_file)
     assert result.exit_code == 0
     assert names() == ["manifest.csv", "photo.class-0.heatmap.npy", "photo.class-0.overlay.png"]
     explain("photo.png", "--overwrite", "--target", "red", model=labels_file)
@@ -867,6 +867,7 @@ def test_value_has_its_unit(outputs_file):
         (("--task", "classify"), "Unknown task 'classify'. Did you mean 'classification'"),
         (("--task", "regression"), "Expected values (B,) or (B, K), without a softmax for the task regression"),
         (("--unit", "years"), "Expected a unit for values only, received unit='years' for the task classification"),
+        (("--threshold", "0.9"), "Expected no threshold where one class is explained or classes are named"),
         (("--threshold", "2"), "Expected thresholds from 0 to 1, received '2'"),
         (("--threshold", "red:0.5"), "Expected a number, or NAME=NUMBER,NAME=NUMBER, received 'red:0.5'"),
         (("--target", "red vs red"), "Expected two different classes"),

@@ -76,7 +76,9 @@ class ThresholdParam(click.ParamType):
             self.fail(f"Expected thresholds from 0 to 1, received {value!r}", param, ctx)
         if len(pairs) == 1 and not pairs[0][1]:
             return numbers[0]
-        return {name.strip(): number for (name, _, _), number in zip(pairs, numbers, strict=True)}
+        names = [name.strip() for name, _, _ in pairs]
+        keys = [int(name) if name.isdecimal() else name for name in names]
+        return dict(zip(keys, numbers, strict=True))
 
 
 preprocess_option = click.option(

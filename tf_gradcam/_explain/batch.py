@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import for_command_line, warn
+from tf_gradcam._errors import Message, for_command_line, warn
 from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Align, Explainer
@@ -248,6 +248,10 @@ class BatchExplainer:
         is_detector = explainer.task.name == "detection"
         if is_detector and isinstance(threshold, Mapping):
             raise ValueError(f"Expected one threshold for all detections, received {dict(threshold)}.")
+        if threshold is not None and not (is_detector or self._asked.is_above):
+            fact = f"Expected no threshold where one class is explained or classes are named, received {threshold!r}."
+            python = "Leave threshold out, or ask for all labels of a multi-label model."
+            raise ValueError(Message(fact, python, "Leave --threshold out, or --target of a multi-label model."))
         self.layer_name = explainer.detection_layers if is_detector else explainer.layer_name
         self._threshold: Any = (0.3 if is_detector else 0.5) if threshold is None else threshold
         self._unit = unit
@@ -374,7 +378,7 @@ class BatchExplainer:
 
     @property
     def _noun(self) -> str:
-        """What the maps of an image are of."""
+        """Kind of what the maps of an image explain."""
         return "value" if self.task.name == "regression" else "class"
 
     @staticmethod

@@ -255,7 +255,7 @@ def loaded_model(saved: bytes) -> Any:
 
 @dataclass
 class _Said:
-    """What was said of a model once. Its readers hold it, as a model may be gone before them."""
+    """Record of what was said of a model once. Its readers hold it, as a model may be gone before them."""
 
     range: bool = False
 

@@ -1,4 +1,4 @@
-"""What a model is for: its task, as it was said, or as its outputs show."""
+"""The task of a model, as it was said, or as its outputs show."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _VERSUS, _NOT, _NEAR = (
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of each image: one map of a target, or a map of each of several classes.
+    """Request for each image: one map of a target, or a map of each of several classes.
 
     Attributes:
         target: of the one map, as `Explainer` takes it; of a detector, as `Explainer.detections` takes it.
@@ -40,7 +40,7 @@ class Asked:
 
     @property
     def is_one(self) -> bool:
-        """Whether each image has one map."""
+        """True where each image has one map."""
         return self.classes is None and self.top is None and not (self.is_above or self.is_all)
 
 
