@@ -868,6 +868,10 @@ def test_value_has_its_unit(outputs_file):
         (("--task", "regression"), "Expected values (B,) or (B, K), without a softmax for the task regression"),
         (("--unit", "years"), "Expected a unit for values only, received unit='years' for the task classification"),
         (("--threshold", "0.9"), "Expected no threshold where one class is explained or classes are named"),
+        (
+            ("--decode", "center_xywh"),
+            "Expected --decode for a model that finds boxes, received it for",
+        ),
         (("--threshold", "2"), "Expected thresholds from 0 to 1, received '2'"),
         (("--threshold", "red:0.5"), "Expected a number, or NAME=NUMBER,NAME=NUMBER, received 'red:0.5'"),
         (("--target", "red vs red"), "Expected two different classes"),

@@ -29,7 +29,7 @@ from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tests.zoo.detectors import scenes, trained
 from tests.zoo.transformers import pictures, vit
 from tf_gradcam._cli.main import main
-from tf_gradcam.image import load_image
+from tf_gradcam.image import load_image, save_image
 
 PYTHON = blocks("python")
 COMMANDS = commands()
@@ -265,6 +265,10 @@ NOT_HERE = re.compile("--model (VGG16|hub:)")  # a download
 def test_command_is_understood(here: Path, line: str) -> None:
     """Run, except for commands that download, serve or take long."""
     words = shlex.split(line, comments=True)[1:]
+    if "my_detector.keras" in words:
+        setup = tiny_detector()
+        setup["model"].save(here / "my_detector.keras")
+        save_image(here / "dog.jpg", setup["photo"])
     if (words[0] == "explain" and not NOT_HERE.search(line)) or words[0] in RUN:
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, done.output

@@ -188,6 +188,9 @@ def _batch_explainer(
         unit=unit,
         decode=decode,
     )
+    if decode is not None and explainer.task.name != "detection":
+        fact = f"Expected --decode for a model that finds boxes, received it for a {explainer.task.name} model."
+        raise ValueError(f"{fact} Leave it out, or say --task detection.")
     asked = asked_by(target, explainer.task.name, ClassNames(opened.class_names))
     batch = BatchExplainer(explainer, opened.preprocessing, side, asked=asked, unit=unit or "", files=paths, **options)
     explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
@@ -249,6 +252,5 @@ def _report(result: Result) -> str:
     )
     lines = [f"{row.file}: {labels}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
-    read = [row.note] if row.note and row.note not in result.notes else []
-    lines += [f"  note: {for_command_line(note)}" for note in (*read, *result.notes)]
+    lines += [f"  note: {for_command_line(note)}" for note in result.notes]
     return "\n".join(lines)

@@ -164,7 +164,7 @@ class Result:
     Attributes:
         rows: for the manifest, one for each map; one with the error of an image that failed.
         top: the five most probable classes, (label, probability), best first; empty where unknown.
-        notes: on its maps: why one shows nothing, or that no class is above its threshold.
+        notes: on its picture and its maps, such as why one shows nothing, or that no class is above its threshold.
     """
 
     rows: list[Row]
@@ -251,7 +251,8 @@ class BatchExplainer:
         if threshold is not None and not (is_detector or self._asked.is_above):
             fact = f"Expected no threshold where one class is explained or classes are named, received {threshold!r}."
             python = "Leave threshold out, or ask for all labels of a multi-label model."
-            raise ValueError(Message(fact, python, "Leave --threshold out, or --target of a multi-label model."))
+            line = "Leave --threshold out. It is for multi-label models without --target, and for detectors."
+            raise ValueError(Message(fact, python, line))
         self.layer_name = explainer.detection_layers if is_detector else explainer.layer_name
         self._threshold: Any = (0.3 if is_detector else 0.5) if threshold is None else threshold
         self._unit = unit
@@ -401,7 +402,8 @@ class BatchExplainer:
         except (OSError, ValueError, MemoryError) as error:
             return _failure(path, str(error) or _TOO_LARGE)
         rows = [self._row(path, output.name, each, read.note) for each in maps]
-        notes = [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
+        notes = [read.note] if read.note else []
+        notes += [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
         first = maps[0]
         top = [] if self.class_count is None else first.explanation.top(5)[first.place]
         return Result(rows, top, notes)
