@@ -199,7 +199,7 @@ def test_train_and_explain_fits_on_a_page_and_uses_public_names_alone() -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_train_and_explain_takes_a_folder_and_a_file_of_weights(run_here, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for name, red in (("beagle", 40), ("wolf", 200)):

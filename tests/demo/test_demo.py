@@ -166,7 +166,7 @@ def trained() -> tuple[keras.Model, list[float], list[float]]:
     return model, train_trunk(model, few, TINY), train_head(model, few, TINY)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_training_loss_falls_in_both_chapters(trained: tuple[keras.Model, list[float], list[float]]) -> None:
     _, trunk, head = trained
     assert len(trunk) == TINY.trunk_epochs
@@ -175,11 +175,8 @@ def test_training_loss_falls_in_both_chapters(trained: tuple[keras.Model, list[f
     assert np.mean(head[-3:]) < np.mean(head[:3])
 
 
-@pytest.mark.slow
-def test_training_builds_the_bundled_architecture(
-    trained: tuple[keras.Model, list[float], list[float]], model: keras.Model
-) -> None:
-    ours = trained[0]
+def test_training_builds_the_bundled_architecture(model: keras.Model) -> None:
+    ours = build_model()
     assert [layer.name for layer in ours.layers[1:]] == [layer.name for layer in model.layers[1:]]
     assert [tuple(weight.shape) for weight in ours.weights] == [tuple(weight.shape) for weight in model.weights]
 

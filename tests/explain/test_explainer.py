@@ -459,8 +459,15 @@ def test_class_of_a_value_is_refused_with_what_to_do(target: Any) -> None:
     assert Explainer(one_unit()).class_maps(DARK_AND_BRIGHT).labels == [["value"], ["value"]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["gradcam", "cam", "scorecam", "fullgrad"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("gradcam", marks=pytest.mark.slow),
+        pytest.param("fullgrad", marks=pytest.mark.slow),
+        pytest.param("cam", marks=pytest.mark.soak),
+        pytest.param("scorecam", marks=pytest.mark.soak),
+    ],
+)
 def test_unit_without_sigmoid_and_two_names_is_two_classes_by_its_sign(method: str) -> None:
     """A sigmoid behind the same unit gives the same labels, probabilities, scores and maps, class by class."""
     names = ["cat", "dog"]

@@ -486,7 +486,7 @@ def test_copies_of_features_are_at_least_one(words, tmp_path, capsys):
     assert "Expected --feature-copies of at least 1, received 0." in one_line(capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_folds_predict_every_image_once_and_are_summed_up(words, tmp_path, capsys):
     """With options of the loss, which a real training meets too; the second call finds everything done."""
     out = tmp_path / "folds"

@@ -1,6 +1,7 @@
 """Planted shortcuts are found, and clean twins stay clean: models trained on phantom slices, with a mark and without.
 
-`pytest -m slow` trains one of each, `pytest -m "soak or slow" tests/audit/shortcuts/test_search.py` five.
+`pytest -m slow` trains the clean twin and the square, `pytest -m "soak or slow" tests/audit/shortcuts/test_search.py`
+five of each.
 """
 
 from __future__ import annotations
@@ -83,14 +84,14 @@ def test_the_clean_twin_has_no_finding(seed: int) -> None:
     assert findings  # suspects were tested: the twin is acquitted, not overlooked
 
 
-@pytest.mark.parametrize("seed", seeds(1))
+@pytest.mark.parametrize("seed", seeds(0))
 def test_a_line_along_the_border_is_found(seed: int) -> None:
     finding = only_shortcut("border", seed)
     assert "upper edge" in finding.sentence
     assert finding.pasted.low > 0.5 > finding.pasted_control.high
 
 
-@pytest.mark.parametrize("seed", seeds(1))
+@pytest.mark.parametrize("seed", seeds(0))
 def test_a_faint_tint_is_found(seed: int) -> None:
     finding = only_shortcut("tint", seed)
     assert finding.kind == "tint"
@@ -98,7 +99,7 @@ def test_a_faint_tint_is_found(seed: int) -> None:
     assert finding.region is None
 
 
-@pytest.mark.parametrize("seed", seeds(1))
+@pytest.mark.parametrize("seed", seeds(0))
 def test_a_mark_that_moves_is_found_and_cut_out(seed: int) -> None:
     finding = only_shortcut("moving", seed)
     assert finding.kind == "mark"

@@ -80,7 +80,7 @@ slow, soak = pytest.mark.slow, pytest.mark.soak
 KILLS = [
     pytest.param("none", ["step 6"], "float32", marks=soak),
     pytest.param("none", ["write 18"], "float32", marks=soak),  # between the state's content and its name
-    pytest.param("mirrored", ["epoch 3"], "float32", marks=slow),
+    pytest.param("mirrored", ["epoch 3"], "float32", marks=soak),
     pytest.param("multiworker", ["", "step 7"], "float32", marks=soak),  # in an epoch
     pytest.param("multiworker", ["step 3", ""], "float32", marks=soak),
     pytest.param("multiworker", ["", "epoch 3"], "float32", marks=soak),  # the chief ends the epoch, this one does not
@@ -89,7 +89,7 @@ KILLS = [
     pytest.param("multiworker", ["write 18", ""], "float32", marks=slow),  # between two stages
     pytest.param("multiworker", ["write 19", "step 5"], "float32", marks=soak),
     # The scale and the steps since it changed are variables of the optimizer, which the chief's state holds.
-    pytest.param("multiworker", ["step 6", "step 6"], "mixed_float16", marks=slow),
+    pytest.param("multiworker", ["step 6", "step 6"], "mixed_float16", marks=soak),
 ]
 
 

@@ -292,10 +292,15 @@ _FINER = {  # family: the last output of a part of more cells than the default l
     "NASNetMobile": ("normal_concat_7", "Concatenate"),
 }
 _QUICK = ("MobileNet", "MobileNetV2", "VGG16")
+_DEEP = ("EfficientNetV2S", "InceptionResNetV2", "NASNetMobile")
+
+
+def _mark_of(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.soak if name in _DEEP else pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "backbone", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in _FINER]
+    "backbone", [name if name in _QUICK else pytest.param(name, marks=_mark_of(name)) for name in _FINER]
 )
 def test_intermediate_layer_of_a_family_is_the_output_of_a_learned_part(backbone) -> None:
     model = build_classifier(backbone, 2, (128, 128), "none")
