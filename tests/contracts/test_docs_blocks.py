@@ -261,7 +261,13 @@ RUN = ("layers", "methods")
 NOT_HERE = re.compile("--model (VGG16|hub:)")  # a download
 
 
-@pytest.mark.parametrize("line", sorted({line for _, line in COMMANDS if line.startswith("tf-gradcam")}))
+def of_the_program() -> list[Any]:
+    """Return the commands of the pages; a detector takes seconds to train."""
+    lines = sorted({line for _, line in COMMANDS if line.startswith("tf-gradcam")})
+    return [pytest.param(line, marks=[pytest.mark.slow] * ("my_detector" in line)) for line in lines]
+
+
+@pytest.mark.parametrize("line", of_the_program())
 def test_command_is_understood(here: Path, line: str) -> None:
     """Run, except for commands that download, serve or take long."""
     words = shlex.split(line, comments=True)[1:]

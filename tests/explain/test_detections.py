@@ -216,6 +216,16 @@ def test_nothing_found_is_said_with_the_nearest_scores() -> None:
     assert len(found)
 
 
+def test_boxes_that_are_not_finite_are_not_named_as_the_nearest() -> None:
+    """Of pixels in 0..255, where the detector expects [0, 1], the sides of many boxes are infinite."""
+    images = pictures().images[:1] * 255
+    boxes = trained().predict(images, verbose=0)[0, :, :4]
+    assert not np.isfinite(boxes).all()
+    with pytest.warns(ModelWarning, match="no detection with a score of 1 or more") as said:
+        explainer().detections(images, threshold=1.0)
+    assert "inf" not in str(said[-1].message)
+
+
 def test_lower_threshold_finds_the_nearest() -> None:
     noise = np.full((1, *SIZE, 3), 0.4, np.float32)
     (result,) = explainer().detections(noise, threshold=0.0)

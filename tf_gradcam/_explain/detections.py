@@ -192,7 +192,7 @@ def find_detections(
         nearest: list[Detection] = []
         if not len(kept.rows):
             low = suppress(boxes[index], np.where(good[:, None], scores[index], 0.0), 0.0, overlap, _NAMED)
-            nearest = as_detections(low, names)
+            nearest = [item for item in as_detections(low, names) if good[item.row]]
         found.append((as_detections(kept, names), nearest))
     return found
 
