@@ -861,6 +861,35 @@ def test_value_has_its_unit(outputs_file):
     assert f"photo.png: value {row['score']} years\n" in result.stdout
 
 
+def test_value_of_another_picture_is_a_reference(outputs_file):
+    write_photo(Path(), "other photo.png", red_blue_photo(columns=9))
+    options = ("--model", outputs_file, "--output", "age", "--unit", "years", "--target", "near other photo.png")
+    result = run("explain", "photo.png", *options, "--out", "maps")
+    assert result.exit_code == 0
+    (row,) = manifest()
+    assert row["label"].endswith(" years, the value of other photo.png")
+    assert f"photo.png: {row['label']} " in result.stdout
+    result = run("explain", "photo.png", *options[:-1], "near othr photo.png", "--out", "maps")
+    assert result.exit_code == 2
+    assert "There is no such file. Did you mean 'other photo.png'" in result.stderr.splitlines()[-1]
+
+
+def test_logits_of_a_file_that_was_trained_on_labels_are_labels(folder):
+    """The loss is in the file; the model is loaded without it."""
+    head = L.Dense(2, name="labels")
+    model = red_blue_model(head)
+    head.set_weights([8 * np.eye(2), -np.ones(2)])
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    for name in ("labels.keras", "labels.h5"):
+        model.save(name)
+        result = explain("photo.png", "--overwrite", model=name)
+        assert result.exit_code == 0
+        assert "task: multilabel, as it was trained with binary_crossentropy on logits. Say another" in result.stderr
+        assert [row["label"] for row in manifest()] == ["red", "blue"]
+        scores = [float(row["score"]) for row in manifest()]
+        assert [float(row["probability"]) for row in manifest()] == pytest.approx(1 / (1 + np.exp(-np.array(scores))))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

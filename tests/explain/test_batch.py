@@ -15,10 +15,11 @@ from tests.helpers.redblue import (
 )
 from tf_gradcam._explain.batch import BatchExplainer
 from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._figures.labels import with_text
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam.image.overlay import colormap_colors
-from tf_gradcam.targets.text import Asked
+from tf_gradcam.targets.text import Asked, NearPicture
 
 L = keras.layers
 RAW = Preprocessing(None, "raw")
@@ -172,6 +173,52 @@ def test_regression_has_a_score_and_no_classes(tmp_path):
     (result,) = run(explainer, [write_photo(tmp_path)], tmp_path / "maps")
     assert float(result.row.score) == pytest.approx(BLUE_SCORE, rel=1e-5)
     assert result.row.class_index == ""
+
+
+def value_model():
+    """Ten times the mean redness less ten times the mean blueness."""
+    head = L.Dense(1, name="value")
+    model = red_blue_model(head)
+    head.set_weights([np.array([[10.0], [-10.0]]), np.zeros(1)])
+    return model
+
+
+VALUE = 10 * (RED_SCORE - BLUE_SCORE)
+
+
+def test_overlay_of_a_value_shows_it_with_its_unit(tmp_path):
+    """In files; `overlay` of Python paints the map alone."""
+    photo = red_blue_photo(scale=16)
+    explainer = Explainer(value_model(), unit="years")
+    (result,) = run(BatchExplainer(explainer, RAW, unit="years"), [write_photo(tmp_path, "photo.png", photo)], tmp_path)
+    assert result.numbers == [f"{VALUE:.6g} years"]
+    overlay = np.asarray(Image.open(tmp_path / "photo.overlay.png"))
+    explanation = explainer(red_blue_photo()[None])
+    painted = explanation.overlay_of(0, photo, colormap="jet")
+    np.testing.assert_array_equal(overlay, with_text(painted, f"{VALUE:.4g} years"))
+    assert (overlay != painted).any()
+    explanation.save(tmp_path / "saved", photo[None])
+    saved = np.asarray(Image.open(tmp_path / "saved" / "0000.overlay.png"))
+    np.testing.assert_array_equal(saved, with_text(explanation.overlay_of(0, photo), f"{VALUE:.4g} years"))
+
+
+def test_distance_from_the_value_of_a_picture(tmp_path):
+    """Its redness is 200/255 everywhere; the map is that of the value, as the value lies below."""
+    near = write_photo(tmp_path, "near.png", red_blue_photo(columns=10))
+    explainer = Explainer(value_model(), unit="years")
+    batch = BatchExplainer(explainer, RAW, asked=Asked(NearPicture(near, 0)), unit="years")
+    (result,) = run(batch, [write_photo(tmp_path)], tmp_path / "maps")
+    assert result.row.label == f"value near {2000 / 255:.4g} years, the value of near.png"
+    assert float(result.row.score) == pytest.approx(VALUE - 2000 / 255, rel=1e-5)
+    assert result.numbers == [f"{VALUE:.6g} years"]
+    expected = explainer(red_blue_photo()[None]).heatmaps[0]
+    np.testing.assert_allclose(np.load(tmp_path / "maps" / "photo.heatmap.npy"), expected, atol=1e-6)
+
+
+def test_reference_that_is_not_a_picture_is_refused(tmp_path):
+    (tmp_path / "near.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"Cannot take the value of '.*near\.png': "):
+        BatchExplainer(Explainer(value_model()), RAW, asked=Asked(NearPicture(tmp_path / "near.png", 0)))
 
 
 def test_grey_model_gets_the_luma_of_the_photo(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam.targets import Contrast, Counterfactual, Distance, Finer, Region
-from tf_gradcam.targets.text import Asked, asked_by
+from tf_gradcam.targets.text import Asked, NearPicture, asked_by
 
 NAMES = ClassNames(["beagle", "Walker hound, Walker foxhound", "not a dog", "cats vs dogs", "all"])
 PLAIN = ClassNames(["road", "sky", "car"])
@@ -52,6 +54,24 @@ def test_text_of_values() -> None:
     assert asked_by("near 30", "regression", nameless) == Asked(Distance(30.0))
     assert asked_by("1 near -2.5", "regression", nameless) == Asked(Distance(-2.5, 1))
     assert asked_by("sky near 3", "regression", PLAIN) == Asked(Distance(3.0, 1))
+
+
+@pytest.mark.parametrize(("text", "index"), [("near my near photo.jpg", 0), ("1 near my near photo.jpg", 1)])
+def test_value_of_a_picture_is_a_reference_at_the_command_line_alone(
+    text: str, index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my near photo.jpg").touch()
+    nameless = ClassNames(None)
+    asked = asked_by(text, "regression", nameless, reads_files=True)
+    assert asked == Asked(NearPicture(Path("my near photo.jpg"), index))
+    assert asked.is_one
+    with pytest.raises(ValueError, match=r"Expected a number behind 'near', received 'my near photo.jpg'\.$"):
+        asked_by(text, "regression", nameless)
+    with pytest.raises(
+        ValueError, match=r"a number or a picture behind 'near', .* no such file\. Did you mean 'my near"
+    ):
+        asked_by(text.replace("photo", "phot"), "regression", nameless, reads_files=True)
 
 
 def test_text_of_a_detector() -> None:

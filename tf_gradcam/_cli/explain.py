@@ -52,8 +52,8 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     "--target",
     metavar="TEXT",
     help="Index or name of a class; A,B or top3 or all for a map each; 'A vs B', 'A vs similar', 'not A'; 'near 30' "
-    "of a value; A@everywhere or A@30%,55% of a segmentation. By default each image's top class, or of a multi-label "
-    "model all classes above their thresholds.",
+    "or 'near PICTURE' of a value; A@everywhere or A@30%,55% of a segmentation. By default each image's top class, or "
+    "of a multi-label model all classes above their thresholds.",
 )
 @click.option(
     "--threshold",
@@ -191,7 +191,7 @@ def _batch_explainer(
     if decode is not None and explainer.task.name != "detection":
         fact = f"Expected --decode for a model that finds boxes, received it for a {explainer.task.name} model."
         raise ValueError(f"{fact} Leave it out, or say --task detection.")
-    asked = asked_by(target, explainer.task.name, ClassNames(opened.class_names))
+    asked = asked_by(target, explainer.task.name, ClassNames(opened.class_names), reads_files=True)
     batch = BatchExplainer(explainer, opened.preprocessing, side, asked=asked, unit=unit or "", files=paths, **options)
     explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
     print_text(
@@ -247,9 +247,8 @@ def _report(result: Result) -> str:
     Without probabilities the first line ends in the score, or in the value and its unit.
     """
     row = result.row
-    labels = "; ".join(
-        each.label if result.top else f"{each.label} {each.score} {each.unit}".rstrip() for each in result.rows
-    )
+    numbers = [""] * len(result.rows) if result.top else result.numbers
+    labels = "; ".join(f"{each.label} {text}".rstrip() for each, text in zip(result.rows, numbers, strict=True))
     lines = [f"{row.file}: {labels}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
     lines += [f"  note: {for_command_line(note)}" for note in result.notes]

@@ -29,6 +29,7 @@ from tf_gradcam._models.inner_attention import (
 )
 from tf_gradcam._models.keras_internals import call_in_inference
 from tf_gradcam._models.reader import Images, ModelReader, built_again, check_eager, reader_of
+from tf_gradcam._models.task import task_of
 from tf_gradcam._models.transformers import NO_BLOCKS, TokenLayout, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.resize import plain_placement
@@ -311,13 +312,16 @@ class AttentionExplainer:
         self._reader = reader_of(model)
         _check_model(self._reader)
         self._class_names = ClassNames(class_names)
+        self._task = task_of(self._reader, None, self._class_names).name
+        if self._task == "regression":
+            self._class_names.noun = "value"
         self._token_grid = token_grid
         self._arguments = {"method": method, "class_names": class_names, "token_grid": token_grid}
         self._passes: dict[Target | None, AttentionPass] = {}
         self._pass(None)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return built_again, (AttentionExplainer, self._reader.saved(), self._arguments)
+        return built_again, (AttentionExplainer, self._reader.saved(), self._arguments, self._reader.losses)
 
     def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch; arguments and errors as `Explainer`.
@@ -351,8 +355,7 @@ class AttentionExplainer:
     def _pass(self, target: Target | None) -> AttentionPass:
         compiled = self._passes.get(target)
         if compiled is None:  # class targets and the last callable are kept; another thread may keep another
-            task = "classification" if self._class_names.are_two else None
-            compiled = AttentionPass(self._reader, target, self.method, self._token_grid, task)
+            compiled = AttentionPass(self._reader, target, self.method, self._token_grid, self._task)
             kept: dict[Target | None, AttentionPass] = {None: self._passes[None]} if None in self._passes else {}
             self._passes = {**kept, target: compiled}
         return compiled

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
@@ -42,7 +42,8 @@ from tf_gradcam.image.io import Photo, encoded_image, read_picture
 from tf_gradcam.image.overlay import overlay_heatmap
 from tf_gradcam.image.resize import check_size
 from tf_gradcam.targets.base import TargetLike
-from tf_gradcam.targets.text import Asked
+from tf_gradcam.targets.outputs import Distance, Value
+from tf_gradcam.targets.text import Asked, NearPicture
 
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)
@@ -164,12 +165,14 @@ class Result:
     Attributes:
         rows: for the manifest, one for each map; one with the error of an image that failed.
         top: the five most probable classes, (label, probability), best first; empty where unknown.
+        numbers: of each map, its value and unit, or its score.
         notes: on its picture and its maps, such as why one shows nothing, or that no class is above its threshold.
     """
 
     rows: list[Row]
     top: list[tuple[str, float]]
     notes: list[str]
+    numbers: list[str] = field(default_factory=list)
 
     @property
     def row(self) -> Row:
@@ -262,7 +265,20 @@ class BatchExplainer:
         self.task = explainer.task
         self._inputs = GivenInputs(explainer.split.inputs, given, files, preprocessing, size)
         self.preprocessing, self.size = preprocessing, self._inputs.images.size
+        if isinstance(self._asked.target, NearPicture):
+            self._asked = Asked(self._distance_from(self._asked.target))
         self.class_count = self._try_out()
+
+    def _distance_from(self, near: NearPicture) -> Distance:
+        """Return the distance from the value of a picture, which the model says now."""
+        loaded = self._load(near.file)
+        if isinstance(loaded, str):
+            raise ValueError(f"Cannot take the value of '{near.file}': {loaded}")
+        try:
+            found = self._explainer(self._inputs.stacked([loaded]), Value(near.position))
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"Cannot take the value of '{near.file}': {model_failure(error)}") from error
+        return Distance(found.scores[0], near.position, near.file.name)
 
     def _try_out(self) -> int | None:
         """Compile, raise the errors that concern every image before one is written, and return the class count."""
@@ -349,7 +365,7 @@ class BatchExplainer:
         if self.task.name == "detection":
             return self._of_boxes(batch)
         if asked.is_one:
-            explanation = self._explainer(batch, asked.target)
+            explanation = self._explainer(batch, asked.target)  # type: ignore[arg-type]
             return [[_Map(explanation, index)] for index in range(len(images))]
         above = self._threshold if asked.is_above else None
         maps = self._explainer.class_maps(batch, asked.classes, asked.top, above)
@@ -406,12 +422,17 @@ class BatchExplainer:
         notes += [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
         first = maps[0]
         top = [] if self.class_count is None else first.explanation.top(5)[first.place]
-        return Result(rows, top, notes)
+        return Result(rows, top, notes, [self._number(each) for each in maps])
+
+    def _number(self, one: _Map) -> str:
+        values = one.explanation.values
+        number = one.explanation.scores[one.place] if values is None else values[one.place]
+        return f"{number:.6g} {'' if values is None else self._unit}".rstrip()
 
     def _overlay(self, one: _Map, photo: Photo) -> np.ndarray:
         if one.found is not None:
             return detection_overlay(one.found, one.place, photo, self._alpha, self._colormap)
-        return np.asarray(one.explanation.overlay_of(one.place, photo, self._alpha, self._colormap))
+        return one.explanation.picture_of(one.place, photo, self._alpha, self._colormap)
 
     def _row(self, path: Path, stem: str, one: _Map, note: str | None) -> Row:
         explanation, index = one.explanation, one.place

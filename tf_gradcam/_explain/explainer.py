@@ -50,7 +50,7 @@ from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, 
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 from tf_gradcam.targets.base import TargetLike, labels_of, with_indices
 from tf_gradcam.targets.boxes import bound, boxes_in
-from tf_gradcam.targets.outputs import Value, as_region
+from tf_gradcam.targets.outputs import Distance, Value, as_region
 
 Align: TypeAlias = Literal[False, "measured"]
 
@@ -81,7 +81,8 @@ class Explainer:
             "caffe", or "unknown" for any other. Images are compared with it, to warn of wrong ones, and never changed.
             None to find it in the model.
         task: "classification" (one class of an image), "multilabel" (any number of them), "regression" (values),
-            "segmentation" or "detection"; None to read it from the output. `explainer.task.statement` says it, and why.
+            "segmentation" or "detection"; None to read it from the loss that the model was trained with and from its
+            output. `explainer.task.statement` says it, and why.
         unit: of the values of a regression, such as "years"; pictures show it behind the value.
         decode: of a detector, how its raw outputs are read. A function outputs -> (boxes, scores) of TensorFlow or
             keras.ops operations, a row for each raw anchor: boxes (B, N, 4) as (x1, y1, x2, y2) in pixels of the
@@ -139,7 +140,7 @@ class Explainer:
         self.output_name = self._reader.output_name
         self.task = task_of(self._reader, task, self._class_names)
         if self.task.name == "regression":
-            self._class_names.noun = "value"
+            self._class_names.noun, self._class_names.unit = "value", unit or ""
         elif unit is not None:
             fact = f"Expected a unit for values only, received unit={unit!r} for the task {self.task}."
             raise ValueError(Message(fact, "Leave it out, or pass task='regression'.", "Use --task regression."))
@@ -189,7 +190,7 @@ class Explainer:
         self._arguments["layer"] = [member._arguments["layer"] for member in members] or path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return built_again, (Explainer, self._reader.saved(), self._arguments)
+        return built_again, (Explainer, self._reader.saved(), self._arguments, self._reader.losses)
 
     def __call__(self, images: Images, target: TargetLike = None, *, progress: Progress | None = None) -> Explanation:
         """Explain a batch.
@@ -252,7 +253,8 @@ class Explainer:
             has_open_head=compiled.has_open_head,
             class_names=self._class_names.by_index,
             signed=self._is_signed(target),
-            unit=self._unit_of(target),
+            unit=self._unit_of(target, results.outputs),
+            values=self._values_of(target, results.outputs),
             needs=needs_of(self._rule),
             output_name=getattr(target, "output", None) if is_callable else self.output_name,
             earlier_layer=self._earlier_layer if may_be_blank(results.raw, count) else None,
@@ -262,10 +264,20 @@ class Explainer:
         """Return whether negative values of the map have a meaning: what lowers a value, or speaks against a target."""
         return getattr(target, "signed", self.task.name == "regression" and not callable(target))
 
-    def _unit_of(self, target: Any) -> str | None:
-        """Return the unit of what is explained where it is a value of the model, else None."""
-        is_value = self.task.name == "regression" and (not callable(target) or isinstance(target, Value))
-        return self._unit if is_value else None
+    def _unit_of(self, target: Any, outputs: np.ndarray | None = None) -> str | None:
+        """Return the unit of the values that a target is about; None where it is not about one value of the model."""
+        is_value = not callable(target) or self._values_of(target, outputs) is not None
+        return self._unit if self.task.name == "regression" and is_value else None
+
+    def _values_of(self, target: Any, outputs: np.ndarray | None) -> np.ndarray | None:
+        """Return the values (B,) that a callable is about; None where its scores are the values, or are of several."""
+        is_of_one = callable(target) and outputs is not None and self._reader.first_key is None
+        if self.task.name != "regression" or not is_of_one:
+            return None
+        assert outputs is not None
+        if isinstance(target, (Value, Distance)):
+            return outputs[:, target.index]
+        return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else None
 
     @cached_property
     def _earlier_layer(self) -> str | None:

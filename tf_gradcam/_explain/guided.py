@@ -19,6 +19,7 @@ from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_clas
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.reader import Images, ModelReader, built_again, check_eager
+from tf_gradcam._models.task import task_of
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam.targets.base import Target, TargetLike
@@ -72,13 +73,13 @@ class GuidedBackprop:
         self.inputs = reader.inputs
         self._forward = next(reader.views()).forward
         self._class_names = ClassNames(class_names)
-        self.task = "classification" if self._class_names.are_two else None
+        self.task = task_of(reader, None, self._class_names).name
         self._name = model.name
         self._arguments = {"class_names": class_names}
         self._passes: dict[Target | None, _GuidedPass] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return built_again, (GuidedBackprop, self._reader.saved(), self._arguments)
+        return built_again, (GuidedBackprop, self._reader.saved(), self._arguments, self._reader.losses)
 
     def __call__(self, images: Images, target: TargetLike = None) -> NDArray[np.float32]:
         """Compute the guided gradients of a batch.

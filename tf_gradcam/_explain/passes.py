@@ -255,8 +255,8 @@ def with_probabilities(results: MapArrays) -> MapArrays:
 
 
 def _target_input(head: Head) -> Any:
-    """Return the logits that a target is called with, both sides of one unit of two classes."""
-    logits = with_raw_output(head.logits, head.output)
+    """Return the logits that a target is called with, both sides of one unit of two classes; values at every place."""
+    logits = with_raw_output(head.output if head.kind == "value" else head.logits, head.output)
     return as_two_sides(logits) if head.is_pair else logits
 
 

@@ -58,6 +58,8 @@ class Shown(Protocol):
     @property
     def unit(self) -> str | None: ...
     @property
+    def values(self) -> np.ndarray | None: ...
+    @property
     def truth(self) -> np.ndarray | None: ...
     @property
     def diagnosis(self) -> Sequence[str | None]: ...
@@ -335,8 +337,8 @@ def value_of(explanation: Shown, index: int) -> str:
     probabilities = explanation.probabilities
     if probabilities is not None and probabilities.ndim == 2 and class_index >= 0:
         return f"{probabilities[index, class_index]:.1%}"
-    if explanation.unit is not None:
-        return f"{explanation.scores[index]:.4g} {explanation.unit}".rstrip()
+    if explanation.values is not None:
+        return f"{explanation.values[index]:.4g} {explanation.unit or ''}".rstrip()
     return f"score {explanation.scores[index]:.4g}"
 
 

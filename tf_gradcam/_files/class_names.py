@@ -171,6 +171,7 @@ class ClassNames:
             raise ValueError(f"Expected each class once in class_names, received the keys {[key for key, _ in items]}.")
         self.is_given = names is not None
         self.noun = "class"  # what the outputs are: "value" of a regression
+        self.unit = ""  # of the values of a regression
         self._is_list = self.is_given and not isinstance(names, Mapping)
 
     @property
@@ -183,6 +184,12 @@ class ClassNames:
         if index < 0:
             return self.by_index.get(0, "value")
         return self.by_index.get(int(index), f"{self.noun} {int(index)}")
+
+    def value_label(self, index: int, count: int | None) -> str:
+        """Return the name of a value: "value 3"; of a regression its own name, or "value" for the only one."""
+        if self.noun != "value":  # these are names of classes, of another output
+            return f"value {int(index)}"
+        return self.by_index.get(int(index), "value" if count == 1 else f"value {int(index)}")
 
     def labels(self, indices: Iterable[int]) -> list[str]:
         """Return the label of each class."""

@@ -27,6 +27,7 @@ from tf_gradcam._models.file_kinds import (
     weights_kind_of,
 )
 from tf_gradcam._models.hub import classes_of_keras_hub, import_keras_hub, is_preset, load_preset, needs_keras_hub
+from tf_gradcam._models.losses import losses_in_file, remember_losses
 from tf_gradcam._models.own_code import OwnCode
 from tf_gradcam._models.safety import (
     LAMBDA,
@@ -236,6 +237,7 @@ def load_with_code(
             raise
         except Exception as error:  # from zip, HDF5, JSON, and from whatever a layer's constructor raises
             raise ValueError(_refusal(error, path, version, own_code)) from error
+        remember_losses(model, losses_in_file(file, config))
     if repairs:
         warn(f"'{path}' was written by Keras {version} and repaired: {repairs}.")
     return model

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tf_gradcam._errors import Message, unknown_name, warn
 from tf_gradcam._models.graph import Graph, graph_of
 from tf_gradcam._models.keras_internals import built_input_shapes, call_arguments, declared_inputs, sublayers
+from tf_gradcam._models.losses import Loss, Losses, loss_of_output, losses_of, remember_losses
 from tf_gradcam._models.preprocessing import ImageRangeWarning, Preprocessing, measure_preprocessing, range_warning
 from tf_gradcam._models.saved_model import copy_weights
 from tf_gradcam._models.watched import UNTRACEABLE, WatchedModel
@@ -46,6 +47,7 @@ class ModelReader:
         has_frames: whether a layer is called for each frame of a clip.
         outputs: {name: key} of several outputs in the order of the model's author; empty for one output.
         task: as the model's file says, else None.
+        losses: that it was trained with, see `loss`.
         output_name: the explained one of several outputs, the first unless `with_output` chose it; else None.
         is_output_guessed: whether it is the first of a dict, whose order does not mean anything.
 
@@ -60,6 +62,7 @@ class ModelReader:
         self.has_frames = any(isinstance(layer, keras.layers.TimeDistributed) for _, layer in sublayers(model))
         self.is_half_precision = any("16" in str(layer.compute_dtype) for _, layer in sublayers(model))
         self.task: str | None = None
+        self.losses = losses_of(model)
         self._bases = type(model).__mro__
         self._layers = list(model.layers)
         self._alive = weakref.ref(model)
@@ -112,6 +115,11 @@ class ModelReader:
     def first_key(self) -> str | int | None:
         """The key of the first of several outputs, where none was chosen; else None."""
         return None if self._key is not None or not self.outputs else next(iter(self.outputs.values()))
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss that the explained output was trained with, None where it is not known or the user's own."""
+        return loss_of_output(self.losses, self.outputs, self.output_name)
 
     @property
     def kind(self) -> str:
@@ -240,9 +248,11 @@ def _named_outputs(structure: Any, names: Sequence[str] | None) -> dict[str, str
     return {name: index for index, name in enumerate(names if is_named and names else map(str, range(len(structure))))}
 
 
-def built_again(kind: Callable[..., Any], saved: bytes, arguments: dict[str, Any]) -> Any:
-    """Return `kind` of a saved model, as a copy or a pickle of an explainer is made."""
-    return kind(loaded_model(saved), **arguments)
+def built_again(kind: Callable[..., Any], saved: bytes, arguments: dict[str, Any], losses: Losses = None) -> Any:
+    """Return `kind` of a saved model and its losses, as a copy or a pickle of an explainer is made."""
+    model = loaded_model(saved)
+    remember_losses(model, losses)
+    return kind(model, **arguments)
 
 
 def loaded_model(saved: bytes) -> Any:

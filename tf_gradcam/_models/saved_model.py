@@ -133,6 +133,8 @@ def write_hdf5(folder: Path, target: Path) -> None:
     with h5py.File(target, "w") as file:
         config = {"class_name": root["class_name"], "config": root["config"]}
         file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(_plain(config)), "2"
+        if isinstance(root.get("training_config"), dict):
+            file.attrs["training_config"] = json.dumps(_plain(root["training_config"]))
         weights = file.create_group("model_weights")
         names = {node: str(nodes.get(node, {}).get("name", f"layer-{node}")) for _, node in sorted(layers)}
         weights.attrs["layer_names"] = np.array(list(names.values()), text)

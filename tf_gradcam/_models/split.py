@@ -319,7 +319,8 @@ class Head:
 
     Attributes:
         logits: float32, the shape of `output`; `output` itself without a final softmax or sigmoid, less 1/2 for one
-            unit that is a probability, so that its sign tells its two classes apart.
+            unit that is a probability, so that its sign tells its two classes apart; of values with places
+            (B, ..., K), their means over the places (B, K).
         output: float32, as the model returns it.
         kind: "softmax", "log_softmax" or "sigmoid", the function from `logits` to `output`; "probability" for other
             values that cannot leave [0, 1], such as an average of sigmoids; "length" for the lengths of vectors, as of
@@ -364,7 +365,9 @@ def open_head(output: tf.Tensor, task: str | None = None) -> Head:
     """
     if task == "regression":
         values = tf.cast(output, tf.float32)
-        return Head(values, values, "value")
+        has_places = values.shape.rank is not None and values.shape.rank > 2
+        means = tf.reduce_mean(values, axis=list(range(1, values.shape.rank - 1))) if has_places else values
+        return Head(means, values, "value")
     tensor = output
     while tensor.op.type in _KEEPS_ORDER and tensor.op.inputs:
         tensor = tensor.op.inputs[0]

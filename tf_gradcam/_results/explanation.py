@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MAX_IN_NOTEBOOK = 24
 _PER_IMAGE = {
-    *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels"),
+    *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels", "values"),
     *("_gradient_peaks", "_finite_images", "_activation_peaks", "_roundings", "diagnosis", "photos", "truth", "series"),
 }
 
@@ -80,7 +80,8 @@ class Explanation:
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
         class_names: {index: name} of the classes, empty where none are known.
         output_name: the explained one of several outputs; None for one output, or a callable target that may read any.
-        unit: of the explained value of a regression, "" for a number without one; None where it is not a value.
+        unit: of `values`, "" for numbers without one; None where what is explained is not a value.
+        values: (B,) float32, the values of a regression that are explained; None of other tasks.
         photos: as given to `with_photos`, else None.
         truth: (B,) int32, the true classes given to `with_photos`, else None.
         series: (B, T0) signals or token numbers, of a model whose input has no other axes, else None.
@@ -106,6 +107,7 @@ class Explanation:
         input_names: Sequence[str] = (),
         series: NDArray[Any] | None = None,
         unit: str | None = None,
+        values: NDArray[np.float32] | None = None,
     ):
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
@@ -119,6 +121,7 @@ class Explanation:
         self.placement = placement
         self.series = series
         self.unit = unit
+        self.values = None if unit is None else arrays.scores if values is None else values
         self.signed = signed
         self._gradient_peaks = arrays.gradient_peaks
         self._finite_images = arrays.finite_images
@@ -480,8 +483,20 @@ class Explanation:
                 vars(other)[name] = vars(self)[name][:count]
         return other
 
+    def picture_of(
+        self, index: int, photo: NDArray[Any], alpha: float = 0.4, colormap: str | None = None
+    ) -> NDArray[np.uint8]:
+        """Return `overlay_of`; of a regression with the value and its unit in the upper left corner, as in files."""
+        painted = np.asarray(self.overlay_of(index, photo, alpha, colormap))
+        if self.values is None:
+            return painted
+        from tf_gradcam._figures.labels import with_text
+        from tf_gradcam._figures.sheet import value_of
+
+        return with_text(painted, value_of(self, index))
+
     def save(self, directory: str | os.PathLike[str], photos: Photos | None = None) -> list[Path]:
-        """Write the maps as arrays and, on photos, as overlays.
+        """Write the maps as arrays and, on photos, as overlays; those of a regression show the value and its unit.
 
         Args:
             directory: folder, created if it does not exist.
@@ -515,7 +530,7 @@ class Explanation:
             files = [(folder / f"{stem}.heatmap.npy", encoded_array(self.heatmaps[index]))]
             if photos is not None:
                 path = folder / f"{stem}.overlay.png"
-                files.append((path, encoded_image(path, self.overlay_of(index, photos[index]))))
+                files.append((path, encoded_image(path, self.picture_of(index, photos[index]))))
             write_files(files)
             written += [path for path, _ in files]
         return written

@@ -44,7 +44,8 @@ class Value(NamedTarget):
     """A value of a regression model; its map shows the evidence for a larger value, and for a smaller one.
 
     Args:
-        index: position in outputs (B, K), or 0 for outputs (B,). Defaults to 0.
+        index: position in outputs (B, K), or 0 for outputs (B,); of values with places (B, H, W, K), as of a depth
+            model, their mean over the places. Defaults to 0.
     """
 
     index: int = 0
@@ -55,10 +56,13 @@ class Value(NamedTarget):
 
     def __call__(self, outputs: Any) -> tf.Tensor:
         values = one_output(outputs, self)
-        return column(values[:, None] if values.shape.rank == 1 else of_rank(values, 2, self), self.index, self)
+        if values.shape.rank is None or values.shape.rank > 2:
+            places = column(values, self.index, self)
+            return tf.reduce_mean(tf.reshape(places, [tf.shape(places)[0], -1]), axis=1)
+        return column(values[:, None] if values.shape.rank == 1 else values, self.index, self)
 
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
-        return f"value {self.index}"
+        return names.value_label(self.index, unit_count)
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,19 @@ class Distance(NamedTarget):
     """Minus the distance of a value from a reference; its map shows the evidence that brings them together.
 
     Its gradient is the value's gradient, with the opposite sign above the reference; at the reference gradient and map
-    are zero.
+    are zero. The reference may be the value of another picture:
+
+        explainer(images, Distance(explainer(reference).scores[0], of="mother.jpg"))
 
     Args:
         value: the reference in the units of the model's output, finite.
-        index: position in outputs (B, K), or 0 for outputs (B,). Defaults to 0.
+        index: position of the value, as of `Value`. Defaults to 0.
+        of: name of the picture whose value the reference is, for labels. Defaults to "", none.
     """
 
     value: float
     index: int = 0
+    of: str = ""
     signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -82,13 +90,14 @@ class Distance(NamedTarget):
             raise TypeError(f"Expected value as a number, received {self.value!r}.")
         if not math.isfinite(self.value):
             raise ValueError(f"Expected a finite value, received {self.value!r}.")
-        self._set(value=float(self.value), index=as_position(self.index))
+        self._set(value=float(self.value), index=as_position(self.index), of=str(self.of))
 
     def __call__(self, outputs: Any) -> tf.Tensor:
         return -tf.abs(Value(self.index)(outputs) - self.value)
 
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
-        return f"value {self.index} near {self.value:g}"
+        near = f"{names.value_label(self.index, unit_count)} near {self.value:.4g} {names.unit}".rstrip()
+        return f"{near}, the value of {self.of}" if self.of else near
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from tf_gradcam._errors import nearest_files
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.classes import Contrast, Counterfactual, Finer
@@ -16,8 +18,20 @@ _POINT = re.compile(r"(\d+(?:\.\d+)?)%\s*,\s*(\d+(?:\.\d+)?)%")
 _VERSUS, _NOT, _NEAR = (
     re.compile(r"\s+vs\.?\s+"),
     re.compile(r"not\s+(?=\S)"),
-    re.compile(r"(?:(.*\S)\s+)?near\s+(\S+)"),
+    re.compile(r"(?:(?!near\s)(.*?\S)\s+)?near\s+(\S.*)"),
 )
+
+
+class NearPicture(NamedTuple):
+    """The value of a picture as the reference of another, see `targets.Distance`.
+
+    Attributes:
+        file: of the picture.
+        position: of the value.
+    """
+
+    file: Path
+    position: int
 
 
 @dataclass(frozen=True)
@@ -25,14 +39,15 @@ class Asked:
     """Request for each image: one map of a target, or a map of each of several classes.
 
     Attributes:
-        target: of the one map, as `Explainer` takes it; of a detector, as `Explainer.detections` takes it.
+        target: of the one map, as `Explainer` takes it; of a detector, as `Explainer.detections` takes it. A
+            `NearPicture` becomes a target when its picture is read.
         classes: one map each, as indices; None for others.
         top: one map of each of an image's `top` best classes; None for others.
         is_above: one map of each class above its threshold.
         is_all: one map of each class or value.
     """
 
-    target: TargetLike = None
+    target: TargetLike | NearPicture = None
     classes: tuple[int, ...] | None = None
     top: int | None = None
     is_above: bool = False
@@ -44,22 +59,24 @@ class Asked:
         return self.classes is None and self.top is None and not (self.is_above or self.is_all)
 
 
-def asked_by(text: str | None, task: str, names: ClassNames) -> Asked:
+def asked_by(text: str | None, task: str, names: ClassNames, *, reads_files: bool = False) -> Asked:
     """Return what a text asks for.
 
     A name or an index of a class means this class, whatever else the text could mean. Else: "all" (of a multi-label
     model: the classes above their thresholds), "top3", "A,B" (a map each), "A vs B", "A vs similar" (`Finer`), "not A";
-    for values "near 30" and "1 near 30" (`Distance`); for a segmentation "A", "A@everywhere", "A@30%,55%" (a pixel, by
-    shares of width and height); for a detector "0" (its best detection), "A" (the best of a class), "0,A".
+    for values "near 30", "1 near 30" and "near other.jpg" (`Distance`); for a segmentation "A", "A@everywhere",
+    "A@30%,55%" (a pixel, by shares of width and height); for a detector "0" (its best detection), "A" (the best of a
+    class), "0,A".
 
     Args:
         text: None for the usual target of the task: each image's top class, the first value, the region of each image's
             largest class; of a multi-label model all classes above their thresholds.
         task: of the model.
         names: of the classes.
+        reads_files: whether "near" may name a picture on this machine: at the command line, not on a page.
 
     Raises:
-        ValueError: a class that is not known, or a form that the task does not have.
+        ValueError: a class that is not known, a form that the task does not have, or a picture that does not exist.
     """
     text = None if text is None else text.strip()
     if task == "detection":
@@ -80,7 +97,7 @@ def asked_by(text: str | None, task: str, names: ClassNames) -> Asked:
     if task == "regression":
         near = _NEAR.fullmatch(text)
         if near is not None:
-            return Asked(_near(near[1], near[2], names))
+            return Asked(_near(near[1], near[2], names, reads_files))
     elif (sides := _VERSUS.split(text)) and len(sides) == 2:
         left, right = sides
         if right == SIMILAR and not names.find(SIMILAR):
@@ -116,12 +133,18 @@ def _detection(text: str, names: ClassNames) -> int | str:
     return int(text) if text.isdecimal() and not names.find(text) else names.label(names.index(text))
 
 
-def _near(index: str | None, number: str, names: ClassNames) -> Any:
+def _near(name: str | None, reference: str, names: ClassNames, reads_files: bool) -> Any:
+    index = 0 if name is None else names.index_in(name)
     try:
-        value = float(number)
+        value = float(reference)
     except ValueError:
-        raise ValueError(f"Expected a number behind 'near', received '{number}'.") from None
-    return Distance(value, 0 if index is None else names.index_in(index))
+        path = Path(reference)
+        if reads_files and path.is_file():
+            return NearPicture(path, index)
+        wanted = "a number or a picture" if reads_files else "a number"
+        remedy = f" There is no such file. {nearest_files(path)}" if reads_files else ""
+        raise ValueError(f"Expected {wanted} behind 'near', received '{reference}'.{remedy}") from None
+    return Distance(value, index)
 
 
 def _of_segmentation(text: str, names: ClassNames) -> Region:
