@@ -28,7 +28,7 @@ from PIL import Image
 
 from tests.helpers.drawing import drawn, photos_of
 from tf_gradcam import Explainer, Explanation, callbacks
-from tf_gradcam._figures.epochs import epoch_figure
+from tf_gradcam._figures.epochs import epoch_figure, overlay_card
 from tf_gradcam.callbacks import FixedImages, GradCAMCallback
 
 NAMES = ["ant", "bee", "cat"]
@@ -74,11 +74,17 @@ def begin(callback: GradCAMCallback, model: keras.Model, epochs: int = 1) -> Gra
     return callback
 
 
-def look(callback: GradCAMCallback, model: keras.Model) -> Explanation:
-    """The explanation of the picture before training."""
+def look_at(callback: GradCAMCallback, model: keras.Model) -> Any:
+    """What the picture before training shows."""
     begin(callback, model).on_epoch_begin(0)
-    assert callback.explanation is not None
     return callback.explanation
+
+
+def look(callback: GradCAMCallback, model: keras.Model) -> Explanation:
+    """The explanation of the picture before training, of one target."""
+    explanation = look_at(callback, model)
+    assert isinstance(explanation, Explanation)
+    return explanation
 
 
 def move(model: keras.Model, number: int) -> None:
@@ -100,7 +106,7 @@ def follow(callback: GradCAMCallback, explained: keras.Model, **options: Any) ->
     seen: list[np.ndarray] = []
 
     def compare(number: int) -> None:
-        assert callback.explanation is not None
+        assert isinstance(callback.explanation, Explanation)
         fresh = Explainer(explained, **options)(IMAGES, callback.explanation.class_indices)
         np.testing.assert_array_equal(callback.explanation.raw, fresh.raw)
         seen.append(callback.explanation.raw)
@@ -179,7 +185,7 @@ def test_resumed_training_goes_on_with_its_numbers(tmp_path: Path) -> None:
     callback.on_epoch_begin(7)
     callback.on_epoch_begin(8)
     assert names_in(tmp_path) == ["epoch_0007.png"]
-    assert callback.explanation is not None
+    assert isinstance(callback.explanation, Explanation)
     np.testing.assert_array_equal(callback.explanation.raw, Explainer(model)(IMAGES, LABELS).raw)
 
 
@@ -212,7 +218,7 @@ def test_labels_come_as_data_sets_have_them(labels: Any) -> None:
 
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the last picture was drawn of: title, explanation, photos and captions."""
+    """What the last picture was drawn of: title, cards, and whether its maps have two sides."""
     kept: list[Any] = []
 
     def recorded(*arguments: Any) -> Any:
@@ -229,38 +235,38 @@ def test_captions_tell_what_is_predicted_and_what_is_true(tmp_path: Path, drawin
     assert drawing[0] == ("Before training", "gradcam at cells, for the true class")
     move(model, 1)
     callback.on_epoch_end(0)
-    title, _, _, captions = drawing
+    title, cards, _ = drawing
     assert title == ("After epoch 1 of 1", "gradcam at cells, for the true class")
-    for row, label, lines in zip(model.predict(IMAGES, verbose=0), LABELS, captions, strict=True):
+    for row, label, card in zip(model.predict(IMAGES, verbose=0), LABELS, cards, strict=True):
         best = int(row.argmax())
-        assert [text for text, _ in lines] == [
+        assert [text for text, _ in card.lines] == [
             f"Predicted: {NAMES[best]}, {row[best]:.1%}",
             f"True: {NAMES[label]}, {row[label]:.1%}",
         ]
-        assert (lines[0][1] == "black") == (best == label)
+        assert (card.lines[0][1] == "black") == (best == label)
 
 
 def test_captions_tell_what_was_asked_for(tmp_path: Path, drawing: list[Any]) -> None:
     def doubt(outputs: Any) -> Any:
         return outputs[:, 0] - outputs[:, 1]
 
-    look(GradCAMCallback(IMAGES, tmp_path, target=doubt), classifier())
-    title, explanation, _, captions = drawing
+    explanation = look(GradCAMCallback(IMAGES, tmp_path, target=doubt), classifier())
+    title, cards, _ = drawing
     assert title == ("Before training", "gradcam at cells, for doubt")
-    assert captions[1][1][0] == f"Explained: doubt, score {explanation.scores[1]:.4g}"
+    assert cards[1].lines[1][0] == f"Explained: doubt, score {explanation.scores[1]:.4g}"
 
 
 def test_captions_of_a_value_tell_the_value(tmp_path: Path, drawing: list[Any]) -> None:
     model = keras.Sequential([keras.Input((6, 10, 3)), *quiet()[:-1], layers.Dense(1)])
     look(GradCAMCallback(IMAGES, tmp_path), model)
-    assert drawing[3][0][0][0] == f"Output: {model.predict(IMAGES[:1], verbose=0)[0, 0]:.4g}"
+    assert drawing[1][0].lines == [(f"Predicted: {model.predict(IMAGES[:1], verbose=0)[0, 0]:.4g}", "black")]
 
 
 def test_photos_are_shown_in_place_of_preprocessed_images(tmp_path: Path, drawing: list[Any]) -> None:
     photos = IMAGES.astype("uint8")
     unscaled = keras.Sequential([keras.Input((6, 10, 3)), *quiet()[1:]])
     explanation = look(GradCAMCallback(IMAGES / 255, tmp_path, photos=photos), unscaled)
-    np.testing.assert_array_equal(drawing[2], photos)
+    np.testing.assert_array_equal([card.photo for card in drawing[1]], photos)
     np.testing.assert_array_equal(explanation.raw, Explainer(unscaled)(IMAGES / 255).raw)
     np.testing.assert_array_equal(FixedImages(IMAGES, None, None, None).photos, photos)
 
@@ -286,8 +292,9 @@ def written(figure: Any) -> str:
 
 
 def figure_of(explanation: Explanation, lines: int = 1) -> Any:
-    captions = [[(f"line {number}", "black") for number in range(lines)] for _ in range(len(explanation))]
-    return epoch_figure(("title", "below"), explanation, list(photos_of(explanation)), captions)
+    caption = [(f"line {number}", "black") for number in range(lines)]
+    cards = [overlay_card(explanation, index, photo, caption) for index, photo in enumerate(photos_of(explanation))]
+    return epoch_figure(("title", "below"), cards, explanation.signed)
 
 
 def test_figure_says_why_a_map_is_blank_in_place_of_the_overlay() -> None:
@@ -496,7 +503,7 @@ def test_weights_that_are_not_finite_are_survived(tmp_path: Path) -> None:
     look(callback := GradCAMCallback(IMAGES, tmp_path, LABELS), model)
     model.get_layer("cells").bias.assign([np.nan] * 4)
     callback.on_epoch_end(0)
-    assert callback.explanation is not None
+    assert isinstance(callback.explanation, Explanation)
     assert all("NaN" in str(reason) for reason in callback.explanation.diagnosis)
     assert names_in(tmp_path) == ["epoch_0000.png", "epoch_0001.png"]
 
@@ -534,8 +541,16 @@ BAD = {
     "a photo path": (TypeError, "received str", {"photos": "a.png"}),
     "scaled photos": (ValueError, "Multiply them by 255", {"photos": IMAGES / 255}),
     "fewer labels": (ValueError, r"Expected 3 labels, one per image, received shape \(2,\)", {"labels": [1, 2]}),
-    "one-hot labels": (ValueError, "np.argmax", {"labels": np.eye(3)}),
-    "half a label": (TypeError, "Expected a class index or name per image", {"labels": [0.5, 1, 2]}),
+    "one-hot labels": (ValueError, "np.argmax", {"labels": np.eye(3), "task": "classification"}),
+    "half a label": (TypeError, "Expected a class index or name", {"labels": [0.5, 1, 2], "task": "classification"}),
+    "names of values": (TypeError, "Expected labels as 3 true values", {"labels": NAMES, "task": "regression"}),
+    "fewer values": (TypeError, "Expected labels as 3 true values", {"labels": [1.5, 2], "task": "regression"}),
+    "labels of pixels": (
+        ValueError,
+        "Expected no labels for the task segm",
+        {"labels": LABELS, "task": "segmentation"},
+    ),
+    "task": (ValueError, "Unknown task 'classify'. Did you mean 'classification'", {"task": "classify"}),
     "nameless": (ValueError, "no names are known", {"labels": NAMES}),
     "unknown name": (ValueError, "Did you mean 'bee'", {"labels": ["ant", "beee", "cat"], "class_names": NAMES}),
     "unknown target": (ValueError, "Did you mean 'cat'", {"target": "cats", "class_names": NAMES}),
@@ -581,13 +596,18 @@ MISFITS = {
     "target": ("Expected a class index below 3", {"target": 5}),
     "names": ("Expected names of 3 classes, received 2", {"class_names": ["ant", "bee"]}),
     "tail": ("Did you mean|classifier", {"classifier_layers": ["nowhere"]}),
+    "one-hot labels": ("np.argmax", {"labels": np.eye(3)}),
+    "half a label": ("Expected a class index or name per image", {"labels": [0.5, 1, 2]}),
+    "threshold": ("Expected no threshold for the task classification, received 0.7", {"threshold": 0.7}),
+    "task": ("Expected a unit for each label", {"task": "multilabel"}),
+    "unit": ("Expected a unit for values only", {"unit": "years"}),
 }
 
 
 @pytest.mark.parametrize("case", MISFITS)
 def test_what_does_not_fit_the_model_is_told_before_the_first_step(tmp_path: Path, case: str) -> None:
     message, changed = MISFITS[case]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         look(GradCAMCallback(**{"images": IMAGES, "directory": tmp_path, **changed}), classifier())
     assert names_in(tmp_path) == []
 

@@ -11,28 +11,44 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._explain.class_maps import ONE_PASS, Thresholds, threshold_of_each
+from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._figures.captions import Line
-from tf_gradcam._figures.epochs import epoch_figure
-from tf_gradcam._figures.sheet import GREY, RED
+from tf_gradcam._figures.detections import detection_overlay
+from tf_gradcam._figures.epochs import PhotoCard, epoch_figure, overlay_card
+from tf_gradcam._figures.sheet import GREY, RED, value_of
 from tf_gradcam._files.atomic import checked_path, write_bytes
-from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, Labels, class_indices, label_indices
+from tf_gradcam._files.class_names import (
+    ClassNames,
+    ClassNamesLike,
+    Labels,
+    class_indices,
+    label_indices,
+)
+from tf_gradcam._models.description import TASKS
+from tf_gradcam._models.detectors import DecodeLike
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.reader import Images
+from tf_gradcam._models.task import Task
+from tf_gradcam._results.class_maps import ClassMaps
+from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
-from tf_gradcam._rules.table import MethodName, find_method
+from tf_gradcam._rules.table import MethodName, find_method, needs_of
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import to_photo
 from tf_gradcam.image.thumbnails import shown_photo
-from tf_gradcam.targets.base import TargetLike
+from tf_gradcam.targets.base import TargetLike, with_indices
+from tf_gradcam.targets.outputs import Distance, Region, Value, as_region
 
 _MAX_IMAGES = 64  # more make a picture that no screen holds; they are explained in one batch during training
 _CHOOSE = "Choose some, as images[:16]."
@@ -41,10 +57,13 @@ _CHOOSE = "Choose some, as images[:16]."
 class FixedImages:
     """A few images with their photos and labels.
 
+    Labels are classes, values, or rows of 0 and 1 for the labels of a multi-label model; which of these they have to be
+    is known when the task is, see `truth_of`.
+
     Attributes, from arguments as of `GradCAMCallback`:
         images: a copy, in the same structure.
         photos: B photos uint8 RGB, no larger than a panel of a figure can show.
-        labels: (B,) int32, or None.
+        labels: (B,) int32 classes; None where there are none, or they are not classes.
         names: of the classes.
 
     Raises:
@@ -54,15 +73,74 @@ class FixedImages:
     """
 
     def __init__(
-        self, images: Images, photos: Photos | None, labels: Labels | None, class_names: ClassNamesLike | None
+        self,
+        images: Images,
+        photos: Photos | None,
+        labels: Labels | None,
+        class_names: ClassNamesLike | None,
+        task: str | None = None,
     ):
         self.names = ClassNames(class_names)
         self.images = _copied(images)
         self.photos = _photos(self.images, photos)
-        self.labels = None if labels is None else label_indices(labels, len(self), self.names)
+        self.labels: NDArray[np.int32] | None = None
+        self._given, self._numbers = labels, None if labels is None else _numbers(labels, len(self.photos))
+        if task is not None or not self._may_be_other:
+            self.truth_of(task or "classification")
 
     def __len__(self) -> int:
         return len(self.photos)
+
+    @property
+    def _has_rows(self) -> bool:
+        """Whether the labels are rows of 0 and 1."""
+        numbers = self._numbers
+        return numbers is not None and numbers.ndim == 2 and bool(np.isin(numbers, (0, 1)).all())
+
+    @property
+    def _may_be_other(self) -> bool:
+        """Whether the labels cannot be classes, but values or rows."""
+        numbers = self._numbers
+        return numbers is not None and (
+            numbers.ndim == 2 or bool(((numbers != np.rint(numbers)) | (numbers < 0)).any())
+        )
+
+    def truth_of(self, task: str) -> NDArray[Any] | None:
+        """Return what the labels say for a task: (B,) classes, (B, K) bool labels or (B, K) values; None without any.
+
+        Raises:
+            TypeError, ValueError: labels of another kind.
+        """
+        if self._given is None:
+            return None
+        if task in ("segmentation", "detection"):
+            raise ValueError(
+                f"Expected no labels for the task {task}, whose pictures show what is predicted. Leave labels out; "
+                "target= names a class."
+            )
+        if task == "regression":
+            if self._numbers is None:
+                raise TypeError(
+                    f"Expected labels as {len(self)} true values of a regression, numbers (B,) or (B, K), received "
+                    f"{self._given!r:.80}."
+                )
+            return self._numbers.reshape(len(self), -1)
+        if task == "multilabel" and self._has_rows:
+            return np.asarray(self._numbers, bool)
+        if self.labels is None:
+            self.labels = label_indices(self._given, len(self), self.names)
+        return self.labels
+
+
+def _numbers(labels: Any, count: int) -> NDArray[np.float64] | None:
+    """Return labels as numbers, (B,) or (B, K), None where they are names or another number of labels."""
+    try:
+        numbers = np.asarray(labels, np.float64)
+    except (TypeError, ValueError):
+        return None
+    if numbers.ndim == 2 and numbers.shape[1] == 1:
+        numbers = numbers[:, 0]
+    return numbers if numbers.ndim in (1, 2) and len(numbers) == count and np.isfinite(numbers).all() else None
 
 
 def _copied(images: Images) -> Any:
@@ -119,6 +197,9 @@ _TAG = "gradcam"
 class GradCAMCallback(keras.callbacks.Callback):
     """Callback that writes overlays of the same few images before the first epoch and after each.
 
+    The pictures are those of the task: the true or predicted class; each true label of a multi-label model, or each
+    label above its threshold; a value and its unit; the predicted region of a class; the best box of a detector.
+
     `directory/epoch_0003.png` shows the evidence after the third epoch, `epoch_0000.png` before training. The training
     is the same, bit for bit, as without it. Wrong arguments raise an error before its first step; a picture that fails
     later (a full disk) raises one warning, and the training goes on. A second fit counts its epochs from
@@ -128,20 +209,27 @@ class GradCAMCallback(keras.callbacks.Callback):
         images: (B, H0, W0, 3) validation images as the model expects them, B at most 64; a list or dict for a model of
             several inputs. They are copied, and explained as one batch.
         directory: folder of the pictures, created if it does not exist. Pictures of the same epochs are replaced.
-        labels: true class of each image, indices or names; None where unknown.
+        labels: true class of each image, indices or names; of a multi-label model rows (B, K) of 0 and 1; of a
+            regression the true values (B,) or (B, K). None where unknown, and for segmentation and detection.
         photos: B photos (H0, W0, 3) uint8 RGB to paint on, of any sizes; None where the images are RGB in 0..255.
         class_names: names in class order, or {index: name}.
         model: the classifier to explain, if it is inside the trained model: a model that shares its weights, or the
             name of a layer that is a model. Defaults to the trained model.
         layer, method, classifier_layers, token_grid: as `Explainer`.
-        target: as an explainer's call. Defaults to the true class if `labels` are given, so that the pictures of all
-            epochs explain the same, else to each image's top class; `[None] * B` always means the top class.
+        target: as an explainer's call, of a detector as `Explainer.detections`. Defaults to the true class or labels if
+            `labels` are given, so that the pictures of all epochs explain the same, else to each image's top class, or
+            labels above their thresholds, or best box; `[None] * B` always means the top class.
+        task, unit, output, decode: as `Explainer`.
+        threshold: of the probabilities of a multi-label model, as `Explainer.class_maps` takes it, or of a detector's
+            scores. Defaults to 0.5 and 0.3.
         every: epochs between pictures, at least 1. Defaults to 1.
         log_dir: folder for TensorBoard, which gets the same pictures in `log_dir/gradcam`, step 0 before training and
             step n after epoch n. Only looking at them needs the `tensorboard` package.
 
     Attributes:
-        explanation: of the last picture, None before the first.
+        explanation: of the last picture, None before the first: an `Explanation`; `ClassMaps` of the labels of a
+            multi-label model; a list of one `Detections` for each image of a detector.
+        task: the `Task` of the model, None before training; its `statement` says why.
         missing: the epochs whose picture failed in the last training.
 
     Raises:
@@ -168,17 +256,24 @@ class GradCAMCallback(keras.callbacks.Callback):
         target: TargetLike = None,
         classifier_layers: Sequence[LayerLike] | None = None,
         token_grid: Sequence[int] | None = None,
+        task: str | None = None,
+        unit: str | None = None,
+        output: str | int | None = None,
+        decode: DecodeLike = None,
+        threshold: Thresholds | None = None,
         every: int = 1,
         log_dir: str | os.PathLike[str] | None = None,
     ):
         super().__init__()
         find_method(method)
-        self._shown = FixedImages(images, photos, labels, class_names)
-        labels_known = self._shown.labels
-        self._target = target if target is not None or labels_known is None else labels_known.tolist()
-        self._is_asked = target is not None
-        if not callable(target):
+        if task is not None and task not in TASKS:
+            raise ValueError(unknown_name("task", str(task), TASKS))
+        self._shown = FixedImages(images, photos, labels, class_names, task)
+        self._target, self._is_asked = target, target is not None
+        may_be_boxes = task == "detection" or decode is not None or (isinstance(target, str) and target == "all")
+        if not callable(target) and not may_be_boxes:
             class_indices(target, len(self._shown), self._shown.names)
+        self._threshold = threshold
         self._inner = model
         self._options: dict[str, Any] = {
             "layer": layer,
@@ -186,13 +281,19 @@ class GradCAMCallback(keras.callbacks.Callback):
             "classifier_layers": classifier_layers,
             "token_grid": token_grid,
             "class_names": class_names,
+            "task": task,
+            "unit": unit,
+            "output": output,
+            "decode": decode,
         }
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"Expected every, the epochs between pictures, as 1 or more, received {every!r}.")
         self._every = every
         self.directory = _writable_folder("directory", directory)
         self._log_folder = None if log_dir is None else _writable_folder("log_dir", log_dir, _TAG)
-        self.explanation: Explanation | None = None
+        self.explanation: Explanation | ClassMaps | list[Detections] | None = None
+        self.task: Task | None = None
+        self._truth: NDArray[Any] | None = None
         self.missing: list[int] = []
         self._explainer: Explainer | None = None
         self._events: _Events | None = None
@@ -205,6 +306,16 @@ class GradCAMCallback(keras.callbacks.Callback):
         if self._explainer is None or not self._explainer.fits(model):
             self._explainer = Explainer(model, **self._options)
         self._explainer.split.inputs.flatten(self._shown.images)
+        self.task = self._explainer.task
+        self._shown.names.noun = "value" if self.task.name == "regression" else "class"
+        self._truth = self._shown.truth_of(self.task.name)
+        if not self._is_asked and self.task.name in ("multilabel", "detection"):
+            _check_one_pass(self.task, self._options["method"], self._options["layer"])
+        if self._threshold is not None and self.task.name not in ("multilabel", "detection"):
+            raise ValueError(
+                f"Expected no threshold for the task {self.task}, received {self._threshold!r}. Leave it out: it is "
+                "for multi-label models and detectors."
+            )
         if self._log_folder is not None:
             self._events = _Events(self._log_folder)
 
@@ -258,10 +369,17 @@ class GradCAMCallback(keras.callbacks.Callback):
     def _draw(self, number: int) -> None:
         """Write the picture of the model after `number` epochs."""
         assert self._explainer is not None
-        self.explanation = explanation = self._explainer(self._shown.images, self._target)
-        title = (self._when(number), f"{explanation.method} at {explanation.layer_name}, for {self._what(explanation)}")
-        captions = [self._caption(explanation, index) for index in range(len(explanation))]
-        figure = epoch_figure(title, explanation, self._shown.photos, captions)
+        assert self.task is not None
+        if self.task.name == "detection" and not callable(self._target):
+            what, cards, signed = self._of_boxes(self._explainer)
+        elif self.task.name == "multilabel" and not self._is_asked:
+            what, cards, signed = self._of_labels(self._explainer)
+        else:
+            what, cards, signed = self._of_target(self._explainer)
+        is_detector = self.task.name == "detection"
+        layer = self._explainer.detection_layers if is_detector else self._explainer.layer_name
+        title = (self._when(number), f"{self._explainer.method} at {layer}, for {what}")
+        figure = epoch_figure(title, cards, signed)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi="figure")
         figure.clear()  # frees its pixels now: its parts refer to each other, and wait for the garbage collector
@@ -274,28 +392,151 @@ class GradCAMCallback(keras.callbacks.Callback):
     def _when(self, number: int) -> str:
         return f"After epoch {number} of {self.params['epochs']}" if number else "Before training"
 
+    # What is explained: one target, the labels of a multi-label model, or the boxes of a detector.
+
+    def _of_target(self, explainer: Explainer) -> _Pictures:
+        """Explain one target of each image."""
+        assert self.task is not None
+        target, is_of_class = self._target, self.task.name == "classification"
+        if is_of_class and target is None and self._truth is not None:
+            target = self._truth.tolist()
+        self.explanation = explanation = explainer(self._shown.images, target)
+        cards = []
+        for index, photo in enumerate(self._shown.photos):
+            if self.task.name == "regression":
+                lines = self._value_lines(explanation, index)
+            elif self.task.name == "segmentation":
+                lines = self._region_lines(explanation, index)
+            else:
+                lines = self._class_lines(explanation, index)
+            cards.append(overlay_card(explanation, index, photo, lines))
+        return self._what(explanation), cards, explanation.signed
+
+    def _of_labels(self, explainer: Explainer) -> _Pictures:
+        """Explain the true labels of each image, or those above their thresholds."""
+        above = 0.5 if self._threshold is None else self._threshold
+        classes = None if self._truth is None else _labels_in(self._truth)
+        if classes == []:
+            maps = explainer.class_maps(self._shown.images, top=1)  # for the probabilities
+        else:
+            maps = explainer.class_maps(self._shown.images, classes, above=above if classes is None else None)
+        self.explanation = maps
+        of_each = maps.of_each_class()
+        probabilities = of_each[0].probabilities
+        assert probabilities is not None
+        true = None if self._truth is None else _label_rows(self._truth, probabilities.shape[1])
+        predicted = self._are_above(probabilities)
+        cards = []
+        for index, photo in enumerate(self._shown.photos):
+            said = self._predicted_labels(predicted[index])
+            places = np.flatnonzero(maps.asked[index] if true is None else true[index, maps.class_indices[index]])
+            if true is not None and not true[index].any():
+                cards.append(PhotoCard(photo, "No overlay: no label is true here.", [("True: none", "black"), said]))
+                continue
+            for place in places:
+                label, value = maps.labels[index][place], probabilities[index, maps.class_indices[index, place]]
+                is_above = predicted[index, maps.class_indices[index, place]]
+                head = "True" if true is not None else "Predicted" if is_above else "None above; most probable"
+                lines = [(f"{head}: {label}, {value:.1%}", "black" if is_above else RED), said]
+                cards.append(overlay_card(of_each[place], index, photo, lines[: 1 if true is None else 2]))
+        return "each label above its threshold" if true is None else "each true label", cards, of_each[0].signed
+
+    def _of_boxes(self, explainer: Explainer) -> _Pictures:
+        """Explain the best box of each image, or those that the target names."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NothingFoundWarning)  # the picture says it
+            found = explainer.detections(
+                self._shown.images,
+                self._target if self._is_asked else 0,  # type: ignore[arg-type]
+                threshold=0.3 if self._threshold is None else self._threshold,  # type: ignore[arg-type]
+            )
+        self.explanation = found
+        cards = []
+        for each, photo in zip(found, self._shown.photos, strict=True):
+            if each.maps is None:
+                cards.append(PhotoCard(photo, f"No overlay: {each.diagnosis}", [("No box", RED), ("", GREY)]))
+            for place, item in enumerate(each):
+                own = each.energy[place]
+                heat = "blank map" if np.isnan(own) else f"{own:.0%} of the heat in its box"
+                head = f"Box {each.chosen[place]}" if each.chosen[place] else "Best box"
+                lines = [(f"{head}: {item.label}, {item.score:.2f}", "black"), (heat, GREY)]
+                cards.append(PhotoCard(photo, detection_overlay(each, place, photo), lines))
+        return "the boxes asked for" if self._is_asked else "the best box", cards, False
+
     def _what(self, explanation: Explanation) -> str:
-        if not self._is_asked:
-            return "the predicted class" if self._shown.labels is None else "the true class"
+        assert self.task is not None
+        if not self._is_asked and self.task.name == "classification":
+            return "the predicted class" if self._truth is None else "the true class"
+        if not self._is_asked and self.task.name == "segmentation":
+            return "the predicted region of the largest class"
         labels = set(explanation.labels)
         return labels.pop() if len(labels) == 1 else "the given classes"
 
-    def _caption(self, explanation: Explanation, index: int) -> list[Line]:
+    def _class_lines(self, explanation: Explanation, index: int) -> list[Line]:
         """Return the lines on the predicted, the true and, if asked for, the explained class."""
-        probabilities, labels = explanation.probabilities, self._shown.labels
+        assert self.task is not None
+        probabilities, truth = explanation.probabilities, self._truth
         values = probabilities[index] if probabilities is not None and probabilities.ndim == 2 else None
-        if values is not None:
-            best = int(values.argmax())
-            is_wrong = labels is not None and best != labels[index]
-            lines = [(f"Predicted: {self._named(best, values)}", RED if is_wrong else "black")]
+        if self.task.name == "multilabel" and values is not None:
+            lines = [self._predicted_labels(self._are_above(values))]
+            if truth is not None:
+                true = _label_rows(truth, len(values))[index]
+                lines.append((f"True: {self._listed(true)}", GREY))
         else:
-            output = explanation.outputs[index].ravel()
-            lines = [(f"Output: {output[0]:.4g}" if output.size == 1 else "Outputs that are not classes", "black")]
-        if labels is not None:
-            lines.append((f"True: {self._named(int(labels[index]), values)}", GREY))
+            if values is not None:
+                best = int(values.argmax())
+                is_wrong = truth is not None and best != truth[index]
+                lines = [(f"Predicted: {self._named(best, values)}", RED if is_wrong else "black")]
+            else:
+                output = explanation.outputs[index].ravel()
+                lines = [(f"Output: {output[0]:.4g}" if output.size == 1 else "Outputs that are not classes", "black")]
+            if truth is not None:
+                lines.append((f"True: {self._named(int(truth[index]), values)}", GREY))
         if self._is_asked:
             lines.append((f"Explained: {explanation.labels[index]}, score {explanation.scores[index]:.4g}", GREY))
         return lines
+
+    def _value_lines(self, explanation: Explanation, index: int) -> list[Line]:
+        """Return the lines on the predicted and the true value."""
+        label, count = explanation.labels[index], explanation.outputs.shape[-1]
+        if explanation.values is None:
+            return [(f"Explained: {label}, score {explanation.scores[index]:.4g}", "black")]
+        own = self._target.index if isinstance(self._target, (Value, Distance)) else 0
+        position = max(int(explanation.class_indices[index]), own)
+        name, value, unit = self._shown.names.value_label(position, count), explanation.values[index], explanation.unit
+        lines = [(f"Predicted{'' if name == 'value' else f' {name}'}: {value_of(explanation, index)}", "black")]
+        if self._truth is not None:
+            if self._truth.shape[1] != count:
+                raise ValueError(
+                    f"Expected {count} true values for each image, as many as the model has, received "
+                    f"{self._truth.shape[1]}: labels are (B, {count})."
+                )
+            true = self._truth[index, position]
+            lines.append((f"True: {f'{true:.4g} {unit}'.rstrip()}, off by {value - true:+.3g}", GREY))
+        if callable(self._target):
+            lines.append((f"Explained: {label}, score {explanation.scores[index]:.4g}", GREY))
+        return lines
+
+    def _region_lines(self, explanation: Explanation, index: int) -> list[Line]:
+        """Return the lines on the predicted region of a class."""
+        region = as_region(self._target)
+        values, label = explanation.outputs[index], explanation.labels[index]
+        if not isinstance(region, Region) or region.mask is not None or region.point is not None:
+            return [(f"Explained: {label}, score {explanation.scores[index]:.4g}", "black")]
+        own = with_indices(region, self._shown.names.index)
+        chosen = own.of_outputs(values).index  # type: ignore[attr-defined]
+        inside = values[..., 0] > 0 if values.shape[-1] == 1 else values.argmax(-1) == chosen
+        return [(f"Predicted {label}: {inside.mean():.1%} of the picture", "black" if inside.any() else RED)]
+
+    def _are_above(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        above = 0.5 if self._threshold is None else self._threshold
+        return probabilities > threshold_of_each(above, probabilities.shape[-1], self._shown.names)
+
+    def _predicted_labels(self, are_above: NDArray[np.bool_]) -> Line:
+        return f"Predicted: {self._listed(are_above)}", GREY
+
+    def _listed(self, chosen: NDArray[np.bool_]) -> str:
+        return ", ".join(self._shown.names.labels(np.flatnonzero(chosen))) or "none"
 
     def _named(self, label: int, probabilities: np.ndarray | None) -> str:
         name = self._shown.names.label(label)
@@ -306,6 +547,38 @@ class GradCAMCallback(keras.callbacks.Callback):
                 f"Expected labels below {len(probabilities)}, the number of classes of the model, received {label}."
             )
         return f"{name}, {probabilities[label]:.1%}"
+
+
+_Pictures: TypeAlias = tuple[str, list[PhotoCard], bool]  # what is explained; the cards; whether maps have two sides
+
+
+def _labels_in(truth: NDArray[Any]) -> list[int]:
+    """Return the labels that any image has."""
+    return [int(label) for label in (np.flatnonzero(truth.any(axis=0)) if truth.ndim == 2 else np.unique(truth))]
+
+
+def _label_rows(truth: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    """Return the true labels (B, K) of rows, or of one label for each image."""
+    if truth.ndim == 1:
+        return np.eye(count, dtype=bool)[truth]
+    if truth.shape[1] != count:
+        raise ValueError(
+            f"Expected labels (B, {count}), one column for each label of the model, received {truth.shape}."
+        )
+    return truth.astype(bool)
+
+
+def _check_one_pass(task: Task, method: Any, layer: Any) -> None:
+    """Check that the maps of many labels or boxes can be made from one forward pass."""
+    _, rule = find_method(method)
+    is_list = isinstance(layer, (list, tuple)) and task.name == "multilabel"
+    if needs_of(rule) in ONE_PASS and not is_list:
+        return
+    received = f"{len(layer)} layers" if is_list else f"'{method}'"
+    raise ValueError(
+        f"Expected one layer and a method of one forward pass for the task {task}, received {received}. Choose such a "
+        "method and layer, or name one label by target=."
+    )
 
 
 class _Events:

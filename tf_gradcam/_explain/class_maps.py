@@ -48,6 +48,8 @@ _CLOSED_FORMS: dict[Rule, Callable[[Any, Any], Any]] = {
 # One threshold for the probabilities of all classes, or {class: threshold}.
 Thresholds: TypeAlias = float | Mapping[int | str, float]
 
+ONE_PASS = ("activations", "gradients", "curvature")  # needs of the rules that run the model once
+
 _FINITE = tf.TensorSpec((None,), tf.bool)
 
 
@@ -197,7 +199,7 @@ class ClassPass(SplitPass):
 
 
 def check_rule(rule: Rule) -> None:
-    if needs_of(rule) not in ("activations", "gradients", "curvature"):
+    if needs_of(rule) not in ONE_PASS:
         name = getattr(rule, "__name__", type(rule).__name__)
         fact = f"Expected a method of one forward pass, received '{name}', which runs the network again for each class:"
         python = "call explainer(images, target) for the classes you want."

@@ -6,13 +6,15 @@ Lengths are inches, as in `sheet`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from tf_gradcam._figures.captions import Line
-from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, aspect_of, draw_overlay, grid, height_for
+from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, alpha_of, aspect_of, grid, height_for, reason_of
+from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
 
     from tf_gradcam._figures.sheet import Shown
@@ -25,29 +27,50 @@ _SMALLEST = 1.5
 _WIDEST = 14.0
 
 
-def epoch_figure(
-    title: Line, explanation: Shown, photos: Sequence[np.ndarray], captions: Sequence[Sequence[Line]]
-) -> Figure:
-    """Draw the photo and the overlay of each image under its caption; the diagnosis replaces an unreadable overlay.
+class PhotoCard(NamedTuple):
+    """A photo and what was explained in it.
+
+    Attributes:
+        photo: (H0, W0, 3) uint8 RGB.
+        overlay: likewise, or the reason why there is none.
+        lines: of the caption; a line longer than the card is cut.
+    """
+
+    photo: np.ndarray
+    overlay: np.ndarray | str
+    lines: Sequence[Line]
+
+
+def overlay_card(explanation: Shown, index: int, photo: np.ndarray, lines: Sequence[Line]) -> PhotoCard:
+    """Return the card of a map; the diagnosis replaces an overlay without anything to show.
+
+    Raises:
+        ValueError: a map that is not a picture.
+    """
+    reason = reason_of(explanation, index)
+    if reason is not None:
+        return PhotoCard(photo, f"No overlay: {reason}", lines)
+    values = explanation.shown_at(index, photo.shape[:2])
+    return PhotoCard(photo, paint(photo, values, explanation.signed, alpha_of(explanation)), lines)
+
+
+def epoch_figure(title: Line, shown: Sequence[PhotoCard], signed: bool) -> Figure:
+    """Draw the photo and the overlay of each card under its caption.
 
     Args:
         title: two lines over all panels, the second one smaller.
-        explanation: of B images.
-        photos: B photos (H0, W0, 3) uint8 RGB, of any sizes.
-        captions: per image its lines, the same number for each; a line longer than the card is cut.
+        shown: at least one card, of photos of any sizes.
+        signed: whether the maps have two sides.
 
     Returns:
         Matplotlib Figure, of one size and layout for the same photos and numbers of lines.
-
-    Raises:
-        ValueError: maps that are not pictures.
     """
-    aspect = aspect_of([photo.shape[:2] for photo in photos])
+    aspect = aspect_of([card.photo.shape[:2] for card in shown])
     cards = grid(
-        len(photos),
+        len(shown),
         aspect,
-        height_for(len(photos), _SIDES, _SMALLEST) / aspect**0.5,
-        caption=_FIRST_LINE + _LINE * (len(captions[0]) - 1) + 0.03,
+        height_for(len(shown), _SIDES, _SMALLEST) / aspect**0.5,
+        caption=_FIRST_LINE + _LINE * (max(len(card.lines) for card in shown) - 1) + 0.03,
         panels=2,
         card_gap=_CARD_GAP,
         row_gap=0.14,
@@ -60,12 +83,15 @@ def epoch_figure(
     for column in range(cards.columns):
         for number, heading in enumerate(("photo", "overlay")):
             sheet.text(heading, cards.place(column, number)[0], _TITLE, cards.width, 6.5, GREY)
-    for index, photo in enumerate(photos):
+    for index, card in enumerate(shown):
         left, top = cards.corner(index)
-        for number, (text, color) in enumerate(captions[index]):
+        for number, (text, color) in enumerate(card.lines):
             below = 0 if number == 0 else _FIRST_LINE + (number - 1) * _LINE
             sheet.text(text, left, top + below, cards.card, 7.5 if number == 0 else 6.5, color)
-        sheet.picture(photo, *cards.place(index))
-        draw_overlay(sheet, explanation, index, photo, cards.place(index, 1))
-    sheet.scale_of(cards, explanation.signed)
+        sheet.picture(card.photo, *cards.place(index))
+        if isinstance(card.overlay, str):
+            sheet.paragraph(card.overlay, *cards.place(index, 1))
+        else:
+            sheet.picture(card.overlay, *cards.place(index, 1))
+    sheet.scale_of(cards, signed)
     return sheet.figure
