@@ -29,8 +29,8 @@ from tf_gradcam.image.io import load_image
 
 NAMES = ["red", "blue"]
 COLUMNS = [
-    *("index", "file", "label", "status", "error", "predicted", "probability", "probabilities", "score", "heatmap"),
-    *("diagnosis", "thumbnail", "note", "digest"),
+    *("index", "file", "label", "truth", "status", "error", "predicted", "probability", "probabilities", "score"),
+    *("heatmap", "mapped", "maps", "diagnosis", "thumbnail", "note", "digest"),
 ]
 
 
@@ -96,8 +96,9 @@ def test_row_holds_what_is_known_of_the_photo(tmp_path):
     kinds = {name: column.dtype.name for name, column in rows.items()}
     assert kinds == {
         **dict.fromkeys(("file", "status", "error", "diagnosis", "thumbnail", "note", "digest"), "object"),
+        **dict.fromkeys(("mapped", "maps"), "object"),
         **{"index": "int64", "label": "int32", "predicted": "int32", "heatmap": "float16"},
-        **dict.fromkeys(("probability", "probabilities", "score"), "float32"),
+        **dict.fromkeys(("truth", "probability", "probabilities", "score"), "float32"),
     }
 
 
@@ -344,11 +345,6 @@ def test_thumbnails_of_images_undo_the_preprocessing():
 def test_wrong_argument_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         mapper(**options)
-
-
-def test_model_of_values_is_refused():
-    with pytest.raises(ValueError, match="whose outputs are classes"):
-        mapper(red_blue_model(keras.layers.Dense(1, name="value")))
 
 
 def test_images_of_another_size_are_refused():

@@ -14,6 +14,7 @@ def test_columns_have_the_types_and_shapes_of_the_contract():
         "index": (np.int64, (9,)),
         "file": (object, (9,)),
         "label": (np.int32, (9,)),
+        "truth": (np.float32, (9, 0)),
         "status": (object, (9,)),
         "error": (object, (9,)),
         "predicted": (np.int32, (9,)),
@@ -21,6 +22,8 @@ def test_columns_have_the_types_and_shapes_of_the_contract():
         "probabilities": (np.float32, (9, CLASSES)),
         "score": (np.float32, (9,)),
         "heatmap": (np.float16, (9, HEIGHT, WIDTH)),
+        "mapped": (object, (9,)),
+        "maps": (object, (9,)),
         "diagnosis": (object, (9,)),
         "thumbnail": (object, (9,)),
         "note": (object, (9,)),
@@ -30,7 +33,7 @@ def test_columns_have_the_types_and_shapes_of_the_contract():
 
 def test_column_by_name_is_the_attribute():
     rows = whole_table()
-    assert len(rows) == 14
+    assert len(rows) == 17
     assert all(rows[name] is getattr(rows, name) for name in rows)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_gradcam.audit.engines import run_local
-from tf_gradcam.audit.rows import Rows
+from tf_gradcam.audit.rows import Rows, ragged
 from tf_gradcam.audit.sources import Samples
 from tf_gradcam.audit.table import PartFolder
 
@@ -43,6 +43,7 @@ def table(index: np.ndarray, files: np.ndarray, labels: np.ndarray) -> Rows:
         index=index,
         file=np.array(files, object),
         label=labels,
+        truth=np.zeros((len(index), 0)),
         status=np.where(failed, "failed", "done"),
         error=np.array([f"row {i} is broken" if i % 10 == 7 else "" for i in index.tolist()], object),
         predicted=np.where(failed, -1, index % CLASSES),
@@ -50,6 +51,8 @@ def table(index: np.ndarray, files: np.ndarray, labels: np.ndarray) -> Rows:
         probabilities=probabilities,
         score=np.where(failed, np.nan, index / 2),
         heatmap=heatmap,
+        mapped=ragged([np.arange(i % 3) for i in index.tolist()], np.int32),
+        maps=ragged([np.full((i % 3, HEIGHT, WIDTH), i / 8) for i in index.tolist()], np.float16),
         diagnosis=np.array(["blank" if i % 10 == 3 else "" for i in index.tolist()], object),
         thumbnail=np.array([bytes([i % 256, 0, 0]) * (i % 5) for i in index.tolist()], object),
         note=np.full(len(index), "", object),
@@ -65,7 +68,12 @@ def whole_table(count: int = ROWS) -> Rows:
 def assert_same_table(actual: Rows, expected: Rows) -> None:
     for name, column in expected.items():
         assert actual[name].dtype == column.dtype, name
-        np.testing.assert_array_equal(actual[name], column, err_msg=name)
+        if name in ("mapped", "maps"):
+            for one, other in zip(actual[name], column, strict=True):
+                assert one.dtype == other.dtype, name
+                np.testing.assert_array_equal(one, other, err_msg=name)
+        else:
+            np.testing.assert_array_equal(actual[name], column, err_msg=name)
 
 
 class FakeMapper:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
-from tf_gradcam.audit.rows import Rows
+from tf_gradcam.audit.rows import Rows, nothing_mapped
 from tf_gradcam.image.thumbnails import thumbnail
 from tf_gradcam.metrics.intervals import Interval
 
@@ -70,6 +70,7 @@ def rows_of(
         index=np.arange(count),
         file=np.array(files, object),
         label=label if labelled else np.full(count, -1),
+        truth=np.zeros((count, 0)),
         status=np.where(done, "done", "failed"),
         error=np.where(done, "", error),
         predicted=np.where(done, predicted, -1),
@@ -77,6 +78,7 @@ def rows_of(
         probabilities=np.where(done[:, None], probabilities, np.nan),
         score=np.where(done, logits.max(axis=1), np.nan),
         heatmap=heatmaps_of(label, done & (np.arange(count) >= blank), generator),
+        **nothing_mapped(count, (H, W)),
         diagnosis=np.where(done & (np.arange(count) < blank), diagnosis, ""),
         thumbnail=np.array([photo_of(row, int(label[row])) if done[row] else b"" for row in range(count)], object),
         note=np.full(count, "", object),
@@ -84,7 +86,7 @@ def rows_of(
     )
 
 
-def plain_rows(labels: np.ndarray, predicted: np.ndarray, heatmaps: np.ndarray) -> Rows:
+def plain_rows(labels: np.ndarray, predicted: np.ndarray, heatmaps: np.ndarray, classes: int = 4) -> Rows:
     """Explained rows of which only the classes and the maps count."""
     count = len(labels)
     nothing, unknown = np.full(count, "", object), np.full(count, np.nan)
@@ -92,13 +94,15 @@ def plain_rows(labels: np.ndarray, predicted: np.ndarray, heatmaps: np.ndarray) 
         index=np.arange(count),
         file=nothing,
         label=labels,
+        truth=np.zeros((count, 0)),
         status=np.full(count, "done", object),
         error=nothing,
         predicted=predicted,
         probability=unknown,
-        probabilities=unknown[:, None],
+        probabilities=np.full((count, classes), np.nan),
         score=unknown,
         heatmap=heatmaps,
+        **nothing_mapped(count, heatmaps.shape[1:]),
         diagnosis=nothing,
         thumbnail=np.full(count, b"", object),
         note=nothing,

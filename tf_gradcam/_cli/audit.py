@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
-from tf_gradcam._cli.options import OutFolder, import_option, method_option, preprocess_option, weights_options
+from tf_gradcam._cli.options import (
+    OutFolder,
+    ThresholdParam,
+    import_option,
+    method_option,
+    preprocess_option,
+    task_option,
+    unit_option,
+    weights_options,
+)
 from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, print_message, print_text, start_tensorflow
 
@@ -40,6 +49,15 @@ if TYPE_CHECKING:
     "names of the folders.",
 )
 @preprocess_option
+@task_option
+@click.option(
+    "--threshold",
+    type=ThresholdParam(),
+    metavar="NUMBER|NAME=NUMBER,...",
+    help="Probability above which a label of a multi-label model counts, 0.5 by default.",
+)
+@unit_option
+@click.option("--target", metavar="NAME|INDEX", help="The audited one of several values; the first by default.")
 @click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels, if the model does not fix it.")
 @click.option("--classes", type=click.Path(), help="CSV of folders: folder, class (a name or an index).")
 @click.option("--boxes", type=click.Path(), help="CSV of objects: file, xmin, ymin, xmax, ymax.")
@@ -67,6 +85,9 @@ def audit(
 
     DATA is a folder with a folder per class, or a CSV file with the columns file and label. Folders are matched with
     the class names by any case, synonym or WordNet number; --classes says which class another folder holds.
+
+    Of several labels an image, DATA is a CSV file with the columns file and label, a line for each label, or with file
+    and a column of 0 and 1 for each label, empty where unknown. Of values, it has the columns file and value.
 
     \b
     OUT/index.html      the report, one page: open it in a browser
@@ -104,7 +125,10 @@ def _report(result: AuditResult, out: Path) -> int:
 
     failed, count = int((~result.rows.is_done).sum()), len(result.rows.index)
     labelled = int(result.is_labelled.sum())
-    correct = f", {result.accuracy:.2%} of {labelled} right" if labelled else ""
+    correct = f", {_score(result, labelled)}" if labelled else ""
+    print_message(result.about["task"], "task: ")
+    if "value" in result.about:
+        print_message(result.about["value"], "value: ")
     print_message(result.about["scaling"], "scaling: ")
     print_text(f"{count - failed} of {count} images explained{correct}")
     for finding in result.shortcuts:
@@ -114,12 +138,32 @@ def _report(result: AuditResult, out: Path) -> int:
         print_text(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
     if result.untested:
         count = len(result.untested)
-        print_text(f"{count} class{'es' if count > 1 else ''} with fewer than {MIN_IMAGES} images not tested.")
+        one, many = _NOUNS[result.task]
+        print_text(f"{count} {many if count > 1 else one} with fewer than {MIN_IMAGES} images not tested.")
     for check in result.sanity:
         if not check.is_passed:
             print_text(f"NOT TRUSTWORTHY {check.sentence}")
     print_text(f"see {out / 'index.html'}")
     return SOME_FAILED if failed else 0
+
+
+_NOUNS = {
+    "classification": ("class", "classes"),
+    "multilabel": ("label", "labels"),
+    "regression": ("group of values", "groups of values"),
+}
+
+
+def _score(result: AuditResult, labelled: int) -> str:
+    """Return how often the model is right, or how far off."""
+    if result.label_scores:
+        mean = result.label_scores[-2].average_precision.value
+        return f"mean average precision {mean:.3f} over {labelled} of them"
+    errors = result.error_score
+    if errors is not None:
+        error, baseline = result.in_words(errors.error.value), result.in_words(errors.baseline.value)
+        return f"mean absolute error {error} over {labelled} of them (always the mean: {baseline})"
+    return f"{result.accuracy:.2%} of {labelled} right"
 
 
 class _Stages(AbstractContextManager["_Stages"]):

@@ -3,5 +3,17 @@
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.run import audit
+from tf_gradcam.audit.scores import ErrorScore, LabelScore, ValueBin
 
-__all__ = ["AuditResult", "ClassLook", "Finding", "Metric", "Rows", "SanityCheck", "audit"]
+__all__ = [
+    "AuditResult",
+    "ClassLook",
+    "ErrorScore",
+    "Finding",
+    "LabelScore",
+    "Metric",
+    "Rows",
+    "SanityCheck",
+    "ValueBin",
+    "audit",
+]

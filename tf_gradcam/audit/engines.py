@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -121,8 +122,11 @@ class _Actor:
 
     def __call__(self, batch: Columns) -> Columns:
         files = np.array([os.fsdecode(bytes(name)) for name in batch["file"]], object)
-        rows = self._mapper({**batch, "file": files})
-        return {name: column for name, column in rows.items() if name != "file"}  # the driver knows it
+        columns = {**batch, "file": files}
+        if "truth" in batch:
+            columns["truth"] = np.stack(list(batch["truth"]))
+        # Whole, because Ray has no column for rows with different numbers of maps.
+        return {"rows": np.array([pickle.dumps(self._mapper(columns))], object)}
 
 
 def run_ray(
@@ -187,7 +191,10 @@ def _mapped(
     for number in missing:
         rows = samples.rows(number * part_rows, min((number + 1) * part_rows, len(samples)))
         files = [os.fsencode(name) for name in rows["file"]]  # bytes: a name that is not UTF-8 stays as it is
-        blocks.append(pa.table({"index": rows["index"], "file": pa.array(files, pa.binary()), "label": rows["label"]}))
+        columns = {"index": rows["index"], "file": pa.array(files, pa.binary()), "label": rows["label"]}
+        if "truth" in rows:
+            columns["truth"] = pa.array(list(rows["truth"]), pa.list_(pa.float32()))
+        blocks.append(pa.table(columns))
     mapped = data.from_arrow(blocks).map_batches(
         _Actor,
         fn_constructor_args=(dict(arguments), os.getcwd()),
@@ -197,8 +204,8 @@ def _mapped(
         num_gpus=gpus,
     )
     for columns in mapped.iter_batches(batch_size=None, batch_format="numpy"):
-        files = [samples.files[index] for index in columns["index"].tolist()]
-        yield Rows(file=np.array(files, object), **columns)
+        for rows in columns["rows"]:
+            yield pickle.loads(rows)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._errors import collected_warnings
+from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
@@ -30,8 +30,9 @@ from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.diagnosis import NON_FINITE_MAP
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import MethodName
-from tf_gradcam.audit.rows import Rows
+from tf_gradcam.audit.rows import Rows, nothing_mapped
 from tf_gradcam.audit.sources import Samples
+from tf_gradcam.audit.tasks import Explained, audit_task
 from tf_gradcam.image.resize import Placement
 
 # Threads that read pictures: OpenCV works outside Python's lock; more threads only hold more photos in memory.
@@ -40,13 +41,13 @@ _PREDICTION_BATCH = 32  # images per call of the model
 
 
 class AuditMapper:
-    """A model that predicts and explains batches of images, each for its top class.
+    """A model that predicts and explains batches of images: each for its top class, its labels or its value.
 
     Creating one loads the model; a call has the form that Ray Data's actors need.
 
     Args:
         model: a .keras or .h5 file, the name of a network of keras.applications, or a built Keras model of one image
-            input, whose outputs are classes.
+            input, whose outputs are classes, labels or values.
         layer: as `Explainer` takes it.
         method: a key of `METHODS`.
         class_names: in class order; None for those that the model's file carries, ImageNet's for a network with its
@@ -61,23 +62,29 @@ class AuditMapper:
         freeze: as `Explainer` takes it: faster over a data set.
         thumbnail: longer side of the thumbnails, in pixels.
         digest: of the files of the model as another process read them; others are refused.
+        task: as `Explainer` takes it: "classification", "multilabel" or "regression"; None for what the file says, or
+            the output shows.
+        threshold: of the probabilities of a multi-label model: one number, or {label: number}; 0.5 by default.
+        unit: of the values of a regression, such as "years".
+        target: the audited one of several values, by name or number; the first by default.
 
     Attributes:
         model: the Keras model; borrowed.
         explainer: of the model.
+        task: the `AuditTask` of the model.
         images: converts photos and files to model input.
         preprocessing: the model's preprocessing.
         size: (H0, W0) of the model input.
         map_size: (H, W) of the rows' maps, whose cells tile the image.
-        class_names: K names, "class 243" for a class without a name.
+        class_names: K names, "class 243" for a class without a name; of a regression, the name of the audited value.
         has_names: True if the names are known.
         notes: what was assumed or repaired when the model was loaded.
         layer_name: path of the layer.
         arguments: keyword arguments that create the same mapper in another process.
 
     Raises:
-        OSError, ValueError, TypeError: as `load_network`, `Explainer` and `ModelImages`; another number of names than
-            of classes; the outputs are not classes; the heatmaps do not have two axes.
+        OSError, ValueError, TypeError: as `load_network`, `Explainer`, `ModelImages` and `AuditTask`; another number of
+            names than of classes; the heatmaps do not have two axes.
     """
 
     def __init__(
@@ -95,6 +102,10 @@ class AuditMapper:
         freeze: bool = True,
         thumbnail: int = 96,
         digest: str | None = None,
+        task: str | None = None,
+        threshold: Thresholds | None = None,
+        unit: str | None = None,
+        target: str | None = None,
     ):
         if isinstance(model, (str, os.PathLike)):
             model = os.fspath(model)
@@ -119,7 +130,8 @@ class AuditMapper:
             )
         _check_one_input(opened.reader.inputs.names)
         self.model, names = opened.model, opened.class_names
-        self.explainer = Explainer(opened.reader, layer, method, class_names=names, freeze=freeze)
+        self.explainer = Explainer(opened.reader, layer, method, class_names=names, freeze=freeze, task=task, unit=unit)
+        self.task = audit_task(self.explainer, names, threshold, target)
         self.preprocessing: Preprocessing = opened.preprocessing
         if self.preprocessing.mode == "unknown":
             self.preprocessing = replace(self.preprocessing, mode="raw")  # until `check_scaling`
@@ -127,11 +139,8 @@ class AuditMapper:
         self.size = self.images.size
         self.layer_name = self.explainer.layer_name
         self.has_names = names is not None
-        black = self._explain_black()
-        self.map_size = _grid(black)
-        assert black.probabilities is not None
-        labels = ClassNames(names)
-        self.class_names = [labels.label(index) for index in range(black.probabilities.shape[1])]
+        self.map_size = _grid(self._explain_black())
+        self.class_names = self.task.names
         self._batch_limit: int | None = None  # images per call, once a larger batch did not fit into memory
         self.arguments: dict[str, Any] = {
             "model": self._given,
@@ -146,6 +155,19 @@ class AuditMapper:
             "freeze": freeze,
             "thumbnail": thumbnail,
             "digest": self._digest,
+            "task": task,
+            "threshold": threshold,
+            "unit": unit,
+            "target": target,
+        }
+
+    @property
+    def explained_as(self) -> dict[str, Any]:
+        """Arguments of another `Explainer` of the same layer and task."""
+        return {
+            "layer": self.arguments["layer"],
+            "class_names": self.arguments["class_names"],
+            "task": self.explainer.task.name,
         }
 
     def check_scaling(self, samples: Samples) -> None:
@@ -157,12 +179,7 @@ class AuditMapper:
     def _explain_black(self) -> Explanation:
         """Explain a black image, so that errors of the model come before any file is read. It also compiles it."""
         black = self.images.of_photos(np.zeros((1, *self.size, 3), np.uint8))
-        explanation = self.explainer(black)
-        if explanation.probabilities is None or explanation.probabilities.ndim != 2:
-            raise ValueError(
-                f"Expected a model whose outputs are classes, (B, K), received values of shape "
-                f"{explanation.outputs.shape}. An audit compares classes; explain this model by `Explainer(model)`."
-            )
+        explanation = self.task.explain(black)
         if explanation.heatmaps.ndim != 3:
             raise ValueError(f"Expected a layer with maps (B, H, W), received {explanation.heatmaps.shape}.")
         explanation.resized()  # raises the error of cells that are not places in the image
@@ -172,8 +189,8 @@ class AuditMapper:
         """Explain a batch.
 
         Args:
-            batch: columns of B rows: index (position in the data set), file, label (-1 unknown). With a column `image`,
-                (B, H0, W0, C) as the model takes them, no file is read.
+            batch: columns of B rows: index (position in the data set), file, label (-1 unknown), and truth of labels
+                or values. With a column `image`, (B, H0, W0, C) as the model takes them, no file is read.
 
         Returns:
             B rows. An image that cannot be read, is not finite, or makes the model fail, fails alone.
@@ -196,7 +213,7 @@ class AuditMapper:
             if isinstance(result, str):
                 rows.error[positions] = result
             else:
-                self._fill(rows, np.array(positions), result)
+                _fill(rows, np.array(positions), result)
         return rows
 
     def _failed(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Rows:
@@ -206,27 +223,29 @@ class AuditMapper:
             index=batch["index"],
             file=batch["file"],
             label=batch["label"],
+            truth=batch.get("truth", np.full((count, self.task.truth_width), np.nan)),
             status=np.full(count, FAILED, object),
             error=np.array(pictures.errors, object),
             predicted=np.full(count, -1),
             probability=np.full(count, np.nan),
-            probabilities=np.full((count, len(self.class_names)), np.nan),
+            probabilities=np.full((count, self.task.width), np.nan),
             score=np.full(count, np.nan),
             heatmap=np.zeros((count, *self.map_size)),
+            **nothing_mapped(count, self.map_size),
             diagnosis=np.full(count, "", object),
             thumbnail=np.array(pictures.thumbnails, object),
             note=np.array(pictures.notes, object),
             digest=np.array(pictures.digests, object),
         )
 
-    def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explanation | str]]:
+    def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explained | str]]:
         """Explain the images of these rows at once; in halves where that fails, down to the image at fault."""
         limit = self._batch_limit or max(1, len(rows))
         waiting = [rows[start : start + limit] for start in range(0, len(rows), limit)]
         while waiting:
             some = waiting.pop(0)
             try:
-                yield some, self.explainer(images if len(some) == len(images) else images[some])
+                yield some, self.task.explained(images if len(some) == len(images) else images[some], self.map_size)
             except Exception as error:  # such as TensorFlow running out of memory
                 if len(some) == 1:
                     yield some, model_failure(error)
@@ -235,22 +254,6 @@ class AuditMapper:
                 if isinstance(error, tf.errors.ResourceExhaustedError):
                     self._batch_limit = half
                 waiting[:0] = [some[:half], some[half:]]
-
-    def _fill(self, rows: Rows, positions: np.ndarray, explanation: Explanation) -> None:
-        """Write the explanation of these positions into the rows."""
-        probabilities = explanation.probabilities
-        assert probabilities is not None
-        fine = np.isfinite(probabilities).all(axis=1)
-        rows.error[positions[~fine]] = NON_FINITE_MAP
-        rows.status[positions[fine]] = DONE
-        predicted = explanation.class_indices[fine]
-        positions, some = positions[fine], np.flatnonzero(fine)
-        rows.predicted[positions] = predicted
-        rows.probability[positions] = probabilities[some, predicted]
-        rows.probabilities[positions] = probabilities[some]
-        rows.score[positions] = explanation.scores[some]
-        rows.heatmap[positions] = explanation.resized(self.map_size)[some]
-        rows.diagnosis[positions] = [explanation.diagnosis[number] or "" for number in some]
 
     def about(self) -> dict[str, str]:
         """Return the conditions of the rows by name, for the foot of a report."""
@@ -274,7 +277,8 @@ class AuditMapper:
         del about["model"]  # a file may be moved; only its content counts
         code = {"code": self._own_code.digest} if self._own_code.named else {}
         thumbnail = str(self.arguments["thumbnail"])
-        return {**about, "weights": self.digest(), **code, "thumbnail": thumbnail, "data": data_digest}
+        task = {"task": self.task.name, **self.task.fingerprint()}
+        return {**about, "weights": self.digest(), **code, "thumbnail": thumbnail, **task, "data": data_digest}
 
     def digest(self) -> str:
         """Hexadecimal, of the bytes of the model's file and of its weights' file, else of the weights in memory."""
@@ -323,7 +327,7 @@ class ModelUnderAudit:
         self._range: tuple[float, float] | None = None
         is_cheap = mapper.explainer.method == "gradcam"
         # Only predictions are needed: Grad-CAM's pass gives them at the lowest cost.
-        self._explainer = mapper.explainer if is_cheap else Explainer(mapper.model, mapper.arguments["layer"])
+        self._explainer = mapper.explainer if is_cheap else Explainer(mapper.model, **mapper.explained_as)
 
     def images(self, rows: Sequence[int]) -> np.ndarray:
         """Return the images of some rows, (n, H0, W0, C) float32 as the model takes them."""
@@ -354,7 +358,7 @@ class ModelUnderAudit:
         return np.broadcast_to(scaled, (*scaled.shape[:3], 3)).astype(np.float32)
 
     def predict(self, photos: np.ndarray) -> np.ndarray:
-        """Return (n, K) probabilities of photos (n, H0, W0, 3) in 0..255."""
+        """Return (n, K) probabilities or values of photos (n, H0, W0, 3) in 0..255."""
         if isinstance(self._source, Samples):
             return self.predict_images(self._mapper.images.of_photos(photos))
         assert self._range is not None
@@ -363,13 +367,23 @@ class ModelUnderAudit:
         return self.predict_images(photos[..., :channels] * ((high - low) / 255) + low)
 
     def predict_images(self, images: np.ndarray) -> np.ndarray:
-        """Return (n, K) probabilities of images as the model takes them."""
-        found = []
-        for start in range(0, len(images), _PREDICTION_BATCH):
-            probabilities = self._explainer(images[start : start + _PREDICTION_BATCH]).probabilities
-            assert probabilities is not None
-            found.append(probabilities)
-        return np.concatenate(found)
+        """Return (n, K) probabilities or values of images as the model takes them."""
+        starts = range(0, len(images), _PREDICTION_BATCH)
+        return np.concatenate(
+            [
+                self._mapper.task.predictions(self._explainer, images[start : start + _PREDICTION_BATCH])
+                for start in starts
+            ]
+        )
+
+
+def _fill(rows: Rows, positions: np.ndarray, explained: Explained) -> None:
+    """Write the columns of explained images into the rows at these positions."""
+    fine = explained.is_finite
+    rows.error[positions[~fine]] = NON_FINITE_MAP
+    rows.status[positions[fine]] = DONE
+    for name, column in explained.columns.items():
+        rows[name][positions[fine]] = column[fine]
 
 
 def _check_one_input(names: Sequence[str]) -> None:

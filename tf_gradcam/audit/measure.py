@@ -30,6 +30,7 @@ from tf_gradcam.metrics.localisation import energy_in_region, iou_at, pointing_h
 _NUM_STEPS = 10  # of insertion and deletion
 _ROAD_SHARES = (0.2, 0.5, 0.8)  # few, because imputation takes up to 0.3 s per share at 224 x 224
 _LOWER_IS_BETTER = {"deletion AUC", "average drop %", "ROAD, hottest first"}
+_LOWER_CHANGES = ("insertion, ", "ROAD, coldest first, ")  # of values
 
 
 def measure(
@@ -44,6 +45,7 @@ def measure(
     seed: int = 0,
     num_images: int = 32,
     batch_size: int = 32,
+    unit: str | None = None,
 ) -> list[Metric]:
     """Measure a method's heatmaps, and the baselines "random" and "centre", over the same images.
 
@@ -51,18 +53,23 @@ def measure(
     the centre with a sigma of a quarter of each side. Images whose heatmap is blank are left out for all three. An
     image without a box, or without probability to lose, is left out of that metric: see `Metric.count`.
 
+    Of values the change is measured, in their unit, whether up or down: deletion of what counts changes the value at
+    once, and insertion brings it back at once. Drop and increase of confidence are parts of a probability, which a
+    value does not have.
+
     Args:
         explainer: an `Explainer`, or a callable (images, target) whose result has `heatmaps` (N, H, W) and
             `resized(size)`.
-        predict: images (B, H0, W0, C) -> probabilities (B, K).
+        predict: images (B, H0, W0, C) -> probabilities (B, K), or values.
         images: (N, H0, W0, C) float32, model range.
-        class_indices: (N,) int, the class that is explained in each image.
+        class_indices: (N,) int, the class, label or value that is explained in each image.
         boxes: N regions (H0, W0) in [0, 1]; None for an image without a box.
         masks: N regions (H0, W0) in [0, 1]; None for an image without a mask.
         method: name of the method in the result.
         seed: of the sample, the noise and the intervals.
         num_images: most images that are drawn, at least 1. Defaults to 32.
         batch_size: images per call of `explainer` and of `predict`. Defaults to 32.
+        unit: of values, such as "years" or ""; None for probabilities.
 
     Returns:
         One `Metric` per quantity and method, the method's own first; empty if every heatmap is blank.
@@ -89,8 +96,9 @@ def measure(
     }
     before = _of_class(predict, _batches(images, batch_size), indices)
     metrics = []
+    change = None if unit is None else f"change in {unit}" if unit else "change of the value"
     for name, maps in {method: own, **_baselines(own.shape, cells, seed)}.items():
-        values = _faithfulness(predict, images, indices, maps, before, seed, batch_size)
+        values = _faithfulness(predict, images, indices, maps, before, seed, batch_size, change)
         for kind, given in regions.items():
             values |= _localisation(maps, given, kind)
         values["sparsity"] = np.array([sparsity(heatmap) for heatmap in maps])
@@ -146,13 +154,24 @@ def _faithfulness(
     before: np.ndarray,
     seed: int,
     batch_size: int,
+    change: str | None,
 ) -> dict[str, np.ndarray]:
-    """Return (N,) values of each metric that needs further predictions."""
+    """Return (N,) values of each metric that needs further predictions; `change` names that of a value."""
     paths = _perturbed(images, maps, seed)
     parts = 2 * (_NUM_STEPS + 1) + 1 + 2 * len(_ROAD_SHARES)
     found = _of_class(predict, _rebatched(paths, batch_size), np.repeat(indices, parts)).reshape(len(images), parts)
     cuts = np.cumsum([_NUM_STEPS + 1, _NUM_STEPS + 1, 1, len(_ROAD_SHARES)])
+    if change is not None:
+        found = np.abs(found - before[:, None])
     deletion, insertion, after, hot, cold = np.split(found, cuts, axis=1)
+    if change is not None:
+        return {
+            f"insertion, {change} left": np.array([area(curve) for curve in insertion]),
+            f"deletion, {change}": np.array([area(curve) for curve in deletion]),
+            f"ROAD, {change}": (hot.mean(axis=1) - cold.mean(axis=1)) / 2,
+            f"ROAD, hottest first, {change}": hot.mean(axis=1),
+            f"ROAD, coldest first, {change}": cold.mean(axis=1),
+        }
     return {
         "insertion AUC": np.array([area(curve) for curve in insertion]),
         "deletion AUC": np.array([area(curve) for curve in deletion]),
@@ -237,4 +256,5 @@ def _localisation(maps: np.ndarray, regions: Sequence[np.ndarray | None], kind: 
 def _metric(name: str, method: str, values: np.ndarray, seed: int) -> Metric:
     interval = bootstrap_interval(values, seed=seed)
     count = int(np.isfinite(values).sum())
-    return Metric(name, method, interval, count, "lower" if name in _LOWER_IS_BETTER else "higher")
+    is_lower = name in _LOWER_IS_BETTER or name.startswith(_LOWER_CHANGES)
+    return Metric(name, method, interval, count, "lower" if is_lower else "higher")

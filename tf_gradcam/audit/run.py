@@ -2,7 +2,7 @@
 
     tf-gradcam audit DATA --model best.keras --out report/
 
-Axis legend: N images, K classes, H x W cells of the layer, H0 x W0 pixels.
+Axis legend: N images, K classes or labels, H x W cells of the layer, H0 x W0 pixels.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tf_gradcam._errors import Message, for_page, require, unknown_name, warn
 from tf_gradcam.audit.annotations import BoxTable, KnownRegions, MaskFolder
+from tf_gradcam.audit.answers import answers_of
 from tf_gradcam.audit.engines import run_local, run_ray
 from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
 from tf_gradcam.audit.measure import measure
@@ -27,9 +28,10 @@ from tf_gradcam.audit.report.page import write_numbers, write_report
 from tf_gradcam.audit.result import AuditResult, Metric, SanityCheck
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.sanity import sanity_checks
-from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
-from tf_gradcam.audit.sources import DatasetSource, Samples, find_samples
+from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at
+from tf_gradcam.audit.sources import DatasetSource, Samples
 from tf_gradcam.audit.table import PartFolder
+from tf_gradcam.audit.tasks import strengths
 
 StageProgress = Callable[[str, int, "int | None"], object]  # stage, done, total
 
@@ -57,15 +59,19 @@ def audit(
 ) -> AuditResult:
     """Audit a model over a data set, and write a report with the shortcuts that it uses to `out/index.html`.
 
-    Each image is explained for its top class and written to Parquet parts in `out/rows`; an interrupted audit continues
-    from them. Then the heatmaps of each class are averaged and clustered, suspects are tested by intervention, the
-    method is measured beside random and centred heatmaps, and it is tried on models with random weights.
+    Each image is explained for its top class, for its labels above their thresholds, or for its value, and written to
+    Parquet parts in `out/rows`; an interrupted audit continues from them. Then the heatmaps of each class or label, or
+    of high and low values, are averaged and clustered, suspects are tested by intervention, the method is measured
+    beside random and centred heatmaps, and it is tried on models with random weights.
 
     Args:
-        model: a Keras model of one image input whose outputs are classes, a .keras or .h5 file, or the name of a
-            network of keras.applications.
+        model: a Keras model of one image input whose outputs are classes, labels or values, a .keras or .h5 file, or
+            the name of a network of keras.applications.
         data: a folder with a folder per class, a CSV file with the columns file and label, or a `tf.data.Dataset` of
-            (images, labels) as the model takes them, in the same order every time.
+            (images, labels) as the model takes them, in the same order every time. Of several labels an image: a CSV
+            file with the columns file and label, a line for each label, or with file and a column of 0 and 1 for each
+            label, empty where unknown; a `tf.data.Dataset` of (images, (B, K) of 0 and 1). Of values: a CSV file with
+            the columns file and value; a `tf.data.Dataset` of (images, values).
         out: folder for the report, created if it does not exist.
         classes: CSV file with the columns folder and class, for folders that are not called by their class.
         boxes: CSV file with the columns file, xmin, ymin, xmax, ymax of the objects; a suspect outside the boxes that
@@ -78,15 +84,15 @@ def audit(
         sanity: True to try the method on models with random weights.
         seed: of every sample and random place.
         progress: called with (stage, done, total); total is None while unknown.
-        **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, imports, freeze as
-            `AuditMapper` takes them.
+        **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, imports, freeze, task,
+            threshold, unit, target as `AuditMapper` takes them.
 
     Returns:
         `AuditResult` with the table, findings, metrics and sanity checks.
 
     Raises:
-        FileNotFoundError, ValueError, TypeError: the model, data set, boxes or masks cannot be used, or the engine is
-            unknown; raised before any image is explained.
+        FileNotFoundError, ValueError, TypeError: the model, data set, boxes or masks cannot be used, the engine is
+            unknown, or an option is for another task; raised before any image is explained.
         BlockingIOError: another audit is writing to `out`.
         ImportError: the extra `audit` is not installed.
         OSError: `out` cannot be written.
@@ -108,11 +114,16 @@ def audit(
         rows = _with_known_labels(parts.read(), len(names))
         passed = time.perf_counter() - begun
         under_audit = ModelUnderAudit(mapper, source, rows.digest)
-        looks = look_at_classes(rows, names, seed)
+        task, thresholds, unit = (
+            mapper.task.name,
+            tuple(mapper.task.thresholds.tolist()),
+            mapper.arguments["unit"] or "",
+        )
+        answers = answers_of(task, rows, names, thresholds, unit)
+        looks = look_at(answers, seed)
         findings = find_shortcuts(
-            rows,
+            answers,
             looks,
-            names,
             under_audit.photos,
             under_audit.predict,
             inside=_inside(regions, mapper.size),
@@ -125,17 +136,33 @@ def audit(
         report("sanity checks", 1, 1)
         about = {
             **mapper.about(),
+            "task": mapper.explainer.task.statement,
+            **mapper.task.about(),
+            **({"unit": unit} if unit else {}),
             **({"notes on the model": " ".join(map(for_page, mapper.notes))} if mapper.notes else {}),
             "scaling": mapper.preprocessing.statement if isinstance(source, Samples) else "as the data set gives it.",
             "data": _shown(data),
-            "class names": "as given" if mapper.has_names else "from the data set, in its order",
+            **_about_names(mapper, task),
             "engine": engine if engine == "local" else f"{engine}, {workers} workers",
             "seconds of the pass": f"{passed:.0f}",
             "seed": str(seed),
             **_about_pictures(rows, under_audit.changed),
             "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         }
-        result = AuditResult(rows, names, looks, findings, metrics, checks, about, mapper.size, directory)
+        result = AuditResult(
+            rows,
+            names,
+            looks,
+            findings,
+            metrics,
+            checks,
+            about,
+            mapper.size,
+            directory,
+            task,
+            thresholds,
+            unit,
+        )
         write_numbers(result, directory / "audit.json")
         write_report(result, directory / "index.html")
     return result
@@ -148,19 +175,23 @@ def _source(
     classes: str | os.PathLike[str] | None,
 ) -> Samples | DatasetSource:
     names = mapper.class_names if mapper.has_names else None
-    if isinstance(data, (str, os.PathLike)):
-        return find_samples(data, names, classes)
-    if classes is not None:
+    if not isinstance(data, (str, os.PathLike)) and classes is not None:
         raise ValueError("Expected a folder as data set for a table of folders, received a tf.data.Dataset.")
-    source = DatasetSource(data, names)
+    source = mapper.task.source(data, names, classes)
     if source.note:
         warn(source.note)
-    if engine == "ray":
+    if isinstance(source, DatasetSource) and engine == "ray":
         raise ValueError(
             "Expected engine='local' for a tf.data.Dataset, received engine='ray': Ray's workers read files. Give a "
             "folder or a CSV file."
         )
     return source
+
+
+def _about_names(mapper: AuditMapper, task: str) -> dict[str, str]:
+    if task == "regression":
+        return {}
+    return {"class names": "as given" if mapper.has_names else "from the data set, in its order"}
 
 
 def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[str]:
@@ -248,13 +279,14 @@ def _metrics(
         kind = "boxes" if regions.kind == "box" else "masks"
         given[kind] = [regions.region(row, mapper.size) if regions.known[row] else None for row in chosen]
     return measure(
-        mapper.explainer,
+        lambda images, target: strengths(mapper.explainer(images, target)),
         under_audit.predict_images,
         under_audit.images(chosen.tolist()),
         rows.predicted[chosen],
         method=mapper.explainer.method,
         seed=seed,
         num_images=num_images,
+        unit=(mapper.arguments["unit"] or "") if mapper.task.name == "regression" else None,
         **given,
     )
 
@@ -268,7 +300,7 @@ def _sanity(mapper: AuditMapper, under_audit: ModelUnderAudit, rows: Rows, seed:
         mapper.model,
         under_audit.images(chosen.tolist()),
         rows.predicted[chosen],
-        layer=mapper.arguments["layer"],
+        **mapper.explained_as,
         method=mapper.arguments["method"],
         scaling=known.mode if known.source in ("given", "file", "detected") else None,
         seed=seed,

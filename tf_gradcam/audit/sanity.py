@@ -19,6 +19,7 @@ from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.audit.result import SanityCheck
+from tf_gradcam.audit.tasks import strengths
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 from tf_gradcam.metrics.similarity import rank_correlations, structural_similarities
 
@@ -143,6 +144,7 @@ def sanity_checks(
     scaling: str | None = None,
     similarity: str = "rank correlation",
     seed: int = 0,
+    **options: Any,
 ) -> list[SanityCheck]:
     """Run both sanity checks of one method: "weights" and "logits".
 
@@ -153,10 +155,12 @@ def sanity_checks(
     Args:
         model: a built Keras 3 model.
         images: (N, H0, W0, C) as the model expects them; 16 to 64 are enough.
-        class_indices: (N,) int, the class that is explained in each image, for the trained and the random models.
+        class_indices: (N,) int, the class, label or value that is explained in each image, for the trained and the
+            random models. Maps of a value, which are signed, are compared by their absolute values.
         layer, method, scaling: as `Explainer`.
         similarity: a key of `SIMILARITIES`. Defaults to the rank correlation.
         seed: of the random weights and of the intervals.
+        **options: further ones of `Explainer`: task, class_names.
 
     Returns:
         Two `SanityCheck`; a trustworthy method passes both.
@@ -165,17 +169,17 @@ def sanity_checks(
         TypeError, ValueError: as `Explainer`; the model does not have learned weights; the similarity is unknown.
     """
     name, _ = find_method(method)
-    explain = explained_by(Explainer(model, layer, method, scaling=scaling))
-    options: dict[str, Any] = {"method": name, "similarity": similarity, "seed": seed}
+    explain = explained_by(Explainer(model, layer, method, scaling=scaling, **options))
+    how: dict[str, Any] = {"method": name, "similarity": similarity, "seed": seed}
     return [
-        check_weights(model, explain, images, class_indices, **options),
-        check_logits(model, explain, images, class_indices, **options),
+        check_weights(model, explain, images, class_indices, **how),
+        check_logits(model, explain, images, class_indices, **how),
     ]
 
 
 def explained_by(explainer: Any) -> Explain:
-    """Return a function (images, class indices) -> heatmaps (N, H, W) of the explainer."""
-    return lambda images, indices: explainer(images, indices).heatmaps
+    """Return a function (images, class indices) -> heatmaps (N, H, W) of the explainer, without signs."""
+    return lambda images, indices: strengths(explainer(images, indices)).heatmaps
 
 
 def check_weights(

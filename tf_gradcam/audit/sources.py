@@ -9,9 +9,10 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,11 +36,15 @@ class Samples:
         files: N paths.
         labels: (N,) int32, true classes; -1 where unknown.
         class_names: in class order; empty if no class is known.
+        truth: (N, T) float32, labels or values as in `Rows`; None for classes.
+        note: what was assumed of the data set, "" for nothing.
     """
 
     files: list[str]
     labels: np.ndarray
     class_names: list[str]
+    truth: np.ndarray | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -52,20 +57,23 @@ class Samples:
     def digest(self) -> str:
         """Return a hexadecimal digest of the absolute paths and the labels; the pixels are not read."""
         found = hashlib.sha256()
-        for path, label in zip(self.files, self.labels.tolist(), strict=True):
+        known = self.labels if self.truth is None else self.truth
+        for path, label in zip(self.files, known.tolist(), strict=True):
             found.update(f"{os.path.abspath(path)}\0{label}\0".encode("utf-8", "surrogateescape"))
         return found.hexdigest()
 
     def rows(self, start: int, stop: int) -> Columns:
-        """Return the columns index, file and label of the rows from `start` up to `stop`."""
+        """Return the columns index, file and label, and truth if there is any, of the rows `start` up to `stop`."""
+        truth = {} if self.truth is None else {"truth": self.truth[start:stop]}
         return {
             "index": np.arange(start, stop, dtype=np.int64),
             "file": np.array(self.files[start:stop], object),
             "label": self.labels[start:stop],
+            **truth,
         }
 
     def batches(self, finished: Mapping[int, np.ndarray], part_rows: int, batch_size: int) -> Iterator[Columns]:
-        """Yield the rows that are not in a finished part, batch by batch: index, file and label.
+        """Yield the rows that are not in a finished part, batch by batch, with the columns of `rows`.
 
         Args:
             finished: labels of the finished parts, by number; part n begins with row n * part_rows.
@@ -109,11 +117,16 @@ def find_samples(
         return _in_folder(path, class_names, classes)
     if classes is not None:
         raise ValueError(f"Expected a folder with a folder per class beside a table of folders, received '{path}'.")
-    if not path.exists():
-        raise FileNotFoundError(f"There is no data set '{path}'. Name a folder with a folder per class, or a CSV file.")
-    if path.suffix.lower() != ".csv":
-        raise ValueError(f"Expected a folder with a folder per class or a .csv file as data set, received '{path}'.")
+    check_table(path, "a folder with a folder per class")
     return _in_table(path, class_names)
+
+
+def check_table(path: Path, other: str) -> None:
+    """Check that a path is a CSV file; `other` is what the data set may be instead."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is no data set '{path}'. Name {other}, or a CSV file.")
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"Expected {other} or a .csv file as data set, received '{path}'.")
 
 
 def _in_folder(
@@ -132,7 +145,7 @@ def _in_folder(
         )
     table = {} if classes is None else _read_folders(Path(classes))
     texts = [table.get(entry.name, entry.name) for entry in folders]
-    names = list(class_names) if class_names is not None else _names_of(texts) if classes else texts
+    names = list(class_names) if class_names is not None else names_of(texts) if classes else texts
     indices = _indices_of(folders, texts, ClassNames(names), folder)
     files, labels = [], []
     passed_over: Counter[str] = Counter()
@@ -198,28 +211,61 @@ def _read_folders(path: Path) -> dict[str, str]:
 
 
 def _in_table(path: Path, class_names: Sequence[str] | None) -> Samples:
-    files, texts = _read_table(path)
-    names = _names_of(texts) if class_names is None else list(class_names)
+    lines, columns = read_table(path, "'label'")
+    if "label" not in columns:
+        raise ValueError(missing_columns(path, "'label'", columns))
+    texts = [row["label"] for row in lines]
+    names = names_of(texts) if class_names is None else list(class_names)
     known = ClassNames(names)
     labels = [_label(text, known, f"row {line} of '{path}'") for line, text in enumerate(texts, 2)]
-    return Samples(files, np.array(labels, np.int32), names)
+    _check_one_class(lines, labels, known, path)
+    return Samples([row["file"] for row in lines], np.array(labels, np.int32), names)
 
 
-def _read_table(path: Path) -> tuple[list[str], list[str]]:
-    """Read paths and labels as they are written."""
+def _check_one_class(lines: Sequence[dict[str, str]], labels: Sequence[int], names: ClassNames, path: Path) -> None:
+    """Refuse a file with two classes, such as both sides of one unit."""
+    first: dict[str, int] = {}
+    for line, (row, label) in enumerate(zip(lines, labels, strict=True), 2):
+        before = label if label == UNKNOWN else first.setdefault(row["file"], label)
+        if before != label:
+            fact = (
+                f"Expected one class for each image, but '{path}' gives '{row['file']}' both '{names.label(before)}' "
+                f"and '{names.label(label)}' (row {line}). Remove one, or, for a model with a unit for each label, say"
+            )
+            raise ValueError(Message(fact, "task='multilabel'.", "--task multilabel."))
+
+
+def missing_columns(path: Path, other: str, columns: Sequence[str]) -> str:
+    return (
+        f"Expected the columns 'file' and {other} in the first line of '{path}', received "
+        f"{', '.join(columns) or 'none'}. Name the columns."
+    )
+
+
+def read_table(path: Path, other: str) -> tuple[list[dict[str, str]], list[str]]:
+    """Read a table of images: the rows, without spaces around the cells, and the columns.
+
+    The column `file` of a row becomes a path from the table's folder on.
+
+    Args:
+        path: the CSV file.
+        other: columns that it needs beside `file`, for messages.
+
+    Raises:
+        ValueError: as `_read_csv`; there is no column `file`, no row, or a row without a file.
+    """
     lines, columns = _read_csv(path, "a CSV file of images")
-    if not {"file", "label"} <= set(columns):
-        raise ValueError(
-            f"Expected the columns 'file' and 'label' in the first line of '{path}', received "
-            f"{', '.join(columns) or 'none'}. Name the columns."
-        )
-    rows = [(row["file"] or "", (row["label"] or "").strip()) for row in lines]
-    if not rows:
+    if "file" not in columns:
+        raise ValueError(missing_columns(path, other, columns))
+    if not lines:
         raise ValueError(f"The table '{path}' names no image. Write a line for each below the first.")
-    empty = [line for line, (file, _) in enumerate(rows, 2) if not file]
-    if empty:
-        raise ValueError(f"Row {empty[0]} of '{path}' names no file. Give it one, or leave it out.")
-    return [str(path.parent / file) for file, _ in rows], [label for _, label in rows]
+    rows = []
+    for line, row in enumerate(lines, 2):
+        cells = {name: (row[name] or "").strip() for name in columns}
+        if not row["file"]:
+            raise ValueError(f"Row {line} of '{path}' names no file. Give it one, or leave it out.")
+        rows.append({**cells, "file": str(path.parent / row["file"])})
+    return rows, columns
 
 
 def _read_csv(path: Path, what: str) -> tuple[list[dict[str, str]], list[str]]:
@@ -239,7 +285,7 @@ def _read_csv(path: Path, what: str) -> tuple[list[dict[str, str]], list[str]]:
         raise ValueError(f"Expected '{path}' as a CSV file, but it cannot be read: {error}. Save it again.") from error
 
 
-def _names_of(texts: Sequence[str]) -> list[str]:
+def names_of(texts: Sequence[str]) -> list[str]:
     """Return the class names of these labels; labels that are all numbers are indices, and name their classes."""
     known = sorted({text for text in texts if text})
     if not known or not all(text.isdecimal() for text in known):
@@ -279,6 +325,7 @@ class DatasetSource:
             ignored.
         class_names: in class order; None for the names of the data set, as `image_dataset_from_directory` sets them.
             Indices mean the data set's own names where it has some: they are translated by name.
+        read_truth: of a model without classes: (labels of B images or None, B) -> (B, T) float32, as in `Rows`.
 
     Attributes:
         row_count: N; None until it is known, at the latest when the data set was read to its end.
@@ -291,7 +338,12 @@ class DatasetSource:
         ValueError: images have another rank, or the data set repeats forever.
     """
 
-    def __init__(self, dataset: tf.data.Dataset, class_names: Sequence[str] | None = None):
+    def __init__(
+        self,
+        dataset: tf.data.Dataset,
+        class_names: Sequence[str] | None = None,
+        read_truth: Callable[[Any, int], np.ndarray] | None = None,
+    ):
         if not isinstance(dataset, tf.data.Dataset):
             raise TypeError(
                 f"Expected a folder, a CSV file or a tf.data.Dataset as data set, received {type(dataset).__name__}."
@@ -299,7 +351,10 @@ class DatasetSource:
         own = list(getattr(dataset, "class_names", None) or [])
         self.class_names = list(class_names if class_names is not None else own)
         self._names = ClassNames(self.class_names or None)
-        self._order, self.note = (None, "") if class_names is None or not own else _order_of(own, self._names)
+        self._read_truth = read_truth
+        self._order, self.note = None, ""
+        if class_names is not None and own and read_truth is None:
+            self._order, self.note = _order_of(own, self._names)
         spec = dataset.element_spec
         self._is_tuple = isinstance(spec, tuple)
         image = spec[0] if self._is_tuple and spec else spec
@@ -338,7 +393,7 @@ class DatasetSource:
                 number = begin // part_rows
                 if number not in finished:
                     yield _columns(begin, images[rows], labels[rows])
-                elif not np.array_equal(finished[number][begin - number * part_rows :][: end - begin], labels[rows]):
+                elif not _are_equal(finished[number][begin - number * part_rows :][: end - begin], labels[rows]):
                     raise ValueError(_OTHER_ORDER.format(f"other labels in the rows {begin} to {end - 1}"))
             start += len(images)
         if finished and start < max(number * part_rows + len(labels) for number, labels in finished.items()):
@@ -346,7 +401,7 @@ class DatasetSource:
         self.row_count = start
 
     def _read(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield images (B, H0, W0, C) and labels (B,) int32, in batches of one size."""
+        """Yield images (B, H0, W0, C) and labels (B,) int32 or the truth (B, T) float32, in batches of one size."""
         batched = self._dataset.rebatch(batch_size) if self._is_batched else self._dataset.batch(batch_size)
         elements = batched.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
         count = 0
@@ -362,7 +417,10 @@ class DatasetSource:
                 ) from error
             images = element[0] if self._is_tuple else element
             labels = element[1] if self._is_tuple and len(element) > 1 else None
-            yield images, self._indices(labels, len(images))
+            if self._read_truth is None:
+                yield images, self._indices(labels, len(images))
+            else:
+                yield images, self._read_truth(labels, len(images))
             count += len(images)
 
     def _indices(self, labels: np.ndarray | None, count: int) -> np.ndarray:
@@ -452,4 +510,11 @@ def _pieces(start: int, count: int, part_rows: int) -> Iterator[tuple[int, int]]
 def _columns(start: int, images: np.ndarray, labels: np.ndarray) -> Columns:
     index = np.arange(start, start + len(images), dtype=np.int64)
     names = np.array([f"image {number}" for number in index.tolist()], object)
-    return {"index": index, "file": names, "label": labels, "image": images}
+    columns = {"index": index, "file": names, "label": labels, "image": images}
+    if labels.ndim == 2:
+        columns |= {"label": np.full(len(index), UNKNOWN, np.int32), "truth": labels}
+    return columns
+
+
+def _are_equal(before: np.ndarray, now: np.ndarray) -> bool:
+    return np.array_equal(before, now, equal_nan=before.dtype.kind == "f")

@@ -20,7 +20,7 @@ import numpy as np
 from tf_gradcam._errors import Message, require
 from tf_gradcam._files.atomic import FolderLock, made_folder, remove_leftovers, write_bytes
 from tf_gradcam._files.opening import check_regular
-from tf_gradcam.audit.rows import Rows
+from tf_gradcam.audit.rows import Rows, ragged
 
 pa = require("pyarrow", extra="audit")
 pq = require("pyarrow.parquet", extra="audit")
@@ -30,13 +30,14 @@ _PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
 _SIDES = (b"height", b"width")  # of the heatmaps, in the metadata: a heatmap is stored as a flat list
 
 
-def _arrow_type(kind: Any, axes: int = 1) -> Any:
+def _arrow_type(kind: Any, axes: int = 1, **_: Any) -> Any:
     """Return the Arrow type of a column of `Rows`; several values of a row are a list."""
     value = {str: pa.string(), bytes: pa.binary()}.get(kind) or pa.from_numpy_dtype(kind)
     return value if axes == 1 else pa.list_(value)
 
 
 _TYPES = {column.name: _arrow_type(**column.metadata) for column in fields(Rows)}
+_RAGGED = {column.name for column in fields(Rows) if column.metadata.get("is_ragged")}
 
 
 def _is_table(table: Any) -> bool:
@@ -54,11 +55,13 @@ def _to_arrow(rows: Rows) -> Any:
 def _to_rows(tables: Sequence[Any]) -> Rows:
     """Convert Arrow tables to rows, in the order of the tables."""
     columns = {
-        name: np.concatenate([_numpy(chunk, kind) for table in tables for chunk in table[name].chunks])
+        name: np.concatenate([_numpy(chunk, kind, name in _RAGGED) for table in tables for chunk in table[name].chunks])
         for name, kind in _TYPES.items()
     }
     height, width = (int(tables[0].schema.metadata[side]) for side in _SIDES)
     columns["heatmap"] = columns["heatmap"].reshape(-1, height, width)
+    for row, maps in enumerate(columns["maps"]):
+        columns["maps"][row] = maps.reshape(-1, height, width)
     return Rows(**columns)
 
 
@@ -69,15 +72,20 @@ def _arrow(column: np.ndarray, kind: Any) -> Any:
         return pa.array(texts, kind)
     if not pa.types.is_list(kind):
         return pa.array(column, kind)
-    flat = np.ascontiguousarray(column, kind.value_type.to_pandas_dtype()).reshape(len(column), -1)
-    offsets = np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.ravel(), kind.value_type))
+    offsets = np.cumsum([0, *(np.size(values) for values in column)], dtype=np.int32)
+    flat = np.concatenate([np.ravel(values) for values in column]) if len(column) else np.zeros(0)
+    values = pa.array(np.ascontiguousarray(flat, kind.value_type.to_pandas_dtype()), kind.value_type)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def _numpy(array: Any, kind: Any) -> np.ndarray:
-    """Convert one column back: lists to (N, numbers), texts and bytes to objects."""
+def _numpy(array: Any, kind: Any, is_ragged: bool) -> np.ndarray:
+    """Convert one column back: lists to (N, numbers), or to arrays of different lengths; texts and bytes to objects."""
     if pa.types.is_list(kind):
-        return np.asarray(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), -1)
+        flat = np.asarray(array.flatten().to_numpy(zero_copy_only=False))
+        if not is_ragged:
+            return flat.reshape(len(array), len(flat) // max(1, len(array)))
+        ends = np.cumsum(array.value_lengths().to_numpy(zero_copy_only=False))
+        return ragged(np.split(flat, ends[:-1]) if len(array) else [], flat.dtype)
     values = array.to_numpy(zero_copy_only=False)
     return np.array(values, object) if kind in (pa.string(), pa.binary()) else np.array(values)
 
@@ -172,19 +180,25 @@ class PartFolder(AbstractContextManager["PartFolder"]):
         return self.directory / f"part-{number:06d}.parquet"
 
     def finished(self) -> dict[int, np.ndarray]:
-        """Return the labels of every whole part by its number. Each part is read, with its checksums."""
+        """Return what the data set says of the rows of every whole part: `label`, or `truth` of labels and values.
+
+        Each part is read, with its checksums.
+        """
         names = (_PART_NAME.fullmatch(path.name) for path in self.directory.iterdir())
         labels = {int(name[1]): self._labels(int(name[1])) for name in names if name}
         return {number: column for number, column in labels.items() if column is not None}
 
     def _labels(self, number: int) -> np.ndarray | None:
-        """Return the labels of a part; None if its file is damaged or incomplete."""
+        """Return the labels or the truth of a part; None if its file is damaged or incomplete."""
         table = self._table(number)
         if table is None or table.num_rows != self._rows_of(number):
             return None
         expected = number * self.rows_per_part + np.arange(table.num_rows)
         is_whole = np.array_equal(table["index"].to_numpy(), expected)
-        return table["label"].to_numpy() if is_whole else None
+        if not is_whole:
+            return None
+        truth = np.concatenate([_numpy(chunk, _TYPES["truth"], False) for chunk in table["truth"].chunks])
+        return truth if truth.shape[1] else table["label"].to_numpy()
 
     def _rows_of(self, number: int) -> int:
         """Return the number of rows of a part; only the last may be short, once N is known."""

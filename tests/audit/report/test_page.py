@@ -1,6 +1,7 @@
 """The page of an audit as a browser reads it, and its numbers; nothing of a data set can run in it.
 
-Also tests audit/report/cards.py, audit/report/pictures.py, audit/report/text.py, audit/report/view.py.
+Also tests audit/report/cards.py, audit/report/pictures.py, audit/report/text.py, audit/report/view.py,
+audit/report/words.py.
 """
 
 from __future__ import annotations
@@ -428,7 +429,17 @@ def test_numbers_hold_what_the_page_says(tmp_path: Path) -> None:
     result = result_of()
     path = write_numbers(result, tmp_path / "audit.json")
     numbers = json.loads(path.read_text(encoding="utf-8"))
-    assert list(numbers) == ["about", "class_names", "images", "confusion", "classes", "findings", "metrics", "sanity"]
+    assert list(numbers) == [
+        "about",
+        "task",
+        "class_names",
+        "images",
+        "confusion",
+        "classes",
+        "findings",
+        "metrics",
+        "sanity",
+    ]
     np.testing.assert_array_equal(numbers["confusion"], result.confusion)
     assert numbers["images"] == {
         **{"count": 60, "explained": 58, "failed": 2, "labelled": 58, "blank_maps": 3},

@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tf_gradcam.audit.answers import AnswerReading
 from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, region_at, stamp
-from tf_gradcam.audit.shortcuts.findings import ClassSample, find
+from tf_gradcam.audit.shortcuts.findings import AnswerSample, find
 from tf_gradcam.audit.shortcuts.suspects import Suspect
 from tf_gradcam.metrics.intervals import Interval
 
 SIZE = (24, 36)
 COUNT = 20
+CLASS_1 = AnswerReading(1)
 REGION = np.zeros(SIZE, bool)
 REGION[16:22, 28:34] = True
 
@@ -42,7 +44,7 @@ PLACE = Suspect("place", "drawn alike", np.arange(COUNT), region=REGION)
 
 
 def test_erasing_what_the_model_looks_at_takes_the_class_away() -> None:
-    evidence = gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_at_the_mark)
+    evidence = gather_evidence(PLACE, CLASS_1, images(0, True), images(1, False), looks_at_the_mark)
     assert evidence.before.value > 0.95
     assert evidence.erased.value < 0.5
     assert evidence.control.value > 0.95
@@ -50,14 +52,14 @@ def test_erasing_what_the_model_looks_at_takes_the_class_away() -> None:
 
 
 def test_pasting_what_the_model_looks_at_turns_the_others() -> None:
-    evidence = gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_at_the_mark)
+    evidence = gather_evidence(PLACE, CLASS_1, images(0, True), images(1, False), looks_at_the_mark)
     assert evidence.pasted.value == 1
     assert evidence.pasted_control.value == 0
     assert evidence.is_enough
 
 
 def test_what_the_model_does_not_look_at_has_no_effect() -> None:
-    evidence = gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_elsewhere)
+    evidence = gather_evidence(PLACE, CLASS_1, images(0, True), images(1, False), looks_elsewhere)
     assert not evidence.is_needed
     assert not evidence.is_enough
     assert evidence.strength < 0.2
@@ -66,7 +68,7 @@ def test_what_the_model_does_not_look_at_has_no_effect() -> None:
 def test_the_fill_that_leaves_most_counts() -> None:
     """A model that takes any change for the absence of the class: no fill is blamed for its own traces alone."""
     marked = images(0, True)
-    evidence = gather_evidence(PLACE, 1, marked, images(1, False), looks_at_the_mark)
+    evidence = gather_evidence(PLACE, CLASS_1, marked, images(1, False), looks_at_the_mark)
     from tf_gradcam.audit.shortcuts.evidence import FILLS, erase
 
     left = {fill: looks_at_the_mark(erase(marked, REGION, fill))[:, 1].mean() for fill in FILLS}
@@ -75,7 +77,9 @@ def test_the_fill_that_leaves_most_counts() -> None:
 
 
 def test_evidence_follows_its_seed() -> None:
-    one, same = (gather_evidence(PLACE, 1, images(0, True), images(1, False), looks_at_the_mark, 3) for _ in range(2))
+    one, same = (
+        gather_evidence(PLACE, CLASS_1, images(0, True), images(1, False), looks_at_the_mark, 3) for _ in range(2)
+    )
     assert (one.before, one.erased, one.control, one.pasted) == (same.before, same.erased, same.control, same.pasted)
 
 
@@ -98,7 +102,7 @@ def test_mark_is_stamped_and_erased_where_it_lies() -> None:
         probability = 1 / (1 + np.exp(-(peak - 180) / 10))
         return np.stack([1 - probability, probability], axis=1)
 
-    evidence = gather_evidence(suspect, 1, photos, others, brightest)
+    evidence = gather_evidence(suspect, CLASS_1, photos, others, brightest)
     assert evidence.before.value > 0.99
     assert evidence.erased.value < 0.2
     assert evidence.control.value > 0.9
@@ -112,11 +116,11 @@ def test_region_at_is_cut_off_at_the_edges() -> None:
     assert region[:2, 33:].all()
 
 
-def sample(photos: np.ndarray, others: np.ndarray, inside: np.ndarray | None = None) -> ClassSample:
+def sample(photos: np.ndarray, others: np.ndarray, inside: np.ndarray | None = None) -> AnswerSample:
     heatmaps = np.zeros((len(photos), 6, 9), np.float32)
     heatmaps[:, 4:6, 7:9] = 1
     rows = np.arange(100, 100 + len(photos))
-    return ClassSample(1, "hyena", rows, photos, heatmaps, [np.arange(len(photos))], others, inside)
+    return AnswerSample(1, "hyena", CLASS_1, rows, photos, heatmaps, [np.arange(len(photos))], others, inside)
 
 
 def test_finding_reads_like_a_sentence_with_its_numbers() -> None:

@@ -15,9 +15,10 @@ import tensorflow as tf
 from tests.helpers.audits import plain_rows
 from tests.helpers.planted import MARKED, World, world
 from tf_gradcam import Explainer
+from tf_gradcam.audit.answers import answers_of
 from tf_gradcam.audit.result import ClassLook, Finding
 from tf_gradcam.audit.rows import Rows
-from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at_classes
+from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at
 from tf_gradcam.demo.phantom import CLASS_NAMES
 
 LABEL = CLASS_NAMES[MARKED]
@@ -44,11 +45,9 @@ def table(given: World) -> Rows:
 @lru_cache(maxsize=4)
 def audited(mark: str | None, seed: int) -> tuple[list[ClassLook], list[Finding], World]:
     given = world(mark, seed)
-    rows = table(given)
-    looks = look_at_classes(rows, CLASS_NAMES)
-    findings = find_shortcuts(
-        rows, looks, CLASS_NAMES, lambda chosen: given.images[chosen], predictor(given.model), seed=seed
-    )
+    answers = answers_of("classification", table(given), CLASS_NAMES)
+    looks = look_at(answers)
+    findings = find_shortcuts(answers, looks, lambda chosen: given.images[chosen], predictor(given.model), seed=seed)
     return looks, findings, given
 
 
@@ -139,13 +138,13 @@ def test_pituitary_tumours_keep_their_place_and_others_do_not() -> None:
 @pytest.mark.slow
 def test_findings_are_the_same_for_the_same_seed() -> None:
     given = world("corner", 0)
-    rows = table(given)
-    looks = look_at_classes(rows, CLASS_NAMES)
+    answers = answers_of("classification", table(given), CLASS_NAMES)
+    looks = look_at(answers)
     told = [
         [
             finding.sentence
             for finding in find_shortcuts(
-                rows, looks, CLASS_NAMES, lambda chosen: given.images[chosen], predictor(given.model), seed=0
+                answers, looks, lambda chosen: given.images[chosen], predictor(given.model), seed=0
             )
         ]
         for _ in range(2)

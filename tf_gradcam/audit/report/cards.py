@@ -1,6 +1,6 @@
 """Cards and galleries of the report: choice and captions of images.
 
-Axis legend: K classes.
+Axis legend: N rows, K classes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tf_gradcam.audit.answers import ModelAnswer
 from tf_gradcam.audit.report.pictures import RowPictures, Shot
 from tf_gradcam.audit.report.text import common_folder, format_probability
 from tf_gradcam.audit.result import AuditResult
 from tf_gradcam.audit.rows import turns_of
 
 _MIN_SECOND = 0.05  # probability below which the second class is left out
+_MAX_ALSO = 3  # other labels in the caption of one
 
 
 def right_rows(result: AuditResult) -> np.ndarray:
@@ -37,6 +39,64 @@ def uncertain_rows(result: AuditResult) -> np.ndarray:
     """Return the explained rows, the lowest probability of the top class first."""
     members = np.flatnonzero(result.rows.is_done)
     return members[np.argsort(result.rows.probability[members], kind="stable")]
+
+
+def found_rows(answer: ModelAnswer) -> np.ndarray:
+    """Return the rows that rightly get the answer, the most confident first."""
+    return _by_measure(answer, answer.given & (answer.truth == 1), -1)
+
+
+def missed_rows(answer: ModelAnswer) -> np.ndarray:
+    """Return the rows that should get the answer and do not, the lowest probability first."""
+    return _by_measure(answer, answer.done & ~answer.given & (answer.truth == 1), 1)
+
+
+def false_rows(answer: ModelAnswer) -> np.ndarray:
+    """Return the rows that wrongly get the answer, the most confident first."""
+    return _by_measure(answer, answer.given & (answer.truth == 0), -1)
+
+
+def unknown_rows(answer: ModelAnswer) -> np.ndarray:
+    """Return the rows that get the answer, where nobody knows whether they should, the most confident first."""
+    return _by_measure(answer, answer.given & (answer.truth < 0), -1)
+
+
+def _by_measure(answer: ModelAnswer, chosen: np.ndarray, sign: int) -> np.ndarray:
+    members = np.flatnonzero(chosen)
+    return members[np.argsort(sign * answer.measured[members], kind="stable")]
+
+
+def errors_of(result: AuditResult) -> np.ndarray:
+    """Return (N,) predicted - true values; NaN where one is unknown."""
+    error: np.ndarray = np.where(result.is_labelled, result.rows.score - result.rows.truth[:, 0], np.nan)
+    return error
+
+
+def over_rows(result: AuditResult) -> np.ndarray:
+    """Return the overestimated rows, the largest error first."""
+    error = errors_of(result)
+    members = np.flatnonzero(error > 0)
+    return members[np.argsort(-error[members], kind="stable")]
+
+
+def under_rows(result: AuditResult) -> np.ndarray:
+    """Return the underestimated rows, the largest error first."""
+    error = errors_of(result)
+    members = np.flatnonzero(error < 0)
+    return members[np.argsort(error[members], kind="stable")]
+
+
+def best_rows(result: AuditResult) -> np.ndarray:
+    """Return the rows of known values, the smallest error first."""
+    error = np.abs(errors_of(result))
+    members = np.flatnonzero(np.isfinite(error))
+    return members[np.argsort(error[members], kind="stable")]
+
+
+def extreme_rows(result: AuditResult, sign: int) -> np.ndarray:
+    """Return the explained rows, the highest value first (sign 1) or the lowest (sign -1)."""
+    members = np.flatnonzero(result.rows.is_done)
+    return members[np.argsort(-sign * result.rows.score[members], kind="stable")]
 
 
 def blank_rows(result: AuditResult) -> dict[str, np.ndarray]:
@@ -100,27 +160,34 @@ class Card(NamedTuple):
     Attributes:
         shot: its pictures; None if there are none.
         file: name of the file in the caption.
-        kind: "right", "wrong", or "" if the true class is unknown.
-        predicted, truth: names of classes; `truth` is "" if unknown.
-        probability: probability of the predicted class, as text.
-        next: second class and its probability, as text; "" below 0.05.
+        kind: "right", "wrong", or "" if that is not known, or is a matter of degree.
+        predicted: name of the class, the label or the value.
+        probability: probability of the predicted class or label, or the value, as text.
+        remark: what the data set says otherwise, such as "✗ true:" before the true class; "" for nothing.
+        truth: name of the true class; "" if unknown.
+        next: what else is predicted, such as the second class with its probability; "" for nothing.
     """
 
     shot: Shot | None
     file: str
     kind: str
     predicted: str
-    truth: str
     probability: str
-    next: str
+    remark: str = ""
+    truth: str = ""
+    next: str = ""
 
     @property
     def words(self) -> str:
         """The alternative text of the picture."""
         text = f"{self.file}. Predicted: {self.predicted} {self.probability}"
-        if self.kind == "wrong":
-            text += f". True: {self.truth}"
+        if self.remark:
+            remark = f"{self.remark.removeprefix(_CROSS)} {self.truth}".strip()
+            text += f". {remark[0].upper()}{remark[1:]}"
         return f"{text}. With heatmap" if self.shot and self.shot.heat else text
+
+
+_CROSS = "✗ "
 
 
 class Gallery(NamedTuple):
@@ -142,27 +209,61 @@ class CardMaker:
         rows = self._result.rows
         return str(rows.file[row]).removeprefix(self._folder) or f"image {int(rows.index[row])}"
 
-    def card(self, row: int) -> Card:
-        """Return the card of an explained row."""
+    def card(self, row: int, answer: ModelAnswer | None = None) -> Card:
+        """Return the card of an explained row; of several labels with the map of one, if its answer is named."""
+        if self._result.task == "multilabel":
+            return self._of_labels(row, answer)
+        if self._result.task == "regression":
+            return self._of_value(row)
         rows, names = self._result.rows, self._result.class_names
         truth, predicted = int(rows.label[row]), int(rows.predicted[row])
+        kind = "" if truth < 0 else "right" if truth == predicted else "wrong"
         return Card(
             self._pictures(row),
             self.file(row),
-            "" if truth < 0 else "right" if truth == predicted else "wrong",
+            kind,
             names[predicted],
-            names[truth] if truth >= 0 else "",
             format_probability(float(rows.probability[row])),
+            f"{_CROSS}true:" if kind == "wrong" else "",
+            names[truth] if kind == "wrong" else "",
             self._next(row, predicted),
         )
 
-    def gallery(self, rows: Sequence[int] | np.ndarray, limit: int) -> Gallery:
-        """Return the cards of the first rows, up to `limit`."""
-        return Gallery([self.card(int(row)) for row in rows[:limit]], len(rows))
+    def _of_labels(self, row: int, answer: ModelAnswer | None) -> Card:
+        answers = self._result.answers
+        of = answers[int(self._result.rows.predicted[row])] if answer is None else answer
+        is_given, truth = row in of.members, int(of.truth[row])
+        remark = ""
+        if truth >= 0 and is_given != (truth == 1):
+            remark = f"{_CROSS}false alarm" if is_given else f"{_CROSS}missed, threshold {of.reading.threshold:g}"
+        others = [one for one in self._result.rows.mapped[row].tolist() if one != of.index]
+        return Card(
+            self._pictures(row, None if answer is None else answer.index),
+            self.file(row),
+            "" if truth < 0 else "wrong" if remark else "right",
+            of.name,
+            format_probability(float(of.measured[row])),
+            remark,
+            next=f"also {', '.join(answers[one].name for one in others[:_MAX_ALSO])}" if others else "",
+        )
 
-    def with_pictures(self, rows: Iterable[int]) -> list[Card]:
+    def _of_value(self, row: int) -> Card:
+        rows, result = self._result.rows, self._result
+        value, truth = float(rows.score[row]), float(rows.truth[row, 0])
+        remark = (
+            "" if np.isnan(truth) else f"true {result.in_words(truth)}, error {result.in_words(value - truth, '+')}"
+        )
+        name = result.class_names[0]
+        return Card(self._pictures(row), self.file(row), "", name, result.in_words(value), remark)
+
+    def gallery(self, rows: Sequence[int] | np.ndarray, limit: int, answer: ModelAnswer | None = None) -> Gallery:
+        """Return the cards of the first rows, up to `limit`."""
+        return Gallery([self.card(int(row), answer) for row in rows[:limit]], len(rows))
+
+    def with_pictures(self, rows: Iterable[int], answer: ModelAnswer | None = None) -> list[Card]:
         """Return the cards of the rows with a picture that fits into the page."""
-        return [self.card(int(row)) for row in rows if self._pictures(int(row))]
+        cards = (self.card(int(row), answer) for row in rows)
+        return [card for card in cards if card.shot]
 
     def _next(self, row: int, predicted: int) -> str:
         values = np.array(self._result.rows.probabilities[row], np.float64)
@@ -172,4 +273,4 @@ class CardMaker:
         second = int(np.nanargmax(values))
         if values[second] < _MIN_SECOND:
             return ""
-        return f"{self._result.class_names[second]} {format_probability(float(values[second]))}"
+        return f"then {self._result.class_names[second]} {format_probability(float(values[second]))}"

@@ -14,13 +14,14 @@ import json
 import math
 import os
 import re
+from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_gradcam._errors import require
+from tf_gradcam._errors import for_page, require
 from tf_gradcam._files.atomic import write_bytes
 from tf_gradcam.audit.report.text import escape_invisible, format_count, format_interval, format_number, format_percent
 from tf_gradcam.audit.report.view import PageView, stage_bars, title_of
@@ -48,9 +49,10 @@ def write_report(result: AuditResult, path: str | os.PathLike[str]) -> Path:
 def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
     """Write the numbers of the report as JSON, whole or not at all; unknown values are null.
 
-    Keys: about, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of predicted
-    ones; null without labels), classes (`ClassLook`), findings, metrics, sanity. Images are named by their position in
-    the table. An existing file is replaced; raises as `write_bytes`.
+    Keys: about, task, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of
+    predicted ones; null without classes), labels (`LabelScore`) of a multi-label model, errors (`ErrorScore`) and unit
+    of a regression, classes (`ClassLook`), findings, metrics, sanity. Images are named by their position in the table.
+    An existing file is replaced; raises as `write_bytes`.
     """
     path = Path(path)
     parts = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in _numbers(result).items())
@@ -79,17 +81,22 @@ def _page(result: AuditResult) -> str:
         escaped = str(markup.escape(escape_invisible(sentence)))
         return markup.Markup(re.sub("`([^`]+)`", r'<b class="name">\1</b>', escaped))
 
+    def place(value: float, low: float, high: float = 1) -> float:
+        """Return where a value lies on an axis, in pixels."""
+        return round(4 + 192 * (min(max(value, low), high) - low) / (high - low), 1)
+
     environment.filters.update(
         count=format_count,
+        fact=for_page,
         interval=format_interval,
         is_known=lambda interval: all(map(math.isfinite, (interval.low, interval.value, interval.high))),
         is_number=math.isfinite,
-        lowest=lambda check: -1 if any(one.low < 0 for one in check.similarities) else 0,
         number=lambda value, digits=1: format_number(value, digits),
         percent=format_percent,
-        place=lambda value, low: round(4 + 192 * (min(max(value, low), 1) - low) / (1 - low), 1),
+        place=place,
         split=split,
         stages=stage_bars,
+        tick=lambda value, digits: f"{value:g}" if value in (-1, 0, 1) else format_number(value, digits),
         ticked=ticked,
     )
     style, script = (_asset(name) for name in ("report.css", "report.js"))
@@ -121,19 +128,23 @@ def _numbers(result: AuditResult) -> dict[str, Any]:
     done, known = rows.is_done, result.is_labelled
     confusion = result.confusion
     return {
-        "about": {str(key): value for key, value in result.about.items()},
+        "about": {
+            str(key): for_page(value) if isinstance(value, str) else value for key, value in result.about.items()
+        },
+        "task": result.task,
         "class_names": list(result.class_names),
         "images": {
             "count": len(done),
             "explained": int(done.sum()),
             "failed": int((~done).sum()),
             "labelled": int(known.sum()),
-            "right": int(np.trace(confusion)),
+            "right": int(np.trace(confusion)) if result.task == "classification" else None,
             "accuracy": result.accuracy,
             "blank_maps": int((done & (rows.diagnosis != "")).sum()),
         },
-        "confusion": confusion.tolist() if known.any() else None,
-        "classes": [_look(look, result.class_names) for look in result.looks],
+        "confusion": confusion.tolist() if known.any() and result.task == "classification" else None,
+        **_scores(result),
+        "classes": [_look(look, result) for look in result.looks],
         "findings": [_finding(finding) for finding in result.findings],
         "metrics": [
             {"name": one.name, "method": one.method, **vars(one.interval), "count": one.count, "better": one.better}
@@ -143,10 +154,27 @@ def _numbers(result: AuditResult) -> dict[str, Any]:
     }
 
 
-def _look(look: ClassLook, class_names: list[str]) -> dict[str, Any]:
+def _scores(result: AuditResult) -> dict[str, Any]:
+    """Return what is right and wrong in a model of labels or values."""
+    if result.task == "multilabel":
+        return {"labels": [_fields(score) for score in result.label_scores]}
+    if result.task == "regression":
+        errors = result.error_score
+        return {"unit": result.unit, "errors": None if errors is None else _fields(errors)}
+    return {}
+
+
+def _fields(value: Any) -> Any:
+    """Return dataclasses as dicts of their fields."""
+    if is_dataclass(value):
+        return {one.name: _fields(getattr(value, one.name)) for one in fields(value)}
+    return [_fields(one) for one in value] if isinstance(value, list) else value
+
+
+def _look(look: ClassLook, result: AuditResult) -> dict[str, Any]:
     return {
         "class_index": look.class_index,
-        "label": class_names[look.class_index],
+        "label": result.answers[look.class_index].name,
         "count": look.count,
         "repetition": look.repetition,
         "clusters": list(look.clusters),
@@ -166,11 +194,14 @@ def _finding(finding: Finding) -> dict[str, Any]:
             "reason",
             "heat_share",
             "area_share",
+            "effect",
         )
     }
     intervals = {
         key: vars(getattr(finding, key)) for key in ("before", "erased", "control", "pasted", "pasted_control")
     }
+    if finding.others is not None:
+        intervals["others"] = vars(finding.others)
     return {**plain, **intervals, "box": _box(finding.region), "images": list(finding.images)}
 
 

@@ -53,15 +53,18 @@ class PictureStore:
         self.spent = 0
         self._budget = budget
 
-    def add(self, key: str, jpegs: list[tuple[bytes, int, int]]) -> list[Picture] | None:
-        """Store pictures that belong together, all or none; return None if they do not fit."""
+    def add(self, key: str, jpegs: list[tuple[bytes, int, int]], ends: str = "ph") -> list[Picture] | None:
+        """Store pictures that belong together, all or none; return None if they do not fit.
+
+        The key of each ends in a letter of `ends`: p for a plain picture, h for one with heat.
+        """
         urls = ["data:image/jpeg;base64," + base64.b64encode(data).decode("ascii") for data, _, _ in jpegs]
         weight = sum(map(len, urls))
         if self.spent + weight > self._budget:
             self.is_full = True
             return None
         self.spent += weight
-        pictures = [Picture(f"{key}{'ph'[place]}", *jpeg[1:]) for place, jpeg in enumerate(jpegs)]
+        pictures = [Picture(f"{key}{ends[place]}", *jpeg[1:]) for place, jpeg in enumerate(jpegs)]
         self.urls += zip(pictures, urls, strict=True)
         return pictures
 
@@ -72,51 +75,69 @@ class PictureStore:
 
 
 class RowPictures:
-    """The thumbnails of a table's rows, painted with their heatmaps on demand and kept in the store."""
+    """The thumbnails of a table's rows, painted with their heatmaps on demand and kept in the store.
 
-    def __init__(self, rows: Rows, store: PictureStore):
-        self._rows, self._store = rows, store
-        self._shots: dict[int, Shot | None] = {}
+    Args:
+        rows: the table.
+        store: of the pictures.
+        is_signed: whether the heatmaps have a side for and a side against.
+    """
 
-    def __call__(self, row: int) -> Shot | None:
-        """Return the pictures of a row; None if it does not have any, or the store is full."""
-        if row not in self._shots:
-            self._shots[row] = self._shot(row)
-        return self._shots[row]
+    def __init__(self, rows: Rows, store: PictureStore, is_signed: bool = False):
+        self._rows, self._store, self._is_signed = rows, store, is_signed
+        self._shots: dict[tuple[int, int | None], Shot | None] = {}
+        self._plain: dict[int, Picture] = {}
+
+    def __call__(self, row: int, label: int | None = None) -> Shot | None:
+        """Return the pictures of a row, with the map of one label if it is named; None without pictures or room."""
+        key = row, label
+        if key not in self._shots:
+            self._shots[key] = self._shot(row, label)
+        return self._shots[key]
 
     def photo(self, row: int) -> np.ndarray | None:
         """Return the pixels of the thumbnail, RGB; None if there are none."""
         return _decoded(bytes(self._rows.thumbnail[row]))
 
-    def _shot(self, row: int) -> Shot | None:
-        if self._store.is_full:
-            return None
-        data = bytes(self._rows.thumbnail[row])
-        photo = _decoded(data)
+    def _shot(self, row: int, label: int | None) -> Shot | None:
+        photo = None if self._store.is_full else self.photo(row)
         if photo is None:
             return None
-        height, width = photo.shape[:2]
-        jpegs = [(data, width, height)]
-        heat = readable(self._rows.heatmap[row])
-        if heat.max() > 0:
-            jpegs.append(_encoded(paint(photo, heat, signed=False), _QUALITY))
-        stored = self._store.add(f"r{row}", jpegs)
-        return Shot(stored[0], stored[1] if len(stored) > 1 else None) if stored else None
+        if row not in self._plain:  # all labels of an image share it
+            jpeg = bytes(self._rows.thumbnail[row]), photo.shape[1], photo.shape[0]
+            stored = self._store.add(f"r{row}", [jpeg])
+            if not stored:
+                return None
+            self._plain[row] = stored[0]
+        heatmap = self._rows.heatmap[row] if label is None else self._rows.maps_of(label, np.array([row]))[0]
+        key = f"r{row}" if label is None else f"r{row}-{label}"
+        painted = self._painted(photo, heatmap)
+        heat = self._store.add(key, painted, "h") if painted else None
+        return Shot(self._plain[row], heat[0] if heat else None)
+
+    def _painted(self, photo: np.ndarray, heatmap: np.ndarray) -> list[tuple[bytes, int, int]]:
+        """Return the photo painted with a heatmap, as JPEG; nothing for a blank one."""
+        heat = readable(heatmap, self._is_signed)
+        return [_encoded(paint(photo, heat, signed=self._is_signed), _QUALITY)] if np.abs(heat).max() > 0 else []
 
 
-def readable(heatmap: np.ndarray) -> np.ndarray:
-    """Clip a heatmap to [0, 1], (H, W) float32; NaN becomes 0."""
-    return np.clip(np.nan_to_num(np.asarray(heatmap, np.float32), nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+def readable(heatmap: np.ndarray, is_signed: bool = False) -> np.ndarray:
+    """Clip a heatmap to [0, 1], a signed one to [-1, 1], (H, W) float32; NaN becomes 0."""
+    least = -1.0 if is_signed else 0.0
+    return np.clip(np.nan_to_num(np.asarray(heatmap, np.float32), nan=0.0, posinf=1.0, neginf=least), least, 1)
 
 
-def paint_map(heatmap: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Paint a heatmap (H, W) relative to the map's maximum, with the proportions of the image; uint8 RGB."""
+def paint_map(heatmap: np.ndarray, image_size: tuple[int, int], is_signed: bool = False) -> np.ndarray:
+    """Paint a heatmap (H, W) relative to its largest absolute value, with the proportions of the image; uint8 RGB."""
     values = np.nan_to_num(np.asarray(heatmap, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    peak = float(values.max())
-    values = np.clip(values / peak, 0, 1) if peak > 0 else np.zeros_like(values)
+    values = values if is_signed else np.maximum(values, 0)
+    peak = float(np.abs(values).max())
+    values = values / peak if peak > 0 else np.zeros_like(values)
     scale = _MAP_SIDE / max(image_size)
     size = (max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale)))
-    return colors_of(signed=False)[np.rint(resize_heatmaps(values[None], size)[0] * 255).astype(np.uint8)]
+    shown = resize_heatmaps(values[None], size)[0]
+    places = np.rint(shown * 127).astype(int) + 127 if is_signed else np.rint(shown * 255).astype(int)
+    return colors_of(signed=is_signed)[places]
 
 
 def mark_region(photo: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -11,22 +11,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_gradcam.audit.answers import ModelAnswer
 from tf_gradcam.audit.report.cards import (
     Card,
     CardMaker,
     Gallery,
+    best_rows,
     blank_rows,
     confusion_cells,
+    extreme_rows,
     failed_rows,
+    false_rows,
+    found_rows,
+    missed_rows,
     most_confused,
+    over_rows,
     right_rows,
     take_turns,
     uncertain_rows,
+    under_rows,
+    unknown_rows,
     unlabelled_rows,
     wrong_rows,
 )
 from tf_gradcam.audit.report.pictures import Picture, PictureStore, RowPictures, mark_region, paint_map
-from tf_gradcam.audit.report.text import base_name
+from tf_gradcam.audit.report.text import base_name, format_count, format_number, format_percent
+from tf_gradcam.audit.report.words import WORDS
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
 from tf_gradcam.metrics.intervals import Interval, wilson_interval
 
@@ -39,11 +49,22 @@ _MATRIX_CLASSES = 30  # more classes have a list of pairs in place of a matrix
 _LISTED_PAIRS = 40
 _LISTED_FAILURES = 100  # files per error, and errors
 _CELL_SHADES = 8
+_LABEL_CARDS = 150  # of each kind of gallery, over all labels
+_OPEN_LABELS = 6  # more labels have their galleries folded
+_POINTS = 500  # of the plot of values
+_LARGE = 20  # a metric of values from here on has one decimal
 _SHOWN_HARMLESS = 3  # suspects that are not shortcuts and are shown with their pictures, the strongest
 _WORDS = {
     "place": ("a fixed place", "region erased", "random region erased", "region pasted", "random region pasted"),
     "mark": ("a mark that moves", "mark erased", "random region erased", "mark pasted", "random region pasted"),
     "tint": ("a tint of the whole image", "tint removed", "another tint", "tint added", "another tint added"),
+}
+
+
+_COUNTED = {
+    "classification": ("class", "classes"),
+    "multilabel": ("label", "labels"),
+    "regression": ("value", "values"),
 }
 
 
@@ -85,7 +106,8 @@ def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
         }
         best = [key for key, value in values.items() if value == max(values.values())]
         verdict = "" if own is None or not baselines else _verdict(own, baselines, same[0].better)
-        digits = 1 if name.endswith("%") else 3
+        is_large = name.endswith("%") or max(map(abs, values.values()), default=0) >= _LARGE
+        digits = 1 if is_large else 3
         winner = best[0] if len(best) == 1 else ""
         rows.append(MetricRow(name, same[0].better, same[0].count, own, baselines, digits, winner, verdict))
     return rows
@@ -111,13 +133,81 @@ class Bar(NamedTuple):
     is_main: bool
 
 
+class Bars(NamedTuple):
+    """Bars on one axis from `low` to `high`.
+
+    Attributes:
+        head: what the numbers are.
+        digits: decimals of the numbers.
+    """
+
+    head: str
+    bars: list[Bar]
+    low: float = 0
+    high: float = 1
+    digits: int = 3
+
+    @property
+    def ticks(self) -> list[float]:
+        """Places of the lines across the bars."""
+        return [self.low, (self.low + self.high) / 2, self.high]
+
+
 class FindingView(NamedTuple):
     finding: Finding
     kind: str
-    bars: list[Bar]
+    numbers: list[Bars]
     picture: Picture | None
     region: Picture | None
     cards: list[Card]
+
+
+class GalleryView(NamedTuple):
+    """A gallery with its heading.
+
+    Attributes:
+        key: its place in the page.
+        title, note: words above the pictures.
+        gallery: the pictures.
+        empty: words in place of a gallery without pictures; "" to leave it out.
+    """
+
+    key: str
+    title: str
+    note: str
+    gallery: Gallery
+    empty: str = ""
+
+
+class GalleryGroup(NamedTuple):
+    """Galleries of one label; a group without a title is open and has no heading."""
+
+    key: str
+    title: str
+    galleries: list[GalleryView]
+    is_open: bool = True
+
+
+class Headline(NamedTuple):
+    """The first number of the page: how often the model is right, or how far off."""
+
+    title: str
+    value: str
+    note: str
+
+
+class Scatter(NamedTuple):
+    """Predicted against true values, as points in a square of 300 pixels.
+
+    Attributes:
+        points: (x, y) from the upper left.
+        ticks: (place along the axis from its beginning, value as text).
+        images: number of images, of which some are drawn.
+    """
+
+    points: list[tuple[float, float]]
+    ticks: list[tuple[float, str]]
+    images: int
 
 
 class Cell(NamedTuple):
@@ -146,11 +236,11 @@ class ClusterView(NamedTuple):
 
 
 class ClassView(NamedTuple):
+    """The heatmaps of one answer; `stats` are its numbers, (name, text)."""
+
     name: str
     look: ClassLook
-    true: int
-    recall: float
-    precision: float
+    stats: list[tuple[str, str]]
     picture: Picture | None
     clusters: list[ClusterView]
 
@@ -160,19 +250,24 @@ class PageView:
 
     def __init__(self, result: AuditResult):
         self.result = result
+        self.words = WORDS[result.task]
         self.store = PictureStore(_PICTURE_BUDGET)
-        self._pictures = RowPictures(result.rows, self.store)
+        self._is_signed = result.task == "regression"
+        self._pictures = RowPictures(result.rows, self.store, self._is_signed)
         self._cards = CardMaker(result, self._pictures)
         self._confusion = result.confusion
         self._count()
+        self.headline = self._headline()
         self.shortcuts = self._findings(True, _SHORTCUTS_BUDGET)
         self.metrics: list[MetricRow] = metric_rows(result.metrics)
         self.baselines = [name for name in BASELINES if any(one.method == name for one in result.metrics)]
         self._galleries()
-        maps = {look.class_index: self._map(f"m{look.class_index}", look.mean_map) for look in result.looks}
+        maps = {look.class_index: self._mean_map(look) for look in result.looks}
         self.harmless = self._findings(False, _HARMLESS_BUDGET)
         self.weaker = [one for one in result.findings if not one.is_shortcut][_SHOWN_HARMLESS:]
         self.classes = [self._class(look, maps[look.class_index]) for look in result.looks]
+        self.scatter = self._scatter()
+        self.has_confusion = result.task == "classification" and self.labelled > 0
         self._matrix()
 
     def _count(self) -> None:
@@ -180,11 +275,38 @@ class PageView:
         done = rows.is_done
         self.total, self.done = len(done), int(done.sum())
         self.labelled = int(self.result.is_labelled.sum())
-        self.hits = int(np.trace(self._confusion))
-        self.accuracy = wilson_interval(self.hits, self.labelled)
+        self.accuracy = wilson_interval(int(np.trace(self._confusion)), int(self._confusion.sum()))
         self.tested = sorted({one.label for one in self.result.findings})
         self.few = self.result.untested
+        self.count_of_answers = format_count(len(self.result.class_names), *_COUNTED[self.result.task])
         self.unsure = sum(one.is_unsure for one in self.result.findings)
+
+    def _headline(self) -> Headline:
+        result = self.result
+        if result.task == "multilabel":
+            if not result.label_scores:
+                return Headline("Mean average precision", format_number(math.nan), "no labels")
+            found = result.label_scores[-2].average_precision
+            reach = f"{format_number(found.low)} to {format_number(found.high)}; " if math.isfinite(found.low) else ""
+            known = sum(math.isfinite(one.average_precision.value) for one in result.label_scores[:-2])
+            return Headline(
+                "Mean average precision", format_number(found.value), f"{reach}over {format_count(known, 'label')}"
+            )
+        if result.task == "regression":
+            errors = result.error_score
+            if errors is None:
+                return Headline("Mean absolute error", format_number(math.nan), "no true values")
+            error, baseline = errors.error, result.in_words(errors.baseline.value)
+            reach = (
+                f"{error.low:.{result.digits}f} to {result.in_words(error.high)}; " if math.isfinite(error.low) else ""
+            )
+            return Headline("Mean absolute error", result.in_words(error.value), f"{reach}always the mean: {baseline}")
+        hits, known = int(np.trace(self._confusion)), int(self._confusion.sum())
+        note = "no labels"
+        if known:
+            low, high = format_number(100 * self.accuracy.low, 1), format_percent(self.accuracy.high)
+            note = f"{low} to {high}; {format_count(hits)} of {format_count(known)} right"
+        return Headline("Accuracy", format_percent(self.accuracy.value), note)
 
     def _findings(self, is_shortcut: bool, budget: int) -> list[FindingView]:
         before, found = self.store.spent, list[FindingView]()
@@ -194,19 +316,48 @@ class PageView:
         return found
 
     def _finding(self, number: int, finding: Finding, has_picture: bool) -> FindingView:
-        kind, erased, control, pasted, pasted_control = _WORDS[finding.kind]
-        bars = [
-            Bar("as the images are", finding.before, False),
-            Bar(erased, finding.erased, True),
-            Bar(control, finding.control, False),
-            Bar(pasted, finding.pasted, True),
-            Bar(pasted_control, finding.pasted_control, False),
-        ]
+        kind, *words = _WORDS[finding.kind]
         picture = None
         if has_picture and finding.picture is not None:
             picture = self.store.add_photo(f"f{number}", finding.picture, 86)
-        cards = self._cards.with_pictures(finding.images[:_FINDING_CARDS]) if has_picture else []
-        return FindingView(finding, kind, bars, picture, self._region(number, finding), cards)
+        answer = self._answer(finding.class_index)
+        cards = self._cards.with_pictures(finding.images[:_FINDING_CARDS], answer) if has_picture else []
+        numbers = self._numbers(finding, words)
+        return FindingView(finding, kind, numbers, picture, self._region(number, finding), cards)
+
+    def _answer(self, index: int) -> ModelAnswer | None:
+        """Return the answer whose map an image is shown with; None where an image has one map."""
+        return self.result.answers[index] if self.result.task == "multilabel" else None
+
+    def _numbers(self, finding: Finding, words: Sequence[str]) -> list[Bars]:
+        """Return the bars of what erasing and what pasting does."""
+        erased, control, pasted, pasted_control = words
+        erasing = [
+            Bar("as the images are", finding.before, False),
+            Bar(erased, finding.erased, True),
+            Bar(control, finding.control, False),
+        ]
+        pasting = [Bar(pasted, finding.pasted, True), Bar(pasted_control, finding.pasted_control, False)]
+        if finding.others is None:
+            return [
+                Bars(f"Probability of {finding.label}", erasing),
+                Bars(f"{self.words.others[0].upper()}{self.words.others[1:]} that turn into {finding.label}", pasting),
+            ]
+        pasting = [Bar("as the images are", finding.others, False), *pasting]
+        ends = [
+            end
+            for bar in erasing + pasting
+            for end in (bar.interval.low, bar.interval.value, bar.interval.high)
+            if math.isfinite(end)
+        ]
+        low, high = min(ends, default=0.0), max(ends, default=1.0)
+        axis = (low, high if high > low else low + 1, self.result.digits)
+        name = self.result.class_names[0] + (f" in {self.result.unit}" if self.result.unit else "")
+        opposite = self.result.answers[1 - finding.class_index].name
+        return [
+            Bars(f"{name}: images of {finding.label}", erasing, *axis),
+            Bars(f"{name}: images of {opposite}", pasting, *axis),
+        ]
 
     def _region(self, number: int, finding: Finding) -> Picture | None:
         """Mark the region on the first image that shows it."""
@@ -219,10 +370,8 @@ class PageView:
 
     def _galleries(self) -> None:
         gallery, result = self._cards.gallery, self.result
-        self.wrong = gallery(wrong_rows(result), _GALLERY_CARDS)
-        self.right = gallery(right_rows(result), _GALLERY_CARDS)
-        self.confident = gallery(unlabelled_rows(result), _GALLERY_CARDS)
-        self.uncertain = gallery(uncertain_rows(result), _GALLERY_CARDS)
+        makers = {"multilabel": self._label_galleries, "regression": self._value_galleries}
+        self.groups: list[GalleryGroup] = makers.get(result.task, self._class_galleries)()
         blank, failed = blank_rows(result), failed_rows(result)
         limit = max(4, _GALLERY_CARDS // max(1, len(blank)))
         self.blank = [(text, gallery(rows, limit)) for text, rows in list(blank.items())[:_GALLERY_CARDS]]
@@ -233,21 +382,149 @@ class PageView:
             for text, rows in list(failed.items())[:_LISTED_FAILURES]
         ]
 
-    def _map(self, key: str, heatmap: np.ndarray) -> Picture | None:
-        return self.store.add_photo(key, paint_map(heatmap, self.result.image_size))
+    def _class_galleries(self) -> list[GalleryGroup]:
+        result = self.result
+        no_wrong, no_right = (
+            f"{words} labelled image was predicted correctly." if self.labelled else "" for words in ("Every", "No")
+        )
+        chosen = [
+            (
+                "wrong",
+                "Wrong, most confident",
+                "The highest probability for a class that is not the true one.",
+                wrong_rows(result),
+                no_wrong,
+            ),
+            ("uncertain", "Least certain", "The lowest probability of the top class.", uncertain_rows(result), ""),
+            (
+                "right",
+                "Correct, most confident",
+                "The highest probability for the true class; classes take turns if two decimals are the same.",
+                right_rows(result),
+                no_right,
+            ),
+            (
+                "confident",
+                "Unlabelled, most confident",
+                "The highest probability among images without a label.",
+                unlabelled_rows(result),
+                "",
+            ),
+        ]
+        order = ("wrong", "right", "confident", "uncertain")  # of storing: the most important pictures first
+        made = {
+            key: self._cards.gallery(rows, _GALLERY_CARDS)
+            for key, _, _, rows, _ in sorted(chosen, key=lambda one: order.index(one[0]))
+        }
+        galleries = [GalleryView(key, title, note, made[key], empty) for key, title, note, _, empty in chosen]
+        return [GalleryGroup("", "", galleries)]
+
+    def _label_galleries(self) -> list[GalleryGroup]:
+        """Return what is found, missed and falsely alarmed of each label; labels take turns for room in the page."""
+        answers = self.result.answers
+        limit = int(np.clip(_LABEL_CARDS // max(1, len(answers)), 4, 12))
+        kinds = [
+            ("false", "False alarms", "The highest probability in images that do not have the label.", false_rows),
+            ("missed", "Missed", "The lowest probability in images that have the label.", missed_rows),
+            ("found", "Found", "The highest probability in images that have the label.", found_rows),
+            ("above", "Above the threshold, label unknown", "The highest probability.", unknown_rows),
+        ]
+        made = {
+            (key, answer.index): self._cards.gallery(rows_of(answer), limit, answer)
+            for key, _, _, rows_of in kinds
+            for answer in answers
+        }
+        return [
+            GalleryGroup(
+                f"label-{answer.index}",
+                answer.name,
+                [
+                    GalleryView(f"{key}-{answer.index}", title, note, made[key, answer.index])
+                    for key, title, note, _ in kinds
+                ],
+                len(answers) <= _OPEN_LABELS,
+            )
+            for answer in answers
+        ]
+
+    def _value_galleries(self) -> list[GalleryGroup]:
+        result, gallery = self.result, self._cards.gallery
+        if self.labelled:
+            chosen = [
+                ("over", "Overestimated most", "Predicted far above the true value.", over_rows(result)),
+                ("under", "Underestimated most", "Predicted far below the true value.", under_rows(result)),
+                ("best", "Nearest to the true value", "The smallest errors.", best_rows(result)),
+            ]
+        else:
+            chosen = [
+                ("highest", "Highest values", "Predicted; the true values are unknown.", extreme_rows(result, 1)),
+                ("lowest", "Lowest values", "Predicted; the true values are unknown.", extreme_rows(result, -1)),
+            ]
+        galleries = [
+            GalleryView(key, title, note, gallery(rows, _GALLERY_CARDS // 2)) for key, title, note, rows in chosen
+        ]
+        return [GalleryGroup("", "", galleries)]
+
+    def _mean_map(self, look: ClassLook) -> Picture | None:
+        return self._map(f"m{look.class_index}", look.mean_map, self.result.answers[look.class_index].is_signed)
+
+    def _map(self, key: str, heatmap: np.ndarray, is_signed: bool) -> Picture | None:
+        return self.store.add_photo(key, paint_map(heatmap, self.result.image_size, is_signed))
 
     def _class(self, look: ClassLook, picture: Picture | None) -> ClassView:
-        index = look.class_index
-        true, predicted = int(self._confusion[index].sum()), int(self._confusion[:, index].sum())
-        hits = int(self._confusion[index, index])
+        answer = self.result.answers[look.class_index]
         clusters = []
         if len(look.clusters) > 1 and look.cluster_maps is not None:
             for number, count in enumerate(look.clusters):
                 rows = look.cluster_rows[number][:_CLUSTER_CARDS] if number < len(look.cluster_rows) else []
-                shown = self._map(f"c{index}_{number}_", look.cluster_maps[number])
-                clusters.append(ClusterView(count, shown, self._cards.with_pictures(rows)))
-        name = self.result.class_names[index]
-        return ClassView(name, look, true, _share(hits, true), _share(hits, predicted), picture, clusters)
+                key = f"c{look.class_index}_{number}_"
+                shown = self._map(key, look.cluster_maps[number], answer.is_signed)
+                cards = self._cards.with_pictures(rows, self._answer(answer.index))
+                clusters.append(ClusterView(count, shown, cards))
+        return ClassView(answer.name, look, self._stats(look, answer), picture, clusters)
+
+    def _stats(self, look: ClassLook, answer: ModelAnswer) -> list[tuple[str, str]]:
+        stats = [(self.words.given, format_count(look.count))]
+        if self.result.task == "regression":
+            stats += self._value_stats(answer)
+        elif self.labelled:
+            truth, given, done = answer.truth, answer.given, answer.done
+            true, taken = int((done & (truth == 1)).sum()), int((given & (truth >= 0)).sum())
+            hits = int((given & (truth == 1)).sum())
+            stats += [
+                ("true", format_count(true)),
+                ("recall", format_percent(_share(hits, true), 0)),
+                ("precision", format_percent(_share(hits, taken), 0)),
+            ]
+        if self.result.label_scores:
+            average = self.result.label_scores[answer.index].average_precision.value
+            stats.append(("average precision", format_number(average)))
+        return [*stats, ("repetition", format_number(look.repetition, 2))]
+
+    def _value_stats(self, answer: ModelAnswer) -> list[tuple[str, str]]:
+        result, rows = self.result, answer.members
+        stats = [("mean predicted", result.in_words(float(result.rows.score[rows].mean())))]
+        known = rows[result.is_labelled[rows]]
+        if len(known):
+            stats.append(("mean true", result.in_words(float(result.rows.truth[known, 0].mean()))))
+        return stats
+
+    def _scatter(self) -> Scatter | None:
+        """Return points of predicted against true values, on one axis for both."""
+        result = self.result
+        known = np.flatnonzero(result.is_labelled)
+        if result.task != "regression" or not len(known):
+            return None
+        truth, predicted = result.rows.truth[known, 0], result.rows.score[known]
+        low, high = float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))
+        span = high - low if high > low else 1.0
+        chosen = np.random.default_rng(0).permutation(len(known))[:_POINTS]
+        places = [
+            (round(300 * (float(x) - low) / span, 1), round(300 - 300 * (float(y) - low) / span, 1))
+            for x, y in zip(truth[chosen], predicted[chosen], strict=True)
+        ]
+        ticks = [(round(300 * share, 1), format_number(low + share * span, result.digits)) for share in (0, 0.5, 1)]
+        return Scatter(places, ticks, len(known))
 
     def _matrix(self) -> None:
         """Fill the matrix, or the list of its largest cells, and the images of each."""
@@ -286,13 +563,14 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-def stage_bars(check: SanityCheck) -> list[Bar]:
+def stage_bars(check: SanityCheck) -> Bars:
     """Return a bar per stage of a sanity check; the last stage decides."""
     last = len(check.stages) - 1
-    return [
+    bars = [
         Bar(stage, similarity, number == last)
         for number, (stage, similarity) in enumerate(zip(check.stages, check.similarities, strict=True))
     ]
+    return Bars("Random down to", bars, -1 if any(one.low < 0 for one in check.similarities) else 0)
 
 
 def title_of(about: Any) -> tuple[str, str]:

@@ -25,9 +25,9 @@ _NEIGHBOURS = 10  # nearest heatmaps that are connected in the graph, as in the 
 
 
 def heat_shares(heatmaps: np.ndarray) -> np.ndarray:
-    """Divide each heatmap of (N, H, W) by its sum; a blank one stays zero."""
+    """Divide each heatmap of (N, H, W) by the sum of its absolute values; a blank one stays zero."""
     maps = np.asarray(heatmaps, np.float32)
-    total = maps.sum(axis=(1, 2), keepdims=True)
+    total = np.abs(maps).sum(axis=(1, 2), keepdims=True)
     return np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
 
 
@@ -35,7 +35,7 @@ def repetition(heatmaps: np.ndarray) -> float:
     """Return the mean correlation of each heatmap with the mean of the others, in image coordinates.
 
     Args:
-        heatmaps: (N, H, W), at least 0.
+        heatmaps: (N, H, W), may be signed.
 
     Returns:
         float in [-1, 1]; NaN if fewer than two heatmaps have a pattern.

@@ -1,16 +1,17 @@
 """Interventions on images, and the evidence that follows from them.
 
-Axis legend: n images of the class, m images of other classes, H0 x W0 pixels, K classes. Photos are (n, H0, W0, 3)
-float32 in 0..255; `predict` gives their probabilities, (n, K).
+Axis legend: n images that get an answer (a class, a label, a high value), m others, H0 x W0 pixels, K outputs. Photos
+are (n, H0, W0, 3) float32 in 0..255; `predict` gives their probabilities or values, (n, K).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from tf_gradcam.audit.answers import AnswerReading
 from tf_gradcam.audit.shortcuts.suspects import Suspect, retoned
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.metrics.faithfulness import Predict
@@ -19,7 +20,9 @@ from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 _PLACE_TRIES = 200  # random places tried for a control region; the one with least overlap is taken
 _MAX_MOVABLE = 0.5  # of the image: a region with a larger box (a frame) has no other place to go
 _CONTROL_DRAWS = 3  # random regions that a suspected one is compared with, averaged
-_MIN_EFFECT = 0.2  # change of probability, or share of images that turn, beyond the comparison
+# Of the change of probability, or of the share of images that turn, beyond the comparison; of a value, relative to the
+# difference between high and low values.
+_MIN_EFFECT = 0.2
 _MIN_LOWER_END = 0.05  # what the lower end of the effect's interval must exceed
 
 
@@ -151,10 +154,13 @@ class Evidence:
 
     Attributes:
         fill: the fill of the erased region.
-        drop: probability lost by erasing, minus the probability lost by erasing elsewhere, paired by image.
-        gain: share of other images turned by pasting, minus the share turned from elsewhere, paired by image.
-        examples: photos unchanged, erased, erased elsewhere, and of another class with the region pasted in; each
-            (e, H0, W0, 3).
+        drop: probability lost by erasing, minus the probability lost by erasing elsewhere, paired by image; of low
+            values, what they rise.
+        gain: share of other images turned by pasting, minus the share turned from elsewhere, paired by image; of
+            values, by how much they change.
+        examples: photos unchanged, erased, erased elsewhere, and others with the region pasted in; each (e, H0, W0, 3).
+        reading: how the answer was read.
+        others: of values, those of the other images as they are; else None.
     """
 
     fill: str
@@ -166,31 +172,40 @@ class Evidence:
     drop: Interval
     gain: Interval
     examples: list[np.ndarray]
+    reading: AnswerReading = field(default_factory=lambda: AnswerReading(0))
+    others: Interval | None = None
 
     @property
     def is_needed(self) -> bool:
-        """True if erasing it takes the class away, and erasing elsewhere does not."""
-        return self.drop.value >= _MIN_EFFECT and self.drop.low > _MIN_LOWER_END
+        """True if erasing it takes the answer away, and erasing elsewhere does not."""
+        return self._is_effect(self.drop)
 
     @property
     def is_enough(self) -> bool:
-        """True if pasting it turns other images into the class, and pasting from elsewhere does not."""
-        return self.gain.value >= _MIN_EFFECT and self.gain.low > _MIN_LOWER_END
+        """True if pasting it turns other images into the answer, and pasting from elsewhere does not."""
+        return self._is_effect(self.gain)
+
+    def _is_effect(self, change: Interval) -> bool:
+        gap = self.reading.gap
+        return change.value >= _MIN_EFFECT * gap and change.low > _MIN_LOWER_END * gap
 
     @property
     def doubt(self) -> str:
         """A sentence if the intervals are too wide to exclude an effect, else ""."""
-        high = max(self.drop.high, self.gain.high)
-        if self.is_needed or self.is_enough or not high >= _MIN_EFFECT:
+        high, least = max(self.drop.high, self.gain.high), _MIN_EFFECT * self.reading.gap
+        if self.is_needed or self.is_enough or not high >= least:
             return ""
+        whose = "with such values" if self.reading.is_value else "of the class"
+        begin = self.reading.in_words(least) if self.reading.is_value else f"{least}"
         return (
-            f"Too few images to tell: its effect may be as large as {high:.2f}, by the 95% interval, and a shortcut "
-            f"begins at {_MIN_EFFECT}. Add images of the class."
+            f"Too few images to tell: its effect may be as large as {self.reading.in_words(high)}, by the 95% "
+            f"interval, and a shortcut begins at {begin}. Add images {whose}."
         )
 
     @property
     def strength(self) -> float:
-        return max(self.drop.value, self.gain.value)
+        """The larger effect, relative to the difference between the answer and its opposite."""
+        return max(self.drop.value, self.gain.value) / self.reading.gap
 
 
 @dataclass(frozen=True)
@@ -204,32 +219,39 @@ class _Versions:
 
 
 def gather_evidence(
-    suspect: Suspect, class_index: int, photos: np.ndarray, others: np.ndarray, predict: Predict, seed: int = 0
+    suspect: Suspect, reading: AnswerReading, photos: np.ndarray, others: np.ndarray, predict: Predict, seed: int = 0
 ) -> Evidence:
-    """Test a suspect by erasing it from images of the class, and by pasting it into images of other classes.
+    """Test a suspect by erasing it from images that get an answer, and by pasting it into others.
 
     Args:
         suspect: the suspected shortcut.
-        class_index: its class.
+        reading: how the answer is read from predictions.
         photos: (n, H0, W0, 3), the images of `suspect.members`, in that order.
-        others: (m, H0, W0, 3), images of other classes.
-        predict: photos -> probabilities (n, K).
+        others: (m, H0, W0, 3), images that do not get the answer.
+        predict: photos -> probabilities or values (n, K).
         seed: of random places and donors.
 
     Returns:
-        `Evidence`; erasing counts with the fill that leaves the class most probable.
+        `Evidence`; erasing counts with the fill that leaves most of the answer.
     """
     generator = np.random.default_rng(seed)
     versions = _INTERVENE[suspect.kind](suspect, photos, others, generator)
-    before = predict(photos)[:, class_index]
-    left = {fill: predict(images)[:, class_index] for fill, images in versions.erased.items()}
-    fill = max(left, key=lambda name: float(left[name].mean()))
+
+    def measured(images: np.ndarray) -> np.ndarray:
+        return reading.measured(predict(images))
+
+    def turned(images: np.ndarray) -> np.ndarray:
+        return reading.turned(predict(images))
+
+    before = measured(photos)
+    left = {fill: measured(images) for fill, images in versions.erased.items()}
+    fill = max(left, key=lambda name: reading.sign * float(left[name].mean()))
     controls = versions.controls(fill)
-    control = np.mean([predict(images)[:, class_index] for images in controls], axis=0)
-    pasted = _turned(predict(versions.pasted), class_index)
-    pasted_control = np.mean([_turned(predict(images), class_index) for images in versions.pasted_controls], axis=0)
+    control = np.mean([measured(images) for images in controls], axis=0)
+    pasted = turned(versions.pasted)
+    pasted_control = np.mean([turned(images) for images in versions.pasted_controls], axis=0)
     # The examples show images that turned, if there are any.
-    shown = np.argsort(-pasted, kind="stable")
+    shown = np.argsort(-reading.sign * pasted, kind="stable")
     count = min(4, len(photos), len(others))
     examples = photos, versions.erased[fill], controls[0], versions.pasted[shown]
     return Evidence(
@@ -239,14 +261,12 @@ def gather_evidence(
         control=bootstrap_interval(control, seed=seed),
         pasted=bootstrap_interval(pasted, seed=seed),
         pasted_control=bootstrap_interval(pasted_control, seed=seed),
-        drop=bootstrap_interval(control - left[fill], seed=seed),
-        gain=bootstrap_interval(pasted - pasted_control, seed=seed),
+        drop=bootstrap_interval(reading.sign * (control - left[fill]), seed=seed),
+        gain=bootstrap_interval(reading.sign * (pasted - pasted_control), seed=seed),
         examples=[part[:count] for part in examples],
+        reading=reading,
+        others=bootstrap_interval(measured(others), seed=seed) if reading.is_value else None,
     )
-
-
-def _turned(probabilities: np.ndarray, class_index: int) -> np.ndarray:
-    return (probabilities.argmax(axis=1) == class_index).astype(np.float64)
 
 
 def _place(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:

@@ -1,6 +1,6 @@
-"""Findings: the tested suspects of a class, with their sentences and pictures.
+"""Findings: the tested suspects of an answer, with their sentences and pictures.
 
-Axis legend: n images of the class, m of other classes, H0 x W0 pixels, H x W cells.
+Axis legend: n images that get the answer, m others, H0 x W0 pixels, H x W cells.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tf_gradcam.audit.answers import AnswerReading
 from tf_gradcam.audit.result import MIN_IMAGES, Finding
 from tf_gradcam.audit.shortcuts.clusters import heat_shares
 from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, place_in_words, region_at
@@ -27,20 +28,24 @@ from tf_gradcam.audit.shortcuts.suspects import (
 )
 from tf_gradcam.metrics.faithfulness import Predict
 
-_TITLES = ("as it is", "erased", "random region erased", "another class, pasted into")
+_TITLES = ("as it is", "erased", "random region erased")
+_LAST_TITLES = {"classification": "another class", "multilabel": "without the label"}
 _MAX_IMAGES = 48  # that an intervention runs on
 _SAME_PLACE_OVERLAP = 0.2  # of the smaller region: two regions that overlap more are one suspect
 _SAME_PLACE_DISTANCE = 0.12  # sides of the image: two regions whose middles are closer are one suspect
 _NO_EFFECT = "Erasing or pasting it changes predictions hardly more than a random region does."
+_MEASURED = {"classification": "the class", "multilabel": "its probability", "regression": "the value"}
+_OTHERS = {"classification": "images of other classes", "multilabel": "images without the label"}
 _MAX_HARMLESS = 2  # suspects of a class that are reported although they are not shortcuts
 
 
-def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
+def draw_examples(examples: Sequence[np.ndarray], fill: str, reading: AnswerReading | None = None) -> np.ndarray:
     """Draw a row per example and a column per version.
 
     Args:
         examples: four arrays (e, H0, W0, 3) float32, 0..255.
         fill: the fill of the erased region.
+        reading: of the answer; None for a class.
 
     Returns:
         uint8 RGB (h, w, 3).
@@ -51,7 +56,10 @@ def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
     count, height, width = examples[0].shape[:3]
     figure = Figure(figsize=(7.2, 0.35 + 1.8 * count * height / width), dpi=100, layout="constrained")
     panels = figure.subplots(count, len(examples), squeeze=False)
-    for column, (title, photos) in enumerate(zip(_TITLES, examples, strict=True)):
+    reading = reading or AnswerReading(0)
+    last = _LAST_TITLES.get(reading.task) or ("low value" if reading.sign > 0 else "high value")
+    titles = (*_TITLES, f"{last}, pasted into")
+    for column, (title, photos) in enumerate(zip(titles, examples, strict=True)):
         panels[0, column].set_title(f"{title} ({fill})" if column == 1 else title, fontsize=8)
         for row, photo in enumerate(photos):
             panels[row, column].imshow(np.clip(np.round(photo), 0, 255).astype(np.uint8))
@@ -63,11 +71,12 @@ def draw_examples(examples: Sequence[np.ndarray], fill: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ClassSample:
-    """Sampled images of one class, and of the other classes.
+class AnswerSample:
+    """Sampled images that get one answer, and others.
 
     Attributes:
-        class_index, label: the class.
+        class_index, label: index and name of the answer.
+        reading: how the answer is read from predictions.
         rows: (n,) positions of the images in the table.
         photos: (n, H0, W0, 3) float32, 0..255, predicted as the class (and labelled so, if the label is known).
         heatmaps: (n, H, W).
@@ -78,6 +87,7 @@ class ClassSample:
 
     class_index: int
     label: str
+    reading: AnswerReading
     rows: np.ndarray
     photos: np.ndarray
     heatmaps: np.ndarray
@@ -92,17 +102,17 @@ class _Tested(NamedTuple):
     evidence: Evidence
 
 
-def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
-    """Test all suspects of a class.
+def find(sample: AnswerSample, predict: Predict, seed: int = 0) -> list[Finding]:
+    """Test all suspects of an answer.
 
     Args:
-        sample: images of the class and of the others.
-        predict: photos -> probabilities (n, K).
+        sample: images that get the answer, and others.
+        predict: photos -> probabilities or values (n, K).
         seed: of random places.
 
     Returns:
         Findings: shortcuts first, the strongest effect first; of several suspects in one place only the first. Empty if
-        there are fewer than five images of the class, or of the others.
+        there are fewer than five images that get the answer, or of the others.
     """
     if len(sample.photos) < MIN_IMAGES or len(sample.others) < MIN_IMAGES:
         return []
@@ -112,18 +122,18 @@ def find(sample: ClassSample, predict: Predict, seed: int = 0) -> list[Finding]:
             continue
         suspect = _first(suspect, _MAX_IMAGES)
         evidence = gather_evidence(
-            suspect, sample.class_index, sample.photos[suspect.members], sample.others[:_MAX_IMAGES], predict, seed
+            suspect, sample.reading, sample.photos[suspect.members], sample.others[:_MAX_IMAGES], predict, seed
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
     # Pixels that are drawn alike are exact to the pixel, hot places to a cell: the former come first.
     found.sort(key=lambda one: (not one.finding.is_shortcut, one.suspect.source != DRAWN, -one.evidence.strength))
     return [
-        replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill))
+        replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill, sample.reading))
         for one in _distinct(found)
     ]
 
 
-def _suspects(sample: ClassSample, seed: int) -> Iterator[Suspect]:
+def _suspects(sample: AnswerSample, seed: int) -> Iterator[Suspect]:
     size = (sample.photos.shape[1], sample.photos.shape[2])
     shares = heat_shares(sample.heatmaps)
     yield from drawn_places(sample.photos, sample.others)
@@ -141,14 +151,15 @@ def _first(suspect: Suspect, count: int) -> Suspect:
     return replace(suspect, members=suspect.members[:count], places=places)
 
 
-def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Finding:
+def _finding(sample: AnswerSample, suspect: Suspect, evidence: Evidence) -> Finding:
     region, regions = _regions(sample, suspect)
     heat = float("nan") if regions is None else _mean_heat(sample.heatmaps[suspect.members], regions)
     area = 1.0 if regions is None else float(regions.mean())
     foreign, why = _is_foreign(sample, suspect)
     has_effect = evidence.is_needed or evidence.is_enough
     doubt = evidence.doubt if foreign else ""  # content would not be a shortcut, whatever its effect
-    reason = why if has_effect else doubt or _NO_EFFECT
+    no_effect = _NO_EFFECT.replace("predictions", "the value") if sample.reading.is_value else _NO_EFFECT
+    reason = why if has_effect else doubt or no_effect
     return Finding(
         sample.class_index,
         sample.label,
@@ -166,10 +177,12 @@ def _finding(sample: ClassSample, suspect: Suspect, evidence: Evidence) -> Findi
         evidence.pasted_control,
         None if region is None else region.astype(np.float32),
         is_unsure=bool(doubt),
+        others=evidence.others,
+        effect=evidence.strength,
     )
 
 
-def _regions(sample: ClassSample, suspect: Suspect) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _regions(sample: AnswerSample, suspect: Suspect) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return the region to show (for a moving mark, its frequency at each pixel), and the region of each member."""
     size = (sample.photos.shape[1], sample.photos.shape[2])
     if suspect.region is not None:
@@ -184,18 +197,23 @@ def _mean_heat(heatmaps: np.ndarray, regions: np.ndarray) -> float:
     return float(np.mean([heat_in(one[None], region)[0] for one, region in zip(heatmaps, regions, strict=True)]))
 
 
-def _is_foreign(sample: ClassSample, suspect: Suspect) -> tuple[bool, str]:
+def _others(reading: AnswerReading) -> str:
+    return _OTHERS.get(reading.task) or f"images of {'low' if reading.sign > 0 else 'high'} values"
+
+
+def _is_foreign(sample: AnswerSample, suspect: Suspect) -> tuple[bool, str]:
     """Return whether it is foreign to the content of the image, and why."""
+    others = _others(sample.reading)
     if suspect.kind == "mark":
-        return True, "These images contain the same patch, to a few grey levels; images of other classes do not."
+        return True, f"These images contain the same patch, to a few grey levels; {others} do not."
     if suspect.kind == "tint":
-        return True, "These images share a colour that images of other classes do not have."
+        return True, f"These images share a colour that {others} do not have."
     assert suspect.region is not None
     photos = sample.photos[suspect.members]
     if is_drawn_alike(photos, sample.others, suspect.region):
-        return True, "The same pixels, to a few grey levels, are in these images and not in images of other classes."
+        return True, f"The same pixels, to a few grey levels, are in these images and not in {others}."
     if is_empty_elsewhere(photos, sample.others, suspect.region):
-        return True, "The images of other classes are empty in this place, and these images are not."
+        return True, f"{others[0].upper()}{others[1:]} are empty in this place, and these images are not."
     if sample.inside is not None:
         outside = 1 - float(sample.inside[suspect.members][:, suspect.region].mean())
         if outside > 0.9:
@@ -203,7 +221,9 @@ def _is_foreign(sample: ClassSample, suspect: Suspect) -> tuple[bool, str]:
     return False, "The pixels there differ from image to image, as content does: an object that keeps its place."
 
 
-def _sentence(sample: ClassSample, suspect: Suspect, evidence: Evidence, region: np.ndarray | None, heat: float) -> str:
+def _sentence(
+    sample: AnswerSample, suspect: Suspect, evidence: Evidence, region: np.ndarray | None, heat: float
+) -> str:
     count, label = len(suspect.members), sample.label
     if suspect.kind == "tint":
         head = f"{count} images share a tint ({_tone_in_words(suspect)})"
@@ -218,10 +238,18 @@ def _sentence(sample: ClassSample, suspect: Suspect, evidence: Evidence, region:
         head = f"{heat:.0%} of the heat of {count} images lies in {place_in_words(region > 0)}"
         head += f" ({(region > 0).mean():.1%} of the image)"
         removing, other, adding = f"erasing it ({evidence.fill})", "an equally large random region", "pasting it into"
+    number, in_words = sample.reading.number, sample.reading.in_words
+    taken = f"{removing} takes {_MEASURED[sample.reading.task]} from {number(evidence.before.value)} to "
+    taken += in_words(evidence.erased.value)
+    if evidence.others is not None:
+        turned = f"takes them from {number(evidence.others.value)} to {in_words(evidence.pasted.value)}"
+        control = number(evidence.pasted_control.value)
+    else:
+        turned, control = f"turns {evidence.pasted.value:.0%} of them into", f"{evidence.pasted_control.value:.0%}"
+        turned += f" `{label}`"
     return (
-        f"`{label}`: {head}; {removing} takes the class from {evidence.before.value:.2f} to "
-        f"{evidence.erased.value:.2f} ({other}: {evidence.control.value:.2f}); {adding} images of other classes turns "
-        f"{evidence.pasted.value:.0%} of them into `{label}` ({other}: {evidence.pasted_control.value:.0%})."
+        f"`{label}`: {head}; {taken} ({other}: {number(evidence.control.value)}); {adding} {_others(sample.reading)} "
+        f"{turned} ({other}: {control})."
     )
 
 

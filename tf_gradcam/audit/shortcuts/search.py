@@ -1,6 +1,6 @@
-"""The search for shortcuts in the table of an audit, class by class. NumPy only.
+"""The search for shortcuts in the table of an audit, answer by answer. NumPy only.
 
-Axis legend: N images of the data set, K classes, H x W cells, H0 x W0 pixels.
+Axis legend: n images, K classes, H x W cells, H0 x W0 pixels.
 """
 
 from __future__ import annotations
@@ -9,35 +9,37 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tf_gradcam.audit.answers import ModelAnswer
 from tf_gradcam.audit.result import ClassLook, Finding
-from tf_gradcam.audit.rows import Rows, turns_of
+from tf_gradcam.audit.rows import turns_of
 from tf_gradcam.audit.shortcuts.clusters import cluster, heat_shares, repetition
-from tf_gradcam.audit.shortcuts.findings import ClassSample, find
+from tf_gradcam.audit.shortcuts.findings import AnswerSample, find
 from tf_gradcam.metrics.faithfulness import Predict
 
 Load = Callable[[Sequence[int]], np.ndarray]
 
-_SAMPLED_IMAGES = 120  # of a class that are read again, and as many of the others
-_CLUSTERED_MAPS = 2000  # of a class
+_SAMPLED_IMAGES = 120  # of an answer that are read again, and as many of the others
+_CLUSTERED_MAPS = 2000  # of an answer
 
 
-def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> list[ClassLook]:
-    """Average and cluster the heatmaps of each predicted class, in class order.
+def look_at(answers: Sequence[ModelAnswer], seed: int = 0) -> list[ClassLook]:
+    """Average and cluster the heatmaps of the images that get each answer, in order.
 
-    The seed decides the clusters, and the sample of a class with more than 2000 images.
+    Answers that no image gets are left out. The seed decides the clusters, and the sample of an answer with more than
+    2000 images.
     """
     looks = []
-    for class_index in range(len(class_names)):
-        members = _predicted_as(rows, class_index)
+    for answer in answers:
+        members = answer.members
         if not len(members):
             continue
         chosen = np.sort(np.random.default_rng(seed).permutation(members)[:_CLUSTERED_MAPS])
-        heatmaps = rows.heatmap[chosen].astype(np.float32)
+        heatmaps = answer.maps(chosen)
         shares = heat_shares(heatmaps)
-        groups = cluster(heatmaps, seed)
+        groups = cluster(np.abs(heatmaps), seed)
         looks.append(
             ClassLook(
-                class_index,
+                answer.index,
                 len(members),
                 shares.mean(axis=0),
                 repetition(heatmaps),
@@ -50,9 +52,8 @@ def look_at_classes(rows: Rows, class_names: Sequence[str], seed: int = 0) -> li
 
 
 def find_shortcuts(
-    rows: Rows,
+    answers: Sequence[ModelAnswer],
     looks: Sequence[ClassLook],
-    class_names: Sequence[str],
     load: Load,
     predict: Predict,
     *,
@@ -60,59 +61,53 @@ def find_shortcuts(
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Finding]:
-    """Find suspected shortcuts of each class, and test them by intervention.
+    """Find suspected shortcuts of each answer, and test them by intervention.
 
     Args:
-        rows: the table.
-        looks: result of `look_at_classes`.
-        class_names: K names.
+        answers: of the model.
+        looks: result of `look_at`.
         load: positions in the table -> photos (n, H0, W0, 3) float32 in 0..255.
-        predict: photos -> probabilities (n, K).
+        predict: photos -> probabilities or values (n, K).
         inside: positions in the table -> (n, H0, W0) bool, the pixels inside boxes or masks; None without annotations.
         seed: of samples and random places.
-        progress: called with (done, total) classes.
+        progress: called with (done, total) answers.
 
     Returns:
-        Findings of all classes: shortcuts first, the strongest effect first.
+        Findings of all answers: shortcuts first, the strongest effect first.
     """
     found: list[Finding] = []
+    by_index = {answer.index: answer for answer in answers}
     for number, look in enumerate(looks):
-        sample = _sample(rows, look, class_names[look.class_index], load, inside, seed)
-        found += find(sample, predict, seed)
+        answer = by_index[look.class_index]
+        if len(answer.others):
+            found += find(_sample(answer, look, load, inside, seed), predict, seed)
         if progress is not None:
             progress(number + 1, len(looks))
-    found.sort(key=lambda finding: (not finding.is_shortcut, -_effect(finding)))
+    found.sort(key=lambda finding: (not finding.is_shortcut, -finding.effect))
     return found
 
 
-def _effect(finding: Finding) -> float:
-    return max(finding.control.value - finding.erased.value, finding.pasted.value - finding.pasted_control.value)
-
-
 def _sample(
-    rows: Rows, look: ClassLook, label: str, load: Load, inside: Callable[[Sequence[int]], np.ndarray] | None, seed: int
-) -> ClassSample:
-    """Return random images of the class, and of the other classes in turn."""
-    generator = np.random.default_rng([seed, look.class_index])
-    members = _predicted_as(rows, look.class_index)
-    own = members[np.isin(rows.label[members], (look.class_index, -1))]
-    chosen = np.sort(generator.permutation(own)[:_SAMPLED_IMAGES])
-    done = rows.is_done
-    foreign = np.flatnonzero(done & (rows.predicted != look.class_index) & (rows.label != look.class_index))
-    kinds = np.where(rows.label[foreign] >= 0, rows.label[foreign], rows.predicted[foreign])
-    others = _in_turn(foreign, kinds, generator)[:_SAMPLED_IMAGES]
+    answer: ModelAnswer, look: ClassLook, load: Load, inside: Callable[[Sequence[int]], np.ndarray] | None, seed: int
+) -> AnswerSample:
+    """Return random images that get the answer, and others of each kind in turn."""
+    generator = np.random.default_rng([seed, answer.index])
+    chosen = np.sort(generator.permutation(answer.own)[:_SAMPLED_IMAGES])
+    foreign = answer.others
+    others = _in_turn(foreign, answer.kinds[foreign], generator)[:_SAMPLED_IMAGES]
     place = {int(row): position for position, row in enumerate(chosen)}
     clusters = [
         np.array([place[row] for row in group if row in place], np.int64)
         for group in look.cluster_rows
         if any(row in place for row in group)
     ]
-    return ClassSample(
-        look.class_index,
-        label,
+    return AnswerSample(
+        answer.index,
+        answer.name,
+        answer.reading,
         chosen,
         _photos(load, chosen),
-        rows.heatmap[chosen].astype(np.float32),
+        answer.maps(chosen),
         clusters,
         _photos(load, others),
         None if inside is None or not len(chosen) else inside(chosen.tolist()),
@@ -127,7 +122,3 @@ def _in_turn(members: np.ndarray, kinds: np.ndarray, generator: np.random.Genera
 
 def _photos(load: Load, chosen: np.ndarray) -> np.ndarray:
     return load(chosen.tolist()) if len(chosen) else np.zeros((0, 1, 1, 3), np.float32)
-
-
-def _predicted_as(rows: Rows, class_index: int) -> np.ndarray:
-    return np.flatnonzero(rows.is_done & (rows.predicted == class_index))

@@ -1,0 +1,324 @@
+"""What an audit does with a model of each task: which maps it makes of an image, and what it reads from a data set.
+
+Axis legend: B images, K outputs, M labels above their thresholds, H x W cells, H0 x W0 pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from tf_gradcam._errors import Message
+from tf_gradcam._explain.class_maps import Thresholds, check_rule, threshold_of_each
+from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._rules.table import find_method
+from tf_gradcam.audit.rows import nothing_mapped, ragged
+from tf_gradcam.audit.sources import DatasetSource, Samples, find_samples
+from tf_gradcam.audit.truth import find_labels, find_values, read_labels, read_values
+
+Data: TypeAlias = "str | os.PathLike[str] | tf.data.Dataset"
+
+
+class Explained(NamedTuple):
+    """Columns of `Rows` of B explained images.
+
+    Attributes:
+        is_finite: (B,) bool, the outputs are numbers.
+        columns: predicted, probability, probabilities, score, heatmap, diagnosis, mapped, maps.
+    """
+
+    is_finite: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+class AuditTask(ABC):
+    """The audit of a model of one task.
+
+    Args:
+        explainer: of the model.
+        names: of its outputs; None if unknown.
+        threshold: of labels; only of a multi-label model.
+        target: name or number of the audited value; only of a regression.
+
+    Attributes:
+        width: number of classes or labels, whose probabilities the rows hold; 0 for values.
+        truth_width: number of columns of `truth` in the rows.
+        names: of the classes or labels; of a regression, of the audited value.
+        thresholds: (K,) of labels; empty for others.
+
+    Raises:
+        ValueError: an option of another task, or outputs that cannot be audited.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self, explainer: Explainer, names: Sequence[str] | None, threshold: Thresholds | None, target: str | None
+    ):
+        self.explainer = explainer
+        self.names: list[str] = []
+        self.width = self.truth_width = 0
+        self.thresholds = np.zeros(0)
+        self._given_names = names
+        if threshold is not None and not isinstance(self, MultilabelTask):
+            fact = f"Expected no threshold for the task {self.name}, received {threshold!r}. It is for labels:"
+            raise ValueError(
+                Message(
+                    fact,
+                    "leave threshold out, or pass task='multilabel'.",
+                    "leave --threshold out, or use --task multilabel.",
+                )
+            )
+        if target is not None and not isinstance(self, RegressionTask):
+            fact = f"Expected no target for the task {self.name}, received {target!r}: all its answers are audited."
+            raise ValueError(Message(fact, "Leave target out.", "Leave --target out."))
+
+    @abstractmethod
+    def explain(self, images: np.ndarray) -> Explanation:
+        """Explain images as for their main map, and learn the number of outputs from the first ones."""
+
+    @abstractmethod
+    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
+        """Return the columns of images (B, H0, W0, C); maps are resized to `cells`."""
+
+    @abstractmethod
+    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+        """Return what answers are read from, (B, K): probabilities or values."""
+
+    @abstractmethod
+    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
+        """Return the images of a data set with what it says of them; `names` are the model's, None if unknown."""
+
+    def about(self) -> dict[str, str]:
+        """Return the conditions of the audit that only this task has."""
+        return {}
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return the texts that decide the rows and that only this task has."""
+        return {}
+
+    def _columns(self, explanation: Explanation, cells: tuple[int, int], is_finite: np.ndarray) -> Explained:
+        """Return the columns of one map for each image."""
+        count = len(explanation)
+        probabilities = explanation.probabilities
+        if probabilities is None or not self.width:
+            probabilities = np.zeros((count, 0), np.float32)
+        predicted = explanation.class_indices
+        rows = np.arange(count)
+        columns = {
+            "predicted": predicted,
+            "probability": probabilities[rows, predicted] if self.width else np.full(count, np.nan, np.float32),
+            "probabilities": probabilities,
+            "score": explanation.scores,
+            "heatmap": _resized(explanation, cells),
+            "diagnosis": np.array([text or "" for text in explanation.diagnosis], object),
+            **nothing_mapped(count, cells),
+        }
+        return Explained(is_finite, columns)
+
+
+class ClassificationTask(AuditTask):
+    """One class of an image: the map of its top class."""
+
+    name = "classification"
+
+    def explain(self, images: np.ndarray) -> Explanation:
+        explanation = self.explainer(images)
+        if explanation.probabilities is None or explanation.probabilities.ndim != 2:
+            fact = (
+                f"Expected a model whose outputs are classes, (B, K), received values of shape "
+                f"{explanation.outputs.shape}. Audit values by"
+            )
+            raise ValueError(Message(fact, "task='regression'.", "--task regression."))
+        self.width = explanation.probabilities.shape[1]
+        self.names = ClassNames(self._given_names).labels(range(self.width))
+        return explanation
+
+    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
+        explanation = self.explainer(images)
+        return self._columns(explanation, cells, _are_finite(explanation.probabilities))
+
+    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+        found = explainer(images).probabilities
+        assert found is not None
+        return found
+
+    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
+        if isinstance(data, (str, os.PathLike)):
+            return find_samples(data, names, classes)
+        return DatasetSource(data, names)
+
+
+class MultilabelTask(AuditTask):
+    """Any number of labels of an image: a map of each label above its threshold, from one forward pass."""
+
+    name = "multilabel"
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self._threshold: Thresholds = 0.5 if arguments[2] is None else arguments[2]
+        try:
+            check_rule(find_method(self.explainer.method)[1])
+        except ValueError:
+            fact = (
+                f"Expected a method of one forward pass for an audit of several labels, received "
+                f"'{self.explainer.method}', which runs the network again for each label."
+            )
+            raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam.")) from None
+
+    def explain(self, images: np.ndarray) -> Explanation:
+        first = self.explainer.class_maps(images, top=1).of_class(0)
+        probabilities = first.probabilities
+        if probabilities is None or first.outputs.shape[1] < 2:
+            fact = (
+                f"Expected a unit for each label, (B, K), for an audit of the task multilabel, received outputs of "
+                f"shape {first.outputs.shape}: one unit is a question with two sides."
+            )
+            raise ValueError(Message(fact, "Pass task='classification'.", "Use --task classification."))
+        self.width = self.truth_width = probabilities.shape[1]
+        known = ClassNames(self._given_names)
+        self.names = known.labels(range(self.width))
+        self.thresholds = threshold_of_each(self._threshold, self.width, known)
+        return first
+
+    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
+        maps = self.explainer.class_maps(images, above=dict(enumerate(self.thresholds.tolist())))
+        assert maps.above is not None
+        each = maps.of_each_class()
+        placed = np.stack([_resized(one, cells) for one in each], axis=1)
+        found = self._columns(each[0], cells, _are_finite(each[0].probabilities))
+        found.columns["diagnosis"] = np.array(
+            [_first_text(each, at, maps.asked[at]) for at in range(len(maps))], object
+        )
+        pairs = list(zip(maps.class_indices, placed, maps.above, strict=True))
+        found.columns["mapped"] = ragged([indices[above] for indices, _, above in pairs], np.int32)
+        found.columns["maps"] = ragged([images[above] for _, images, above in pairs], np.float16)
+        return found
+
+    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+        found = explainer(images).probabilities
+        assert found is not None
+        return found
+
+    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
+        if isinstance(data, (str, os.PathLike)):
+            return find_labels(data, names, self.width, classes)
+        return DatasetSource(data, names, read_labels(self.width))
+
+    def about(self) -> dict[str, str]:
+        same = len(set(self.thresholds.tolist())) == 1
+        each = [f"{name} {number:g}" for name, number in zip(self.names, self.thresholds, strict=True)]
+        return {"thresholds": f"{self.thresholds[0]:g}" if same else ", ".join(each)}
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"thresholds": ", ".join(f"{number:g}" for number in self.thresholds)}
+
+
+class RegressionTask(AuditTask):
+    """A value of an image: the signed map of what raises it and what lowers it."""
+
+    name = "regression"
+    truth_width = 1
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.truth_width = 1
+        self._target = arguments[3]
+        self._index = self._count = 0
+
+    def explain(self, images: np.ndarray) -> Explanation:
+        known = ClassNames(self._given_names)
+        known.noun = "value"
+        self._index = 0 if self._target is None else known.index_in(str(self._target))
+        explanation = self.explainer(images, self._index)
+        self._count = explanation.outputs.shape[1]
+        self.names = [known.label(self._index if self._count > 1 else -1)]
+        return explanation
+
+    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
+        explanation = self.explainer(images, self._index)
+        found = self._columns(explanation, cells, np.isfinite(explanation.scores))
+        found.columns["predicted"] = np.full(len(explanation), self._index)  # a single value has no index there
+        return found
+
+    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+        found: np.ndarray = explainer(images, self._index).outputs
+        return found
+
+    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
+        if isinstance(data, (str, os.PathLike)):
+            return find_values(data, self.names[0], classes, is_named=names is not None)
+        return DatasetSource(data, self.names, read_values(self._index, self._count))
+
+    def about(self) -> dict[str, str]:
+        if self._count < 2:
+            return {}
+        text = f"'{self.names[0]}', number {self._index} of {self._count}"
+        first = Message(f"{text}.", "Choose another by target=.", "Choose another by --target.")
+        return {"value": first if self._target is None else text}
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"value": str(self._index)}
+
+
+_TASKS: dict[str, type[AuditTask]] = {task.name: task for task in (ClassificationTask, MultilabelTask, RegressionTask)}
+
+
+def audit_task(
+    explainer: Explainer, names: Sequence[str] | None, threshold: Thresholds | None, target: str | None
+) -> AuditTask:
+    """Return the audit of the model's task.
+
+    Raises:
+        ValueError: a task without an audit; as `AuditTask`.
+    """
+    found = _TASKS.get(explainer.task.name)
+    if found is None:
+        fact = f"Expected a model of {', '.join(_TASKS)} for an audit, received the task {explainer.task}. Explain its"
+        raise ValueError(
+            Message(
+                fact,
+                f"pictures by Explainer(model){'.detections(images)' if explainer.task.name == 'detection' else ''}.",
+                "pictures by `tf-gradcam explain`.",
+            )
+        )
+    return found(explainer, names, threshold, target)
+
+
+def _are_finite(probabilities: np.ndarray | None) -> np.ndarray:
+    """Return (B,) bool from probabilities (B, K)."""
+    assert probabilities is not None
+    return np.isfinite(probabilities).all(axis=1)
+
+
+def _first_text(maps: Sequence[Explanation], at: int, are_asked: np.ndarray) -> str:
+    """Return the first reason why a map of an image shows nothing, "" if all of them show something."""
+    texts = [one.diagnosis[at] for one, is_asked in zip(maps, are_asked, strict=True) if is_asked]
+    return next(filter(None, texts), "")
+
+
+def strengths(explanation: Explanation) -> Explanation:
+    """Return the maps without their signs: what matters for a value, whether it raises or lowers it."""
+    if not explanation.signed:
+        return explanation
+    return explanation.with_raw(
+        np.abs(explanation.raw),
+        layer_name=explanation.layer_name,
+        method=explanation.method,
+        placement=explanation.placement,
+        diagnosis=explanation.diagnosis,
+    )
+
+
+def _resized(explanation: Explanation, cells: tuple[int, int]) -> np.ndarray:
+    """Return the maps that pictures show, (B, H, W), at another size."""
+    if not explanation.signed:
+        return explanation.resized(cells)
+    return np.stack([explanation.shown_at(at, cells) for at in range(len(explanation))])
