@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._models.alignment import measure_places
 from tf_gradcam._models.keras_internals import has_learned_weights
 from tf_gradcam._models.layers import LayerRow, find_layer, is_spatial, layer_rows
 from tf_gradcam._models.reader import ModelReader, reader_of
+from tf_gradcam._models.segmentation import segmentation_layers
 from tf_gradcam._models.split import split_model
+from tf_gradcam._models.task import task_of
 
 
 class LayerRows(list[LayerRow]):
@@ -39,6 +42,7 @@ def _layer_cells(row: LayerRow) -> Sequence[str]:
     shape = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:])
     stride = " x ".join(f"{pixels:g}" for pixels in row.stride or ())
     verdict = "yes, the default" if row.default else "yes" if row.explainable else f"no: {row.reason}"
+    verdict += f", for {row.role}" if row.role else ""
     return row.path, row.type, shape, stride, verdict
 
 
@@ -57,17 +61,27 @@ def list_layers(model: keras.Model | ModelReader, offsets: bool = False) -> list
             align="measured")` shifts its maps. About a second a layer. Defaults to False.
 
     Returns:
-        A `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default, offset; shown as a table.
+        A `LayerRow` per call: path, type, output_shape, stride, explainable, reason, default, offset, role; shown as a
+        table. Of a segmentation, the rows of the layers for context (the default) and for detail say so.
 
     Raises:
         TypeError, ValueError: as `split_model`.
     """
     reader = reader_of(model)
-    rows = layer_rows(reader, exact=True)
+    rows = _with_roles(reader, layer_rows(reader, exact=True))
     if offsets:
         value_range = reader.preprocessing.value_range or (0.0, 1.0)
         rows = [dataclasses.replace(row, offset=_offset(reader, row, value_range)) for row in rows]
     return LayerRows(rows)
+
+
+def _with_roles(reader: ModelReader, rows: list[LayerRow]) -> list[LayerRow]:
+    """Mark the two layers of a segmentation, of which the one for context is the default."""
+    if not any(row.default for row in rows) or task_of(reader, None, ClassNames(None)).name != "segmentation":
+        return rows
+    layers = segmentation_layers(reader)
+    roles = {layers.detail: "detail", layers.context: "context"} if layers.detail != layers.context else {}
+    return [dataclasses.replace(row, default=row.path == layers.context, role=roles.get(row.path, "")) for row in rows]
 
 
 def _offset(reader: ModelReader, row: LayerRow, value_range: tuple[float, float]) -> tuple[float, float] | None:

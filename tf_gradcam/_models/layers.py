@@ -22,7 +22,9 @@ View = Graph | WatchedModel
 LayerLike: TypeAlias = str | int | keras.layers.Layer  # name or "outer/inner" path, index into `model.layers`, object
 
 # Operations that move, drop or scale values, without learned weights.
-_PASSIVE = re.compile(r"Pool|Drop|Identity|Pad|Reshape|Permute|Flatten|Crop|Random|Resc|Resiz|Transpose|UpSampling")
+_PASSIVE = re.compile(
+    r"Pool|Drop|Identity|Pad|Reshape|Permute|Flatten|Crop|Random|Resc|Resiz|(?<!D)Transpose|UpSampling"
+)
 # Layers of Keras after which cells follow places wherever there is more than one cell.
 _PLAIN = re.compile(
     r"(Depthwise|Separable)?Conv[123]D|.*Pooling[123]D|.*Normalization|Normalize|Activation|.*ReLU|.*ELU|Relu6?|Silu|Gelu"
@@ -72,6 +74,8 @@ class LayerRow:
         explainable: whether a heatmap can be made here.
         reason: why it cannot be explained, or "".
         default: whether `layer=None` chooses it.
+        role: of a segmentation, "context" for the coarsest layer and "detail" for the last one before the scores, where
+            these are two; else "".
         offset: (down, right) pixels from the tile of a cell to its receptive field; None unless measured.
     """
 
@@ -83,6 +87,7 @@ class LayerRow:
     reason: str
     default: bool
     offset: tuple[float, float] | None = None
+    role: str = ""
 
 
 def find_layer(reader: ModelReader, layer: LayerLike | None = None) -> FoundLayer:
