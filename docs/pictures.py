@@ -5,6 +5,8 @@
     python docs/pictures.py audit                # the report of an audit, in Chromium
     python docs/pictures.py demo
     python docs/pictures.py methods
+    python docs/pictures.py detector
+    python docs/pictures.py segmentation
     python docs/pictures.py all --data DATA
 
 DATA is a folder with `mobilenet_0.75_224_imagenet.weights.h5` (weights of
@@ -215,6 +217,16 @@ def detector() -> None:
     runpy.run_path(str(ROOT / "examples" / "detector.py"))["main"](str(PICTURES / "detector.png"))
 
 
+def segmentation() -> None:
+    """Write the maps of a tiny U-Net at both of its layers, one above the other."""
+    from tf_gradcam.image import load_image, save_image
+
+    with tempfile.TemporaryDirectory() as folder:
+        runpy.run_path(str(ROOT / "examples" / "segmentation.py"))["main"](folder)
+        both = [load_image(Path(folder) / f"{role}.png") for role in ("context", "detail")]
+    save_image(PICTURES / "segmentation.png", np.concatenate(both))
+
+
 WITH_DATA = {"strip": strip, "app": app}
 MAKERS: dict[str, Callable[..., None]] = {
     **WITH_DATA,
@@ -222,6 +234,7 @@ MAKERS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "methods": methods,
     "detector": detector,
+    "segmentation": segmentation,
 }
 
 

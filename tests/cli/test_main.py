@@ -106,6 +106,7 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
         "method": "gradcam",
         "scaling": "raw, from the model's own Rescaling layer",
         "inputs": "",
+        "mask": "",
         "error": "",
     }
 

@@ -27,6 +27,7 @@ from tests.contracts.pages import README, ROOT, TEXTS, Block, blocks, command_bl
 from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tests.zoo.detectors import scenes, trained
+from tests.zoo.tasks import REGIONS, segmentation, shapes
 from tests.zoo.transformers import pictures, vit
 from tf_gradcam._cli.main import main
 from tf_gradcam.image import load_image, save_image
@@ -118,6 +119,12 @@ def tiny_detector() -> dict[str, Any]:
     return {"model": trained(), "images": images, "photo": np.rint(images[0] * 255.0).astype(np.uint8)}
 
 
+def tiny_unet() -> dict[str, Any]:
+    """A trained U-Net of three shapes, and two pictures for it."""
+    photos = shapes(2, seed=9, there=(0, 1, 2)).images
+    return {"model": segmentation(), "images": photos.astype(np.float32), "photos": photos}
+
+
 def keras_hub_task() -> dict[str, Any]:
     """A classifier of keras_hub with its preprocessor, and pictures for it."""
     pytest.importorskip("keras_hub", reason="keras_hub is not installed: pip install keras-hub")
@@ -133,6 +140,7 @@ SETUPS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer": transformer,
     "small_network": small_network,
     "tiny_detector": tiny_detector,
+    "tiny_unet": tiny_unet,
 }
 SLOW = "python: slow"
 
@@ -275,6 +283,12 @@ def test_command_is_understood(here: Path, line: str) -> None:
         setup = tiny_detector()
         setup["model"].save(here / "my_detector.keras")
         save_image(here / "dog.jpg", setup["photo"])
+    if "my_unet.keras" in words:
+        setup = tiny_unet()
+        setup["model"].save(here / "my_unet.keras")
+        (here / "regions.txt").write_text("\n".join(REGIONS))
+        for number, photo in enumerate(setup["photos"]):
+            save_image(here / "photos" / f"{number}.png", photo)
     if (words[0] == "explain" and not NOT_HERE.search(line)) or words[0] in RUN:
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, done.output

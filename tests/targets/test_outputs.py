@@ -18,7 +18,8 @@ from tf_gradcam import Explainer
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam.targets.base import NamedTarget, called, with_indices
 from tf_gradcam.targets.classes import ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
-from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Region, Similarity, Value
+from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Similarity, Value
+from tf_gradcam.targets.regions import Region
 
 # Two images, five classes: the tops are 1 and 4.
 LOGITS = np.array([[1.0, 5.0, 4.5, -2.0, 0.5], [-3.0, 0.25, 2.0, 1.0, 8.0]], np.float32)
@@ -75,7 +76,7 @@ CASES: list[tuple[NamedTarget, np.ndarray, Any, str, bool]] = [
     (Distance(2.5, 2), LOGITS, [-2.0, -0.5], "value 2 near 2.5", True),
     (Distance(2.5, 2, "b.jpg"), LOGITS, [-2.0, -0.5], "value 2 near 2.5, the value of b.jpg", True),
     (Distance(3.5, 2), PIXELS, -np.abs(PIXELS[..., 2].mean(axis=(1, 2)) - 3.5), "value 2 near 3.5", True),
-    (Region(2, MASK), PIXELS, PIXELS[:, MASK, 2].sum(axis=1), "region of class 2", False),
+    (Region(2, MASK), PIXELS, PIXELS[:, MASK, 2].sum(axis=1), "class 2 in the mask", False),
     (Region(2), PIXELS, sums_where_top(PIXELS, 2), "region of class 2", False),
     (Region(0), PIXELS[..., :1], np.maximum(PIXELS[..., 0], 0).sum(axis=(1, 2)), "region of class 0", False),
     (Region(2, "all"), PIXELS, PIXELS[..., 2].sum(axis=(1, 2)), "class 2 everywhere", False),
@@ -221,7 +222,7 @@ NAMES = ClassNames(["cat", "dog", "Fox", "wolf", "owl"])
         (Contrast(None, "wolf"), Contrast(None, 3), "top class - wolf"),
         (Finer("dog"), Finer(1), "dog - 0.6 * nearest 3"),
         (Counterfactual("dog"), Counterfactual(1), "against dog"),
-        (Region("dog", MASK), Region(1, MASK), "region of dog"),
+        (Region("dog", MASK), Region(1, MASK), "dog in the mask"),
         (OutputOf("dog", Counterfactual("dog")), OutputOf("dog", Counterfactual(1)), "dog: against dog"),
     ],
 )
@@ -244,7 +245,7 @@ def test_names_become_indices_and_stay_in_the_label(named: Any, numbered: Any, l
         (Counterfactual(1), "against dog"),
         (Counterfactual(Unit(2, False)), "against not Fox"),
         (Finer(1), "dog - 0.6 * nearest 3"),
-        (Region(1, MASK), "region of dog"),
+        (Region(1, MASK), "dog in the mask"),
         (OutputOf("age", Unit(0)), "age: unit 0"),  # the names may be those of another output
         (Value(1), "value 1"),
     ],

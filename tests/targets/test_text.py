@@ -85,6 +85,27 @@ def test_text_of_a_segmentation() -> None:
     assert asked_by("road", "segmentation", PLAIN) == Asked(0)
     assert asked_by("car@everywhere", "segmentation", PLAIN) == Asked(Region(2, "all"))
     assert asked_by("car@30%, 55.5%", "segmentation", PLAIN) == Asked(Region(2, point=(0.3, 0.555)))
+    assert asked_by("car@120,80", "segmentation", PLAIN) == Asked(Region(2), pixel=(120, 80))
+    assert asked_by("car @ 120, 80", "segmentation", PLAIN) == Asked(Region(2), pixel=(120, 80))
+    assert asked_by("car@mask.png", "segmentation", PLAIN) == Asked(Region(2), masks=Path("mask.png"))
+    assert asked_by("2@some/masks/", "segmentation", PLAIN) == Asked(Region(2), masks=Path("some/masks"))
+
+
+def test_segmentation_without_a_class_means_the_largest_there() -> None:
+    assert asked_by("@everywhere", "segmentation", PLAIN) == Asked(Region(None, "all"))
+    assert asked_by("@30%,55%", "segmentation", PLAIN) == Asked(Region(None, point=(0.3, 0.55)))
+    assert asked_by("@120,80", "segmentation", PLAIN) == Asked(Region(), pixel=(120, 80))
+
+
+def test_folder_of_masks_is_known_without_a_slash(tmp_path: Path) -> None:
+    assert asked_by(f"car@{tmp_path}", "segmentation", PLAIN) == Asked(Region(2), masks=tmp_path)
+
+
+def test_names_and_paths_may_hold_the_sign_that_parts_them() -> None:
+    names = ClassNames(["me@home", "me"])
+    assert asked_by("me@home", "segmentation", names) == Asked(0)
+    assert asked_by("me@home@1,2", "segmentation", names) == Asked(Region(0), pixel=(1, 2))
+    assert asked_by("me@x@2.png", "segmentation", names) == Asked(Region(1), masks=Path("x@2.png"))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +115,7 @@ def test_text_of_a_segmentation() -> None:
         ("road vs rode", "classification", "Unknown class 'rode'"),
         ("near soon", "regression", "Expected a number behind 'near', received 'soon'"),
         ("all", "segmentation", "Expected one class of a segmentation model as a target, received 'all'"),
-        ("car@somewhere", "segmentation", "Expected 'everywhere' or a point .* received 'somewhere'"),
+        ("car@somewhere", "segmentation", "Expected 'everywhere', a pixel such as .* received 'somewhere'"),
         ("car@30%,100%", "segmentation", "a point .* from 0 to below 1"),
         ("cat@everywhere", "segmentation", "Unknown class 'cat'. Did you mean 'car'"),
         ("road vs road", "classification", "Expected two different classes"),

@@ -52,8 +52,8 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     "--target",
     metavar="TEXT",
     help="Index or name of a class; A,B or top3 or all for a map each; 'A vs B', 'A vs similar', 'not A'; 'near 30' "
-    "or 'near PICTURE' of a value; A@everywhere or A@30%,55% of a segmentation. By default each image's top class, or "
-    "of a multi-label model all classes above their thresholds.",
+    "or 'near PICTURE' of a value; of a segmentation A@120,80 (a pixel), A@30%,55%, A@mask.png, A@masks/ or "
+    "A@everywhere. By default each image's top class, or of a multi-label model all classes above their thresholds.",
 )
 @click.option(
     "--threshold",
@@ -97,7 +97,8 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
     OUT/<stem>.heatmap.npy   the heatmap, (H, W) float32 in [0, 1]
     OUT/manifest.csv         a row for each map: class, probability, layer, scaling, diagnosis, stem, ...
 
-    Several maps of an image are OUT/<stem>.class-<index>.overlay.png and so on.
+    Several maps of an image are OUT/<stem>.class-<index>.overlay.png and so on. Of a segmentation the explained region
+    is outlined, and OUT/<stem>.mask.png is the predicted mask, an indexed PNG at the picture's size.
 
     A model of your own classes needs their code: --import FILE. A model of several inputs takes each IMAGE as its
     picture, and the others by --input NAME=VALUE.
@@ -107,14 +108,15 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
     """
     from tf_gradcam._files.atomic import held_folder, remove_leftovers
     from tf_gradcam._files.find import check_outputs, find_images, prepared_folder
-    from tf_gradcam._files.manifest import plan_run
+    from tf_gradcam._files.manifest import check_masks, plan_run
 
     if resume and overwrite:
         raise click.UsageError("Expected --resume or --overwrite, received both.")
     with warnings_as_notes():
         paths = find_images(images)
         with prepared_folder(out), held_folder(out):
-            plan = plan_run(paths, out, "resume" if resume else "overwrite" if overwrite else "")
+            mode: Any = "resume" if resume else "overwrite" if overwrite else ""
+            plan = plan_run(paths, out, mode)
             check_outputs(paths, plan.stems, out)
             remove_leftovers(out)  # of a run that was killed
             for note in plan.notes:
@@ -125,6 +127,8 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
             if not plan.paths:
                 return 0
             explainer = _batch_explainer(paths, freeze=len(plan.paths) >= _FREEZE_FROM, **options)
+            if explainer.task.name == "segmentation":
+                check_masks(paths, plan, out, mode)
             return _explain_all(explainer, plan, out)
 
 
@@ -230,7 +234,7 @@ def _remove_others(result: Result, plan: Plan, out: Path) -> None:
     """Remove the files of an image's earlier maps that this run has not replaced."""
     from tf_gradcam._files.manifest import files_of
 
-    kept = {name for row in result.rows for name in files_of(row.stem, row.map_name)}
+    kept = {name for row in result.rows for name in (*files_of(row.stem, row.map_name), row.mask)}
     for name in plan.old.get(result.row.stem, ()):
         if name not in kept:
             (out / name).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from tf_gradcam._explain.explainer import Align, Explainer
 from tf_gradcam._figures.detections import detection_overlay
 from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNamesLike
-from tf_gradcam._files.find import find_images
+from tf_gradcam._files.find import MASK_SUFFIX, find_images
 from tf_gradcam._files.manifest import DONE, FAILED, Row, files_of
 from tf_gradcam._models.given_inputs import GivenInputs
 from tf_gradcam._models.images import ModelImages, model_failure
@@ -35,14 +35,17 @@ from tf_gradcam._models.open_model import check_scaling, open_model
 from tf_gradcam._models.preprocessing import Preprocessing
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
+from tf_gradcam._results.diagnosis import EMPTY_MASK
 from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.image.io import Photo, encoded_image, read_picture
+from tf_gradcam.image.masks import RegionFiles, encoded_mask, nearest
 from tf_gradcam.image.overlay import overlay_heatmap
 from tf_gradcam.image.resize import check_size
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.outputs import Distance, Value
+from tf_gradcam.targets.regions import Region
 from tf_gradcam.targets.text import Asked, NearPicture
 
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
@@ -79,7 +82,7 @@ def explain(
             `keras.applications`, whose ImageNet weights Keras downloads once. Import the code of your own registered
             classes first; for others give the model of `load_model(path, custom_objects=...)`.
         target: None for each image's top class (a value, the largest region of a segmentation), a class index or name,
-            one of either per image, or a callable.
+            one of either per image, or a callable. The mask of a `targets.Region` may have the size of the photos.
         layer: as `Explainer` takes it; None for the last spatial layer.
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         class_names: names in class order, {index: name}, or a file of them, one a line or JSON; None for the names that
@@ -129,7 +132,10 @@ def explain(
         # The next photos are read while the model runs.
         reading = pool.imap(lambda path: _photo(path, taken.size), paths)
         while some := list(islice(reading, batch_size)):
-            wanted = target if each is None else each[len(photos) : len(photos) + len(some)]
+            rows = slice(len(photos), len(photos) + len(some))
+            wanted = target if each is None else each[rows]
+            if isinstance(target, Region):
+                wanted = target.for_photos(rows, [photo.shape[:2] for photo in some], taken.size)
             parts.append(explainer(np.stack([taken.of_photo(photo) for photo in some]), wanted))
             photos += some
     return joined(parts).with_photos(photos)
@@ -164,7 +170,8 @@ class Result:
 
     Attributes:
         rows: for the manifest, one for each map; one with the error of an image that failed.
-        top: the five most probable classes, (label, probability), best first; empty where unknown.
+        top: the five most probable classes, (label, probability), best first; of a segmentation the five of most
+            pixels, with their share; empty where unknown.
         numbers: of each map, its value and unit, or its score.
         notes: on its picture and its maps, such as why one shows nothing, or that no class is above its threshold.
     """
@@ -200,6 +207,13 @@ def _energy_note(found: Detections, place: int) -> str | None:
         f"{found[place].label} in the box ({box}) of the input: {own:.0%} of the heat in it ({share:.0%} of the "
         f"picture), {others:.0%} in other boxes."
     )
+
+
+class _Loaded(NamedTuple):
+    """An image as the model takes it, and of a segmentation the mask or the point at which it is explained."""
+
+    inputs: list[np.ndarray]
+    place: np.ndarray | None
 
 
 class BatchExplainer:
@@ -265,6 +279,8 @@ class BatchExplainer:
         self.task = explainer.task
         self._inputs = GivenInputs(explainer.split.inputs, given, files, preprocessing, size)
         self.preprocessing, self.size = preprocessing, self._inputs.images.size
+        self._masks = None if self._asked.masks is None else RegionFiles(self._asked.masks, files)
+        self._cells = self.size  # of the output
         if isinstance(self._asked.target, NearPicture):
             self._asked = Asked(self._distance_from(self._asked.target))
         self.class_count = self._try_out()
@@ -275,7 +291,7 @@ class BatchExplainer:
         if isinstance(loaded, str):
             raise ValueError(f"Cannot take the value of '{near.file}': {loaded}")
         try:
-            found = self._explainer(self._inputs.stacked([loaded]), Value(near.position))
+            found = self._explainer(self._inputs.stacked([loaded.inputs]), Value(near.position))
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"Cannot take the value of '{near.file}': {model_failure(error)}") from error
         return Distance(found.scores[0], near.position, near.file.name)
@@ -285,7 +301,7 @@ class BatchExplainer:
         black = np.zeros((*self.size, 3), np.uint8)
         overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
         try:
-            (maps,) = self._explain([self._inputs.example()])
+            (maps,) = self._explain([_Loaded(self._inputs.example(), self._example_place())])
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{model_failure(error)}. Is each --input in its range?") from error
         if isinstance(maps, str):  # a detector finds nothing in it
@@ -293,13 +309,16 @@ class BatchExplainer:
         first = maps[0]
         drawn = first.explanation.placement.input_index
         self._inputs.check_layer(drawn, self._explainer.split.pictures, self._explainer.layer_name)
+        if first.explanation.segmentation is not None:
+            self._cells = first.explanation.segmentation.inside.shape[1:]
         probabilities = first.explanation.probabilities
         return None if probabilities is None or probabilities.ndim != 2 else probabilities.shape[1]
 
     def run(self, paths: Sequence[Path], stems: Sequence[str], directory: Path) -> Iterator[Result]:
         """Write `<stem>.overlay.png` and `<stem>.heatmap.npy` for each image into `directory`.
 
-        Several maps of an image are `<stem>.class-<index>.overlay.png`, and so on.
+        Several maps of an image are `<stem>.class-<index>.overlay.png`, and so on. Of a segmentation there is
+        `<stem>.mask.png` too, the predicted mask at the picture's size, see `encoded_mask`.
 
         Args:
             paths: the images.
@@ -328,15 +347,38 @@ class BatchExplainer:
                     yield writing.popleft().get()
             yield from (result.get() for result in writing)
 
-    def _load(self, path: Path) -> list[np.ndarray] | str:
+    def _example_place(self) -> np.ndarray | None:
+        if self._asked.pixel is not None:
+            return np.zeros(2, np.float32)
+        return None if self._masks is None else np.ones(self.size, bool)
+
+    def _place(self, path: Path, size: tuple[int, int]) -> np.ndarray | None:
+        """Return the mask at the output's cells, or the point, at which a picture of (height, width) is explained."""
+        if self._masks is not None:
+            mask = nearest(self._masks.of_image(path, size), self._cells)
+            if not mask.any():
+                raise ValueError(EMPTY_MASK.format(cells=" x ".join(map(str, self._cells))))
+            return mask
+        if self._asked.pixel is None:
+            return None
+        (x, y), (height, width) = self._asked.pixel, size
+        if x >= width or y >= height:
+            raise ValueError(
+                f"Expected a pixel (x, y) inside of the picture, which is {width} wide and {height} high, received "
+                f"{x},{y}. Choose x from 0 to {width - 1} and y from 0 to {height - 1}, or a point such as '30%,55%'."
+            )
+        return np.array([(x + 0.5) / width, (y + 0.5) / height], np.float32)
+
+    def _load(self, path: Path) -> _Loaded | str:
         """Return the inputs of the model for an image, or the reason of a failure."""
         try:
-            return self._inputs.of_photo(read_picture(path, self.size).photo, path)
+            read = read_picture(path, self.size)
+            return _Loaded(self._inputs.of_photo(read.photo, path), self._place(path, read.size))
         except (OSError, ValueError, MemoryError) as error:
             return str(error) or _TOO_LARGE
 
     def _explained(
-        self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[list[np.ndarray] | str]
+        self, pool: ThreadPool, paths: Sequence[Path], outputs: Sequence[Path], loaded: list[_Loaded | str]
     ) -> list[Any]:
         """Run the model on a batch and start writing its results; return a promise of a `Result` per image."""
         images = [image for image in loaded if not isinstance(image, str)]
@@ -350,7 +392,7 @@ class BatchExplainer:
                 promised.append(pool.apply_async(self._finish, [path, output, maps]))
         return promised
 
-    def _maps_or_reasons(self, images: list[list[np.ndarray]]) -> list[list[_Map] | str]:
+    def _maps_or_reasons(self, images: list[_Loaded]) -> list[list[_Map] | str]:
         """Return the maps of each image, or why the model refuses it: one that it refuses fails alone."""
         try:
             return self._explain(images) if images else []
@@ -359,13 +401,13 @@ class BatchExplainer:
                 return [result for image in images for result in self._maps_or_reasons([image])]
             return [model_failure(error)] * len(images)
 
-    def _explain(self, images: Sequence[list[np.ndarray]]) -> list[list[_Map] | str]:
+    def _explain(self, images: Sequence[_Loaded]) -> list[list[_Map] | str]:
         """Return the maps of each image, or why it has none."""
-        batch, asked = self._inputs.stacked(images), self._asked
+        batch, asked = self._inputs.stacked([image.inputs for image in images]), self._asked
         if self.task.name == "detection":
             return self._of_boxes(batch)
         if asked.is_one:
-            explanation = self._explainer(batch, asked.target)  # type: ignore[arg-type]
+            explanation = self._explainer(batch, self._target([image.place for image in images]))
             return [[_Map(explanation, index)] for index in range(len(images))]
         above = self._threshold if asked.is_above else None
         maps = self._explainer.class_maps(batch, asked.classes, asked.top, above)
@@ -377,6 +419,14 @@ class BatchExplainer:
             ]
             for index in range(len(images))
         ]
+
+    def _target(self, places: Sequence[Any]) -> Any:
+        """Return the target of a batch, with the mask or the point of each image."""
+        target, asked = self._asked.target, self._asked
+        if not isinstance(target, Region) or (asked.masks is None and asked.pixel is None):
+            return target
+        each = np.stack(places)
+        return Region(target.index, each) if asked.pixel is None else Region(target.index, point=each)
 
     def _of_boxes(self, batch: Any) -> list[list[_Map] | str]:
         target: Any = self._asked.target
@@ -414,34 +464,54 @@ class BatchExplainer:
                 picture, array = (output.parent / each for each in files_of(output.name, one.name))
                 files += [(picture, encoded_image(picture, self._overlay(one, read.photo)))]
                 files += [(array, encoded_array(one.explanation.heatmaps[one.place]))]
+            masks, mask = maps[0].explanation.segmentation, ""
+            if masks is not None:
+                mask = output.name + MASK_SUFFIX
+                values = masks.values(maps[0].place, read.photo.shape[:2])
+                files += [(output.parent / mask, encoded_mask(values))]
             write_files(files)
         except (OSError, ValueError, MemoryError) as error:
             return _failure(path, str(error) or _TOO_LARGE)
-        rows = [self._row(path, output.name, each, read.note) for each in maps]
+        rows = [self._row(path, output.name, each, read.note, mask) for each in maps]
         notes = [read.note] if read.note else []
         notes += [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
-        first = maps[0]
-        top = [] if self.class_count is None else first.explanation.top(5)[first.place]
-        return Result(rows, top, notes, [self._number(each) for each in maps])
+        return Result(rows, self._largest(maps[0]), notes, [self._number(each) for each in maps])
 
     def _number(self, one: _Map) -> str:
         values = one.explanation.values
         number = one.explanation.scores[one.place] if values is None else values[one.place]
         return f"{number:.6g} {'' if values is None else self._unit}".rstrip()
 
+    def _largest(self, first: _Map) -> list[tuple[str, float]]:
+        """Return the five most probable classes of an image, or the five of most pixels in a predicted mask."""
+        explanation = first.explanation
+        if explanation.segmentation is None:
+            return [] if self.class_count is None else explanation.top(5)[first.place]
+        shares = explanation.segmentation.shares(first.place)[:5]
+        return [("none" if index < 0 else explanation.class_name(index), share) for index, share in shares]
+
     def _overlay(self, one: _Map, photo: Photo) -> np.ndarray:
         if one.found is not None:
             return detection_overlay(one.found, one.place, photo, self._alpha, self._colormap)
         return one.explanation.picture_of(one.place, photo, self._alpha, self._colormap)
 
-    def _row(self, path: Path, stem: str, one: _Map, note: str | None) -> Row:
+    def _label(self, one: _Map, class_index: int) -> str:
+        """Return what was explained, with the pixel or the mask as the user named it."""
+        asked, label = self._asked, one.explanation.class_name(class_index)
+        if asked.pixel is not None:
+            return f"{label} at {asked.pixel[0]}, {asked.pixel[1]}"
+        return one.explanation.labels[one.place] if asked.masks is None else f"{label} in {asked.masks}"
+
+    def _row(self, path: Path, stem: str, one: _Map, note: str | None, mask: str) -> Row:
         explanation, index = one.explanation, one.place
         class_index, probability = int(explanation.class_indices[index]), explanation.probability(index)
+        if explanation.segmentation is not None:
+            class_index = int(explanation.segmentation.explained[index])
         return Row(
             str(path),
             DONE,
             str(class_index) if class_index >= 0 else "",
-            explanation.labels[index],
+            self._label(one, class_index),
             f"{explanation.scores[index]:.6g}",
             explanation.layer_name,
             explanation.method,
@@ -455,6 +525,7 @@ class BatchExplainer:
             task=self.task.name,
             unit=self._unit,
             inputs=self._inputs.text(path),
+            mask=mask,
         )
 
 

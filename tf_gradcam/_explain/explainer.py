@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tf_gradcam._errors import Message, warn
 from tf_gradcam._explain.class_maps import ClassPass, Thresholds, class_maps
@@ -38,19 +39,23 @@ from tf_gradcam._models.reader import (
     reader_of,
     shown,
 )
-from tf_gradcam._models.split import SplitModel, linear_tail, split_model
+from tf_gradcam._models.segmentation import segmentation_layers
+from tf_gradcam._models.split import PlacedSplit, SplitModel, linear_tail, split_model
 from tf_gradcam._models.task import task_of
 from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.diagnosis import may_be_blank
 from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 from tf_gradcam.targets.base import TargetLike, labels_of, with_indices
 from tf_gradcam.targets.boxes import bound, boxes_in
-from tf_gradcam.targets.outputs import Distance, Value, as_region
+from tf_gradcam.targets.outputs import Distance, Value
+from tf_gradcam.targets.regions import as_region, check_mask, place_spec, region_in
+from tf_gradcam.targets.regions import bound as bound_region
 
 Align: TypeAlias = Literal[False, "measured"]
 
@@ -63,7 +68,8 @@ class Explainer:
     Args:
         model: any built Keras 3 model; its weights, flags, graph and outputs do not change.
         layer: name, "outer/inner" path, index into `model.layers`, or layer object; None for the last spatial layer
-            that every path to the output passes; a list of these fuses their maps by mean (other ways: `fuse`).
+            that every path to the output passes, or of a segmentation the last of its coarsest layers (the bottleneck),
+            where a warning names the one for detail; a list of these fuses their maps by mean (other ways: `fuse`).
         method: a key of `METHODS`, or a callable (activations, gradients) -> weights of the same contract.
         classifier_layers: names of the layers behind `layer`, in call order; None cuts the tail out of the graph.
         class_names: names in class order, or {index: name}; targets may then be names, and results carry them.
@@ -152,6 +158,8 @@ class Explainer:
         self._may_move = layer is None and classifier_layers is None and not is_whole  # to the layers of a pyramid
         if self._may_move and is_known:
             layer, self._may_move = _pyramid(self._reader), False
+        if self.task.name == "segmentation" and layer is None and classifier_layers is None and not is_whole:
+            layer = _of_segmentation(self._reader)
         options = {"class_names": class_names, "align": align, "token_grid": token_grid, "freeze": freeze}
         options |= {"task": self.task.name if self.task.is_given else None, "unit": unit}
         members = _members(self._reader, layer, method, classifier_layers, options)
@@ -225,15 +233,18 @@ class Explainer:
             target = self._with_boxes(images, target)
         if self._members:
             return fuse(self._members)(images, target, progress=progress)
-        arrays, compiled = self._prepared(
-            images, with_indices(target, self._class_names.index) if is_callable else None
-        )
-        self._reader.warn_of_range(arrays[self._reader.inputs.image_index])
+        region, index = region_in(target), self._reader.inputs.image_index
+        own = with_indices(target, self._class_names.index) if is_callable else None
+        own = own if region is None else bound_region(own, self._reader.inputs.image_shape[1:-1], self._class_names)
+        arrays, compiled = self._prepared(images, own)
+        self._reader.warn_of_range(arrays[index])
         count = int(arrays[0].shape[0])
         indices = class_indices(None if is_callable else target, count, self._class_names)
         check_classes(indices, compiled.class_count, self._class_names)
         compiled.check_weights()
-        results = compiled(arrays, indices, progress)
+        sides = tuple(arrays[index].shape[1:-1])
+        place = None if region is None else region.place_for(count, sides)
+        results = compiled(arrays if place is None else [*arrays, place], indices, progress)
         if len(results.scores) != count:
             raise ValueError(
                 f"Expected target to return one score per image, {count} in all, received {len(results.scores)}."
@@ -242,6 +253,12 @@ class Explainer:
             raise ValueError(NOT_FINITE)
         names = self._class_names
         labels = labels_of(target, results.outputs, names) if is_callable else names.labels(results.class_indices)
+        segmentation = None
+        if region is not None and getattr(target, "output", None) == self._reader.first_key:
+            has_labels = compiled.head_kind == "sigmoid"
+            segmentation = _segmentation(names, region_in(own), results.outputs, place, sides, has_labels)
+            labels = region.labels_of(segmentation.explained, names)
+        is_looked_at = may_be_blank(results.raw, count)
         return Explanation(
             results,
             labels=labels,
@@ -257,7 +274,9 @@ class Explainer:
             values=self._values_of(target, results.outputs),
             needs=needs_of(self._rule),
             output_name=getattr(target, "output", None) if is_callable else self.output_name,
-            earlier_layer=self._earlier_layer if may_be_blank(results.raw, count) else None,
+            earlier_layer=self._earlier_layer if is_looked_at else None,
+            segmentation=segmentation,
+            detail_layer=self._detail_layer if is_looked_at and segmentation is not None else None,
         )
 
     def _is_signed(self, target: Any) -> bool:
@@ -286,6 +305,12 @@ class Explainer:
         places = [number for number, row in enumerate(rows) if row.path == self.layer_name]
         sides = [(row.path, row.output_shape[1:-1]) for row in rows[: places[-1] if places else 0] if row.explainable]
         return next((path for path, cells in reversed(sides) if any(side != 1 for side in cells)), None)
+
+    @cached_property
+    def _detail_layer(self) -> str | None:
+        """Path of a segmentation's layer for detail, where this explainer is not at it."""
+        layers = None if self._is_whole else segmentation_layers(self._reader)
+        return None if layers is None or layers.detail == self.layer_name else layers.detail
 
     def class_maps(
         self,
@@ -471,8 +496,11 @@ class Explainer:
             read = reader_of_outputs(self._decode, self._own_detector, self._class_names)
             splits = [member.split for member in self._members] or [split]
             return DetectionPass(splits, self._rule, split.inputs, read, *self._options)
+        place = place_spec(target)
         if self._is_whole:
-            return FullGradPass(self._reader, target, self._rule, *self._options)
+            return FullGradPass(self._reader, target, self._rule, *self._options, place=place)
+        if place is not None:
+            split = PlacedSplit(split, place)
         if needs_of(self._rule) == "probing":
             return ProbingPass(split, target, self._rule, *self._options)
         return GradientPass(split, target, self._rule, *self._options)
@@ -545,6 +573,33 @@ def _members(
 def _pyramid(reader: ModelReader) -> str | list[str]:
     layers = pyramid_layers(reader)
     return layers if len(layers) > 1 else layers[0]
+
+
+def _segmentation(
+    names: ClassNames,
+    region: Any,
+    outputs: NDArray[Any],
+    place: NDArray[Any] | None,
+    sides: Sequence[int],
+    has_labels: bool,
+) -> Segmentation:
+    """Read the predicted mask and the explained cells of logits (B, H, W, K), as the compiled target does."""
+    parts = region.parts(tf.convert_to_tensor(outputs), place, has_labels)
+    predicted, inside, explained = (part.numpy() for part in (parts.predicted, parts.inside, parts.explained))
+    if names.is_given:
+        names.check_count(parts.class_count)
+    if place is not None and region.known.place == "mask":
+        check_mask(place, inside.shape[1:], sides)
+    return Segmentation(predicted, inside, explained, bool(region.known.place), parts.has_none)
+
+
+def _of_segmentation(reader: ModelReader) -> str:
+    """Return the layer for context, and say how to choose the one for detail where that is another."""
+    layers = segmentation_layers(reader)
+    if layers.context != layers.detail:
+        fact = f"Layer '{layers.context}' is explained, the coarsest one, for context. For detail choose"
+        warn(Message(fact, f"layer='{layers.detail}'.", f"--layer {layers.detail}."))
+    return layers.context
 
 
 def _check_whole(method: str, *arguments: object) -> None:

@@ -15,6 +15,7 @@ from tf_gradcam._explain.passes import Pass, Peaks, Scored, all_finite, peaks
 from tf_gradcam._models.graph import Graph, Step
 from tf_gradcam._models.keras_internals import call_in_inference, without_activation
 from tf_gradcam._models.reader import ModelReader
+from tf_gradcam._models.split import WithPlace
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam.targets.base import Target
 
@@ -45,12 +46,20 @@ class FullGradPass(Pass):
         reader: a model with a graph; every layer with a bias takes part.
         rule: (B, H, W, C) contributions of the pixels and of each spatial layer's bias -> (B, H0, W0) map.
         target, options: as `Pass`.
+        place: of the mask or point that the target reads for each image; None without.
 
     Raises:
         ValueError: a model whose graph is known only to Python.
     """
 
-    def __init__(self, reader: ModelReader, target: Target | None, rule: Callable[..., Any], *options: Any):
+    def __init__(
+        self,
+        reader: ModelReader,
+        target: Target | None,
+        rule: Callable[..., Any],
+        *options: Any,
+        place: tf.TensorSpec | None = None,
+    ):
         if reader.graph is None:
             raise ValueError(
                 f"Expected a functional or Sequential model for FullGrad, received '{reader.name}', whose graph is "
@@ -59,16 +68,21 @@ class FullGradPass(Pass):
         super().__init__(reader.inputs, target, *options)
         self._graph: Graph = reader.graph
         self._rule = rule
-        self._compiled = self.compile(self._explain, [*self.inputs.specs, tf.TensorSpec((None,), tf.int32)])
+        places = [] if place is None else [place]
+        self._compiled = self.compile(self._explain, [*self.inputs.specs, *places, tf.TensorSpec((None,), tf.int32)])
 
     def _explain(self, *tensors: Any) -> MapArrays:
         index = self.inputs.image_index
         pixels = tensors[index]
-        scored, pixel_gradients, of_inputs, of_biases = self.contributions(list(tensors[:-1]), tensors[-1])
+        count = len(self.inputs.specs)
+        given = self.contributions(list(tensors[:count]), tensors[-1], *tensors[count:-1])
+        scored, pixel_gradients, of_inputs, of_biases = given
         spatial = [of_inputs[index], *(term for term in of_biases if term.shape.rank == pixels.shape.rank)]
         return scored.with_maps(self._rule(spatial), Peaks(peaks(pixel_gradients)), all_finite(pixels))
 
-    def contributions(self, inputs: list[Any], indices: Any) -> tuple[Scored, Any, list[Any], list[Any]]:
+    def contributions(
+        self, inputs: list[Any], indices: Any, place: Any = None
+    ) -> tuple[Scored, Any, list[Any], list[Any]]:
         """Return the scores, the gradient of the pixels, and the contributions of each input and each bias.
 
         The contributions of a piecewise linear network sum to its scores.
@@ -77,7 +91,7 @@ class FullGradPass(Pass):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
             outputs = self._graph.forward(inputs, lambda step: _recorded(step, affine))
-            scored = self.explained(outputs, indices)
+            scored = self.explained(outputs if place is None else WithPlace(outputs, place), indices)
             total = tf.reduce_sum(scored.scores)
         sources = [*inputs, *(before for before, _ in affine)]
         gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)

@@ -22,6 +22,7 @@ from tf_gradcam._models.reader import ModelInputs
 from tf_gradcam._models.split import (
     Head,
     SplitModel,
+    WithPlace,
     class_probabilities,
     class_scores,
     open_head,
@@ -30,7 +31,7 @@ from tf_gradcam._models.split import (
 from tf_gradcam._results.explanation import MapArrays
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import needs_of
-from tf_gradcam.targets.base import Target, as_two_sides, called, with_raw_output
+from tf_gradcam.targets.base import Target, as_labels, as_two_sides, called, with_place, with_raw_output
 
 # Gradients of float16 activations underflow at 6e-8: the score is scaled up before and down again in float32.
 _HALF_PRECISION_SCALE = 256.0
@@ -95,6 +96,7 @@ class Pass:
     Attributes:
         trace_count: number of compilations.
         has_open_head: whether the scores of the explained output come before a final softmax or sigmoid.
+        head_kind: of the explained output, see `Head.kind`.
         class_count: number of its classes, 1 for a value, None where its values are not (B, K).
     """
 
@@ -107,6 +109,7 @@ class Pass:
         self._compiled: Any = None
         self.trace_count = 0
         self.has_open_head = False
+        self.head_kind = ""
         self.class_count: int | None = None
 
     def compile(self, function: Callable[..., Any], signature: Sequence[Any]) -> Any:
@@ -140,19 +143,20 @@ class Pass:
 
     def explained(self, outputs: Any, indices: Any) -> Scored:
         """Return scores (B,) of the target and all outputs, inside the graph being traced."""
+        outputs, place = outputs if isinstance(outputs, WithPlace) else (outputs, None)
         # A model of several outputs is explained at its first one, unless a callable says otherwise. The names are its.
         explained = first_output(outputs)
         heads = keras.tree.map_structure(
             lambda output: open_head(output, self._task if output is explained else None), outputs
         )
         first: Head = first_output(heads)
-        self.has_open_head = first.is_open
+        self.has_open_head, self.head_kind = first.is_open, first.kind
         self.class_count = first.class_count
         if self.target is None:
             scores, classes = class_scores(first, indices, explained is not outputs)
             confidences = class_probabilities(first, classes)
         else:
-            scores = self._called(keras.tree.map_structure(_target_input, heads))
+            scores = self._called(keras.tree.map_structure(lambda head: _target_input(head, place), heads))
             classes, confidences = tf.fill(tf.shape(indices), TOP_CLASS), scores
         values = first.logits[:, None] if first.logits.shape.rank == 1 else first.logits
         return Scored(values, probabilities(first), scores, confidences, classes)
@@ -254,9 +258,13 @@ def with_probabilities(results: MapArrays) -> MapArrays:
     return results._replace(probabilities=None if is_none else np.where(values < 0, np.float32(np.nan), values))
 
 
-def _target_input(head: Head) -> Any:
+def _target_input(head: Head, place: Any) -> Any:
     """Return the logits that a target is called with, both sides of one unit of two classes; values at every place."""
     logits = with_raw_output(head.output if head.kind == "value" else head.logits, head.output)
+    if place is not None:
+        logits = with_place(logits, place)
+    if head.kind == "sigmoid":
+        logits = as_labels(logits)
     return as_two_sides(logits) if head.is_pair else logits
 
 

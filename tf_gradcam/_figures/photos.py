@@ -7,8 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Grid, Sheet, aspect_of, draw_overlay, grid, height_for
+from tf_gradcam._figures.sheet import (
+    GREY,
+    MARGIN,
+    SCALE,
+    TITLE,
+    Grid,
+    Sheet,
+    aspect_of,
+    draw_overlay,
+    grid,
+    height_for,
+    width_of,
+)
 from tf_gradcam.image.io import Photos
+from tf_gradcam.image.masks import colored
 from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
@@ -22,6 +35,9 @@ _WIDEST = {1: 7.0, 2: 10.0, 3: 10.5}  # width of the figure by columns of cards:
 _HIGHEST = 2.6
 _ALONE = {1: 2.6, 4: 1.8, 9: 1.5}  # height of a map without a photo, by the largest number of maps
 _SMALLEST = 1.2
+_ROW_GAP = 0.12
+_LEGEND_LINES, _LINE, _SQUARE = 2, 0.13, 0.09  # below the card of a segmentation
+_LEGEND = 0.06 + _LEGEND_LINES * _LINE
 
 
 def explanation_figure(explanation: Shown, photos: Photos | None = None, colormap: str | None = None) -> Figure:
@@ -60,14 +76,19 @@ def explanation_figure(explanation: Shown, photos: Photos | None = None, colorma
 
 
 def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | None) -> Figure:
-    """Draw a card per image: its caption, then photo, map and overlay; without photos the map alone."""
+    """Draw a card per image: its caption, then photo, map and overlay; without photos the map alone.
+
+    Of a segmentation it draws the predicted mask, with the names and shares of its classes, in place of the map; the
+    region that is explained is outlined in the overlay.
+    """
     cards = _cards(explanation, photos)
     # A single caption stands above the headings, which then touch their panels; several stand below, as in a table.
     below = _HEADING if photos is not None and len(explanation) == 1 else 0.0
     sheet = Sheet.of(cards)
     sheet.title(title_of(explanation))
+    headings = ("photo", "heatmap" if explanation.segmentation is None else "predicted mask", "overlay")
     for column in range(0 if photos is None else cards.columns):
-        for number, heading in enumerate(("photo", "heatmap", "overlay")):
+        for number, heading in enumerate(headings):
             top = TITLE + (cards.caption if below else 0)
             sheet.text(heading, cards.place(column, number)[0], top, cards.width, 6.5, GREY)
     for index in range(len(explanation)):
@@ -81,28 +102,65 @@ def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | No
 
 def _cards(explanation: Shown, photos: Any) -> Grid:
     count, caption = len(explanation), caption_height(explanation)
+    row_gap = _ROW_GAP + (0 if explanation.segmentation is None else _LEGEND)
     if photos is None:
-        return grid(count, aspect_of([explanation.image_size]), height_for(count, _ALONE, _SMALLEST), caption=caption)
+        panels, height = 1 if explanation.segmentation is None else 2, height_for(count, _ALONE, _SMALLEST)
+        aspect = aspect_of([explanation.image_size])
+        return grid(count, aspect, height, caption=caption, panels=panels, row_gap=row_gap)
     aspect = aspect_of([np.shape(photo)[:2] for photo in photos])
     columns = 1 if count <= 2 else 2 if count <= 10 else 3
     widest = (_WIDEST[columns] - MARGIN - SCALE) / columns - _CARD_GAP
     height = min(_HIGHEST, (widest - 2 * _GAP) / 3 / aspect)
-    sizes = {"caption": caption, "gap": _GAP, "card_gap": _CARD_GAP, "top": TITLE + _HEADING}
+    sizes = {"caption": caption, "gap": _GAP, "card_gap": _CARD_GAP, "row_gap": row_gap, "top": TITLE + _HEADING}
     return grid(count, aspect, height, panels=3, columns=columns, **sizes)
 
 
 def _draw_card(
     sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray | None, colormap: str | None, cards: Grid
 ) -> None:
-    signed = explanation.signed
+    signed, masks = explanation.signed, explanation.segmentation
+    if masks is not None:
+        size = explanation.image_size if photo is None else photo.shape[:2]
+        sheet.picture(colored(masks.values(index, size)), *cards.place(index, 0 if photo is None else 1))
+        _draw_legend(sheet, explanation, index, cards)
     if photo is None:
-        values, place = explanation.shown_at(index, explanation.image_size), cards.place(index)
-        if values.any():
+        values, place = explanation.shown_at(index, explanation.image_size), cards.place(index, cards.panels - 1)
+        if values.any() and masks is not None:
+            black = np.zeros((*explanation.image_size, 3), np.uint8)
+            draw_overlay(sheet, explanation, index, black, place, colormap)
+        elif values.any():
             sheet.heatmap(values, *place, signed, colormap)
         else:
             sheet.paragraph(f"Blank map: {explanation.diagnosis[index]}", *place)
         return
     values = explanation.shown_at(index, photo.shape[:2])
     sheet.picture(photo, *cards.place(index, 0))
-    sheet.heatmap(values, *cards.place(index, 1), signed, colormap)
+    if masks is None:
+        sheet.heatmap(values, *cards.place(index, 1), signed, colormap)
     draw_overlay(sheet, explanation, index, photo, cards.place(index, 2), colormap)
+
+
+def _draw_legend(sheet: Sheet, explanation: Shown, index: int, cards: Grid) -> None:
+    """Write the classes of a predicted mask with their colours and shares below its card, as many as fit."""
+    masks, (left, top) = explanation.segmentation, cards.corner(index)
+    top += cards.caption + cards.height + 0.05
+    end, at, line = left + cards.card, left, 0
+    entries = masks.shares(index)
+    for number, (label, share) in enumerate(entries):
+        name = "none" if label < 0 else explanation.class_name(label)
+        text, more = f"{name} {share:.1%}", f"{len(entries) - number} more"
+        width = _SQUARE + 0.04 + width_of(text, 6.5) + 0.14
+        if at + width > end and at > left:
+            at, line = left, line + 1
+        is_last_line = line == _LEGEND_LINES - 1
+        if line >= _LEGEND_LINES or (is_last_line and entries[number + 1 :] and at + width + width_of(more, 6.5) > end):
+            sheet.text(more, at, top + min(line, _LEGEND_LINES - 1) * _LINE, end - at, 6.5, GREY)
+            return
+        color = colored(np.array([[label + masks.has_none]]))[0, 0] / 255
+        axes = sheet.panel(at, top + line * _LINE + 0.005, _SQUARE, _SQUARE)
+        axes.set_axis_on()
+        axes.set(facecolor=color, xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set_color("0.6")
+        sheet.text(text, at + _SQUARE + 0.04, top + line * _LINE, end - at, 6.5)
+        at += width

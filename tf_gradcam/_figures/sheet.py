@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tf_gradcam.image.masks import outlined
 from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.resize import Placement, Unplaced
 
@@ -75,6 +76,8 @@ class Shown(Protocol):
     def placement(self) -> Placement | Unplaced: ...
     @property
     def unplaced(self) -> str: ...
+    @property
+    def segmentation(self) -> Any: ...
     def __len__(self) -> int: ...
     def shown_at(self, index: int, size: Sequence[int] | None = None, only: np.ndarray | None = None) -> np.ndarray: ...
     def at_cells(self) -> Shown: ...
@@ -298,6 +301,11 @@ def fitted(text: str, width: float, size: float) -> str:
     return text[:count].rstrip(" ,;:(") + "…"
 
 
+def width_of(text: str, size: float) -> float:
+    """Return the inches of a line of text."""
+    return float(sum(_advances(text, size)))
+
+
 def _advances(text: str, size: float) -> list[float]:
     """Return each letter's advance in inches in Matplotlib's current font; a missing letter counts as a square."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -328,7 +336,14 @@ def draw_overlay(
         sheet.paragraph(f"No overlay: {reason}", *place)
         return
     values = explanation.shown_at(index, photo.shape[:2])
-    sheet.picture(paint(photo, values, explanation.signed, alpha_of(explanation), colormap), *place)
+    painted = paint(photo, values, explanation.signed, alpha_of(explanation), colormap)
+    sheet.picture(with_region(explanation, index, painted), *place)
+
+
+def with_region(explanation: Shown, index: int, picture: np.ndarray) -> np.ndarray:
+    """Return a picture with the outline of the explained region of a segmentation, other pictures unchanged."""
+    own = explanation.segmentation
+    return picture if own is None or own.inside.ndim != 3 else outlined(picture, own.inside[index])
 
 
 def value_of(explanation: Shown, index: int) -> str:

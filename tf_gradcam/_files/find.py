@@ -10,7 +10,7 @@ import stat
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +24,7 @@ _UNREAD = {
 }
 OVERLAY_SUFFIX = ".overlay.png"
 HEATMAP_SUFFIX = ".heatmap.npy"
+MASK_SUFFIX = ".mask.png"  # of a segmentation
 
 
 def find_images(arguments: Iterable[str], passed_over: Counter[str] | None = None) -> list[Path]:
@@ -39,7 +40,8 @@ def find_images(arguments: Iterable[str], passed_over: Counter[str] | None = Non
 
     Returns:
         Paths in the order of the arguments, each file once; the files of a folder or pattern are sorted. A folder gives
-        its files with the suffix of an image, without hidden files and overlays (`*.overlay.png`).
+        its files with the suffix of an image, without hidden files, overlays (`*.overlay.png`) and the masks
+        beside them (`<stem>.mask.png` with `<stem>.overlay.png`).
 
     Raises:
         ValueError: a folder or pattern has no image, or an argument is empty.
@@ -92,7 +94,8 @@ def _search(folder: Path, unread: Counter[str]) -> list[Path]:
     images = []
     for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk enters these next
-        images += [Path(parent, name) for name in names if _is_image(name.lower())]
+        lower = {name.lower() for name in names}
+        images += [Path(parent, name) for name in names if _is_image(name.lower(), lower)]
         unread.update(filter(None, (_unread_kind(Path(parent, name)) for name in names)))
     return sorted(images)
 
@@ -110,8 +113,11 @@ def _unread_kind(path: Path) -> str | None:
     return suffix if suffix in _UNREAD else None
 
 
-def _is_image(name: str) -> bool:
-    return name.endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(OVERLAY_SUFFIX)
+def _is_image(name: str, others: Set[str]) -> bool:
+    """Return whether a name in lower case is an image's, and not an output's, among the other names of its folder."""
+    is_output = name.endswith(OVERLAY_SUFFIX)
+    is_output |= name.endswith(MASK_SUFFIX) and name.removesuffix(MASK_SUFFIX) + OVERLAY_SUFFIX in others
+    return name.endswith(SUFFIXES) and not name.startswith(".") and not is_output
 
 
 def _refuse(error: OSError) -> NoReturn:
@@ -166,13 +172,14 @@ def longest_name(folder: Path) -> int:
         return 255
 
 
-def check_outputs(paths: Iterable[Path], stems: Iterable[str], directory: Path) -> None:
-    """Raise ValueError if the overlay of one image would overwrite another image."""
-    outputs = {os.path.realpath(directory / (stem + OVERLAY_SUFFIX)) for stem in stems}
+def check_outputs(paths: Iterable[Path], stems: Iterable[str], directory: Path, suffix: str = OVERLAY_SUFFIX) -> None:
+    """Raise ValueError if the overlay (or another output, by its suffix) of one image would overwrite another image."""
+    outputs = {os.path.realpath(directory / (stem + suffix)) for stem in stems}
     for path in paths:
         if os.path.realpath(path) in outputs:
+            what = suffix.split(".")[1]
             raise ValueError(
-                f"The overlay of another image would overwrite the input '{path}'. Choose another output folder."
+                f"The {what} of another image would overwrite the input '{path}'. Choose another output folder."
             )
 
 

@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tf_gradcam._files.atomic import write_bytes
-from tf_gradcam._files.find import HEATMAP_SUFFIX, OVERLAY_SUFFIX, longest_name, output_stems
+from tf_gradcam._files.find import (
+    HEATMAP_SUFFIX,
+    MASK_SUFFIX,
+    OVERLAY_SUFFIX,
+    check_outputs,
+    longest_name,
+    output_stems,
+)
 from tf_gradcam._files.opening import check_regular
 
 COLUMNS = (
     *("file", "status", "class", "label", "score", "layer", "method", "error"),
-    *("probability", "output", "scaling", "diagnosis", "note", "stem", "map", "task", "unit", "inputs"),
+    *("probability", "output", "scaling", "diagnosis", "note", "stem", "map", "task", "unit", "inputs", "mask"),
 )
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.csv"
@@ -38,6 +45,7 @@ class Row:
         task: of the model.
         unit: of the values of a regression.
         inputs: the values of the model's further inputs, such as "age=62".
+        mask: name of the file of a segmentation's predicted mask.
     """
 
     file: str
@@ -58,6 +66,7 @@ class Row:
     task: str = ""
     unit: str = ""
     inputs: str = ""
+    mask: str = ""
 
 
 class Manifest(AbstractContextManager["Manifest"]):
@@ -212,19 +221,15 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
     todo = [path for key, path in named.items() if key not in is_finished]
     # An image that is explained again keeps the names of its files.
     old = {key: known[key][0]["stem"] for key in named if known.get(key, [{}])[0].get("stem")}
-    old_maps = {key: [row.get("map", "") for row in known[key]] for key in old}
     others = [row.get("stem", "") for row in kept] + list(old.values())
     fresh = [path for path in todo if _key(str(path)) not in old]
     new = dict(zip(fresh, output_stems(fresh, others, longest_name(folder)), strict=True))
     stems = [new.get(path) or old[_key(str(path))] for path in todo]
     there = [name for stem in stems for name in files_of(stem) if (folder / name).is_file()]
-    listed = {stem: [name for each in old_maps[key] for name in files_of(stem, each)] for key, stem in old.items()}
+    listed = {stem: [name for row in known[key] for name in _files_of_row(row, stem)] for key, stem in old.items()}
     lost = [name for name in there if name not in {each for names in listed.values() for each in names}]
     if lost and not mode:
-        raise ValueError(
-            f"'{folder}' holds '{lost[0]}'{f' and {len(lost) - 1} more files' if lost[1:] else ''}, which this run "
-            f"would replace and {MANIFEST} does not list. Add --overwrite, or choose another folder by --out."
-        )
+        raise ValueError(_lost(folder, lost))
     if old and not mode:
         notes.append(
             f"'{folder}' has results of {len(old)} of these images, which this run replaces. Add --resume to keep "
@@ -248,6 +253,32 @@ def files_of(stem: str, map_name: str = "") -> tuple[str, str]:
     return start + OVERLAY_SUFFIX, start + HEATMAP_SUFFIX
 
 
+def _files_of_row(row: Mapping[str, str], stem: str) -> list[str]:
+    masks = [stem + MASK_SUFFIX] if row.get("mask") else []
+    return [*files_of(stem, row.get("map", "")), *masks]
+
+
+def check_masks(paths: Sequence[Path], plan: Plan, folder: Path, mode: Literal["", "resume", "overwrite"]) -> None:
+    """Check that the predicted masks of a segmentation replace no file against the user's will, as `plan_run` does.
+
+    Raises:
+        ValueError: a mask would overwrite an image; files without a row would be replaced and the mode is "".
+    """
+    check_outputs(paths, plan.stems, folder, MASK_SUFFIX)
+    listed = {name for names in plan.old.values() for name in names}
+    names = [stem + MASK_SUFFIX for stem in plan.stems]
+    lost = [name for name in names if name not in listed and (folder / name).is_file()]
+    if lost and not mode:
+        raise ValueError(_lost(folder, lost))
+
+
+def _lost(folder: Path, lost: Sequence[str]) -> str:
+    return (
+        f"'{folder}' holds '{lost[0]}'{f' and {len(lost) - 1} more files' if lost[1:] else ''}, which this run "
+        f"would replace and {MANIFEST} does not list. Add --overwrite, or choose another folder by --out."
+    )
+
+
 def _key(file: str) -> str:
     """Return what makes two names of a file equal, as it is written in the table."""
     return _encoded(os.path.abspath(file)).decode("utf-8")
@@ -257,7 +288,7 @@ def _is_done(rows: Sequence[Mapping[str, str]] | None, path: Path, folder: Path)
     """Return whether the files of an image's rows are there and not older than the picture."""
     if not rows or any(row["status"] != DONE or not row.get("stem") for row in rows):
         return False
-    names = [name for row in rows for name in files_of(row["stem"], row.get("map", ""))]
+    names = [name for row in rows for name in _files_of_row(row, row["stem"])]
     try:
         made = min((folder / name).stat().st_mtime_ns for name in names)
         return path.stat().st_mtime_ns <= made

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -152,6 +152,35 @@ class SplitModel:
 
     def __repr__(self) -> str:
         return f"SplitModel(layer_name={self.layer_name!r}, activation_shape={self.activation_shape})"
+
+
+class WithPlace(NamedTuple):
+    """The outputs of a model, and what came beside its images."""
+
+    outputs: Any
+    place: tf.Tensor
+
+
+class PlacedSplit(SplitModel):
+    """A split model with one more input behind the others: a mask or a point of each image, which the target reads.
+
+    It passes the tail as a frontier tensor does, so that probes get what belongs to their image.
+    """
+
+    def __init__(self, plain: SplitModel, spec: tf.TensorSpec):
+        vars(self).update(vars(plain))
+        self._plain = plain
+        inputs = plain.inputs
+        self.inputs = replace(
+            inputs, names=[*inputs.names, "place"], specs=[*inputs.specs, spec], picture=inputs.image_index
+        )
+        self.finish = lambda tensors: WithPlace(plain.finish(tensors[:-1]), tensors[-1])
+
+    def extract(self, inputs: Sequence[Any]) -> list[Any]:
+        return [*self._plain.extract(inputs[:-1]), inputs[-1]]
+
+    def placement(self, cells: Sequence[int], arrays: Sequence[Any]) -> Placement | Unplaced:
+        return self._plain.placement(cells, arrays[:-1])
 
 
 def split_model(
@@ -319,8 +348,8 @@ class Head:
 
     Attributes:
         logits: float32, the shape of `output`; `output` itself without a final softmax or sigmoid, less 1/2 for one
-            unit that is a probability, so that its sign tells its two classes apart; of values with places
-            (B, ..., K), their means over the places (B, K).
+            unit (of each place) that is a probability, so that its sign tells its two classes apart; of values with
+            places (B, ..., K), their means over the places (B, K).
         output: float32, as the model returns it.
         kind: "softmax", "log_softmax" or "sigmoid", the function from `logits` to `output`; "probability" for other
             values that cannot leave [0, 1], such as an average of sigmoids; "length" for the lengths of vectors, as of
@@ -372,22 +401,23 @@ def open_head(output: tf.Tensor, task: str | None = None) -> Head:
     while tensor.op.type in _KEEPS_ORDER and tensor.op.inputs:
         tensor = tensor.op.inputs[0]
     kind = _SQUASHING.get(tensor.op.type, "linear")
-    is_unit = output.shape.rank == 2 and output.shape[-1] == 1
+    is_unit = output.shape.rank is not None and output.shape.rank >= 2 and output.shape[-1] == 1
+    can_be_pair = is_unit and output.shape.rank == 2
     output = tf.cast(output, tf.float32)
     if kind in _OPENED:
         logits = tf.cast(tensor.op.inputs[0], tf.float32)
         reshaped = tf.reshape(logits, tf.shape(output))
         reshaped.set_shape(output.shape)
-        return Head(reshaped, output, kind, is_unit and kind == "sigmoid")
+        return Head(reshaped, output, kind, can_be_pair and kind == "sigmoid")
     low, high = value_range(tensor)
     if low >= 0 and high <= 1 + 1e-6:  # the weights of an average sum to one within rounding
-        return Head(output - 0.5 if is_unit else output, output, "probability", is_unit)
+        return Head(output - 0.5 if is_unit else output, output, "probability", can_be_pair)
     kind = "linear" if math.isinf(low) and math.isinf(high) else "bounded"
     if tensor.op.type == "Sqrt" and _behind_sum(tensor.op.inputs[0]) is not None:
         kind = "length"
     if task == "multilabel" and kind == "linear":
         kind = "labels"
-    return Head(output, output, kind, is_unit and task == "classification" and low < 0 < high)
+    return Head(output, output, kind, can_be_pair and task == "classification" and low < 0 < high)
 
 
 def probabilities(head: Head) -> tf.Tensor | None:

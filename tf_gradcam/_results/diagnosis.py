@@ -14,6 +14,7 @@ NON_FINITE_MAP = (
 _LISTED = ("(list_layers(model) lists them)", "(`tf-gradcam layers MODEL` lists them)")
 OTHER_LAYER = Message("choose another layer", *_LISTED)
 EARLIER_LAYER = Message("choose an earlier layer, such as '{earlier}'", *_LISTED)
+DETAIL_LAYER = Message("choose the layer for detail", "(layer='{detail}')", "(--layer {detail})")
 _PREDICTED = Message("explain the predicted class", "(target=None)", "(without --target)")
 _OTHER_METHOD = "choose another method"
 _NO_EARLIER = "no earlier layer of the model has several cells"
@@ -54,6 +55,16 @@ FLAT_TOGETHER = (
     "the map is the same everywhere: combined, the maps have one value in all cells; look at each map by itself"
 )
 
+EMPTY_REGION = Message(
+    "no pixel of this image is predicted as '{label}', so its region is empty; explain the whole picture, or one pixel",
+    "(target=Region({name}, 'all') or Region({name}, point=(x, y)))",
+    "(--target '{text}@everywhere' or '{text}@X,Y')",
+)
+EMPTY_MASK = (
+    "The mask has no pixel at the centre of any of the {cells} cells of the output, so nothing is inside. Paint a "
+    "larger one."
+)
+
 _FLATNESS = 1e-5  # of the largest value: about eighty roundings of float32
 
 
@@ -72,6 +83,7 @@ def diagnose(
     rounding: float = 0.0,
     is_predicted: bool = False,
     earlier_layer: str | None = None,
+    detail_layer: str | None = None,
 ) -> str | None:
     """Return None for a map that can be read, else a sentence with the cause and the remedy.
 
@@ -87,10 +99,13 @@ def diagnose(
         rounding: error of a cell's sum: differences below it mean nothing.
         is_predicted: whether the explained class is the predicted one already.
         earlier_layer: path of an earlier layer of several cells; None for the earliest one.
+        detail_layer: path of a segmentation's layer for detail, named in place of the earlier one; None elsewhere.
     """
-    values = {"layer": layer, "label": label, "score": score, "earlier": earlier_layer}
+    values = {"layer": layer, "label": label, "score": score, "earlier": earlier_layer, "detail": detail_layer}
 
     def found(cause: str, *remedies: str) -> Message:
+        if detail_layer is not None:
+            remedies = tuple(DETAIL_LAYER if one is EARLIER_LAYER else one for one in remedies)
         possible = [one for one in remedies if earlier_layer or one is not EARLIER_LAYER]
         if remedies and not possible:
             possible = [_NO_EARLIER]

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from tf_gradcam._errors import Message
 from tf_gradcam._files.atomic import encoded_array, made_folder, write_files
 from tf_gradcam._files.class_names import ClassNames, Labels, check_classes, label_indices
-from tf_gradcam._results.diagnosis import diagnose
+from tf_gradcam._results.diagnosis import EMPTY_MASK, EMPTY_REGION, diagnose
+from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam.image.io import Photo, Photos, encoded_image
+from tf_gradcam.image.masks import encoded_mask, outlined
 from tf_gradcam.image.overlay import paint, to_photo
 from tf_gradcam.image.regions import Box, Threshold, boxes_of, contours_of, hot_pixels, largest_of
 from tf_gradcam.image.resize import Placement, Unplaced, place_maps, positive_share, signed_share
@@ -33,6 +35,7 @@ _MAX_IN_NOTEBOOK = 24
 _PER_IMAGE = {
     *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels", "values"),
     *("_gradient_peaks", "_finite_images", "_activation_peaks", "_roundings", "diagnosis", "photos", "truth", "series"),
+    "segmentation",
 }
 
 
@@ -85,6 +88,8 @@ class Explanation:
         photos: as given to `with_photos`, else None.
         truth: (B,) int32, the true classes given to `with_photos`, else None.
         series: (B, T0) signals or token numbers, of a model whose input has no other axes, else None.
+        segmentation: predicted masks and explained regions, `.predicted` and `.inside` (B, H1, W1) at the cells of the
+            output; None where something else was explained.
     """
 
     photos: Photos | None = None
@@ -108,7 +113,11 @@ class Explanation:
         series: NDArray[Any] | None = None,
         unit: str | None = None,
         values: NDArray[np.float32] | None = None,
+        segmentation: Segmentation | None = None,
+        detail_layer: str | None = None,
     ):
+        self.segmentation = segmentation
+        self._detail_layer = detail_layer
         self.heatmaps = arrays.heatmaps
         self.raw = arrays.raw
         self.outputs = arrays.outputs
@@ -157,7 +166,8 @@ class Explanation:
     def diagnosis(self) -> list[str | None]:
         """Per image None, or the cause and the remedy of a map that shows nothing (blank, or the same everywhere)."""
         return [
-            diagnose(
+            self._empty_region(index)
+            or diagnose(
                 self.raw[index],
                 gradient_peak=float(self._gradient_peaks[index]),
                 finite_image=bool(self._finite_images[index]),
@@ -171,13 +181,27 @@ class Explanation:
                 rounding=0.0 if self._roundings is None else float(self._roundings[index]),
                 is_predicted=self._is_predicted(index),
                 earlier_layer=self._earlier_layer,
+                detail_layer=self._detail_layer,
             )
             for index in range(len(self))
         ]
 
+    def _empty_region(self, index: int) -> str | None:
+        """Return the diagnosis of an image in which nothing is inside of the explained region."""
+        own = self.segmentation
+        if own is None or own.inside[index].any() or not self._finite_images[index]:
+            return None
+        if own.is_given:
+            return EMPTY_MASK.format(cells=" x ".join(map(str, own.inside.shape[1:])))
+        label, number = self.class_name(int(own.explained[index])), str(own.explained[index])
+        name, text = (repr(label), label) if self._names.is_given else (number, number)
+        return EMPTY_REGION.format(label=label, name=name, text=text)
+
     def _is_predicted(self, index: int) -> bool:
-        """Return whether the explained class is the most probable one."""
-        values = self.probabilities
+        """Return whether the explained class is the most probable one, or a region where it is predicted."""
+        values, masks = self.probabilities, self.segmentation
+        if masks is not None:
+            return not masks.is_given
         if values is None or values.ndim != 2:
             return False
         return int(self.class_indices[index]) == int(np.argmax(values[index]))
@@ -285,6 +309,8 @@ class Explanation:
     def overlay(self, photos: Photos, alpha: float = 0.4, colormap: str | None = None) -> Photo:
         """Paint heatmaps on photos; a signed target has one colour for and another against.
 
+        Of a segmentation, the region that is explained is outlined.
+
         Args:
             photos: (B, H0, W0, 3) uint8 RGB, of any one size.
             alpha: weight of the heatmap in [0, 1]; 0 returns the photos byte for byte. Signed maps have this weight
@@ -314,7 +340,8 @@ class Explanation:
         _check_no_path(photo)
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not -len(self) <= index < len(self):
             raise IndexError(f"Expected index, the number of a map, from 0 to {len(self) - 1}, received {index!r}.")
-        return paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, alpha, colormap)
+        painted = paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, alpha, colormap)
+        return painted if self.segmentation is None or not alpha else outlined(painted, self.segmentation.inside[index])
 
     def taken_photos(self, photos: Any) -> Any:
         """Return one photo per map: of the layer's input in a list or dict for several inputs, of its frame in clips.
@@ -503,7 +530,8 @@ class Explanation:
             photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, or None.
 
         Returns:
-            Paths of the files: `<number>.heatmap.npy` (H, W) float32 and, with photos, `<number>.overlay.png`.
+            Paths of the files: `<number>.heatmap.npy` (H, W) float32 and, with photos, `<number>.overlay.png`; of a
+            segmentation also `<number>.mask.png`, an indexed PNG of the predicted classes at the photo's size.
 
         Raises:
             TypeError: paths instead of photos.
@@ -516,7 +544,7 @@ class Explanation:
     def save_as(
         self, stems: Sequence[str | None], directory: str | os.PathLike[str], photos: Photos | None = None
     ) -> list[Path]:
-        """Write `<stem>.heatmap.npy` and `<stem>.overlay.png` for each of B stems, nothing for None; else as `save`."""
+        """Write the files of each of B stems, such as `<stem>.heatmap.npy`, nothing for None; else as `save`."""
         if photos is not None:
             photos = self.taken_photos(photos)
             self._check_pictures()
@@ -531,6 +559,9 @@ class Explanation:
             if photos is not None:
                 path = folder / f"{stem}.overlay.png"
                 files.append((path, encoded_image(path, self.picture_of(index, photos[index]))))
+            if self.segmentation is not None and len(self.image_size) == 2:
+                size = self.image_size if photos is None else np.shape(photos[index])[:2]
+                files.append((folder / f"{stem}.mask.png", encoded_mask(self.segmentation.values(index, size))))
             write_files(files)
             written += [path for path, _ in files]
         return written
@@ -549,6 +580,8 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
         values: list[Any] = [vars(part).get(name) for part in parts]
         if isinstance(values[0], np.ndarray):
             vars(other)[name] = np.concatenate(values)
+        elif isinstance(values[0], Segmentation):
+            vars(other)[name] = Segmentation.joined(values)
         elif values[0] is not None:
             vars(other)[name] = [value for some in values for value in some]
     return other

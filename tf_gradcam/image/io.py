@@ -102,6 +102,7 @@ class ReadPicture(NamedTuple):
         digest: hexadecimal, of the bytes of the file.
         size_note: the part of its size at which it was read, "" for its own.
         bits: of a channel of the file.
+        size: (height, width) of the upright picture in the file, before its size was divided.
     """
 
     photo: Photo
@@ -109,6 +110,7 @@ class ReadPicture(NamedTuple):
     digest: str
     size_note: str = ""
     bits: int = 8
+    size: tuple[int, int] = (0, 0)
 
     @property
     def note(self) -> str:
@@ -128,7 +130,9 @@ def read_picture(path: str | os.PathLike[str], least: tuple[int, int] | None = N
     divisor = _divisor(header, least)
     photo, notes = _decode(data, header, repr(str(path)), divisor)
     of_size = f"it is very large and is read at 1/{divisor} of its size" if divisor > 1 else ""
-    return ReadPicture(photo, notes, hashlib.blake2b(data, digest_size=8).hexdigest(), of_size, header.bits)
+    size = (header.height, header.width) if header.orientation < 5 else (header.width, header.height)
+    digest = hashlib.blake2b(data, digest_size=8).hexdigest()
+    return ReadPicture(photo, notes, digest, of_size, header.bits, size)
 
 
 def _divisor(header: Header, least: tuple[int, int] | None) -> int:

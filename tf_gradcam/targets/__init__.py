@@ -2,7 +2,8 @@
 
 from tf_gradcam.targets.boxes import Box
 from tf_gradcam.targets.classes import ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
-from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Region, Similarity, Value
+from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Similarity, Value
+from tf_gradcam.targets.regions import Region
 
 __all__ = [
     "Box",

@@ -23,7 +23,8 @@ Class = int | str | None
 # What `target=` takes: None for each image's top class, a class, one for each image, or a callable outputs -> (B,).
 TargetLike: TypeAlias = Class | np.integer[Any] | Sequence[Class | np.integer[Any]] | NDArray[Any] | Target
 
-_TWO_SIDES, _RAW = "tf_gradcam_two_sides", "tf_gradcam_raw"  # the marks on a tensor
+# The marks on a tensor.
+_TWO_SIDES, _RAW, _LABELS, _PLACE = (f"tf_gradcam_{mark}" for mark in ("two_sides", "raw", "labels", "place"))
 
 
 class NamedTarget:
@@ -212,6 +213,28 @@ def with_raw_output(logits: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
 def raw_output(logits: tf.Tensor) -> tf.Tensor:
     """Return the output that a model makes of logits: its own mark, else the logits themselves."""
     return getattr(logits, _RAW, logits)
+
+
+def as_labels(logits: tf.Tensor) -> tf.Tensor:
+    """Mark logits of which each one is a label by itself, as sigmoids have them."""
+    setattr(logits, _LABELS, True)
+    return logits
+
+
+def are_labels(logits: tf.Tensor) -> bool:
+    """Return whether each logit is a label by itself."""
+    return hasattr(logits, _LABELS)
+
+
+def with_place(logits: tf.Tensor, place: Any) -> tf.Tensor:
+    """Mark logits with what came beside the images: the mask or the point of each."""
+    setattr(logits, _PLACE, place)
+    return logits
+
+
+def place_of(logits: tf.Tensor) -> Any:
+    """Return what came beside the images, None without."""
+    return getattr(logits, _PLACE, None)
 
 
 def class_logits(outputs: Any, target: object) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Targets on values, regions, elements, embeddings and one of several outputs.
+"""Targets on values, elements, embeddings and one of several outputs.
 
 Axis legend: B images, K classes. Outputs are the scores before a final softmax or sigmoid (logits), float32, in the
 model's own structure. Any callable `outputs -> (B,)` is a target.
@@ -9,7 +9,6 @@ arguments when they are created, and ValueError for outputs of the wrong kind on
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,12 +25,9 @@ from tf_gradcam.targets.base import (
     FrozenArray,
     NamedTarget,
     Target,
-    as_class,
     as_position,
     called,
     column,
-    is_integer,
-    label_of,
     name_of,
     of_rank,
     one_output,
@@ -98,81 +94,6 @@ class Distance(NamedTarget):
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         near = f"{names.value_label(self.index, unit_count)} near {self.value:.4g} {names.unit}".rstrip()
         return f"{near}, the value of {self.of}" if self.of else near
-
-
-@dataclass(frozen=True)
-class Region(NamedTarget):
-    """A class in a part of a segmentation: the sum of its logits over the pixels there.
-
-    Args:
-        index: class of outputs (B, H, W, K), any number of spatial axes; None for each image's class of most pixels.
-        mask: (H, W) bool of the output's size; "all" for the whole picture; None for the pixels with this top class (of
-            a single class: above zero), where an image without such a pixel has the score zero and a blank map.
-        point: (x, y) of one pixel, as shares of the width and the height in [0, 1), in place of a mask.
-
-    Source: Vinogradova et al. 2020, Seg-Grad-CAM, https://arxiv.org/abs/2002.11434. Deviation: none; None is one choice
-    of the paper's set of pixels.
-    """
-
-    index: Class = None
-    mask: NDArray[Any] | str | None = None
-    point: tuple[float, float] | None = None
-    classes: ClassVar = ("index",)
-
-    def __post_init__(self) -> None:
-        if self.mask is not None and self.point is not None:
-            raise ValueError("Expected a mask or a point, received both.")
-        if isinstance(self.mask, str) and self.mask != "all":
-            raise ValueError(f"Expected a mask of True and False, or 'all', received '{self.mask}'.")
-        mask = self.mask if self.mask is None or isinstance(self.mask, str) else FrozenArray.of(as_mask(self.mask))
-        point = None if self.point is None else _as_point(self.point)
-        self._set(index=as_class(self.index, or_top=True), mask=mask, point=point)
-
-    def __call__(self, outputs: Any) -> tf.Tensor:
-        logits = one_output(outputs, self)
-        if logits.shape.rank is None or logits.shape.rank < 3:
-            raise ValueError(
-                f"Expected segmentation outputs (B, H, W, K) for {self!r}, received {shown(logits.shape)}."
-            )
-        axes = list(range(1, logits.shape.rank - 1))
-        classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        if self.index is None:
-            counts = tf.reduce_sum(tf.one_hot(classes, tf.shape(logits)[-1]), axis=axes)
-            most = tf.argmax(counts, axis=-1, output_type=tf.int32)  # (B,)
-            chosen: Any = tf.reshape(most, [-1, *[1] * len(axes)])
-            own = tf.reduce_sum(logits * tf.one_hot(chosen, tf.shape(logits)[-1], dtype=logits.dtype), axis=-1)
-        else:
-            chosen = self.index
-            own = column(logits, self.index, self)
-        if self.point is not None:
-            return _at_point(own, self.point, self)
-        if self.mask == "all":
-            inside: Any = tf.ones_like(own, tf.bool)
-        elif self.mask is not None:
-            mask = np.asarray(self.mask)
-            if not own.shape[1:].is_compatible_with(mask.shape):
-                raise ValueError(
-                    f"Expected a mask of shape {tuple(own.shape[1:])}, the outputs' own, received {mask.shape}."
-                )
-            own = tf.ensure_shape(own, [None, *mask.shape])  # for sizes known at run time alone
-            inside = tf.constant(mask)
-        elif logits.shape[-1] == 1:
-            inside = own > 0.0
-        else:
-            inside = classes == chosen
-        return tf.reduce_sum(tf.where(inside, own, 0.0), axis=axes)
-
-    def of_outputs(self, values: NDArray[Any]) -> NamedTarget:
-        if self.index is not None:
-            return self
-        counts = np.bincount(values.reshape(-1, values.shape[-1]).argmax(-1), minlength=values.shape[-1])
-        return dataclasses.replace(self, index=int(counts.argmax()))
-
-    def label(self, names: ClassNames, unit_count: int | None = None) -> str:
-        own = "the largest class" if self.index is None else label_of(self.index, names)
-        if self.point is not None:
-            return f"{own} at {self.point[0]:.0%}, {self.point[1]:.0%}"
-        return f"{own} everywhere" if self.mask == "all" else f"region of {own}"
 
 
 @dataclass(frozen=True, init=False)
@@ -277,49 +198,3 @@ class OutputOf(NamedTarget):
 
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"{self.output if isinstance(self.output, str) else f'output {self.output}'}: {name_of(self.target)}"
-
-
-def as_region(target: Any, output: str | int | None = None) -> Any:
-    """Return a callable unchanged, and a class (None: each image's class of most pixels) as its predicted region.
-
-    Args:
-        output: name or position of the output to read, of a model of several.
-    """
-    if callable(target):
-        return target
-    if target is not None and not isinstance(target, str) and not is_integer(target):
-        raise ValueError(
-            "Expected one class for all images of a segmentation model, a name or an index, received "
-            f"{type(target).__name__}. Explain images of different classes in several calls."
-        )
-    return Region(target) if output is None else OutputOf(output, Region(target))
-
-
-def _as_point(point: Any) -> tuple[float, float]:
-    x, y = np.asarray(point, np.float64).reshape(-1) if np.size(point) == 2 else (np.nan, np.nan)
-    if not (0 <= x < 1 and 0 <= y < 1):
-        raise ValueError(
-            f"Expected a point (x, y) as shares of the width and the height from 0 to below 1, received {point!r}. A "
-            "pixel (column, row) of a picture W x H is ((column + 0.5) / W, (row + 0.5) / H)."
-        )
-    return float(x), float(y)
-
-
-def _at_point(values: tf.Tensor, point: tuple[float, float], target: object) -> tf.Tensor:
-    """Return the values (B, H, W) of the cell at a point, (B,)."""
-    if values.shape.rank != 3:
-        raise ValueError(f"Expected a segmentation of pictures (B, H, W, K) for {target!r}.")
-    sides = tf.cast(tf.shape(values)[1:], tf.float32)
-    row = tf.cast(sides[0] * point[1], tf.int32)
-    column_ = tf.cast(sides[1] * point[0], tf.int32)
-    return values[:, row, column_]
-
-
-def as_mask(mask: object) -> np.ndarray:
-    """Return a mask of pixels as bool, checked."""
-    array = np.asarray(mask)
-    if array.dtype != bool and not np.isin(array, (0, 1)).all():
-        raise ValueError(f"Expected a mask of True and False, received other values of dtype {array.dtype}.")
-    if not array.any():
-        raise ValueError("Expected a mask with at least one pixel, received an empty one.")
-    return array.astype(bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any, NamedTuple
 
 from tf_gradcam._errors import nearest_files
 from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam._files.find import SUFFIXES
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.classes import Contrast, Counterfactual, Finer
-from tf_gradcam.targets.outputs import Distance, Region
+from tf_gradcam.targets.outputs import Distance
+from tf_gradcam.targets.regions import Region
 
 SIMILAR = "similar"
 _POINT = re.compile(r"(\d+(?:\.\d+)?)%\s*,\s*(\d+(?:\.\d+)?)%")
+_PIXEL = re.compile(r"(\d{1,6})\s*,\s*(\d{1,6})")
 _VERSUS, _NOT, _NEAR = (
     re.compile(r"\s+vs\.?\s+"),
     re.compile(r"not\s+(?=\S)"),
@@ -45,6 +49,8 @@ class Asked:
         top: one map of each of an image's `top` best classes; None for others.
         is_above: one map of each class above its threshold.
         is_all: one map of each class or value.
+        pixel: of a segmentation, (x, y) of the pixel of each picture at which the target's class is explained.
+        masks: of a segmentation, a mask file for all pictures, or a folder of their masks.
     """
 
     target: TargetLike | NearPicture = None
@@ -52,6 +58,8 @@ class Asked:
     top: int | None = None
     is_above: bool = False
     is_all: bool = False
+    pixel: tuple[int, int] | None = None
+    masks: Path | None = None
 
     @property
     def is_one(self) -> bool:
@@ -64,9 +72,10 @@ def asked_by(text: str | None, task: str, names: ClassNames, *, reads_files: boo
 
     A name or an index of a class means this class, whatever else the text could mean. Else: "all" (of a multi-label
     model: the classes above their thresholds), "top3", "A,B" (a map each), "A vs B", "A vs similar" (`Finer`), "not A";
-    for values "near 30", "1 near 30" and "near other.jpg" (`Distance`); for a segmentation "A", "A@everywhere",
-    "A@30%,55%" (a pixel, by shares of width and height); for a detector "0" (its best detection), "A" (the best of a
-    class), "0,A".
+    for values "near 30", "1 near 30" and "near other.jpg" (`Distance`); for a segmentation "A" (where it is predicted),
+    "A@everywhere", "A@120,80" (a pixel of the picture), "A@30%,55%" (a pixel, by shares of width and height),
+    "A@mask.png", "A@masks/", and each without a class for each picture's largest class there; for a detector "0" (its
+    best detection), "A" (the best of a class), "0,A".
 
     Args:
         text: None for the usual target of the task: each image's top class, the first value, the region of each image's
@@ -90,7 +99,7 @@ def asked_by(text: str | None, task: str, names: ClassNames, *, reads_files: boo
     if _is_class(text, names):
         return Asked(names.index_in(text))
     if task == "segmentation":
-        return Asked(_of_segmentation(text, names))
+        return _of_segmentation(text, names)
     top = re.fullmatch(r"top\s*(\d{1,4})", text)
     if top and int(top[1]) > 0:
         return Asked(top=int(top[1]))
@@ -147,17 +156,30 @@ def _near(name: str | None, reference: str, names: ClassNames, reads_files: bool
     return Distance(value, index)
 
 
-def _of_segmentation(text: str, names: ClassNames) -> Region:
-    own, at, where = text.rpartition("@")
+def _of_segmentation(text: str, names: ClassNames) -> Asked:
+    own, at, where = _split_at(text, names)
     if not at:
-        return Region(names.index_in(text))
-    index = names.index_in(own.strip())
-    if where.strip() == "everywhere":
-        return Region(index, "all")
-    point = _POINT.fullmatch(where.strip())
-    if point is None:
-        raise ValueError(
-            f"Expected 'everywhere' or a point such as '30%,55%' (of the width and the height) behind '@', received "
-            f"'{where}'."
-        )
-    return Region(index, point=(float(point[1]) / 100, float(point[2]) / 100))
+        return Asked(Region(names.index_in(text)))
+    index, where = None if not own else names.index_in(own), where.strip()
+    if where == "everywhere":
+        return Asked(Region(index, "all"))
+    point, pixel = _POINT.fullmatch(where), _PIXEL.fullmatch(where)
+    if point is not None:
+        return Asked(Region(index, point=(float(point[1]) / 100, float(point[2]) / 100)))
+    if pixel is not None:
+        return Asked(Region(index), pixel=(int(pixel[1]), int(pixel[2])))
+    path = Path(where)
+    if where and (path.exists() or path.suffix.lower() in SUFFIXES or where.endswith(("/", os.sep))):
+        return Asked(Region(index), masks=path)
+    raise ValueError(
+        "Expected 'everywhere', a pixel such as '120,80', a point such as '30%,55%' (of the width and the height), a "
+        f"mask file or a folder of masks behind '@', received '{where}'."
+    )
+
+
+def _split_at(text: str, names: ClassNames) -> tuple[str, str, str]:
+    """Split at the last "@" behind a class: names and paths may hold one too."""
+    ends = [place.start() for place in re.finditer("@", text)]
+    own = [end for end in ends if end == 0 or _is_class(text[:end].strip(), names)]
+    end = (own[-1:] or ends or [len(text)])[0]
+    return text[:end].strip(), text[end : end + 1], text[end + 1 :]
