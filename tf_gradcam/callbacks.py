@@ -48,7 +48,8 @@ from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import to_photo
 from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.base import TargetLike, with_indices
-from tf_gradcam.targets.outputs import Distance, Region, Value, as_region
+from tf_gradcam.targets.outputs import Distance, Value
+from tf_gradcam.targets.regions import Region, as_region
 
 _MAX_IMAGES = 64  # more make a picture that no screen holds; they are explained in one batch during training
 _CHOOSE = "Choose some, as images[:16]."

@@ -254,7 +254,8 @@ class Explainer:
         names = self._class_names
         labels = labels_of(target, results.outputs, names) if is_callable else names.labels(results.class_indices)
         segmentation = None
-        if region is not None and getattr(target, "output", None) == self._reader.first_key:
+        is_first = getattr(target, "output", None) == self._reader.first_key
+        if region is not None and is_first and compiled.head_kind != "value":
             has_labels = compiled.head_kind == "sigmoid"
             segmentation = _segmentation(names, region_in(own), results.outputs, place, sides, has_labels)
             labels = region.labels_of(segmentation.explained, names)
@@ -309,8 +310,11 @@ class Explainer:
     @cached_property
     def _detail_layer(self) -> str | None:
         """Path of a segmentation's layer for detail, where this explainer is not at it."""
-        layers = None if self._is_whole else segmentation_layers(self._reader)
-        return None if layers is None or layers.detail == self.layer_name else layers.detail
+        try:
+            detail = None if self._is_whole else segmentation_layers(self._reader).detail
+        except ValueError:  # no layer that every path passes, as in an ensemble
+            return None
+        return None if detail == self.layer_name else detail
 
     def class_maps(
         self,
