@@ -92,6 +92,19 @@ def test_detector_explains_every_box_inside_it(run_here) -> None:
 
 
 @pytest.mark.slow
+def test_segmentation_explains_both_layers_a_pixel_and_a_part(run_here) -> None:
+    printed = run_here("segmentation.py", "pictures")
+    shares = {line.split(",")[0]: percent(line) for line in printed.splitlines() if ", layer " in line}
+    assert shares["detail"] > 90  # on 7 % of the picture
+    assert shares["context"] > 10
+    assert percent(printed.splitlines()[0]) > 98
+    assert re.search(r"^pixel \(\d+, \d+\): disc at ", printed, flags=re.M)
+    names = {path.name for path in Path("pictures").iterdir()}
+    assert {"context.png", "detail.png", "0000.overlay.png", "0000.mask.png", "0000.heatmap.npy"} <= names
+    assert picture_size(Path("pictures/0000.mask.png")) == (64, 96, 3)
+
+
+@pytest.mark.slow
 def test_training_callback_leaves_a_picture_every_other_epoch(run_here) -> None:
     printed = run_here("training_callback.py", "pictures", "--epochs", "4", "--slices", "64")
     names = sorted(path.name for path in Path("pictures").iterdir())

@@ -407,12 +407,14 @@ def swin_of_shifted_windows() -> Built:
 
 @dataclass(frozen=True)
 class Task:
-    """A task that is not a classifier: its default layer, the grid of its map there, and a target on its outputs."""
+    """A task that is not a classifier: its default layer, the grid of its map there, a target on its outputs, and the
+    end of a segmenter's layer for detail."""
 
     build: Callable[[], keras.Model]
     layer: str
     grid: tuple[int, int]
     target: Callable[[Any], Any]
+    detail: str = ""
 
 
 def encoder(shape: tuple[int, int, int]) -> keras.Model:
@@ -475,8 +477,16 @@ def retinanet() -> keras.Model:
 
 
 TASKS = {
-    "deeplab_v3": Task(deeplab_v3, "backbone/segmentation_head_relu", (16, 24), lambda outputs: outputs[:, 5, 5, 1]),
-    "segformer": Task(segformer, "conv2d", (16, 16), lambda outputs: outputs[:, 5, 5, 1]),
+    "deeplab_v3": Task(
+        deeplab_v3,
+        "backbone/functional/stack2_block0_out",
+        (4, 6),
+        lambda outputs: outputs[:, 5, 5, 1],
+        "/segmentation_head_relu",
+    ),
+    "segformer": Task(
+        segformer, "seg_former_backbone/linear_16", (8, 8), lambda outputs: outputs[:, 5, 5, 1], "/activation"
+    ),
     "retinanet": Task(
         retinanet,
         "backbone/fpn[0] + backbone/fpn[1] + backbone/fpn[2]",
