@@ -7,6 +7,8 @@
     python docs/pictures.py methods
     python docs/pictures.py detector
     python docs/pictures.py segmentation
+    python docs/pictures.py multilabel
+    python docs/pictures.py regression
     python docs/pictures.py all --data DATA
 
 DATA is a folder with `mobilenet_0.75_224_imagenet.weights.h5` (weights of
@@ -227,6 +229,16 @@ def segmentation() -> None:
     save_image(PICTURES / "segmentation.png", np.concatenate(both))
 
 
+def multilabel() -> None:
+    """Write the picture of the labels of a tiny multi-label model."""
+    runpy.run_path(str(ROOT / "examples" / "multilabel.py"))["main"](str(PICTURES / "multilabel.png"))
+
+
+def regression() -> None:
+    """Write the picture of the values of a tiny regression."""
+    runpy.run_path(str(ROOT / "examples" / "regression.py"))["main"](str(PICTURES / "regression.png"))
+
+
 WITH_DATA = {"strip": strip, "app": app}
 MAKERS: dict[str, Callable[..., None]] = {
     **WITH_DATA,
@@ -235,6 +247,8 @@ MAKERS: dict[str, Callable[..., None]] = {
     "methods": methods,
     "detector": detector,
     "segmentation": segmentation,
+    "multilabel": multilabel,
+    "regression": regression,
 }
 
 

@@ -13,22 +13,28 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
 from PIL import Image
 
-from tests.helpers.redblue import BLUE_SCORE, RED_SCORE, red_blue_model, red_blue_photo
+from tests.helpers.redblue import BLUE_SCORE, RED_SCORE
+from tests.helpers.redblue_tasks import (
+    BLUENESS,
+    IMAGES,
+    NAMES,
+    REDNESS,
+    of_boxes,
+    of_labels,
+    of_pair,
+    of_pixels,
+    of_value,
+    sigmoid,
+    with_head,
+)
 from tests.test_callbacks import look_at
 from tf_gradcam import Explainer, Explanation, callbacks, targets
 from tf_gradcam._figures.epochs import epoch_figure
 from tf_gradcam._figures.sheet import GREY, RED
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam.callbacks import GradCAMCallback
-
-NAMES = ["red", "blue"]
-# Red and blue in halves, as the helper says; all red; all blue.
-IMAGES = np.stack([red_blue_photo(columns=columns) for columns in (4, 10, 0)]).astype(np.float32)
-REDNESS = [RED_SCORE, 200 / 255, 0.0]
-BLUENESS = [BLUE_SCORE, 0.0, 100 / 255]
 
 
 @pytest.fixture
@@ -42,55 +48,6 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(callbacks, "epoch_figure", recorded)
     return kept
-
-
-def with_head(units: int, activation: str | None, kernel: Any, bias: Any) -> keras.Model:
-    head = layers.Dense(units, activation, name="head")
-    model = red_blue_model(head)
-    head.set_weights([np.array(kernel, np.float32), np.array(bias, np.float32)])
-    return model
-
-
-def of_labels() -> keras.Model:
-    """Two sigmoid units: the logits are ten times the redness less two, and the blueness."""
-    return with_head(2, "sigmoid", 10 * np.eye(2), [-2, -2])
-
-
-def of_value() -> keras.Model:
-    """Ten times the redness less ten times the blueness."""
-    return with_head(1, None, [[10], [-10]], [0])
-
-
-def of_pair() -> keras.Model:
-    """One sigmoid unit: whether it is more red than blue."""
-    return with_head(1, "sigmoid", [[10], [-10]], [0])
-
-
-def of_pixels() -> keras.Model:
-    """Probabilities of red and blue of each pixel."""
-    model = red_blue_model()
-    hue = model.get_layer("hue").output
-    fine = layers.Conv2D(2, 1, name="fine")
-    logits = layers.Conv2D(2, 1, activation="softmax", name="mask")
-    made = keras.Model(model.inputs, logits(fine(hue)))
-    for layer in (fine, logits):
-        layer.set_weights([np.eye(2, dtype=np.float32)[None, None], np.zeros(2)])
-    return made
-
-
-def of_boxes() -> keras.Model:
-    """Raw rows (B, 2, 4 + 2): a box in the left and one in the right half, red and blue by their means there."""
-    model = red_blue_model()
-    hue = layers.Lambda(lambda x: x, name="cells")(model.get_layer("hue").output)
-    halves = layers.Reshape((2, 2))(layers.AveragePooling2D((6, 5))(hue))
-    scores = layers.Activation("sigmoid")(layers.Rescaling(8.0, -3.0)(halves))
-    boxes = keras.ops.tile(keras.ops.convert_to_tensor([[[2.5, 3.0, 5.0, 6.0], [7.5, 3.0, 5.0, 6.0]]]), [1, 1, 1])
-    boxes = boxes + 0.0 * keras.ops.sum(scores, axis=(1, 2), keepdims=True)
-    return keras.Model(model.inputs, keras.ops.concatenate([boxes, scores], axis=-1))
-
-
-def sigmoid(value: float) -> float:
-    return float(1 / (1 + np.exp(-value)))
 
 
 def lines_of(drawing: list[Any]) -> list[list[str]]:
@@ -222,7 +179,7 @@ def test_region_that_is_not_predicted_has_no_overlay(tmp_path: Path, drawing: li
     look_at(GradCAMCallback(IMAGES, tmp_path, class_names=NAMES, target="red"), of_pixels())
     assert lines_of(drawing)[0] == ["Predicted region of red: 40.0% of the picture"]
     assert drawing[1][2].lines == [("Predicted region of red: 0.0% of the picture", RED)]
-    assert str(drawing[1][2].overlay).startswith("No overlay: ")
+    assert drawing[1][2].overlay == "No overlay: no pixel is predicted as this class."
 
 
 def test_point_of_a_segmentation_says_its_score(tmp_path: Path, drawing: list[Any]) -> None:

@@ -47,9 +47,8 @@ from tf_gradcam._rules.table import MethodName, find_method, needs_of
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import to_photo
 from tf_gradcam.image.thumbnails import shown_photo
-from tf_gradcam.targets.base import TargetLike, with_indices
+from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.outputs import Distance, Value
-from tf_gradcam.targets.regions import Region, as_region
 
 _MAX_IMAGES = 64  # more make a picture that no screen holds; they are explained in one batch during training
 _CHOOSE = "Choose some, as images[:16]."
@@ -404,12 +403,11 @@ class GradCAMCallback(keras.callbacks.Callback):
         self.explanation = explanation = explainer(self._shown.images, target)
         cards = []
         for index, photo in enumerate(self._shown.photos):
-            if self.task.name == "regression":
-                lines = self._value_lines(explanation, index)
-            elif self.task.name == "segmentation":
-                lines = self._region_lines(explanation, index)
-            else:
-                lines = self._class_lines(explanation, index)
+            if self.task.name == "segmentation":
+                cards.append(self._region_card(explanation, index, photo))
+                continue
+            is_value = self.task.name == "regression"
+            lines = self._value_lines(explanation, index) if is_value else self._class_lines(explanation, index)
             cards.append(overlay_card(explanation, index, photo, lines))
         return self._what(explanation), cards, explanation.signed
 
@@ -438,7 +436,8 @@ class GradCAMCallback(keras.callbacks.Callback):
                 label, value = maps.labels[index][place], probabilities[index, maps.class_indices[index, place]]
                 is_above = predicted[index, maps.class_indices[index, place]]
                 head = "True" if true is not None else "Predicted" if is_above else "None above; most probable"
-                lines = [(f"{head}: {label}, {value:.1%}", "black" if is_above else RED), said]
+                is_missed = true is not None and not is_above
+                lines = [(f"{head}: {label}, {value:.1%}", RED if is_missed else "black"), said]
                 cards.append(overlay_card(of_each[place], index, photo, lines[: 1 if true is None else 2]))
         return "each label above its threshold" if true is None else "each true label", cards, of_each[0].signed
 
@@ -518,16 +517,17 @@ class GradCAMCallback(keras.callbacks.Callback):
             lines.append((f"Explained: {label}, score {explanation.scores[index]:.4g}", GREY))
         return lines
 
-    def _region_lines(self, explanation: Explanation, index: int) -> list[Line]:
-        """Return the lines on the predicted region of a class."""
-        region = as_region(self._target)
-        values, label = explanation.outputs[index], explanation.labels[index]
-        if not isinstance(region, Region) or region.mask is not None or region.point is not None:
-            return [(f"Explained: {label}, score {explanation.scores[index]:.4g}", "black")]
-        own = with_indices(region, self._shown.names.index)
-        chosen = own.of_outputs(values).index  # type: ignore[attr-defined]
-        inside = values[..., 0] > 0 if values.shape[-1] == 1 else values.argmax(-1) == chosen
-        return [(f"Predicted {label}: {inside.mean():.1%} of the picture", "black" if inside.any() else RED)]
+    def _region_card(self, explanation: Explanation, index: int, photo: NDArray[np.uint8]) -> PhotoCard:
+        """Return the card of the predicted region of a class, or of another part of a segmentation."""
+        masks, label = explanation.segmentation, explanation.labels[index]
+        if masks is None or masks.is_given:
+            line: Line = (f"Explained: {label}, score {explanation.scores[index]:.4g}", "black")
+            return overlay_card(explanation, index, photo, [line])
+        inside = masks.inside[index]
+        line = (f"Predicted {label}: {inside.mean():.1%} of the picture", "black" if inside.any() else RED)
+        if not inside.any():
+            return PhotoCard(photo, "No overlay: no pixel is predicted as this class.", [line])
+        return overlay_card(explanation, index, photo, [line])
 
     def _are_above(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         above = 0.5 if self._threshold is None else self._threshold

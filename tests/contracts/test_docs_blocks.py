@@ -26,9 +26,11 @@ from click.testing import CliRunner
 from tests.contracts.pages import README, ROOT, TEXTS, Block, blocks, command_block, commands
 from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
+from tests.helpers.redblue_tasks import of_value, with_head
 from tests.zoo.detectors import scenes, trained
 from tests.zoo.tasks import REGIONS, segmentation, shapes
 from tests.zoo.transformers import pictures, vit
+from tf_gradcam import describe
 from tf_gradcam._cli.main import main
 from tf_gradcam.image import load_image, save_image
 
@@ -125,6 +127,24 @@ def tiny_unet() -> dict[str, Any]:
     return {"model": segmentation(), "images": photos.astype(np.float32), "photos": photos}
 
 
+def tiny_multilabel() -> dict[str, Any]:
+    """A compiled model of three labels, pictures and the labels of each."""
+    size = (48, 80)
+    model = with_head(3, "sigmoid", [[10, 0, 5], [0, 10, 5]], [-2, -2, -2], size)
+    model.compile("sgd", "binary_crossentropy")
+    photos = np.stack([red_blue_photo(8, columns=columns) for columns in (4, 10, 0)])
+    labels = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 0]])
+    return {"model": model, "images": photos.astype(np.float32), "photos": photos, "labels": labels}
+
+
+def tiny_regression() -> dict[str, Any]:
+    """A compiled model of a value, pictures and the value of each."""
+    model = of_value((48, 80))
+    model.compile("sgd", "mse")
+    photos = np.stack([red_blue_photo(8, columns=columns) for columns in (4, 10, 0)])
+    return {"model": model, "images": photos.astype(np.float32), "photos": photos, "values": np.array([1.0, 8.0, -4.0])}
+
+
 def keras_hub_task() -> dict[str, Any]:
     """A classifier of keras_hub with its preprocessor, and pictures for it."""
     pytest.importorskip("keras_hub", reason="keras_hub is not installed: pip install keras-hub")
@@ -141,6 +161,8 @@ SETUPS: dict[str, Callable[[], dict[str, Any]]] = {
     "small_network": small_network,
     "tiny_detector": tiny_detector,
     "tiny_unet": tiny_unet,
+    "tiny_multilabel": tiny_multilabel,
+    "tiny_regression": tiny_regression,
 }
 SLOW = "python: slow"
 
@@ -289,6 +311,13 @@ def test_command_is_understood(here: Path, line: str) -> None:
         (here / "regions.txt").write_text("\n".join(REGIONS))
         for number, photo in enumerate(setup["photos"]):
             save_image(here / "photos" / f"{number}.png", photo)
+    if "my_labels.keras" in words:
+        tiny_multilabel()["model"].save(here / "my_labels.keras")
+        describe(here / "my_labels.keras", class_names=["red square", "blue disc", "green bar"])
+    if "my_age.keras" in words:
+        tiny_regression()["model"].save(here / "my_age.keras")
+        for number, name in enumerate(("me.jpg", "mother.jpg")):
+            write_photo(here, name, red_blue_photo(8, columns=4 + number))
     if (words[0] == "explain" and not NOT_HERE.search(line)) or words[0] in RUN:
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, done.output

@@ -105,6 +105,31 @@ def test_segmentation_explains_both_layers_a_pixel_and_a_part(run_here) -> None:
 
 
 @pytest.mark.slow
+def test_multilabel_explains_every_label_on_its_shape(run_here) -> None:
+    printed = run_here("multilabel.py", "multilabel.png")
+    assert picture_size(Path("multilabel.png")) == picture_size(PICTURES / "multilabel.png")
+    assert "multilabel, as it was trained with binary_crossentropy on logits." in printed
+    shares = re.findall(r": (red square|blue disc|green bar) \d+%, (\d+)% of the heat on (\d+)%", printed)
+    assert len(shares) == 6  # two, one and three shapes
+    assert {label for label, _, _ in shares} == {"red square", "blue disc", "green bar"}
+    for _, heat, area in shares:
+        assert float(heat) > 5 * float(area)
+
+
+@pytest.mark.slow
+def test_regression_explains_what_raises_and_what_lowers_the_value(run_here) -> None:
+    printed = run_here("regression.py", "regression.png")
+    assert picture_size(Path("regression.png")) == picture_size(PICTURES / "regression.png")
+    values = np.array(re.findall(r": (-?[\d.]+) points, true (-?[\d.]+)", printed), float)
+    assert np.abs(values[:, 0] - values[:, 1]).max() < 0.4
+    shares = re.findall(r"(\d+)% of what (raises|lowers) it on (\d+)%", printed)
+    assert {verb for _, verb, _ in shares} == {"raises", "lowers"}
+    for heat, _, area in shares:
+        assert float(heat) > 5 * float(area)
+    assert re.search(r"value near [\d.]+ points, the value of picture 1: [\d.]+ points, [\d.]+ away", printed)
+
+
+@pytest.mark.slow
 def test_training_callback_leaves_a_picture_every_other_epoch(run_here) -> None:
     printed = run_here("training_callback.py", "pictures", "--epochs", "4", "--slices", "64")
     names = sorted(path.name for path in Path("pictures").iterdir())

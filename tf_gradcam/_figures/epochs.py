@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tf_gradcam._figures.captions import Line
-from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, alpha_of, aspect_of, grid, height_for, reason_of
+from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, alpha_of, aspect_of, grid, height_for, reason_of, with_region
 from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def overlay_card(explanation: Shown, index: int, photo: np.ndarray, lines: Seque
     if reason is not None:
         return PhotoCard(photo, f"No overlay: {reason}", lines)
     values = explanation.shown_at(index, photo.shape[:2])
-    return PhotoCard(photo, paint(photo, values, explanation.signed, alpha_of(explanation)), lines)
+    painted = paint(photo, values, explanation.signed, alpha_of(explanation))
+    return PhotoCard(photo, with_region(explanation, index, painted), lines)
 
 
 def epoch_figure(title: Line, shown: Sequence[PhotoCard], signed: bool) -> Figure:
