@@ -46,8 +46,10 @@ from tests.helpers.pictures import encoded, random_photo
 from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_model, red_blue_photo, write_photo
 from tf_gradcam._app import html as apphtml
 from tf_gradcam._app import uploads as appfiles
+from tf_gradcam._app.controls import method_choices
 from tf_gradcam._app.html import Look, css_gradient, map_picture, overlay_picture, png_bytes
-from tf_gradcam._app.model import AppModel, Question, headline, load_app_model, method_choices
+from tf_gradcam._app.model import AppModel, headline, load_app_model
+from tf_gradcam._app.question import Question
 from tf_gradcam._app.server import create_app, listening, without_addresses
 from tf_gradcam._app.session import Session
 from tf_gradcam._app.uploads import AppFolder, check_model_file, check_picture, take_upload, write_samples
@@ -337,8 +339,8 @@ def test_model_without_names_numbers_its_classes():
 def test_names_of_another_number_of_classes_are_refused():
     model = app_model()
     with pytest.raises(ValueError, match="Expected names of 2 classes, received 3"):
-        model.renamed(["a", "b", "c"])
-    renamed = model.renamed(["warm", "cold"])
+        model.changed(["a", "b", "c"])
+    renamed = model.changed(["warm", "cold"])
     assert renamed.labels == ["warm", "cold"]
     assert renamed.worker is model.worker
     model.close()
@@ -717,7 +719,7 @@ def test_new_model_brings_its_layers_and_classes(sessions, session, tmp_path):
     path = tmp_path / "other.keras"
     red_blue_model(L.Dense(3, activation="softmax", name="three")).save(path)
     events = new_events(sessions)
-    emptied, headline, layer, target, against, mode, layers = events.load_model(
+    emptied, headline, layer, target, against, mode, layers, *_ = events.load_model(
         session.token, upload(sessions, path.read_bytes(), "other.keras")
     )
     assert emptied is None

@@ -156,7 +156,7 @@ def test_command_line_page_and_python_give_the_same_bits(
     line = probabilities_of_the_command(monkeypatch, command)
     page: AppModel = load_app_model(file)
     assert page.mode == preprocess
-    shown = page.explain(Path(path), page.default_question, Job(lambda job: None))
+    (shown,) = page.explain(Path(path), page.default_question, Job(lambda job: None)).explanations.values()
     page.close()
     np.testing.assert_array_equal(python.probabilities, line)
     np.testing.assert_array_equal(python.probabilities, shown.probabilities)

@@ -32,8 +32,9 @@ from tests.helpers.pictures import encoded
 from tests.helpers.redblue import red_blue_model, red_blue_photo
 from tf_gradcam._app import guard as appguard
 from tf_gradcam._app import worker as appjob
+from tf_gradcam._app.controls import look_of, names_of
 from tf_gradcam._app.guard import UPLOAD, RequestGuard
-from tf_gradcam._app.model import AppModel, look_of, names_of
+from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.server import is_local
 from tf_gradcam._app.worker import Worker
 from tf_gradcam._cli.main import main

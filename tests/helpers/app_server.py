@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason='the web page needs Gradio: pip install ".[app]"')
 _PROGRAM = """
+import json
 import sys
 from tf_gradcam._terminal import start_tensorflow
 start_tensorflow()
+from tf_gradcam._app.model import Said
 from tf_gradcam._app.server import run_app
 model, names = (argument or None for argument in sys.argv[1:3])
-run_app(model, None, names, port=0, announce=lambda address: print(address, flush=True))
+said, imports = json.loads(sys.argv[3])
+announce = lambda address: print(address, flush=True)
+run_app(model, None, names, port=0, said=Said(**said), imports=imports, announce=announce)
 """
 
 
@@ -57,11 +62,13 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(folder: Path, model: str = "", names: str = "") -> Iterator[Server]:
-    """The page, until the end of the block."""
+def served(
+    folder: Path, model: str = "", names: str = "", said: Mapping[str, Any] | None = None, imports: Sequence[str] = ()
+) -> Iterator[Server]:
+    """The page, until the end of the block; `said` are the arguments of `Said`."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "TMPDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-c", _PROGRAM, model, names]
+    command = [sys.executable, "-c", _PROGRAM, model, names, json.dumps([dict(said or {}), list(imports)])]
     with (
         open(folder.parent / "server.err", "w+", encoding="utf-8") as errors,
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,

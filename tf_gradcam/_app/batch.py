@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_gradcam._app.html import Look
-from tf_gradcam._app.model import AppModel, Question, target_of
+from tf_gradcam._app.model import AppModel
+from tf_gradcam._app.question import Question
 from tf_gradcam._app.uploads import check_picture, without_folder, zip_folder
 from tf_gradcam._app.worker import Job
 from tf_gradcam._explain.batch import BatchExplainer, Result
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._files.manifest import FAILED, Manifest, Row
-from tf_gradcam.targets.text import Asked
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,17 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
     refused = {path: reason for path in paths if (reason := _refusal(path))}
     taken = [path for path in paths if path not in refused]
     model.doubt(taken, question.mode)
+    asked = model.asked(question)
+    is_signed = model.task.name == "regression" or question.against is not None
+    has_threshold = model.task.name == "detection" or asked.is_above
     batch = BatchExplainer(
         model.explainer(question.layer, question.method),
         model.preprocessing(question.mode),
-        asked=Asked(target_of(question)),
+        asked=asked,
+        threshold=question.above if has_threshold else None,
+        unit=model.said.unit,
         alpha=look.alpha,
-        colormap=look.colormap or ("jet" if question.against is None else "bwr"),
+        colormap=look.colormap or ("bwr" if is_signed else "jet"),
         batch_size=4,
     )
     results = {path: Result([Row(str(path), FAILED, error=reason)], [], []) for path, reason in refused.items()}

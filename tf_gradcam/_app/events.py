@@ -14,24 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from tf_gradcam._app.batch import explain_batch
+from tf_gradcam._app.controls import look_of, method_choices, names_of, question_of, settings, target_choices
 from tf_gradcam._app.html import notice_html, progress_html
-from tf_gradcam._app.model import (
-    NOTHING,
-    TOP,
-    AppModel,
-    Question,
-    class_choices,
-    headline,
-    layer_choices,
-    look_of,
-    method_choices,
-    names_of,
-    question_of,
-)
+from tf_gradcam._app.model import AppModel, Said, headline
+from tf_gradcam._app.question import POINT, REGION, Question
 from tf_gradcam._app.session import Session, Sessions
 from tf_gradcam._app.uploads import MAX_BATCH
 from tf_gradcam._app.view import view_of
 from tf_gradcam._app.worker import Job, JobProgress, Stopped
+from tf_gradcam._errors import for_page
 from tf_gradcam._models.images import model_failure
 from tf_gradcam._rules.table import MethodName
 from tf_gradcam._terminal import print_message
@@ -94,7 +85,7 @@ class Events:
         asked = question_of(*question)
         chosen = names_of(methods)
         names = [name for name in self._methods if name in chosen]
-        questions: dict[str, Question] = {name: dataclasses.replace(asked, method=name) for name in names}
+        questions: dict[str, Question] = {name: dataclasses.replace(asked, method=name, is_one=True) for name in names}
         yield from self._each(token, "compare", asked, questions, "Choose at least one method.")
 
     def layers(self, token: str, layers: Sequence[str], *question: Any) -> Iterator[Values]:
@@ -105,7 +96,8 @@ class Events:
         except ValueError as error:
             yield self._failed(token, error)
             return
-        questions = {row.path: dataclasses.replace(asked, layer=row.path) for row in rows if row.path in chosen}
+        paths = [row.path for row in rows if row.path in chosen]
+        questions = {path: dataclasses.replace(asked, layer=path, is_one=True) for path in paths}
         yield from self._each(token, "layers", asked, questions, "Choose at least one layer.")
 
     def _each(
@@ -198,6 +190,42 @@ class Events:
         """Return the summary, cost and source of a method."""
         return self._methods[method].about
 
+    def pick(self, token: str, picked: Any, target: int | str | None) -> Values:
+        """Take a click on a picture or a name for a choice. Outputs: the list of classes; place; across; down.
+
+        Args:
+            picked: {"pick": "class 3" | "box 2" | "point", "x": ..., "y": ...}, the point as shares of the picture.
+            target: the present choice.
+
+        Raises:
+            ValueError: another click, which only a request that is not the page's own can have.
+        """
+        kind, _, number = str(picked.get("pick")).partition(" ") if isinstance(picked, dict) else ("", "", "")
+        same = self._update()
+        if kind == "point":
+            shares = [picked.get("x"), picked.get("y")]
+            if all(type(value) in (int, float) and 0 <= value <= 1 for value in shares):
+                across, down = (min(round(100 * float(value), 2), 99.99) for value in shares)
+                return same, self._update(value=POINT), self._update(value=across), self._update(value=down)
+        elif kind in ("class", "box") and number.isdecimal() and len(number) < 6:
+            chosen = int(number) if kind == "class" else f"box {number}"
+            return self._targets(token, chosen), self._update(value=REGION), same, same
+        raise ValueError(f"Expected a click on a picture, a box or a name, received {picked}.")
+
+    def boxes(self, token: str, target: int | str | None) -> Any:
+        """Offer the boxes of the picture that is shown. Outputs: the list of classes."""
+        try:
+            is_detector = self._sessions.find(token).model.task.name == "detection"
+        except ValueError:
+            return self._update()
+        return self._targets(token, target) if is_detector else self._update()
+
+    def _targets(self, token: str, chosen: int | str | None) -> Any:
+        session = self._sessions.find(token)
+        answer = session.answers.get("explore")
+        found = None if answer is None else answer.found
+        return self._update(choices=target_choices(session.model, found, chosen), value=chosen)
+
     def load_model(self, token: str, file: str | None) -> Values:
         """Load a dropped model; `again` follows. Outputs: the emptied file; as `controls_of`."""
 
@@ -207,27 +235,54 @@ class Events:
                     self._sessions.check_model_count()
                 session.use(session.load_model(str(file)))
 
-        return self._changed(token, file, load)
+        return (None, *self._changed(token, load if file is not None else None))
 
     def name_classes(self, token: str, file: str | None) -> Values:
         """Apply dropped class names; `again` follows. Outputs: as `load_model`."""
-        return self._changed(token, file, lambda session: session.use(session.name_classes(str(file))))
 
-    def _changed(self, token: str, file: str | None, change: Callable[[Session], None]) -> Values:
+        def rename(session: Session) -> None:
+            session.use(session.name_classes(str(file)))
+
+        return (None, *self._changed(token, rename if file is not None else None))
+
+    def say(self, token: str, task: str | None, unit: str | None, decode: str | None) -> Values:
+        """Read the model as another task, in another unit, or its boxes otherwise; `again` follows.
+
+        Outputs: as `controls_of`.
+        """
+        if not all(value is None or isinstance(value, str) for value in (task, unit, decode)):
+            raise ValueError(f"Expected a task, a unit and words on boxes, received {task}, {unit}, {decode}.")
+
+        def read(session: Session) -> None:
+            before = session.model.said
+            said = Said(task or None)
+            if said.task == before.task:
+                said = Said(said.task, (unit or "").strip(), (decode or "").strip() or None, before.threshold)
+            if said != before:
+                try:
+                    session.use(session.model.changed(said=said))
+                except ValueError as error:
+                    other = "Choose another Task, Unit or Boxes."
+                    raise ValueError(f"{for_page(error.args[0])} {other}") from error
+
+        return self._changed(token, read)
+
+    def _changed(self, token: str, change: Callable[[Session], None] | None) -> Values:
+        """Change the model of a window, and return `controls_of` it; `again` shows an error."""
         try:
             session = self._sessions.find(token)
-        except ValueError:  # `again` shows it
-            return (None, *self.controls_of(self._sessions.model, self._sessions.model.default_question))
+        except ValueError:
+            return self.controls_of(self._sessions.model, self._sessions.model.default_question)
         before = session.model
         try:
-            if file is not None:
+            if change is not None:
                 change(session)
         except Exception as error:
             session.error = error_text(error)
         asked, model = session.question, session.model
-        if model.origin != before.origin:
+        if model.origin != before.origin or model.task.name != before.task.name:
             asked = dataclasses.replace(model.default_question, method=asked.method)
-        return (None, *self.controls_of(model, dataclasses.replace(asked, target=None, against=None)))
+        return self.controls_of(model, dataclasses.replace(asked, target=None, against=None))
 
     def again(self, token: str, *question: Any) -> Iterator[Values]:
         """Explain the picture with the changed model, or show the error of the change. Outputs: result."""
@@ -245,12 +300,5 @@ class Events:
         yield from self.explain(token, *question)
 
     def controls_of(self, model: AppModel, asked: Question) -> Values:
-        """Return headline, layer, class, against, pixel values, and layers of *Layers* for a model."""
-        return (
-            headline(model),
-            self._update(choices=layer_choices(model), value=asked.layer),
-            self._update(choices=class_choices(model, "top class"), value=TOP),
-            self._update(choices=class_choices(model, "nothing"), value=NOTHING),
-            self._update(value=asked.mode),
-            self._update(choices=layer_choices(model), value=model.stages()),
-        )
+        """Return the headline, and an update of each control in the order of `settings`."""
+        return headline(model), *(self._update(**changes) for changes in settings(model, asked).values())

@@ -43,9 +43,8 @@ class Look:
 
 def overlay_picture(explanation: Explanation, photo: Photo, look: Look, index: int = 0) -> Photo:
     """Paint the map on a photo of any size, where it is above the threshold; (H0, W0, 3) uint8 RGB."""
-    values = explanation.shown_at(index, photo.shape[:2])
-    overlay = paint(photo, values, explanation.signed, look.alpha, look.colormap)
-    return np.where(_is_shown(values, look)[..., None], overlay, photo)
+    overlay = explanation.overlay_of(index, photo, look.alpha, look.colormap)
+    return np.where(_is_shown(explanation.shown_at(index, photo.shape[:2]), look)[..., None], overlay, photo)
 
 
 def map_picture(explanation: Explanation, size: Sequence[int], look: Look, index: int = 0) -> Photo:
@@ -81,21 +80,34 @@ def css_gradient(signed: bool, colormap: str | None) -> str:
 
 
 class Figure(NamedTuple):
-    """A picture with its title, its `data:` address ("" for none), its alternative text and its caption."""
+    """A picture on the page.
+
+    Attributes:
+        title: above it.
+        source: its `data:` address, "" for none.
+        alt: its alternative text.
+        caption: below it.
+        over: HTML that lies over the picture.
+        pick: what a click on the picture chooses, "" for nothing.
+    """
 
     title: str
     source: str
     alt: str
     caption: str
+    over: str = ""
+    pick: str = ""
 
 
 def figures_html(figures: Iterable[Figure], layout: str) -> str:
-    """Lay out pictures in a grid; `layout` is "three" for one row, "many" for as many as fit."""
+    """Lay out pictures in a grid; `layout` is "three" or "four" for one row, "many" for as many as fit."""
     return f'<div class="tg-grid tg-{layout}">{"".join(map(_figure, figures))}</div>'
 
 
 def _figure(figure: Figure) -> str:
+    pick = f' data-pick="{escape(figure.pick)}"' if figure.pick else ""
     image = f'<img src="{figure.source}" alt="{escape(figure.alt)}">' if figure.source else ""
+    image = f'<div class="tg-picture"{pick}>{image}{figure.over}</div>' if image else ""
     empty = "" if figure.source else " tg-empty"
     return (
         f'<figure class="tg-figure{empty}"><h3>{escape(figure.title)}</h3>{image}'
@@ -103,9 +115,41 @@ def _figure(figure: Figure) -> str:
     )
 
 
-def scale_html(signed: bool, colormap: str | None, threshold: float) -> str:
-    """Draw the colour bar of all pictures above it."""
-    ends = ("against", "for") if signed else ("0", "1")
+def point_html(point: tuple[float, float]) -> str:
+    """Mark a point (x, y), in shares of the width and the height, over a picture."""
+    return f'<span class="tg-point" style="left:{point[0]:.2%};top:{point[1]:.2%}"></span>'
+
+
+class PageBox(NamedTuple):
+    """A box over a picture: its name, its sides (x1, y1, x2, y2) as shares, its choice, whether it is explained."""
+
+    name: str
+    sides: Sequence[float]
+    pick: str
+    is_explained: bool
+
+
+def boxes_html(boxes: Iterable[PageBox]) -> str:
+    """Draw boxes as buttons over a picture, the smallest in front."""
+    drawn = []
+    for box in boxes:
+        x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box.sides)
+        own = " tg-own" if box.is_explained else ""
+        style = f"left:{x1:.2%};top:{y1:.2%};width:{max(x2 - x1, 0):.2%};height:{max(y2 - y1, 0):.2%}"
+        text = escape(box.name)
+        drawn.append(
+            (
+                (x2 - x1) * (y2 - y1),
+                f'<button type="button" class="tg-box{own}" style="{style}" data-pick="{escape(box.pick)}" '
+                f'aria-label="explain {text}"><span>{text}</span></button>',
+            )
+        )
+    return "".join(text for _, text in sorted(drawn, key=lambda pair: -pair[0]))
+
+
+def scale_html(signed: bool, colormap: str | None, threshold: float, ends: tuple[str, str] | None = None) -> str:
+    """Draw the colour bar of all pictures above it; `ends` are the words at its ends."""
+    ends = ends or (("against", "for") if signed else ("0", "1"))
     caption = "relative to the map's maximum"
     if threshold > 0:
         caption += f"; below {threshold:.0%} only the photo is shown"
@@ -130,27 +174,46 @@ def progress_html(part: float | None, label: str) -> str:
     return f'<div class="tg-progress">{bar}<span>{escape(text)}</span></div>'
 
 
-def top_html(rows: Sequence[tuple[str, float]], explained: str) -> str:
-    """Draw the most probable classes as a table with bars; the explained class is marked."""
-    lines = "".join(_top_row(label, share, label == explained) for label, share in rows)
-    return f'<table class="tg-top"><caption>Most probable classes</caption><tbody>{lines}</tbody></table>'
+class TableRow(NamedTuple):
+    """A row of a table of classes, labels, values or boxes.
+
+    Attributes:
+        name: of the class.
+        text: its number, as it is shown.
+        share: the length of its bar, in [0, 1]; None for no bar.
+        marks: words behind the name, such as "explained".
+        pick: what a click on the name chooses, "" for nothing.
+        color: RGB of its colour in the picture, or None.
+    """
+
+    name: str
+    text: str
+    share: float | None = None
+    marks: Sequence[str] = ()
+    pick: str = ""
+    color: Sequence[int] | None = None
 
 
-def _top_row(label: str, share: float, is_explained: bool) -> str:
-    mark = ' class="tg-explained"' if is_explained else ""
-    note = ' <span class="tg-mark">explained</span>' if is_explained else ""
-    return (
-        f'<tr{mark}><th scope="row">{escape(label)}{note}</th>'
-        f'<td class="tg-cell"><span class="tg-fill" style="width:{max(share, 0.002):.1%}"></span></td>'
-        f'<td class="tg-number">{share:.1%}</td></tr>'
-    )
+def rows_html(caption: str, rows: Iterable[TableRow]) -> str:
+    """Draw a table of names, bars and numbers; the explained ones are in bold."""
+    lines = "".join(map(_row, rows))
+    return f'<table class="tg-top"><caption>{escape(caption)}</caption><tbody>{lines}</tbody></table>'
 
 
-def values_html(values: Sequence[tuple[str, float]]) -> str:
-    """Draw a table of outputs that are not probabilities."""
-    row = '<tr><th scope="row">{}</th><td class="tg-number">{:.4g}</td></tr>'
-    lines = "".join(row.format(escape(label), value) for label, value in values)
-    return f'<table class="tg-top"><caption>Outputs</caption><tbody>{lines}</tbody></table>'
+def _row(row: TableRow) -> str:
+    mark = ' class="tg-explained"' if "explained" in row.marks else ""
+    notes = "".join(f' <span class="tg-mark">{escape(text)}</span>' for text in row.marks)
+    name = escape(row.name)
+    if row.pick:
+        name = f'<button type="button" class="tg-choose" data-pick="{escape(row.pick)}">{name}</button>'
+    if row.color is not None:
+        name = f'<span class="tg-color" style="background:rgb({", ".join(map(str, row.color))})"></span>{name}'
+    bar = ""
+    if row.share is not None:
+        bar = (
+            f'<td class="tg-cell"><span class="tg-fill" style="width:{min(max(row.share, 0.002), 1):.1%}"></span></td>'
+        )
+    return f'<tr{mark}><th scope="row">{name}{notes}</th>{bar}<td class="tg-number">{escape(row.text)}</td></tr>'
 
 
 def links_html(token: str, names: Sequence[tuple[str, str, str]], look: Look) -> str:

@@ -5,33 +5,41 @@ Axis legend: H0 x W0 pixels, K classes.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_gradcam._app.html import Look, notice_html
+from tf_gradcam._app.html import notice_html
+from tf_gradcam._app.question import Question, asked_of, label_of
 from tf_gradcam._app.uploads import MAX_PICTURE_PIXELS
 from tf_gradcam._app.worker import Job, Worker
-from tf_gradcam._errors import collected_warnings, for_page
+from tf_gradcam._errors import ModelWarning, collected_warnings, for_page
+from tf_gradcam._explain.batch import ImageMap, maps_of
 from tf_gradcam._explain.explainer import Explainer
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
 from tf_gradcam._models.open_model import OpenModel, open_model, settle_scaling, usual_weights
 from tf_gradcam._models.own_code import OwnCode
 from tf_gradcam._models.preprocessing import Preprocessing, Source
-from tf_gradcam._models.reader import reader_of
+from tf_gradcam._models.reader import ModelReader, reader_of
+from tf_gradcam._models.segmentation import segmentation_layers
+from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
-from tf_gradcam._rules.table import METHODS, MethodName, describe, find_method, needs_of
+from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import read_picture
-from tf_gradcam.targets.classes import Contrast
+from tf_gradcam.targets.boxes import Box
+from tf_gradcam.targets.text import Asked
 
 DETECT = "detect"  # a choice of pixel values beside the keys of `MODES`
 _MAX_EXPLAINERS = 24  # kept compiled; they share the model's weights
@@ -54,22 +62,36 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Question:
-    """The settings of an explanation.
+class Said:
+    """What a user says of a model; for the rest, the model is read.
 
     Attributes:
-        layer: path of a layer.
-        method: key of `METHODS`.
-        target: class index, None for the top class.
-        against: index of the class that the target is compared with, or None.
-        mode: key of `MODES`: the pixel values that the model gets.
+        task: as `Explainer` takes it, or None.
+        unit: of the values of a regression, "" for none.
+        decode: how a detector writes its boxes, or None.
+        threshold: of the probabilities of labels, or of the scores of boxes; None for 0.5 and 0.3.
     """
 
-    layer: str
-    method: MethodName
-    target: int | None
-    against: int | None
-    mode: str
+    task: str | None = None
+    unit: str = ""
+    decode: str | None = None
+    threshold: float | None = None
+
+
+class PictureMaps(NamedTuple):
+    """The maps of one picture.
+
+    Attributes:
+        explanations: name on the page -> its map, of one image; empty where there is nothing to explain.
+        asked: what was explained, with the class at a point.
+        found: of a detector, the boxes of the picture; else None.
+        note: what is to be noted, "" for nothing.
+    """
+
+    explanations: dict[str, Explanation]
+    asked: Asked
+    found: Detections | None = None
+    note: str = ""
 
 
 class AppModel:
@@ -81,12 +103,16 @@ class AppModel:
         origin: its origin.
         worker: the thread that runs the model already, with other class names; None for a new one.
         opened: how its scaling is known; None for what `network` shows.
+        said: what the user says of it.
 
     Attributes:
+        task: its `Task`.
+        is_pair: whether its one output has two sides.
+        roles: path of a layer -> what it is good for, of a segmentation.
         title: its name on the page.
-        labels: K class names, "class 243" for a class without a name.
+        labels: K names of classes or values, "class 243" for a class without a name; none of a detector without names.
         layers: rows of `list_layers` that can be explained.
-        default_layer: path of the default layer.
+        default_layer: path of the default layer, or of those of a detector's pyramid.
         size: (H0, W0) of its images.
         channels: 1 or 3.
         mode: key of `MODES` that the model expects, "unknown" if the model does not show it.
@@ -105,8 +131,10 @@ class AppModel:
         origin: Origin | None = None,
         worker: Worker | None = None,
         opened: OpenModel | None = None,
+        said: Said | None = None,
     ):
         self._reader = reader_of(network)
+        self.said = said or Said()
         shown = self._reader.preprocessing
         self._opened = opened or OpenModel(None, self._reader, class_names, shown, shown)
         self._detected: Preprocessing | None = None
@@ -114,6 +142,7 @@ class AppModel:
         self.notes: list[str] = []
         self._asked: tuple[Path, str] | None = None
         self._explainers: OrderedDict[tuple[str | None, str], Explainer] = OrderedDict()
+        self._readings: dict[Explainer, str] = {}  # how raw boxes are read, where it is guessed
         self.class_names = None if class_names is None else list(class_names)
         self.origin = origin or Origin()
         self.title = "bundled model" if self.origin.model is None else Path(self.origin.model).name
@@ -123,9 +152,18 @@ class AppModel:
             self._preprocessing, mode="unknown"
         )  # `doubt` warns in place of explainers
         self.mode = self._preprocessing.mode
-        first = Explainer(self._reader, None, "gradcam", class_names=self.class_names)
-        self.default_layer = first.layer_name
-        self._explainers[first.layer_name, "gradcam"] = first
+        with warnings.catch_warnings():  # the page says which layer is shown
+            warnings.filterwarnings("ignore", "Layer .* is explained, the coarsest one", ModelWarning)
+            first = self._new_explainer(None, "gradcam")
+        self.task = first.task
+        if self.said.decode is not None and self.task.name != "detection":
+            fact = f"Expected --decode for a model that finds boxes, received it for a {self.task} model."
+            raise ValueError(f"{fact} Leave it out, or say --task detection.")
+        self.is_pair = False
+        is_detector, is_segmentation = self.task.name == "detection", self.task.name == "segmentation"
+        self.default_layer = first.detection_layers if is_detector else first.layer_name
+        self.roles = _roles(self._reader, self.layers) if is_segmentation else {}
+        self._explainers[self.default_layer, "gradcam"] = first
         images = ModelImages(self._reader.inputs, self.preprocessing(self.default_mode))
         self.size, self.channels = images.size, images.channels
         if self.size[0] * self.size[1] > MAX_PICTURE_PIXELS:
@@ -136,23 +174,48 @@ class AppModel:
         self.labels = self._try_out(first)
         self.worker = worker or Worker(f"tf-gradcam {self.title}")
 
-    def renamed(self, class_names: Sequence[str]) -> AppModel:
-        """Return the same model with other class names, run by the same thread.
+    def changed(self, class_names: Sequence[str] | None = None, said: Said | None = None) -> AppModel:
+        """Return the same model with other class names or another task, run by the same thread.
 
         Raises:
-            ValueError: there are more or fewer names than classes.
+            ValueError: there are more or fewer names than classes; a task that the output cannot have.
         """
-        model = AppModel(self._reader, class_names, self.origin, self.worker, self._opened)
+        names = self.class_names if class_names is None else class_names
+        model = AppModel(self._reader, names, self.origin, self.worker, self._opened, said or self.said)
         model.notes = self.notes
         return model
 
     def _try_out(self, explainer: Explainer) -> list[str]:
-        """Explain a grey picture, so that errors of the model show now and the first map comes compiled."""
-        grey = np.full((1, *self.size, self.channels), 128, np.float32)
-        explanation = explainer(self.preprocessing(self.default_mode)(grey))
+        """Explain a grey picture, so that errors of the model show now and the first map comes compiled.
+
+        Returns:
+            The names of the classes or values.
+        """
+        scale, images = self.preprocessing(self.default_mode), np.zeros((1, *self.size, self.channels), np.float32)
+        if self.task.name == "detection":  # of black: another scaling of grey may leave the range of its boxes
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ModelWarning)
+                explainer.detections(scale(images), [0])
+            self._explainers.clear()  # where the form of raw boxes is guessed, the first picture shows more than grey
+            return list(self.class_names or [])
+        explanation = explainer(scale(images + 128))
         values = explanation.outputs if explanation.probabilities is None else explanation.probabilities
-        is_value = values.shape[1] == 1 and explanation.class_indices[0] < 0
-        return explanation.labels if is_value else [explanation.class_name(index) for index in range(values.shape[1])]
+        self.is_pair = values.ndim == 2 and values.shape[-1] == 2 and explanation.outputs.shape[-1] == 1
+        names = ClassNames(self.class_names)
+        if self.task.name == "regression":
+            names.noun = "value"
+            return names.labels(range(values.shape[-1]) if values.ndim == 2 and values.shape[-1] > 1 else [-1])
+        if self.task.name == "segmentation" and values.ndim < len(self._reader.inputs.image_shape):
+            values = values[..., None]  # without the axis of a single class
+        if self.task.name == "segmentation" and values.shape[-1] == 1 and names.are_two:
+            return names.labels(range(2))
+        return names.labels(range(values.shape[-1]))
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of the probabilities of labels, or of the scores of boxes, until it is changed."""
+        usual = 0.3 if self.task.name == "detection" else 0.5
+        return usual if self.said.threshold is None else self.said.threshold
 
     @property
     def default_mode(self) -> str:
@@ -173,7 +236,7 @@ class AppModel:
         source: Source = "unknown" if self.mode == "unknown" and mode == self.default_mode else "given"
         return Preprocessing(self._preprocessing.architecture, mode, source, "because the model does not show its own")
 
-    def explain(self, picture: Path, question: Question, job: Job) -> Explanation:
+    def explain(self, picture: Path, question: Question, job: Job) -> PictureMaps:
         """Explain one picture; runs in the thread of `worker`.
 
         Raises:
@@ -185,11 +248,88 @@ class AppModel:
             self.note = self.doubt([picture], question.mode)
             self._asked = (picture, question.mode)
         explainer = self.explainer(question.layer, question.method)
-        image = self.image(picture, question.mode)
+        image = self.image(picture, question.mode)[None]
         job.report(0.0, question.method)
-        explanation = explainer(image[None], target_of(question), progress=lambda done, total: job.report(done / total))
-        explanation.labels = [label_of(explanation, question, self.labels)]
-        return explanation
+        if self.task.name == "detection":
+            return self._explain_boxes(explainer, image, question, job)
+        asked = self.asked(question)
+        maps = self._maps(explainer, image, asked, question, job)
+        explanations: dict[str, Explanation] = {}
+        for one in maps:
+            explanation = one.explanation.part(slice(one.place, one.place + 1))
+            top = explanation.top(1)[0][0][0] if question.against is not None else ""
+            explanation.labels = [label_of(asked, explanation.labels[0], top, self.labels)]
+            explanations[unused_name(explanation.labels[0], explanations)] = explanation
+        return PictureMaps(explanations, asked, note=maps[0].note or "")
+
+    def asked(self, question: Question) -> Asked:
+        """Return what a question asks of this model."""
+        return asked_of(question, self.task.name, self.labels, self.is_pair)
+
+    def _maps(
+        self, explainer: Explainer, image: np.ndarray, asked: Asked, question: Question, job: Job
+    ) -> list[ImageMap]:
+        """Return the maps of one image; of a method without `class_maps` one after the other."""
+        if asked.is_one or self.is_of_one_pass(question.method):
+            threshold = self._threshold_of(question) if asked.is_above else None
+            (maps,) = maps_of(explainer, image, asked, threshold, _progress(job, 0, 1))
+            assert not isinstance(maps, str)  # only of a detector
+            return maps
+        first = explainer(image, None, progress=_progress(job, 0, 2))
+        values = first.outputs[0] if first.probabilities is None else first.probabilities[0]
+        order = np.argsort(-values, kind="stable")
+        if asked.is_above:
+            order = order[: max(1, int((values > self._threshold_of(question)).sum()))]
+        chosen = range(len(values)) if asked.is_all else order[: asked.top]
+        count = len(chosen) + 1
+        return [
+            ImageMap(explainer(image, int(index), progress=_progress(job, number, count)), 0, f"class-{index}")
+            for number, index in enumerate(chosen, start=1)
+        ]
+
+    def _explain_boxes(self, explainer: Explainer, image: np.ndarray, question: Question, job: Job) -> PictureMaps:
+        """Find the boxes of an image, and explain those that are asked for.
+
+        One box beside other methods or layers, or by a method that runs the model again, is explained as `targets.Box`.
+        """
+        threshold, asked = self._threshold_of(question), self.asked(question)
+        is_of_one_pass = self.is_of_one_pass(question.method)
+        if not is_of_one_pass and not question.is_one and asked.target is None:
+            raise ValueError(
+                f"Expected one box for the method '{question.method}', which runs the model again for each, received "
+                "every box. Choose a box, or another method."
+            )
+        is_box = question.is_one or not is_of_one_pass
+        finder = self.explainer(self.default_layer, "gradcam") if is_box else explainer
+        with collected_warnings() as notes, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ModelWarning)  # shown on the page
+            target: Any = asked.target
+            (found,) = finder.detections(image, target, threshold=threshold)
+        if found.diagnosis is None and notes:
+            self._readings.setdefault(finder, for_page(" ".join(notes)))
+        note = self._readings.get(finder, "")
+        if found.maps is None:
+            reason = for_page(found.diagnosis or "")
+            lower = "" if found.found else " Lower the score from which a box counts."
+            return PictureMaps({}, asked, found, f"{reason[:1].upper()}{reason[1:]}{lower}")
+        if not is_box:
+            of_each = [found.maps.part(slice(place, place + 1)) for place in range(len(found))]
+            named = {
+                f"{number}: {found.found[number].label}": each
+                for number, each in zip(found.chosen, of_each, strict=True)
+            }
+            return PictureMaps(named, asked, found, note)
+        box = Box(found[0].class_index, tuple(round(side, 2) for side in found[0].box))  # type: ignore[arg-type]
+        explanation = explainer(image, box, progress=_progress(job, 0, 1))
+        return PictureMaps({f"{found.chosen[0]}: {found[0].label}": explanation}, Asked(box), found, note)
+
+    def _threshold_of(self, question: Question) -> float:
+        return self.threshold if question.above is None else question.above
+
+    @staticmethod
+    def is_of_one_pass(method: MethodName) -> bool:
+        """Return whether a method maps many classes from one forward pass."""
+        return needs_of(METHODS[method]) in ("activations", "gradients", "curvature")
 
     def image(self, picture: Path, mode: str) -> np.ndarray:
         """Read a picture as the model takes it, (H0, W0, C) float32."""
@@ -201,11 +341,17 @@ class AppModel:
         rule = find_method(method)[1]
         key = (None if needs_of(rule) == "network" else layer, method)
         if key not in self._explainers:
-            self._explainers[key] = Explainer(self._reader, key[0], method, class_names=self.class_names)
+            is_default = self.task.name == "detection" and key[0] == self.default_layer
+            self._explainers[key] = self._new_explainer(None if is_default else key[0], method)
             if len(self._explainers) > _MAX_EXPLAINERS:
-                self._explainers.popitem(last=False)
+                self._readings.pop(self._explainers.popitem(last=False)[1], None)
         self._explainers.move_to_end(key)
         return self._explainers[key]
+
+    def _new_explainer(self, layer: str | None, method: MethodName) -> Explainer:
+        said = self.said
+        options: Any = {"class_names": self.class_names, "task": said.task, "unit": said.unit or None}
+        return Explainer(self._reader, layer, method, **options, decode=said.decode)
 
     def doubt(self, pictures: Sequence[Path], mode: str) -> str | None:
         """Compare scalings with pictures: find the one to detect, or return a note if another is clearly better.
@@ -228,51 +374,34 @@ class AppModel:
         return f"{doubt} choose {better} in Pixel values, under Another model." if better else None
 
     def stages(self) -> list[str]:
-        """Return the layers through the depth of the network, as `plot_layers` does."""
-        return through_the_depth(self._reader)
+        """Return the layers through the depth of the network, as `plot_layers` does; of a segmentation also its own."""
+        chosen = {*through_the_depth(self._reader), *self.roles}
+        return [row.path for row in self.layers if row.path in chosen]
 
     def close(self) -> None:
         """Cancel all jobs and end the thread."""
         self.worker.close()
 
 
-def target_of(question: Question) -> int | Contrast | None:
-    """Return the target of an `Explainer`."""
-    return question.target if question.against is None else Contrast(question.target, question.against)
+def _progress(job: Job, number: int, count: int) -> Callable[[int, int], None]:
+    """Return a function that reports the progress of one of several parts of a job."""
+    return lambda done, total: job.report((number + done / total) / count)
 
 
-def label_of(explanation: Explanation, question: Question, labels: Sequence[str]) -> str:
-    """Name the explained class, or both classes of a contrast."""
-    if question.against is None:
-        return explanation.labels[0]
-    chosen = explanation.top(1)[0][0][0] if question.target is None else labels[question.target]
-    return f"{chosen} against {labels[question.against]}"
+def unused_name(name: str, used: Container[str]) -> str:
+    """Return a name, or with the first number that makes it another one."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in used)
 
 
-@dataclass(frozen=True)
-class MethodChoice:
-    """An entry of the list of methods.
-
-    Attributes:
-        name: key of `METHODS`.
-        label: the name, with "(slow)" if the method runs the model many times.
-        about: its summary, cost and source.
-    """
-
-    name: MethodName
-    label: str
-    about: str
-
-
-def method_choices() -> list[MethodChoice]:
-    """Return the entries of the list of methods, in the order of `METHODS`."""
-    choices = []
-    for name, rule in METHODS.items():
-        info = describe(name)
-        notes = [f"{head}: {text}." for head, text in (("Cost", info.cost), ("Source", info.source)) if text]
-        label = f"{name} (slow)" if needs_of(rule) == "probing" else name
-        choices.append(MethodChoice(name, label, " ".join([info.summary, *notes])))
-    return choices
+def _roles(reader: ModelReader, rows: Sequence[LayerRow]) -> dict[str, str]:
+    """Return the layers of a segmentation that show its context and its details, where they are two."""
+    try:
+        layers = segmentation_layers(reader)
+    except ValueError:  # no layer that every path passes
+        return {}
+    known = {row.path for row in rows} if layers.context != layers.detail else set()
+    return {path: role for path, role in ((layers.context, "context"), (layers.detail, "detail")) if path in known}
 
 
 def load_app_model(
@@ -281,6 +410,7 @@ def load_app_model(
     class_names: str | os.PathLike[str] | None = None,
     arguments: Sequence[str] = (),
     own_code: OwnCode | None = None,
+    said: Said | None = None,
 ) -> AppModel:
     """Load the model of the page.
 
@@ -290,6 +420,7 @@ def load_app_model(
         class_names: a file of names in class order.
         arguments: of the constructor of a named network, as KEY=VALUE.
         own_code: classes and functions for the model's file and for uploaded ones, see `import_code`.
+        said: what the user says of the model.
 
     Raises:
         OSError, TypeError, ValueError: as `open_model` and `AppModel`.
@@ -299,7 +430,7 @@ def load_app_model(
             raise ValueError("Expected a model for the weights or arguments, received none. Name one with --model.")
         opened = open_model(load_demo_model(), class_names=class_names or CLASS_NAMES, preprocess=None)
         origin = Origin(own_code=own_code or OwnCode())
-        return AppModel(opened.reader, opened.class_names, origin, opened=opened)
+        return AppModel(opened.reader, opened.class_names, origin, opened=opened, said=said)
     with collected_warnings() as notes:
         opened = open_model(
             model,
@@ -310,68 +441,30 @@ def load_app_model(
             own_code=own_code,
         )
     origin = Origin(model, weights or usual_weights(model), tuple(arguments), own_code or OwnCode())
-    loaded = AppModel(opened.reader, opened.class_names, origin, opened=opened)
+    loaded = AppModel(opened.reader, opened.class_names, origin, opened=opened, said=said)
     loaded.notes = [for_page(note) for note in notes]
     return loaded
 
 
-TOP, NOTHING = -1, -1  # the first entries of the lists of classes
-
-
-def question_of(layer: str, method: MethodName, target: int | None, against: int | None, mode: str) -> Question:
-    """Return the settings of the controls; an emptied list of classes counts as its first entry.
-
-    Raises:
-        ValueError: a value of another kind, which only a request that is not the page's own can have.
-    """
-    if not all(isinstance(value, str) for value in (layer, method, mode)):
-        raise ValueError(
-            f"Expected a layer, a method and pixel values, received {layer}, {method}, {mode}. Choose each."
-        )
-    if not all(value is None or type(value) is int for value in (target, against)):
-        raise ValueError(f"Expected classes as numbers, received {target}, {against}. Choose them from the lists.")
-    chosen = None if target in (None, TOP) else target
-    other = None if against in (None, NOTHING) else against
-    return Question(layer, method, chosen, other, mode)
-
-
-def names_of(chosen: Any) -> list[str]:
-    """Return the chosen entries of a list of methods or layers; raise ValueError for anything else."""
-    if not isinstance(chosen, list) or not all(isinstance(name, str) for name in chosen):
-        raise ValueError(f"Expected a list of names, received {chosen}. Choose them on the page.")
-    return chosen
-
-
-def look_of(alpha: float, threshold: float, colormap: str | None) -> Look:
-    """Return the look of maps; raise ValueError for values that are not numbers."""
-    if not all(type(value) in (int, float) and value == value for value in (alpha, threshold)):
-        raise ValueError(f"Expected an opacity and a threshold in [0, 1], received {alpha} and {threshold}.")
-    return Look(min(max(float(alpha), 0.0), 1.0), min(max(float(threshold), 0.0), 1.0), colormap or None)
-
-
-def class_choices(model: AppModel, first: str) -> list[tuple[str, int]]:
-    """Return the entries of a list of classes; a name that several classes have gets the class index."""
-    counts = Counter(model.labels)
-    named = [f"{label} ({index})" if counts[label] > 1 else label for index, label in enumerate(model.labels)]
-    return [(first, TOP), *((label, index) for index, label in enumerate(named))]
-
-
-def layer_choices(model: AppModel) -> list[tuple[str, str]]:
-    """Return the entries of the list of layers, the default marked."""
-    choices = []
-    for row in model.layers:
-        cells = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:-1])
-        choices.append((f"{row.path}  ({cells}){'  default' if row.path == model.default_layer else ''}", row.path))
-    return choices
-
-
 def headline(model: AppModel) -> str:
-    """Describe the model in one line of HTML, and what was assumed or repaired to load it in another."""
+    """Describe the model and its task in a line of HTML each, and what was assumed or repaired to load it."""
     height, width = model.size
     known = model.preprocessing(model.default_mode)
     how = f"{known.mode} ({known.meaning}), assumed, because {known.evidence}."
     statement = how if known.source == "assumed" else known.statement
-    text = f"Model: {model.title}, {len(model.labels)} classes, images of {height} x {width}. Scaling: {statement}"
+    text = f"Model: {model.title}{_count_of(model)}, images of {height} x {width}. Scaling: {statement}"
     if known.source in ("assumed", "unknown"):
         text += " If you trained on other values, such as pictures / 255, choose them under Another model."
-    return f'<p class="tg-model">{escape(text)}</p>' + notice_html(" ".join(model.notes))
+    task = f"Task: {for_page(model.task.statement)}"
+    if not model.task.is_given:
+        task += " Say another by Task, under Another model."
+    lines = "".join(f'<p class="tg-model">{escape(line)}</p>' for line in (text, task))
+    return lines + notice_html(" ".join(model.notes))
+
+
+def _count_of(model: AppModel) -> str:
+    """Return the number of classes, labels or values as part of a sentence; "" where it is not known."""
+    number = len(model.labels)
+    noun = {"multilabel": "label", "regression": "value"}.get(model.task.name, "class")
+    plural = f"{noun}es" if noun == "class" else f"{noun}s"
+    return f", {number} {noun if number == 1 else plural}" if number else ""

@@ -8,9 +8,11 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from tf_gradcam._app.controls import method_choices, settings, task_choices
 from tf_gradcam._app.events import READY, Events
 from tf_gradcam._app.html import progress_html
-from tf_gradcam._app.model import DETECT, NOTHING, TOP, AppModel, class_choices, headline, layer_choices, method_choices
+from tf_gradcam._app.model import DETECT, AppModel, headline
+from tf_gradcam._app.question import EVERYWHERE, POINT, REGION
 from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
@@ -21,6 +23,26 @@ COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr
 _COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam")
 _MAX_HANDLERS = 16  # that wait for a model at the same time; each model runs one job
 _HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+# A click on what names a choice: a box, a row of a table, or a point of a picture. The keyboard's focus stays there.
+_CLICKS = """
+let last = null;
+element.addEventListener('click', event => {
+  const one = event.target.closest('[data-pick]');
+  if (!one || !element.contains(one)) return;
+  const frame = one.getBoundingClientRect();
+  const share = (place, start, length) => Math.min(Math.max((place - start) / length, 0), 1);
+  last = one.tagName === 'BUTTON' ? [one.className.split(' ')[0], one.dataset.pick] : null;
+  trigger('select', {
+    pick: one.dataset.pick,
+    x: share(event.clientX, frame.left, frame.width),
+    y: share(event.clientY, frame.top, frame.height),
+  });
+});
+watch('value', () => {
+  if (last === null || document.activeElement !== document.body) return;
+  element.querySelector(`.${last[0]}[data-pick="${last[1]}"]`)?.focus({preventScroll: true});
+});
+"""
 
 
 class Page:
@@ -45,6 +67,7 @@ class Page:
 
     def _build(self, model: AppModel) -> None:
         gr = self._gr
+        self._settings = settings(model, model.default_question)
         with gr.Column(elem_id="tg-head"):
             self._html("<h1>tf-gradcam</h1><p>See what a prediction rests on. Nothing leaves this machine.</p>")
             self.headline = self._html(headline(model))
@@ -54,9 +77,9 @@ class Page:
             with gr.Column(elem_id="tg-out"):
                 self._build_results(model)
             with gr.Column(elem_id="tg-set"):
-                self._build_question(model)
+                self._build_question()
                 self._build_look()
-                self._build_model(model)
+                self._build_model()
 
     def _build_picture(self) -> None:
         gr = self._gr
@@ -72,15 +95,23 @@ class Page:
         for button in self.samples:  # Gradio removes other old files while the page runs
             button.keep_in_cache.add(button.icon["path"])
 
-    def _build_question(self, model: AppModel) -> None:
-        gr = self._gr
-        self.layer = gr.Dropdown(layer_choices(model), value=model.default_layer, label="Layer", elem_id="tg-layer")
+    def _build_question(self) -> None:
+        gr, own = self._gr, self._settings
+        self.layer = gr.Dropdown(**own["layer"], label="Layer", elem_id="tg-layer")
         methods = [(choice.label, choice.name) for choice in method_choices()]
         about = self._events.about("gradcam")
         self.method = gr.Dropdown(methods, value="gradcam", label="Method", info=about, elem_id="tg-method")
-        classes, others = class_choices(model, "top class"), class_choices(model, "nothing")
-        self.target = gr.Dropdown(classes, value=TOP, label="Class", elem_id="tg-class")
-        self.against = gr.Dropdown(others, value=NOTHING, label="Against", elem_id="tg-against")
+        self.target = gr.Dropdown(**own["target"], elem_id="tg-class")
+        self.against = gr.Dropdown(**own["against"], label="Against", elem_id="tg-against")
+        self.above = gr.Slider(0, 1, step=0.01, **own["above"], elem_id="tg-above")
+        near = "Near (a reference value; empty for none)"
+        self.near = gr.Number(**own["near"], label=near, elem_id="tg-near")
+        places = [("the class's region", REGION), ("everywhere", EVERYWHERE), ("at the point", POINT)]
+        self.where = gr.Radio(places, **own["where"], label="Where", elem_id="tg-where")
+        with gr.Row(elem_id="tg-point"):
+            limits = {"minimum": 0, "maximum": 99.99, "step": 0.01}
+            self.across = gr.Number(**own["across"], **limits, label="Across, %", elem_id="tg-across")
+            self.down = gr.Number(**own["down"], **limits, label="Down, %", elem_id="tg-down")
 
     def _build_look(self) -> None:
         gr = self._gr
@@ -90,8 +121,8 @@ class Page:
         colors = [("jet (default)", ""), *((name, name) for name in COLORMAPS)]
         self.colormap = gr.Dropdown(colors, value="", label="Colours", elem_id="tg-colors")
 
-    def _build_model(self, model: AppModel) -> None:
-        gr = self._gr
+    def _build_model(self) -> None:
+        gr, own = self._gr, self._settings
         with gr.Accordion("Another model", open=False):
             self.model_file = gr.File(
                 label="Model (.keras, .h5, .hdf5, .model, .zip)",
@@ -105,7 +136,11 @@ class Page:
             modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
             modes.append(("preprocessor: as the model's own preprocessor makes them (keras_hub)", PREPROCESSOR))
             modes.append(("detect: find them from the picture, or from those of Batch", DETECT))
-            self.mode = gr.Dropdown(modes, value=model.default_mode, label="Pixel values", elem_id="tg-mode")
+            self.mode = gr.Dropdown(modes, **own["mode"], label="Pixel values", elem_id="tg-mode")
+            self.task = gr.Dropdown(task_choices(), **own["task"], label="Task", elem_id="tg-task")
+            self.unit = gr.Textbox(**own["unit"], label="Unit, such as years", max_length=40, elem_id="tg-unit")
+            decode = "Boxes are written as, such as center_xywh (empty: read from their values)"
+            self.decode = gr.Textbox(**own["decode"], label=decode, max_length=80, elem_id="tg-decode")
 
     def _build_results(self, model: AppModel) -> None:
         gr = self._gr
@@ -122,7 +157,7 @@ class Page:
                 self.compare = gr.Button("Compare", variant="primary", elem_id="tg-compare")
             with gr.Tab("Layers", elem_id="tg-tab-layers") as layers:
                 self.layers = gr.Dropdown(
-                    layer_choices(model), value=model.stages(), multiselect=True, label="Layers", elem_id="tg-layers"
+                    **self._settings["layers"], multiselect=True, label="Layers", elem_id="tg-layers"
                 )
                 self.deepen = gr.Button("Explain these layers", variant="primary", elem_id="tg-deepen")
             with gr.Tab("Batch", elem_id="tg-tab-batch") as batch:
@@ -131,22 +166,39 @@ class Page:
                 )
                 self.run = gr.Button("Explain all", variant="primary", elem_id="tg-run")
         self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
-        self.view = self._html(start.html, elem_id="tg-view")
+        self.view = self._html(start.html, elem_id="tg-view", js_on_load=_CLICKS)
         with gr.Accordion("Python code for this picture", open=False):
             self.lines = gr.Code(start.lines, language="python", interactive=False, label="Python", elem_id="tg-lines")
 
     def _wire(self) -> None:
-        events, own, question = self._events, self._own, [self.layer, self.method, self.target, self.against, self.mode]
+        events, own = self._events, self._own
+        answers = [self.above, self.near, self.where, self.across, self.down]
+        question = [self.layer, self.method, self.target, self.against, self.mode, *answers]
         shown = [self.view, self.lines]
         result = [self.status, *shown]
         working = {"trigger_mode": "multiple", **_HIDDEN}  # a new job cancels the old one
         at_once = {"queue": False, **_HIDDEN}
         close = self._sessions.close_window
         self.blocks.unload(self._asking(lambda request: close(request.session_hash or "")))
-        for control in question:
-            control.input(own(events.explain), question, result, **working)
+
+        def explained(event: Any) -> None:
+            event.then(own(events.boxes), self.target, self.target, **at_once)
+
+        for control in (self.layer, self.method, self.target, self.against, self.mode, self.above, self.where):
+            explained(control.input(own(events.explain), question, result, **working))
+        for control in (self.across, self.down):
+            typed = control.submit(own(lambda token: POINT), None, self.where, **at_once)
+            explained(typed.then(own(events.explain), question, result, **working))
+        explained(self.near.submit(own(events.explain), question, result, **working))
+        picked = self.view.select(
+            self._own(events.pick, is_of_event=True),
+            self.target,
+            [self.target, self.where, self.across, self.down],
+            **at_once,
+        )
+        explained(picked.then(own(events.explain), question, result, **working))
         self.method.change(events.describe, self.method, self.method, **at_once)
-        self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working)
+        explained(self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working))
         for number, button in enumerate(self.samples):
             button.click(own(partial(events.sample, number)), question, result, **working)
         self.stop.click(own(events.stop), None, None, **at_once)
@@ -157,14 +209,27 @@ class Page:
             control.input(own(events.paint), look, shown, trigger_mode="always_last", **at_once)
         for name, tab in self.tabs.items():
             tab.select(own(partial(events.select, name)), None, shown, **at_once)
-        controls = [self.headline, self.layer, self.target, self.against, self.mode, self.layers]
-        for file, handler in ((self.model_file, events.load_model), (self.names_file, events.name_classes)):
-            loading = file.upload(lambda: progress_html(None, "loading"), None, self.status, **at_once)
-            changed = loading.then(own(handler), file, [file, *controls], **_HIDDEN)
-            changed.then(own(events.again), question, result, **working)
+        named = {name: getattr(self, name) for name in self._settings}
+        controls = [self.headline, *named.values()]
 
-    def _own(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a handler: its first argument is the token of the window's own session; it refuses malformed values."""
+        def changing(event: Any, handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> None:
+            """Show that the model is changed, change it, and explain the picture again."""
+            loading = event(lambda: progress_html(None, "loading"), None, self.status, **at_once)
+            changed = loading.then(own(handler), inputs, outputs, **_HIDDEN)
+            explained(changed.then(own(events.again), question, result, **working))
+
+        changing(self.model_file.upload, events.load_model, self.model_file, [self.model_file, *controls])
+        changing(self.names_file.upload, events.name_classes, self.names_file, [self.names_file, *controls])
+        said = [self.task, self.unit, self.decode]
+        for event in (self.task.input, self.unit.submit, self.decode.submit):
+            changing(event, events.say, said, controls)
+
+    def _own(self, handler: Callable[..., Any], is_of_event: bool = False) -> Callable[..., Any]:
+        """Wrap a handler: its first argument is the token of the window's own session; it refuses malformed values.
+
+        Args:
+            is_of_event: whether its second argument is what a click says.
+        """
         token_of, is_long = self._sessions.token_of, inspect.isgeneratorfunction(handler)
 
         def values_of(request: Any, *values: Any) -> Any:
@@ -180,9 +245,20 @@ class Page:
         def value_of(request: Any, *values: Any) -> Any:
             return next(values_of(request, *values))
 
-        return self._asking(values_of if is_long else value_of)
+        def value_of_event(request: Any, event: Any, *values: Any) -> Any:
+            return value_of(request, {name: _said_by(event, name) for name in ("pick", "x", "y")}, *values)
+
+        return self._asking(value_of_event if is_of_event else values_of if is_long else value_of)
 
     def _asking(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """Annotate a handler, so that Gradio passes it the request, which knows the window."""
-        handler.__annotations__ = {"request": self._gr.Request}
+        """Annotate a handler, so that Gradio passes it the request, which knows the window, and the event."""
+        handler.__annotations__ = {"request": self._gr.Request, "event": self._gr.EventData}
         return handler
+
+
+def _said_by(event: Any, name: str) -> Any:
+    """Return a value of an event of JavaScript, None where it is missing."""
+    try:
+        return getattr(event, name, None)
+    except TypeError:  # of a request that the page itself does not make
+        return None

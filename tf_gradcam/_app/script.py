@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel
@@ -12,48 +14,148 @@ from tf_gradcam._models.hub import is_preset
 from tf_gradcam._models.loading import find_model_name, is_model_file, parse_arguments
 from tf_gradcam._models.preprocessing import PREPROCESSOR
 from tf_gradcam._rules.table import METHODS, needs_of
+from tf_gradcam.targets.base import NamedTarget
+from tf_gradcam.targets.boxes import Box
 
 _MAX_NAMES_LENGTH = 1000  # characters of all class names; longer lists are left out
 
 
 def python_lines(answer: Answer, look: Look) -> str:
-    """Return a script that writes `<stem>.overlay.png` and `<stem>.heatmap.npy` as the page offers them.
+    """Return a script that writes the overlays and maps as the page offers them, "" where there are none.
 
+    Of one map, it writes `<stem>.overlay.png` and `<stem>.heatmap.npy`; of several, the files in the page's archive.
     The script runs in the folder of the picture and the model.
 
     Args:
         answer: of *Explore*.
         look: the colours of the map.
     """
+    if not answer.explanations:
+        return ""
     script, name = _Script(answer), answer.picture.name
-    script.add(f"explanation = explain({name!r}, model, {', '.join(_options(script))})", "tf_gradcam", "explain")
-    script.add("photo = explanation.photos[0]")
-    colormap = f", colormap={look.colormap!r}" if look.colormap else ""
-    script.add(f"overlay = explanation.overlay_of(0, photo, alpha={look.alpha:g}{colormap})")
-    if look.threshold > 0:
-        values = "explanation.shown_at(0, photo.shape[:2])"
-        values = f"np.abs({values})" if answer.first.signed else values
-        script.add(f"hot = hot_pixels({values}, {look.threshold:g})", "tf_gradcam.image", "hot_pixels")
-        script.add("overlay = np.where(hot[..., None], overlay, photo)")
-    stem = Path(name).stem
-    script.add(f"save_image({stem + '.overlay.png'!r}, overlay)", "tf_gradcam.image", "save_image")
-    script.add(f"np.save({stem + '.heatmap.npy'!r}, explanation.shown[0])")
+    stem, is_box = Path(name).stem, isinstance(answer.asked.target, Box)
+    if answer.found is not None and not is_box:
+        _add_boxes(script, look)
+    elif len(answer.explanations) > 1:
+        _add_several(script, look)
+    elif is_box or answer.model.said.decode is not None:
+        script.add_images()
+        script.add_explainer()
+        script.add(f"explanation = explainer(images, {script.target()})")
+        _add_overlay(script, look, "explanation", "0")
+        if is_box:
+            finder = script.explainer(script.layer("gradcam"), "'gradcam'")
+            script.add(f"found = {finder}.detections(images, {_wanted(answer)}, {_threshold(answer)})[0]")
+            script.add("overlay = found.with_boxes(0, overlay)")
+        _add_files(script, repr(f"{stem}.overlay.png"), repr(f"{stem}.heatmap.npy"), "explanation.shown[0]")
+    else:
+        script.add(f"explanation = explain({name!r}, model, {', '.join(_options(script))})", "tf_gradcam", "explain")
+        script.add("photo = explanation.photos[0]")
+        _add_overlay(script, look, "explanation", "0")
+        _add_files(script, repr(f"{stem}.overlay.png"), repr(f"{stem}.heatmap.npy"), "explanation.shown[0]")
     return script.text()
+
+
+def suffix_of(answer: Answer, name: str) -> str:
+    """Return what the names of a map's files have behind the picture's stem, where there are several maps."""
+    if answer.found is not None:
+        return f"box-{answer.found.chosen[list(answer.explanations).index(name)]}"
+    noun = "value" if answer.model.task.name == "regression" else "class"
+    return f"{noun}-{answer.explanations[name].class_indices[0]}"
+
+
+def _add_overlay(script: _Script, look: Look, explanation: str, index: str, indent: str = "") -> None:
+    """Add the lines that paint a map on `photo` as the page does."""
+    colormap = f", colormap={look.colormap!r}" if look.colormap else ""
+    script.add(f"{indent}overlay = {explanation}.overlay_of({index}, photo, alpha={look.alpha:g}{colormap})")
+    if look.threshold > 0:
+        values = f"{explanation}.shown_at({index}, photo.shape[:2])"
+        values = f"np.abs({values})" if script.answer.first.signed else values
+        script.add(f"{indent}hot = hot_pixels({values}, {look.threshold:g})", "tf_gradcam.image", "hot_pixels")
+        script.add(f"{indent}overlay = np.where(hot[..., None], overlay, photo)")
+    if script.answer.first.values is not None:
+        script.add(f"{indent}overlay = {explanation}.picture_of({index}, overlay, alpha=0)  # with the value")
+
+
+def _add_files(script: _Script, picture: str, array: str, values: str, indent: str = "") -> None:
+    script.add(f"{indent}save_image({picture}, overlay)", "tf_gradcam.image", "save_image")
+    script.add(f"{indent}np.save({array}, {values})")
+
+
+def _add_several(script: _Script, look: Look) -> None:
+    """Add the lines that explain several classes or values."""
+    answer, stem = script.answer, Path(script.answer.picture.name).stem
+    asked, indices = answer.asked, [int(each.class_indices[0]) for each in answer.explanations.values()]
+    script.add_images()
+    script.add_explainer()
+    indent = "    "
+    if not answer.model.is_of_one_pass(answer.question.method):
+        script.add(f"for explanation in [explainer(images, index) for index in {indices}]:")
+    else:
+        above = answer.model.threshold if answer.question.above is None else answer.question.above
+        which = f", above={above!r}" if asked.is_above else f", top={asked.top}" if asked.top else ""
+        script.add(f"maps = explainer.class_maps(images{which})")
+        if asked.is_above:
+            script.add("asked = [each for each, is_asked in zip(maps.of_each_class(), maps.asked[0]) if is_asked]")
+        script.add(f"for explanation in {'asked' if asked.is_above else 'maps.of_each_class()'}:")
+    _add_overlay(script, look, "explanation", "0", indent)
+    noun = "value" if answer.model.task.name == "regression" else "class"
+    script.add(f'{indent}stem = f"{_braced(stem)}.{noun}-{{explanation.class_indices[0]}}"')
+    _add_files(script, 'f"{stem}.overlay.png"', 'f"{stem}.heatmap.npy"', "explanation.shown[0]", indent)
+
+
+def _add_boxes(script: _Script, look: Look) -> None:
+    """Add the lines that explain the boxes of a detector."""
+    answer, stem, indent = script.answer, Path(script.answer.picture.name).stem, "    "
+    script.add_images()
+    script.add_explainer()
+    wanted = f"{_wanted(answer)}, " if answer.asked.target is not None else ""
+    script.add(f"found = explainer.detections(images, {wanted}{_threshold(answer)})[0]")
+    if len(answer.explanations) == 1:
+        _add_overlay(script, look, "found.maps", "0")
+        script.add("overlay = found.with_boxes(0, overlay)")
+        _add_files(script, repr(f"{stem}.overlay.png"), repr(f"{stem}.heatmap.npy"), "found.maps.shown[0]")
+        return
+    script.add("for place, number in enumerate(found.chosen):")
+    _add_overlay(script, look, "found.maps", "place", indent)
+    script.add(f"{indent}overlay = found.with_boxes(place, overlay)")
+    script.add(f'{indent}stem = f"{_braced(stem)}.box-{{number}}"')
+    _add_files(script, 'f"{stem}.overlay.png"', 'f"{stem}.heatmap.npy"', "found.maps.shown[place]", indent)
+
+
+def _braced(text: str) -> str:
+    """Return a text as it stands inside an f-string in double quotes."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("{", "{{").replace("}", "}}")
+
+
+def _wanted(answer: Answer) -> str:
+    return repr(answer.found.chosen) if answer.found is not None else "None"
+
+
+def _threshold(answer: Answer) -> str:
+    above = answer.question.above
+    return f"threshold={answer.model.threshold if above is None else above!r}"
 
 
 def figure_lines(answer: Answer, tab: str) -> str:
     """Return a script that writes the figure of a tab, "compare" or "layers", as PNG and PDF."""
-    question, script = answer.question, _Script(answer)
+    if not answer.explanations:
+        return ""
+    question, script, names = answer.question, _Script(answer), list(answer.explanations)
     script.add_images()
     common = f"target={script.target()}, photo=photo"
-    if tab == "compare":
-        script.add(f"methods = {list(answer.explanations)}")
+    if tab == "compare" and not script.said():
+        script.add(f"methods = {names}")
         asked = f"layer={question.layer!r}, class_names=class_names, {common}"
         script.add(f"comparison = compare(model, images, methods, {asked})", "tf_gradcam", "compare")
     else:
-        script.add(f"layers = {list(answer.explanations)}")
-        explainer = f"Explainer(model, layer, {question.method!r}, class_names=class_names)"
-        script.add(f"explainers = {{layer: {explainer} for layer in layers}}", "tf_gradcam", "Explainer")
+        if tab == "compare":
+            each = [f"    {name!r}: {script.explainer(script.layer(name), repr(name))}," for name in names]
+            script.add("\n".join(["explainers = {", *each, "}"]), "tf_gradcam", "Explainer")
+        else:
+            script.add(f"layers = {names}")
+            explainer = script.explainer("layer", repr(question.method))
+            script.add(f"explainers = {{layer: {explainer} for layer in layers}}", "tf_gradcam", "Explainer")
         script.add(f"comparison = compare(explainers, images, {common})", "tf_gradcam", "compare")
     script.add(f"comparison.figure.savefig('{tab}.png', dpi=200)")
     script.add(f"comparison.figure.savefig('{tab}.pdf')")
@@ -66,7 +168,7 @@ def _options(script: _Script) -> list[str]:
     options = [f"target={script.target()}"]
     if needs_of(METHODS[question.method]) != "network":
         options.append(f"layer={question.layer!r}")
-    options += [f"method={question.method!r}", "class_names=class_names"]
+    options += [f"method={question.method!r}", "class_names=class_names", *script.said()]
     known = model.preprocessing(question.mode)
     if known.source not in ("own", "assumed"):  # a loaded model does not show what its file says
         options.append(f"preprocess={known.mode!r}")
@@ -100,11 +202,38 @@ class _Script:
         return f", custom_objects={' | '.join(f'vars({module})' for module in modules)}" if modules else ""
 
     def target(self) -> str:
-        question = self.answer.question
-        if question.against is None:
-            return repr(question.target)
-        self._imports.setdefault("tf_gradcam.targets", set()).add("Contrast")
-        return f"Contrast({question.target!r}, {question.against!r})"
+        target: Any = self.answer.asked.target
+        if not isinstance(target, NamedTarget):
+            return repr(target)
+        self._imports.setdefault("tf_gradcam.targets", set()).add(str(type(target).__name__))
+        fields = [item for item in dataclasses.fields(target) if item.repr]  # type: ignore[arg-type]
+        while fields and getattr(target, fields[-1].name) == fields[-1].default:
+            fields.pop()
+        shown = {item.name: getattr(target, item.name) for item in fields}
+        parts = [f"{name}={value!r}" if number else repr(value) for number, (name, value) in enumerate(shown.items())]
+        return f"{type(target).__name__}({', '.join(parts)})"
+
+    def said(self) -> list[str]:
+        """Return the arguments that say the task, the unit, and how boxes are read."""
+        model = self.answer.model
+        arguments = [f"task={model.task.name!r}"] if model.task.is_given or model.task.name == "detection" else []
+        arguments += [f"unit={model.said.unit!r}"] if model.said.unit else []
+        return arguments + ([f"decode={model.said.decode!r}"] if model.said.decode else [])
+
+    def layer(self, method: str) -> str:
+        """Return the layer of a method, None for those of a detector and for all layers."""
+        question, model = self.answer.question, self.answer.model
+        is_pyramid = model.task.name == "detection" and question.layer == model.default_layer
+        is_whole = needs_of(METHODS[method]) == "network"  # type: ignore[index]
+        return repr(None if is_pyramid or is_whole else question.layer)
+
+    def explainer(self, layer: str, method: str) -> str:
+        return f"Explainer(model, {', '.join([layer, method, 'class_names=class_names', *self.said()])})"
+
+    def add_explainer(self) -> None:
+        method = self.answer.question.method
+        explainer = self.explainer(self.layer(method), repr(method))
+        self.add(f"explainer = {explainer}", "tf_gradcam", "Explainer")
 
     def text(self) -> str:
         lines = [

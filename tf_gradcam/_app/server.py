@@ -20,8 +20,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_gradcam._app.controls import look_of
 from tf_gradcam._app.guard import UPLOAD, Receive, RequestGuard, Scope, Send
-from tf_gradcam._app.model import load_app_model, look_of
+from tf_gradcam._app.model import Said, load_app_model
 from tf_gradcam._app.page import Page
 from tf_gradcam._app.session import Sessions
 from tf_gradcam._app.style import CSS, SCRIPT, theme
@@ -48,12 +49,13 @@ def create_app(
     *,
     arguments: Sequence[str] = (),
     imports: Sequence[str] = (),
+    said: Said | None = None,
     host: str = "127.0.0.1",
 ) -> Any:
     """Create the page as an ASGI application, with the model loaded and its first map compiled.
 
     Args:
-        model, weights, class_names, arguments: as `load_app_model`.
+        model, weights, class_names, arguments, said: as `load_app_model`.
         imports: Python code of your own that model files need, as `import_code` takes it.
         host: the address to listen on; at a local address only requests to local names get a response.
 
@@ -72,7 +74,7 @@ def create_app(
         gradio = require("gradio", "app")
         samples = write_samples(folder.root / "samples") if model is None else []  # slices of the bundled model only
         sessions = Sessions(
-            load_app_model(model, weights, class_names, arguments, import_code(imports)), folder, samples
+            load_app_model(model, weights, class_names, arguments, import_code(imports), said), folder, samples
         )
         if model is None:
             sessions.prepare()
@@ -215,12 +217,13 @@ def run_app(
     *,
     arguments: Sequence[str] = (),
     imports: Sequence[str] = (),
+    said: Said | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve the page until it is interrupted.
 
     Args:
-        model, weights, class_names, arguments, imports: as `create_app`.
+        model, weights, class_names, arguments, imports, said: as `create_app`.
         port: 0 for any free port; None for 7860, or any free port if that one is taken.
         host: an address of this machine; "0.0.0.0" lets others in.
         announce: called with the address once the page is served.
@@ -231,7 +234,7 @@ def run_app(
     """
     uvicorn = require("uvicorn", "app")
     with listening(host, port) as listener, _ended_by_signals():
-        app = create_app(model, weights, class_names, arguments=arguments, imports=imports, host=host)
+        app = create_app(model, weights, class_names, arguments=arguments, imports=imports, said=said, host=host)
         try:
             config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, access_log=False)
             name = f"[{host}]" if ":" in host else host

@@ -19,13 +19,16 @@ from typing import Any, NamedTuple
 from tf_gradcam._app import uploads
 from tf_gradcam._app.batch import BatchReport
 from tf_gradcam._app.html import Look
-from tf_gradcam._app.model import AppModel, Origin, Question, load_app_model
+from tf_gradcam._app.model import AppModel, Origin, load_app_model
+from tf_gradcam._app.question import Question
 from tf_gradcam._app.uploads import AppFolder, Sample
 from tf_gradcam._app.worker import Job
 from tf_gradcam._files.class_names import load_class_names
+from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import Photo, read_picture
 from tf_gradcam.image.thumbnails import shown_photo
+from tf_gradcam.targets.text import Asked
 
 _SHOWN = 512  # longest side of a picture on the page, pixels
 
@@ -58,7 +61,9 @@ class Answer:
     """The maps of one picture, kept so that they can be painted again.
 
     Attributes:
-        explanations: name of the method or layer -> its map; a single one in *Explore*.
+        explanations: name of the class, method or layer -> its map.
+        asked: what the maps explain.
+        found: of a detector, the boxes of the picture; else None.
         refused: name of a method or layer without a map -> the reason.
         note: a warning about the picture, or None.
     """
@@ -67,6 +72,8 @@ class Answer:
     picture: PagePicture
     model: AppModel
     explanations: dict[str, Explanation] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
+    found: Detections | None = None
     refused: dict[str, str] = field(default_factory=dict)
     note: str | None = None
 
@@ -227,7 +234,7 @@ class Session:
         path = uploads.take_upload(upload, self.folder / secrets.token_hex(4))
         try:
             uploads.check_names_file(path)
-            return self.model.renamed(load_class_names(path))
+            return self.model.changed(load_class_names(path))
         except (OSError, ValueError) as error:
             raise ValueError(uploads.without_folder(str(error), [path])) from error
         finally:
@@ -236,10 +243,14 @@ class Session:
     def explain(self, question: Question, job: Job) -> Answer:
         """Explain the picture for *Explore*."""
         answer = self._ask(question)
-        explanation = answer.model.explain(answer.picture.path, question, job)
-        notes = [answer.picture.note, answer.model.note]
+        maps = answer.model.explain(answer.picture.path, question, job)
+        notes = [answer.picture.note, answer.model.note, maps.note]
         answer = dataclasses.replace(
-            answer, explanations={question.method: explanation}, note="; ".join(filter(None, notes)) or None
+            answer,
+            explanations=maps.explanations,
+            asked=maps.asked,
+            found=maps.found,
+            note="; ".join(filter(None, notes)) or None,
         )
         self._keep("explore", answer, job)
         return answer
@@ -252,7 +263,12 @@ class Session:
         for number, (name, question) in enumerate(questions.items()):
             part = _Part(job, number, len(questions), name)
             try:
-                explanations[name] = answer.model.explain(answer.picture.path, question, part)
+                maps = answer.model.explain(answer.picture.path, question, part)
+                answer = dataclasses.replace(answer, asked=maps.asked, found=maps.found)
+                if maps.explanations:
+                    explanations[name] = next(iter(maps.explanations.values()))
+                else:
+                    refused[name] = maps.note
             except (TypeError, ValueError) as error:
                 refused[name] = str(error)
             # Copies, because other threads read the answer while this one goes on.

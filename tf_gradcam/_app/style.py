@@ -47,13 +47,30 @@ CSS = """
 #tg-stop { flex: 0 0 auto; min-width: 90px; transition: none; }
 .tg-grid { display: grid; gap: 12px; }
 .tg-three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.tg-four { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+@media (max-width: 1200px) { .tg-four { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 .tg-many { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 @media (max-width: 560px) { .tab-container button { padding: 0 4px !important; }
-  #tg-samples button { font-size: .62rem; } .tg-three { grid-template-columns: minmax(0, 1fr); } }
+  #tg-samples button { font-size: .62rem; } .tg-three, .tg-four { grid-template-columns: minmax(0, 1fr); } }
 #tg-set input[role=combobox] { text-overflow: ellipsis; padding-right: 1.8rem; }
 .tg-figure { margin: 0; min-width: 0; } .tg-figure h3 { margin: 0 0 4px; font-size: .9rem; font-weight: 600; }
 .tg-figure img { width: 100%; height: auto; display: block; border-radius: 4px;
   border: 1px solid var(--border-color-primary); }
+.tg-picture { position: relative; line-height: 0; } .tg-picture[data-pick] { cursor: crosshair; }
+.tg-picture > * { line-height: normal; }
+.tg-point { position: absolute; width: 16px; height: 16px; margin: -8px 0 0 -8px; border-radius: 50%;
+  border: 2px solid #fff; box-shadow: 0 0 0 2px #111, inset 0 0 0 1px #111; pointer-events: none; }
+.tg-box { position: absolute; padding: 0; margin: 0; background: transparent; border: 1px solid #fff;
+  outline: 1px solid #111; cursor: pointer; text-align: left; overflow: visible; }
+.tg-box span { position: absolute; top: 0; left: 0; padding: 0 4px; font-size: .68rem; white-space: nowrap;
+  color: #fff; background: #111; }
+.tg-box.tg-own { border-width: 3px; } .tg-box.tg-own span { font-weight: 700; }
+.tg-box:hover, .tg-box:focus-visible { z-index: 1; border-color: #fbbf24; border-width: 3px; }
+.tg-choose { padding: 0; border: 0; background: none; font: inherit; color: inherit; cursor: pointer; text-align: left;
+  text-decoration: underline dotted; text-underline-offset: 3px; }
+.tg-choose:hover { text-decoration-style: solid; }
+.tg-color { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px;
+  border: 1px solid #111; vertical-align: -1px; }
 .tg-figure figcaption { font-size: .8rem; margin-top: 4px; overflow-wrap: anywhere; color: var(--body-text-color); }
 .tg-empty { border: 1px dashed var(--border-color-primary); border-radius: 4px; padding: 8px; }
 .tg-scale { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin: 12px 0 4px; font-size: .8rem; }

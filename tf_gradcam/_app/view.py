@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import zipfile
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +12,28 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_gradcam._app import html as apphtml
-from tf_gradcam._app.html import Figure, Look, data_uri, map_picture, overlay_picture, png_bytes
-from tf_gradcam._app.script import figure_lines, python_lines
+from tf_gradcam._app.html import (
+    Figure,
+    Look,
+    PageBox,
+    TableRow,
+    data_uri,
+    map_picture,
+    overlay_picture,
+    png_bytes,
+)
+from tf_gradcam._app.question import box_number
+from tf_gradcam._app.script import figure_lines, python_lines, suffix_of
 from tf_gradcam._app.session import Answer, Session, Snapshot
 from tf_gradcam._errors import for_page
 from tf_gradcam._explain.compare import Comparison
+from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam.image.io import Photo, read_picture
+from tf_gradcam.image.masks import class_colors, colored, encoded_mask
+from tf_gradcam.targets.outputs import Distance
+from tf_gradcam.targets.regions import Region
 
 _BUTTONS = {"compare": "Compare", "layers": "Explain these layers"}
 
@@ -59,52 +76,222 @@ def _photo_alone(now: Snapshot) -> str:
 
 
 def _explore(now: Snapshot, answer: Answer) -> str:
-    """Show photo, map and overlay with the model's most probable classes."""
-    explanation, look = answer.first, now.look
-    notices = apphtml.notice_html(answer.note or "") + apphtml.notice_html(for_page(explanation.diagnosis[0] or ""))
-    figures = apphtml.figures_html(_three(answer, explanation, look), "three")
-    scale = apphtml.scale_html(explanation.signed, look.colormap, look.threshold)
+    """Show the photo, the maps, and what else the model says of the picture."""
+    look, names = now.look, list(answer.explanations)
+    notices = apphtml.notice_html(answer.note or "")
+    if not names:
+        return notices + apphtml.figures_html([_photo_figure(answer)], "three") + _table(answer)
+    reasons = (for_page(each.diagnosis[0] or "") for each in answer.explanations.values())
+    notices += "".join(map(apphtml.notice_html, dict.fromkeys(reasons)))
+    if len(names) == 1:
+        figures = [_photo_figure(answer), *_map_and_overlay(answer, look)]
+    else:
+        figures = [_photo_figure(answer), *(_overlay_figure(answer, name, look) for name in names)]
+    if answer.first.segmentation is not None:
+        figures.insert(1, _mask_figure(answer, answer.first.segmentation))
+    layout = {3: "three", 4: "four"}.get(len(figures), "many")
+    scale = apphtml.scale_html(answer.first.signed, look.colormap, look.threshold, _ends(answer, look))
+    return notices + apphtml.figures_html(figures, layout) + scale + _table(answer) + _links(now, answer)
+
+
+def _links(now: Snapshot, answer: Answer) -> str:
     stem = Path(answer.picture.name).stem
     files = [
         ("overlay.png", f"{stem}.overlay.png", "Overlay (PNG)"),
         ("map.png", f"{stem}.map.png", "Map (PNG)"),
         ("heatmap.npy", f"{stem}.heatmap.npy", "Map (NPY)"),
-        ("explain.py", f"{stem}.py", "Python code"),
     ]
-    links = apphtml.links_html(now.token, files, look)
-    return notices + figures + scale + _top(answer, explanation) + links
+    if len(answer.explanations) > 1:
+        files = [("maps.zip", f"{stem}.maps.zip", "All overlays and maps (ZIP)")]
+    if answer.first.segmentation is not None:
+        files.append(("mask.png", f"{stem}.mask.png", "Predicted classes (PNG)"))
+    return apphtml.links_html(now.token, [*files, ("explain.py", f"{stem}.py", "Python code")], now.look)
 
 
-def _three(answer: Answer, explanation: Explanation, look: Look) -> list[Figure]:
-    picture, label = answer.picture, explanation.labels[0]
+def _photo_figure(answer: Answer) -> Figure:
+    """Show the photo, with its boxes or the point to be clicked."""
+    picture, over, pick = answer.picture, "", ""
     height, width = picture.size
     caption = f"{picture.name}, {width} x {height}"
     if picture.sample is not None:
         caption += f"; true class: {picture.sample.label}"
-    over = f"{label}, {_score(explanation)}"
+    if answer.found is not None:
+        over = apphtml.boxes_html(_page_boxes(answer.found))
+        caption += f"; {len(answer.found.found)} boxes, click one" if answer.found.found else ""
+    if answer.model.task.name == "segmentation":
+        over, pick = _point(answer), "point"
+        caption += "; click a point to explain the class there"
+    return Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", caption, over, pick)
+
+
+def _page_boxes(found: Detections) -> list[PageBox]:
+    height, width = found.image_size
+    sides = (width, height, width, height)
+    return [
+        PageBox(
+            f"{number}: {item.label} {item.score:.2f}",
+            [value / side for value, side in zip(item.box, sides, strict=True)],
+            f"box {number}",
+            number in found.chosen,
+        )
+        for number, item in enumerate(found.found)
+    ]
+
+
+def _point(answer: Answer) -> str:
+    target = answer.asked.target
+    return apphtml.point_html(target.point) if isinstance(target, Region) and isinstance(target.point, tuple) else ""
+
+
+def _map_and_overlay(answer: Answer, look: Look) -> list[Figure]:
+    picture, explanation = answer.picture, answer.first
+    name, label = next(iter(answer.explanations)), explanation.labels[0]
+    colors = map_picture(explanation, picture.shown.shape[:2], look)
+    where = f"{explanation.method} at {explanation.layer_name}"
+    role = answer.model.roles.get(explanation.layer_name, "")
+    cells = f"{where}, {_cells(explanation)} cells{f' ({role})' if role else ''}"
+    over = _point(answer)
+    return [
+        Figure("Map", data_uri(colors), f"Map of {label} by {where}", cells, over),
+        _overlay_figure(answer, name, look)._replace(title="Overlay", over=over),
+    ]
+
+
+def _overlay_figure(answer: Answer, name: str, look: Look) -> Figure:
+    """Show one map painted on the photo, with its box if it is of a detector."""
+    picture, explanation = answer.picture, answer.explanations[name]
+    overlay, label = _overlay(answer, name, picture.shown, look), explanation.labels[0]
+    over = f"{label}, {_score(explanation, answer)}"
     share = None if picture.sample is None or explanation.signed else picture.sample.heat_share(explanation)
     if share is not None:
         over += f"; {share[0]:.0%} of the heat is on the true tumour, {share[1]:.0%} of the picture"
-    colors = map_picture(explanation, picture.shown.shape[:2], look)
-    overlay = overlay_picture(explanation, picture.shown, look)
-    where = f"{explanation.method} at {explanation.layer_name}"
-    return [
-        Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", caption),
-        Figure("Map", data_uri(colors), f"Map of {label} by {where}", f"{where}, {_cells(explanation)} cells"),
-        Figure("Overlay", data_uri(overlay), f"Map of {label} painted on {picture.name}", over),
-    ]
+    place = _place_of(answer, name)
+    if place is not None and answer.found is not None and np.isfinite(answer.found.energy[place]):
+        found = answer.found
+        over += (
+            f"; {found.energy[place]:.0%} of the heat in its box ({found.box_shares[place]:.0%} of the picture), "
+            f"{found.energy_of_others[place]:.0%} in other boxes"
+        )
+    return Figure(name, data_uri(overlay), f"Map of {label} painted on {picture.name}", over)
+
+
+def _place_of(answer: Answer, name: str) -> int | None:
+    """Return the place of a map among the explained boxes of a detector, None for others."""
+    if answer.found is None or answer.found.maps is None:
+        return None
+    names = list(answer.explanations)
+    return names.index(name) if len(names) == len(answer.found) else 0
+
+
+def _overlay(answer: Answer, name: str, photo: Photo, look: Look) -> Photo:
+    explanation, place = answer.explanations[name], _place_of(answer, name)
+    overlay = overlay_picture(explanation, photo, look)
+    if explanation.values is not None:
+        return explanation.picture_of(0, overlay, 0.0)  # with the value
+    return overlay if place is None or answer.found is None else answer.found.with_boxes(place, overlay)
+
+
+def _mask_figure(answer: Answer, masks: Segmentation) -> Figure:
+    picture = answer.picture
+    cells = " x ".join(map(str, masks.predicted.shape[1:]))
+    source = data_uri(colored(masks.values(0, picture.shown.shape[:2])))
+    caption = f"the class of each pixel, at {cells}"
+    return Figure("Predicted classes", source, f"Predicted classes of {picture.name}", caption, _point(answer))
 
 
 def _cells(explanation: Explanation) -> str:
     return " x ".join(str(side) for side in explanation.heatmaps.shape[1:])
 
 
-def _top(answer: Answer, explanation: Explanation) -> str:
+def _ends(answer: Answer, look: Look) -> tuple[str, str] | None:
+    """Return what the two ends of the colours of a value mean, with their names where they are the usual ones."""
+    if answer.model.task.name != "regression":
+        return None
+    low, high = "lowers the value", "raises the value"
+    if isinstance(answer.asked.target, Distance):
+        reference = f"{answer.asked.target.value:g} {answer.model.said.unit}".rstrip()
+        low, high = f"takes it away from {reference}", f"brings it to {reference}"
+    return (low, high) if look.colormap else (f"blue {low}", f"red {high}")
+
+
+_MAX_ROWS = 20  # of labels without a map
+
+
+def _table(answer: Answer) -> str:
+    """Show what the model says of the picture: probabilities, values, shares of classes, or boxes."""
+    task, model = answer.model.task.name, answer.model
+    if answer.found is not None:
+        rows = [_box_row(answer.found, number) for number in range(len(answer.found.found))]
+        return apphtml.rows_html("Boxes, the best first", rows) if rows else ""
+    explanation = answer.first
+    explained = [each.labels[0] for each in answer.explanations.values()]
+    if explanation.segmentation is not None:
+        return _shares(answer, explanation.segmentation)
+    if task == "multilabel" and explanation.probabilities is not None:
+        return _labels(answer, explanation.probabilities[0], explained)
     if explanation.probabilities is not None and explanation.probabilities.ndim == 2:
-        rows, target = explanation.top(5)[0], answer.question.target
-        return apphtml.top_html(rows, rows[0][0] if target is None else answer.model.labels[target])
-    values = explanation.outputs[0].ravel()[:5]
-    return apphtml.values_html([(answer.model.labels[index], float(value)) for index, value in enumerate(values)])
+        target = answer.question.target
+        best = np.argsort(-explanation.probabilities[0], kind="stable")[:5]
+        chosen = int(best[0]) if target is None else int(target)
+        named = explained if len(explained) > 1 else [model.labels[chosen]]
+        rows = [
+            TableRow(model.labels[index], f"{share:.1%}", share, _marks(model.labels[index] in named), f"class {index}")
+            for index, share in ((int(index), float(explanation.probabilities[0, index])) for index in best)
+        ]
+        return apphtml.rows_html("Most probable classes", rows)
+    return _values(answer, explained)
+
+
+def _marks(is_explained: bool) -> list[str]:
+    return ["explained"] if is_explained else []
+
+
+def _box_row(found: Detections, number: int) -> TableRow:
+    item = found.found[number]
+    box = ", ".join(f"{side:.0f}" for side in item.box)
+    marks = [f"at ({box}) of {found.image_size[1]} x {found.image_size[0]}", *_marks(number in found.chosen)]
+    return TableRow(f"{number}: {item.label}", f"{item.score:.2f}", item.score, marks, f"box {number}")
+
+
+def _labels(answer: Answer, probabilities: np.ndarray, explained: list[str]) -> str:
+    """Show the probabilities of all labels, those above the threshold marked."""
+    model, threshold = answer.model, answer.question.above
+    threshold = model.threshold if threshold is None else threshold
+    order = np.argsort(-probabilities, kind="stable")
+    above = int((probabilities > threshold).sum())
+    rows = []
+    for index in map(int, order[: max(_MAX_ROWS, above)]):
+        label, share = model.labels[index], float(probabilities[index])
+        marks = [f"above {threshold:g}"] if share > threshold else []
+        rows.append(TableRow(label, f"{share:.1%}", share, marks + _marks(label in explained), f"class {index}"))
+    left = len(order) - len(rows)
+    return apphtml.rows_html(f"Probabilities{f'; {left} lower ones are left out' if left else ''}", rows)
+
+
+def _values(answer: Answer, explained: list[str]) -> str:
+    """Show the outputs that are not probabilities, with their unit."""
+    model, values = answer.model, answer.first.outputs[0].ravel()
+    target = answer.asked.target
+    chosen = target.index if isinstance(target, Distance) else (target or 0) if isinstance(target, int | None) else None
+    rows = []
+    for index, value in enumerate(values[: max(_MAX_ROWS, len(model.labels))]):
+        label = model.labels[index] if index < len(model.labels) else f"output {index}"
+        is_explained = label in explained or (model.task.name == "regression" and index == chosen)
+        text = f"{value:.4g} {model.said.unit}".rstrip()
+        pick = f"class {index}" if len(model.labels) > 1 else ""
+        rows.append(TableRow(label, text, None, _marks(is_explained), pick))
+    return apphtml.rows_html("Values" if model.task.name == "regression" else "Outputs", rows)
+
+
+def _shares(answer: Answer, masks: Segmentation) -> str:
+    """Show the predicted classes of a segmentation with their colours and shares of the pixels."""
+    rows = []
+    for index, share in masks.shares(0):
+        name = "none" if index < 0 else answer.model.labels[index]
+        marks = _marks(index == masks.explained[0])
+        color = class_colors()[(index + int(masks.has_none)) % 256].tolist()
+        rows.append(TableRow(name, f"{share:.1%}", share, marks, f"class {index}" if index >= 0 else "", color))
+    return apphtml.rows_html("Predicted classes, by their share of the pixels", rows)
 
 
 def _many(now: Snapshot, answer: Answer) -> str:
@@ -112,7 +299,7 @@ def _many(now: Snapshot, answer: Answer) -> str:
     tab, look, picture = now.tab, now.look, answer.picture
     figures = [Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", picture.name)]
     for name, explanation in answer.explanations.items():
-        overlay = data_uri(overlay_picture(explanation, picture.shown, look))
+        overlay = data_uri(_overlay(answer, name, picture.shown, look))
         alt = f"Map of {explanation.labels[0]} by {explanation.method} at {explanation.layer_name}"
         figures.append(Figure(name, overlay, alt, _caption(explanation, tab)))
     figures += [Figure(name, "", "", f"Not available here: {reason}") for name, reason in answer.refused.items()]
@@ -121,18 +308,30 @@ def _many(now: Snapshot, answer: Answer) -> str:
         return html
     first = answer.first
     common = first.layer_name if tab == "compare" else first.method
-    title = f'<p class="tg-headline">{escape(f"{first.labels[0]}, {_score(first)}, {common}")}</p>'
+    title = f'<p class="tg-headline">{escape(f"{first.labels[0]}, {_score(first, answer)}, {common}")}</p>'
     files = [(f"{tab}.{kind}", f"{tab}.{kind}", f"Figure ({kind.upper()})") for kind in ("png", "pdf")]
-    scale = apphtml.scale_html(first.signed, look.colormap, look.threshold)
-    return title + html + scale + apphtml.links_html(now.token, files, look)
+    scale = apphtml.scale_html(first.signed, look.colormap, look.threshold, _ends(answer, look))
+    return title + _one_of(answer, tab) + html + scale + apphtml.links_html(now.token, files, look)
+
+
+def _one_of(answer: Answer, tab: str) -> str:
+    """Say which map is compared where *Explore* shows several."""
+    model, question = answer.model, answer.question
+    is_usual = question.target is None and question.against is None
+    is_several = isinstance(question.target, str) and box_number(question.target) is None
+    chosen = {"multilabel": "the most probable label", "detection": "the best box", "regression": "the first value"}
+    text = chosen.get(model.task.name, "the predicted side" if model.is_pair else "")
+    if not text or not (is_several or (is_usual and (model.is_pair or model.task.name == "multilabel"))):
+        return ""
+    other = "" if model.task.name == "regression" else " unless one is chosen"
+    return f'<p class="tg-hint">{tab.capitalize()} shows {text}{other}.</p>'
 
 
 def _outdated(now: Snapshot, answer: Answer) -> str:
     """Return a note if the controls have changed since the maps were made, else ""."""
     asked, new = answer.question, now.question
-    pairs = [(asked.target, new.target), (asked.against, new.against), (asked.mode, new.mode)]
-    pairs.append((asked.layer, new.layer) if now.tab == "compare" else (asked.method, new.method))
-    if all(before == after for before, after in pairs):
+    varied = {"method": new.method} if now.tab == "compare" else {"layer": new.layer}
+    if dataclasses.replace(asked, is_one=new.is_one, **varied) == new:
         return ""
     return apphtml.notice_html(f'The controls have changed. Press "{_BUTTONS[now.tab]}" again.')
 
@@ -143,12 +342,18 @@ def _caption(explanation: Explanation, tab: str) -> str:
     return f"{where}; {for_page(reason)}" if reason else where
 
 
-def _score(explanation: Explanation) -> str:
-    """Return the probability of the explained class as text, or the score of another target."""
-    index, probabilities = int(explanation.class_indices[0]), explanation.probabilities
-    if probabilities is not None and probabilities.ndim == 2 and index >= 0:
-        return f"{probabilities[0, index]:.1%}"
-    return f"score {explanation.scores[0]:.4g}"
+def _score(explanation: Explanation, answer: Answer) -> str:
+    """Return as text: the probability of the explained class, the value with its unit, or another target's score."""
+    probability, target = explanation.probability(0), answer.asked.target
+    if explanation.values is not None:
+        value = f"{explanation.values[0]:.4g} {explanation.unit}".rstrip()
+        is_near = isinstance(target, Distance)
+        return f"{value}, {-explanation.scores[0]:.4g} away" if is_near else value
+    place = next((name for name, each in answer.explanations.items() if each is explanation), "")
+    position = _place_of(answer, place)
+    if position is not None and answer.found is not None:
+        return f"{answer.found[position].score:.2f}"
+    return f"score {explanation.scores[0]:.4g}" if probability is None else f"{probability:.1%}"
 
 
 def _report(now: Snapshot) -> str:
@@ -159,7 +364,10 @@ def _report(now: Snapshot) -> str:
     rows = []
     for result in report.results:
         share = f"{result.top[0][0]}, {result.top[0][1]:.1%}" if result.top else ""
-        rows.append((result.row.file, result.row.label, share, result.row.error or for_page(" ".join(result.notes))))
+        numbers = [""] * len(result.rows) if result.top or not result.numbers else result.numbers
+        labels = (f"{each.label} {text}".rstrip() for each, text in zip(result.rows, numbers, strict=True))
+        notes = dict.fromkeys([*filter(None, (each.note for each in result.rows)), *map(for_page, result.notes)])
+        rows.append((result.row.file, "; ".join(labels), share, result.row.error or " ".join(notes)))
     links = apphtml.links_html(now.token, [("heatmaps.zip", "heatmaps.zip", "All maps (ZIP)")], now.look)
     done = len(rows) - report.failed
     heads = ("file", "explained class", "most probable", "remark")
@@ -180,8 +388,8 @@ def download(session: Session, name: str, look: Look) -> bytes:
 
     Args:
         session: the session.
-        name: "overlay.png", "map.png", "heatmap.npy", "explain.py" of *Explore*; "compare.png" or .pdf, "layers.png"
-            or .pdf; "heatmaps.zip" of *Batch*.
+        name: "overlay.png", "map.png", "heatmap.npy" (of the first map), "maps.zip", "mask.png", "explain.py" of
+            *Explore*; "compare.png" or .pdf, "layers.png" or .pdf; "heatmaps.zip" of *Batch*.
         look: the colours of the map; figures have their own.
 
     Raises:
@@ -200,6 +408,10 @@ def download(session: Session, name: str, look: Look) -> bytes:
         return buffer.getvalue()
     if name == "explain.py":
         return python_lines(answer, look).encode()
+    if name == "maps.zip":
+        return _archive(answer, look)
+    if name == "mask.png" and answer.first.segmentation is not None:
+        return encoded_mask(answer.first.segmentation.values(0, answer.picture.size))
     if name == "heatmap.npy":
         buffer = io.BytesIO()
         np.save(buffer, answer.first.shown[0], allow_pickle=False)
@@ -207,8 +419,21 @@ def download(session: Session, name: str, look: Look) -> bytes:
     if name == "map.png":
         return png_bytes(map_picture(answer.first, answer.picture.size, look))
     if name == "overlay.png":
-        return png_bytes(overlay_picture(answer.first, _photo(answer), look))
+        return png_bytes(_overlay(answer, next(iter(answer.explanations)), _photo(answer), look))
     raise ValueError(f"There is no file '{name}'.")
+
+
+def _archive(answer: Answer, look: Look) -> bytes:
+    """Return all overlays and maps as a zip file, under the names that the Python code gives them."""
+    buffer, photo, stem = io.BytesIO(), _photo(answer), Path(answer.picture.name).stem
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, explanation in answer.explanations.items():
+            own = f"{stem}.{suffix_of(answer, name)}"
+            archive.writestr(f"{own}.overlay.png", png_bytes(_overlay(answer, name, photo, look)))
+            array = io.BytesIO()
+            np.save(array, explanation.shown[0], allow_pickle=False)
+            archive.writestr(f"{own}.heatmap.npy", array.getvalue())
+    return buffer.getvalue()
 
 
 def _photo(answer: Answer) -> Photo:

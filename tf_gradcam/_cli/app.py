@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tf_gradcam._cli.group import warnings_as_notes
-from tf_gradcam._cli.options import import_option
+from tf_gradcam._cli.options import import_option, task_option, unit_option
 from tf_gradcam._errors import install_command
 from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 
@@ -19,6 +19,16 @@ from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 @click.option("--model-arg", "arguments", metavar="KEY=VALUE", multiple=True, help="As in `tf-gradcam explain`.")
 @import_option
 @click.option("--class-names", type=click.Path(), help="Names in class order: a text file, one a line, or JSON.")
+@task_option
+@unit_option
+@click.option("--decode", metavar="WORDS", help="How a detector writes its boxes, as in `tf-gradcam explain`.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    metavar="NUMBER",
+    help="Probability from which on a label of a multi-label model is explained, or score from which on a box counts; "
+    "the page has a control for it.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="0 for any free port; 7860 by default.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in.")
 def app(
@@ -27,6 +37,10 @@ def app(
     arguments: tuple[str, ...],
     imports: tuple[str, ...],
     class_names: str | None,
+    task: str | None,
+    unit: str | None,
+    decode: str | None,
+    threshold: float | None,
     port: int | None,
     host: str,
 ) -> None:
@@ -35,6 +49,7 @@ def app(
     Begins with the bundled model and generated slices. Ctrl-C ends it.
     """
     start_tensorflow()
+    from tf_gradcam._app.model import Said
     from tf_gradcam._app.server import run_app
 
     with warnings_as_notes(), downloads_on_stderr():
@@ -46,5 +61,6 @@ def app(
             host,
             arguments=arguments,
             imports=imports,
+            said=Said(task, unit or "", decode, threshold),
             announce=lambda address: click.echo(f"{address} (Ctrl-C ends it)", err=True),
         )

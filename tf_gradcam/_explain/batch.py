@@ -9,7 +9,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
@@ -23,6 +23,7 @@ from tf_gradcam._errors import Message, for_command_line, warn
 from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Align, Explainer
+from tf_gradcam._explain.fusion import Progress
 from tf_gradcam._figures.detections import detection_overlay
 from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNamesLike
@@ -187,17 +188,82 @@ class Result:
         return self.rows[0]
 
 
-class _Map(NamedTuple):
-    """One map of an image: at `place` of an explanation, and what its files have behind the image's stem."""
+class ImageMap(NamedTuple):
+    """One map of an image.
+
+    Attributes:
+        explanation, place: the map is at this place of the explanation.
+        name: what the names of its files have behind the image's stem, "" for the only map.
+        note: what is to be noted, or None.
+        found: of a detector, whose boxes are drawn; else None.
+    """
 
     explanation: Explanation
     place: int
     name: str = ""
     note: str | None = None
-    found: Detections | None = None  # of a detector, whose boxes are drawn
+    found: Detections | None = None
 
 
-def _energy_note(found: Detections, place: int) -> str | None:
+def maps_of(
+    explainer: Explainer,
+    images: Any,
+    asked: Asked,
+    threshold: Thresholds | None = None,
+    progress: Progress | None = None,
+) -> list[list[ImageMap] | str]:
+    """Return the maps of each image that were asked for, or the reason why an image has none.
+
+    Args:
+        explainer: of the model.
+        images: as it takes them.
+        asked: what is explained of each image.
+        threshold: of the probabilities of a multi-label model, or of a detector's scores; None for 0.5 and 0.3.
+        progress: as `Explainer` takes it, for one map of each image.
+
+    Raises:
+        TypeError, ValueError: as `Explainer`, its `class_maps` and its `detections`.
+    """
+    if explainer.task.name == "detection":
+        return _of_boxes(explainer, images, asked, 0.3 if threshold is None else threshold)
+    if asked.is_one:
+        explanation = explainer(images, asked.target, progress=progress)  # type: ignore[arg-type]
+        return [[ImageMap(explanation, index)] for index in range(len(explanation))]
+    above = (0.5 if threshold is None else threshold) if asked.is_above else None
+    maps = explainer.class_maps(images, asked.classes, asked.top, above)
+    of_each = maps.of_each_class()
+    noun = "value" if explainer.task.name == "regression" else "class"
+    return [
+        [
+            ImageMap(of_each[place], index, f"{noun}-{maps.class_indices[index, place]}", _note_of_none(maps, index))
+            for place in np.flatnonzero(maps.asked[index])
+        ]
+        for index in range(len(maps))
+    ]
+
+
+def _of_boxes(explainer: Explainer, images: Any, asked: Asked, threshold: Any) -> list[list[ImageMap] | str]:
+    target: Any = asked.target
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingFoundWarning)  # told of each image
+        found = explainer.detections(images, target, threshold=threshold)
+    return [
+        each.diagnosis or ""
+        if each.maps is None
+        else [
+            ImageMap(each.maps, place, f"box-{number}", energy_note(each, place), each)
+            for place, number in enumerate(each.chosen)
+        ]
+        for each in found
+    ]
+
+
+def _note_of_none(maps: ClassMaps, index: int) -> str | None:
+    is_none = maps.above is not None and not maps.above[index].any()
+    return "No class is above its threshold; the most probable one is explained." if is_none else None
+
+
+def energy_note(found: Detections, place: int) -> str | None:
     """Return where the heat of a detection's map lies; None for a blank map."""
     own, others, share = found.energy[place], found.energy_of_others[place], found.box_shares[place]
     if not np.isfinite(own):
@@ -271,7 +337,7 @@ class BatchExplainer:
             line = "Leave --threshold out. It is for multi-label models without --target, and for detectors."
             raise ValueError(Message(fact, python, line))
         self.layer_name = explainer.detection_layers if is_detector else explainer.layer_name
-        self._threshold: Any = (0.3 if is_detector else 0.5) if threshold is None else threshold
+        self._threshold = threshold
         self._unit = unit
         self._alpha = alpha
         self._colormap = colormap
@@ -392,7 +458,7 @@ class BatchExplainer:
                 promised.append(pool.apply_async(self._finish, [path, output, maps]))
         return promised
 
-    def _maps_or_reasons(self, images: list[_Loaded]) -> list[list[_Map] | str]:
+    def _maps_or_reasons(self, images: list[_Loaded]) -> list[list[ImageMap] | str]:
         """Return the maps of each image, or why the model refuses it: one that it refuses fails alone."""
         try:
             return self._explain(images) if images else []
@@ -401,24 +467,12 @@ class BatchExplainer:
                 return [result for image in images for result in self._maps_or_reasons([image])]
             return [model_failure(error)] * len(images)
 
-    def _explain(self, images: Sequence[_Loaded]) -> list[list[_Map] | str]:
+    def _explain(self, images: Sequence[_Loaded]) -> list[list[ImageMap] | str]:
         """Return the maps of each image, or why it has none."""
         batch, asked = self._inputs.stacked([image.inputs for image in images]), self._asked
-        if self.task.name == "detection":
-            return self._of_boxes(batch)
-        if asked.is_one:
-            explanation = self._explainer(batch, self._target([image.place for image in images]))
-            return [[_Map(explanation, index)] for index in range(len(images))]
-        above = self._threshold if asked.is_above else None
-        maps = self._explainer.class_maps(batch, asked.classes, asked.top, above)
-        of_each = maps.of_each_class()
-        return [
-            [
-                _Map(of_each[place], index, f"{self._noun}-{maps.class_indices[index, place]}", note)
-                for place, note in self._shown(maps, index)
-            ]
-            for index in range(len(images))
-        ]
+        asked = replace(asked, target=self._target([image.place for image in images]))
+        maps = maps_of(self._explainer, batch, asked, self._threshold)
+        return [for_command_line(each) if isinstance(each, str) else each for each in maps]
 
     def _target(self, places: Sequence[Any]) -> Any:
         """Return the target of a batch, with the mask or the point of each image."""
@@ -428,34 +482,7 @@ class BatchExplainer:
         each = np.stack(places)
         return Region(target.index, each) if asked.pixel is None else Region(target.index, point=each)
 
-    def _of_boxes(self, batch: Any) -> list[list[_Map] | str]:
-        target: Any = self._asked.target
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NothingFoundWarning)  # told of each image
-            found = self._explainer.detections(batch, target, threshold=self._threshold)
-        return [
-            for_command_line(each.diagnosis or "")
-            if each.maps is None
-            else [
-                _Map(each.maps, place, f"box-{number}", _energy_note(each, place), each)
-                for place, number in enumerate(each.chosen)
-            ]
-            for each in found
-        ]
-
-    @property
-    def _noun(self) -> str:
-        """Kind of what the maps of an image explain."""
-        return "value" if self.task.name == "regression" else "class"
-
-    @staticmethod
-    def _shown(maps: ClassMaps, index: int) -> list[tuple[int, str | None]]:
-        """Return the places of the maps of an image that were asked for, each with a note."""
-        is_none = maps.above is not None and not maps.above[index].any()
-        note = "No class is above its threshold; the most probable one is explained." if is_none else None
-        return [(int(place), note) for place in np.flatnonzero(maps.asked[index])]
-
-    def _finish(self, path: Path, output: Path, maps: list[_Map]) -> Result:
+    def _finish(self, path: Path, output: Path, maps: list[ImageMap]) -> Result:
         """Write the files of one image; the photo is read again, so that no batch of large photos fills the memory."""
         files: list[tuple[Path, bytes]] = []
         try:
@@ -477,12 +504,12 @@ class BatchExplainer:
         notes += [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
         return Result(rows, self._largest(maps[0]), notes, [self._number(each) for each in maps])
 
-    def _number(self, one: _Map) -> str:
+    def _number(self, one: ImageMap) -> str:
         values = one.explanation.values
         number = one.explanation.scores[one.place] if values is None else values[one.place]
         return f"{number:.6g} {'' if values is None else self._unit}".rstrip()
 
-    def _largest(self, first: _Map) -> list[tuple[str, float]]:
+    def _largest(self, first: ImageMap) -> list[tuple[str, float]]:
         """Return the five most probable classes of an image, or the five of most pixels in a predicted mask."""
         explanation = first.explanation
         if explanation.segmentation is None:
@@ -490,19 +517,19 @@ class BatchExplainer:
         shares = explanation.segmentation.shares(first.place)[:5]
         return [("none" if index < 0 else explanation.class_name(index), share) for index, share in shares]
 
-    def _overlay(self, one: _Map, photo: Photo) -> np.ndarray:
+    def _overlay(self, one: ImageMap, photo: Photo) -> np.ndarray:
         if one.found is not None:
             return detection_overlay(one.found, one.place, photo, self._alpha, self._colormap)
         return one.explanation.picture_of(one.place, photo, self._alpha, self._colormap)
 
-    def _label(self, one: _Map, class_index: int) -> str:
+    def _label(self, one: ImageMap, class_index: int) -> str:
         """Return what was explained, with the pixel or the mask as the user named it."""
         asked, label = self._asked, one.explanation.class_name(class_index)
         if asked.pixel is not None:
             return f"{label} at {asked.pixel[0]}, {asked.pixel[1]}"
         return one.explanation.labels[one.place] if asked.masks is None else f"{label} in {asked.masks}"
 
-    def _row(self, path: Path, stem: str, one: _Map, note: str | None, mask: str) -> Row:
+    def _row(self, path: Path, stem: str, one: ImageMap, note: str | None, mask: str) -> Row:
         explanation, index = one.explanation, one.place
         class_index, probability = int(explanation.class_indices[index]), explanation.probability(index)
         if explanation.segmentation is not None:

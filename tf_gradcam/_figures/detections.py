@@ -80,14 +80,18 @@ def detection_overlay(
     boxes: Boxed, index: int, photo: Any, alpha: float = 0.4, colormap: str | None = None
 ) -> np.ndarray:
     """Return map `index` painted on a photo (H0, W0, 3) of any size, with its box."""
-    painted = np.asarray(boxes.maps.overlay_of(index, photo, alpha, colormap))
+    return with_boxes(boxes, index, np.asarray(boxes.maps.overlay_of(index, photo, alpha, colormap)))
+
+
+def with_boxes(boxes: Boxed, index: int, picture: np.ndarray) -> np.ndarray:
+    """Return a picture (H0, W0, 3) uint8 of any size with all boxes, that of map `index` in white and wider."""
     own = boxes.chosen[index]
-    line = max(1, round(min(painted.shape[:2]) / 160))
+    line = max(1, round(min(picture.shape[:2]) / 160))
     for position in _in_order(boxes, own):
-        box = _scaled(boxes.found[position].box, boxes.image_size, painted.shape)
+        box = _scaled(boxes.found[position].box, boxes.image_size, picture.shape)
         color, width = (_OWN, 2 * line) if position == own and line > 1 else (_OWN if position == own else _OTHER, line)
-        painted = with_box(painted, box, color, width)
-    return painted
+        picture = with_box(picture, box, color, width)
+    return picture
 
 
 def detection_figure(boxes: Boxed, photo: Any = None, colormap: str | None = None) -> Figure:

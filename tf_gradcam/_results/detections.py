@@ -138,6 +138,23 @@ class Detections:
             return 0.0 if heatmap.any() else float("nan")
         return energy_in_region(heatmap, region)
 
+    def with_boxes(self, position: int, picture: Photo) -> Photo:
+        """Draw the boxes of all detections, that of an explained one in white and wider.
+
+        Args:
+            position: of the explained detection, from 0 to D - 1.
+            picture: (H0, W0, 3) uint8 RGB, of any size, such as `maps.overlay_of(position, photo)`.
+
+        Returns:
+            A new picture (H0, W0, 3) uint8.
+
+        Raises:
+            IndexError: no such position.
+        """
+        from tf_gradcam._figures.detections import with_boxes
+
+        return with_boxes(self, position, picture)
+
     def plot(self, photo: Photo | None = None, colormap: str | None = None) -> Figure:
         """Draw the photo with all boxes, then the map of each explained detection with its box.
 

@@ -499,15 +499,16 @@ class Explanation:
         """Return the figure of the first maps for a notebook, None where nothing can be drawn."""
         if not len(self) or self.heatmaps.ndim > 4:
             return None
-        shown = self._first(_MAX_IN_NOTEBOOK)
+        shown = self.part(slice(_MAX_IN_NOTEBOOK))
         more = f"<p>The first {len(shown)} of {len(self)} images.</p>" if len(shown) < len(self) else ""
         return f"{shown.plot()._repr_html_()}{more}"
 
-    def _first(self, count: int) -> Explanation:
+    def part(self, images: slice) -> Explanation:
+        """Return the explanation of some of the images, such as `slice(2, 3)`."""
         other = copy.copy(self)
         for name in _PER_IMAGE & vars(self).keys():
             if vars(self)[name] is not None:
-                vars(other)[name] = vars(self)[name][:count]
+                vars(other)[name] = vars(self)[name][images]
         return other
 
     def picture_of(

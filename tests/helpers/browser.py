@@ -1,0 +1,88 @@
+"""The web page in Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.app_server import needs_gradio
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+NEEDS_BROWSER = [
+    pytest.mark.browser,
+    needs_gradio,
+    pytest.mark.skipif(find_spec("playwright") is None, reason="the browser is driven by Playwright: pip install it"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM"),
+]
+SECOND = 1000  # milliseconds
+PATIENCE = 240 * SECOND  # of what waits for a model on a busy machine
+
+
+class Page:
+    """A window with the page, and what a user does in it."""
+
+    def __init__(self, browser, address, has_map=True, **options):
+        self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})
+        self.page = self.context.new_page()
+        self.problems = []
+        self.page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: self.note(request.url, address))
+        self.page.goto(address)
+        self.up = time.monotonic()
+        if has_map:
+            self.page.wait_for_selector("#tg-view .tg-three img", timeout=PATIENCE)
+            self.first_map = time.monotonic() - self.up
+            self.page.wait_for_selector("#tg-view a.tg-link", timeout=PATIENCE)
+
+    def note(self, url, address):
+        if not url.startswith((address, "data:", "blob:")):
+            self.problems.append(f"asked for {url}")
+
+    def choose(self, control, text):
+        self.page.click(f"#tg-{control} input")
+        options = self.page.locator("ul[role=listbox] li")
+        options.filter(has_text=re.compile(rf"^[\s✓]*{re.escape(text)}")).first.click()
+
+    def slide(self, control, value):
+        field = self.page.locator(f"#tg-{control} input[type=number]")
+        field.fill(str(value))
+        field.press("Enter")
+
+    def tab(self, name):
+        self.page.get_by_role("tab", name=name).click()
+
+    def sample(self, number):
+        self.page.click(f"#tg-sample-{number}")
+
+    def drop(self, control, *files):
+        """(name, bytes) as if they were chosen in the dialogue."""
+        payload = [{"name": name, "mimeType": "", "buffer": data} for name, data in files]
+        self.page.set_input_files(f"#tg-{control} input[type=file]", payload)
+
+    def shows(self, text, place="view"):
+        """Wait until a text stands there."""
+        self.page.wait_for_function(
+            "([place, text]) => document.querySelector(place)?.innerText.includes(text)",
+            arg=[f"#tg-{place}", text],
+            timeout=PATIENCE,
+        )
+
+    def text(self, place="view"):
+        return self.page.inner_text(f"#tg-{place}")
+
+    def download(self, words):
+        with self.page.expect_download() as waiting:
+            self.page.click(f"#tg-view a.tg-link:has-text('{words}')")
+        return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+    def shot(self, name):
+        folder = os.environ.get("TF_GRADCAM_SCREENSHOTS")
+        if folder:
+            self.page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
