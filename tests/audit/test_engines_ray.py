@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -91,6 +92,28 @@ def test_table_is_that_of_the_local_engine(cluster, data, model_file, is_file):
     assert told[0] == (0, len(data))
     assert told[-1] == (len(data), len(data))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_table_of_labels_and_values_is_that_of_the_local_engine(cluster, tmp_path, monkeypatch, task):
+    """Rows with no, one and two maps, and signed maps, with what the data set says of each."""
+    monkeypatch.chdir(tmp_path)
+    for columns in range(11):
+        write_photo(tmp_path, f"{columns:02d}.png", red_blue_photo(columns=columns))
+    head = keras.layers.Dense(2, "sigmoid" if task == "multilabel" else None, name="answers")
+    model = red_blue_model(head)
+    head.set_weights([4 * np.eye(2), np.full(2, -0.8)])
+    lines = [f"{columns:02d}.png,{int(columns > 3)},{int(columns < 8)}" for columns in range(11)]
+    header = "file,red,blue" if task == "multilabel" else "file,value,other"
+    (tmp_path / "data.csv").write_text("\n".join([header, *lines]))
+    mapper = AuditMapper(model, class_names=NAMES, preprocess="raw", task=task)
+    source = mapper.task.source("data.csv", NAMES, None)
+    with parts_in("ray", mapper, source) as parts:
+        run_ray(mapper.arguments, source, parts, BATCH, 2)
+        table = parts.read()
+    assert_same_table(table, local_table(mapper, source))
+    assert len({len(indices) for indices in table.mapped}) == (2 if task == "multilabel" else 1)
+    assert table.truth.shape == (11, 2 if task == "multilabel" else 1)
 
 
 def test_work_is_done_by_two_processes(cluster, data, model_file):

@@ -234,3 +234,28 @@ def test_bad_arguments_are_refused() -> None:
         measure(explainer, predict, IMAGES, ONES, num_images=0)
     with pytest.raises(ValueError, match="probabilities of 6 images and at least 2 classes, received shape \\(6,\\)"):
         measure(explainer, lambda images: predict(images)[:, 1], IMAGES, ONES)
+
+
+def test_metrics_of_a_value_count_its_change() -> None:
+    """The value is 50 times the brightness of the square, which only the right map erases first and inserts first."""
+    images = pictures(6)
+
+    def values(given: np.ndarray) -> np.ndarray:
+        return 50 * predict(given)[:, 1:]
+
+    def of(draw: Any) -> dict[str, Metric]:
+        found = measure(FakeExplainer(draw), values, images, [0] * 6, unit="kg", num_images=6)
+        return {metric.name: metric for metric in found if metric.method == "gradcam"}
+
+    good, bad = of(right), of(wrong)
+    assert list(good) == [
+        *("insertion, change in kg left", "deletion, change in kg", "ROAD, change in kg"),
+        *("ROAD, hottest first, change in kg", "ROAD, coldest first, change in kg", "sparsity"),
+    ]
+    for name, metric in good.items():
+        if name != "sparsity":
+            sign = 1 if metric.better == "higher" else -1
+            assert sign * metric.interval.value > sign * bad[name].interval.value, name
+            assert 0 <= metric.interval.value <= 50 or name == "ROAD, change in kg"
+    plain = measure(FakeExplainer(right), values, images, [0] * 6, unit="", num_images=6)
+    assert plain[1].name == "deletion, change of the value"

@@ -5,10 +5,14 @@ Also tests audit/shortcuts/findings.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tf_gradcam.audit.answers import AnswerReading
+from tf_gradcam.audit.result import Finding
 from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, region_at, stamp
 from tf_gradcam.audit.shortcuts.findings import AnswerSample, find
 from tf_gradcam.audit.shortcuts.suspects import Suspect
@@ -187,3 +191,122 @@ def test_wide_interval_is_not_called_no_effect(drop: Interval, gain: Interval, i
     same = Interval(0.9, 0.8, 1.0)
     evidence = Evidence("blur", same, same, same, same, same, drop, gain, [])
     assert evidence.doubt.startswith("Too few images to tell") is is_doubt
+
+
+# Labels and values.
+
+HIGH, LOW = (AnswerReading(0, "regression", sign=sign, gap=100.0, unit="years") for sign in (1, -1))
+
+
+def brightness_of_the_mark(photos: np.ndarray) -> np.ndarray:
+    """A value, (n, 1): 10, plus 100 where the region is at 240, in proportion from 80 on."""
+    return 10 + 100 * (photos[:, REGION].mean(axis=(1, 2))[:, None] - 80) / 160
+
+
+def test_mark_that_raises_a_value_is_measured_in_its_unit() -> None:
+    """With the mark the value is 110. The others have noise around 80 there: about 10, with the mark pasted 110."""
+    evidence = gather_evidence(PLACE, HIGH, images(0, True), images(1, False), brightness_of_the_mark)
+    assert evidence.before.value == pytest.approx(110)
+    assert evidence.control.value == pytest.approx(110, abs=1e-3)
+    assert evidence.pasted.value == pytest.approx(110)
+    assert evidence.others is not None
+    assert evidence.others.value == pytest.approx(10, abs=3)
+    assert evidence.pasted_control.value == pytest.approx(evidence.others.value, abs=1e-3)
+    assert evidence.gain.value == pytest.approx(110 - evidence.others.value, abs=1e-3)
+    assert evidence.strength == pytest.approx(evidence.gain.value / 100)
+    assert evidence.is_needed
+    assert evidence.is_enough
+
+
+def test_same_mark_does_not_speak_for_low_values() -> None:
+    """Pasted into others it raises the value, which is the opposite of what low values need."""
+    evidence = gather_evidence(PLACE, LOW, images(0, True), images(1, False), brightness_of_the_mark)
+    assert evidence.gain.value < -90
+    assert not evidence.is_needed
+    assert not evidence.is_enough
+
+
+def test_mark_that_lowers_a_value_speaks_for_low_values() -> None:
+    def darkness(photos: np.ndarray) -> np.ndarray:
+        return -brightness_of_the_mark(photos)
+
+    evidence = gather_evidence(PLACE, LOW, images(0, True), images(1, False), darkness)
+    assert evidence.drop.value > 50
+    assert evidence.gain.value > 90
+    assert evidence.is_needed
+    # The fill that leaves most of a low value is the one of the lowest value.
+    from tf_gradcam.audit.shortcuts.evidence import FILLS, erase
+
+    left = [darkness(erase(images(0, True), REGION, fill)).mean() for fill in FILLS]
+    assert evidence.erased.value == pytest.approx(min(left))
+
+
+def test_change_of_a_value_counts_from_a_fifth_of_the_gap_on() -> None:
+    """100 years lie between high and low: 19 are no effect, 21 are one, if the interval is above 5."""
+    same, none = Interval(0, 0, 0), Interval(0, 0, 0)
+    for change, is_effect in ((Interval(19, 18, 20), False), (Interval(21, 6, 36), True), (Interval(21, 4, 38), False)):
+        evidence = Evidence("blur", same, same, same, same, same, change, none, [], HIGH)
+        assert evidence.is_needed is is_effect
+        if not is_effect and change.high >= 20:
+            assert evidence.doubt == (
+                f"Too few images to tell: its effect may be as large as {change.high:.0f} years, by the 95% interval, "
+                "and a shortcut begins at 20 years. Add images with such values."
+            )
+
+
+def test_label_turns_by_its_threshold() -> None:
+    """Without argmax: others are turned once their probability is above 0.9, which pasting brings about."""
+    label = AnswerReading(1, "multilabel", 0.9)
+    evidence = gather_evidence(PLACE, label, images(0, True), images(1, False), looks_at_the_mark)
+    assert evidence.pasted.value == 1
+    high = AnswerReading(1, "multilabel", 0.9999)
+    assert gather_evidence(PLACE, high, images(0, True), images(1, False), looks_at_the_mark).pasted.value == 0
+
+
+def found_by(reading: AnswerReading, predict: Callable[[np.ndarray], np.ndarray]) -> Finding:
+    one = replace(sample(images(0, True), images(1, False)), reading=reading, label="high age")
+    return find(one, predict)[0]
+
+
+def test_finding_of_a_value_names_unit_and_both_sides() -> None:
+    finding = found_by(HIGH, brightness_of_the_mark)
+    assert finding.is_shortcut
+    assert f"takes the value from 110 to {finding.erased.value:.0f} years (an equally large random" in finding.sentence
+    assert (
+        f"pasting it into images of low values takes them from {finding.others.value:.0f} to 110 years"
+        in finding.sentence
+    )
+    assert "not in images of low values" in finding.reason
+    assert finding.effect > 0.9
+
+
+def test_finding_of_a_label_names_images_without_it() -> None:
+    finding = found_by(AnswerReading(1, "multilabel", 0.5), looks_at_the_mark)
+    assert "takes its probability from" in finding.sentence
+    assert "pasting it into images without the label turns 100% of them into `high age`" in finding.sentence
+    assert finding.others is None
+
+
+def content_over_the_mark(photos: np.ndarray) -> np.ndarray:
+    """The value is the brightness of a wide place around the mark, without the mark itself."""
+    around = np.zeros(SIZE, bool)
+    around[12:, 20:] = True
+    around[REGION] = False
+    return photos[:, around].mean(axis=(1, 2))[:, None]
+
+
+def test_place_is_acquitted_whose_mark_does_nothing_alone() -> None:
+    """A wide hot place has an effect by its content; that a mark without any effect lies in it proves nothing."""
+    generator = np.random.default_rng(4)
+    photos = images(0, True)
+    around = np.zeros(SIZE, bool)
+    around[12:, 20:] = True
+    around[REGION] = False
+    photos[:, around] += generator.uniform(60, 120, (COUNT, int(around.sum()), 1)).astype(np.float32)
+    heatmaps = np.zeros((COUNT, 6, 9), np.float32)
+    heatmaps[:, 3:, 5:] = 1
+    reading = AnswerReading(0, "regression", gap=90.0, unit="years")
+    one = replace(sample(photos, images(1, False)), reading=reading, heatmaps=heatmaps)
+    found = find(one, content_over_the_mark)
+    assert found
+    assert not any(finding.is_shortcut for finding in found)

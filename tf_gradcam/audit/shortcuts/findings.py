@@ -125,12 +125,27 @@ def find(sample: AnswerSample, predict: Predict, seed: int = 0) -> list[Finding]
             suspect, sample.reading, sample.photos[suspect.members], sample.others[:_MAX_IMAGES], predict, seed
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
+    found = [one for one in found if not _is_only_around_a_mark(one, found)]
     # Pixels that are drawn alike are exact to the pixel, hot places to a cell: the former come first.
     found.sort(key=lambda one: (not one.finding.is_shortcut, one.suspect.source != DRAWN, -one.evidence.strength))
     return [
         replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill, sample.reading))
         for one in _distinct(found)
     ]
+
+
+def _is_only_around_a_mark(one: _Tested, found: Sequence[_Tested]) -> bool:
+    """Return whether a hot place counts as foreign only for pixels drawn alike that, tested alone, have no effect."""
+    if not one.finding.is_shortcut or one.suspect.source == DRAWN:
+        return False
+    if one.finding.reason != _drawn_alike(one.evidence.reading):
+        return False
+    inside = [
+        other.evidence
+        for other in found
+        if other.suspect.source == DRAWN and other.suspect.kind == "place" and _is_same(one.suspect, other.suspect)
+    ]
+    return bool(inside) and not any(evidence.is_needed or evidence.is_enough for evidence in inside)
 
 
 def _suspects(sample: AnswerSample, seed: int) -> Iterator[Suspect]:
@@ -197,6 +212,10 @@ def _mean_heat(heatmaps: np.ndarray, regions: np.ndarray) -> float:
     return float(np.mean([heat_in(one[None], region)[0] for one, region in zip(heatmaps, regions, strict=True)]))
 
 
+def _drawn_alike(reading: AnswerReading) -> str:
+    return f"The same pixels, to a few grey levels, are in these images and not in {_others(reading)}."
+
+
 def _others(reading: AnswerReading) -> str:
     return _OTHERS.get(reading.task) or f"images of {'low' if reading.sign > 0 else 'high'} values"
 
@@ -211,7 +230,7 @@ def _is_foreign(sample: AnswerSample, suspect: Suspect) -> tuple[bool, str]:
     assert suspect.region is not None
     photos = sample.photos[suspect.members]
     if is_drawn_alike(photos, sample.others, suspect.region):
-        return True, f"The same pixels, to a few grey levels, are in these images and not in {others}."
+        return True, _drawn_alike(sample.reading)
     if is_empty_elsewhere(photos, sample.others, suspect.region):
         return True, f"{others[0].upper()}{others[1:]} are empty in this place, and these images are not."
     if sample.inside is not None:
