@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tf_gradcam.image.masks import RegionFiles, class_colors, colored, encoded_mask, nearest, outlined, read_region
+from tf_gradcam.image.masks import (
+    RegionFiles,
+    class_colors,
+    colored,
+    encoded_mask,
+    nearest,
+    outlined,
+    read_classes,
+    read_region,
+)
 
 INSIDE = np.zeros((6, 10), bool)
 INSIDE[1:4, 2:7] = True
@@ -124,3 +135,42 @@ def test_outline_of_everything_is_no_line_and_of_one_cell_can_be_seen() -> None:
     point = np.zeros((60, 100), bool)
     point[30, 50] = True
     assert (outlined(photo, point) == 255).all(-1).sum() >= 4
+
+
+# Classes.
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("has_palette", [True, False])
+def test_classes_are_the_indices_of_a_file_of_any_depth(tmp_path: Path, bits: int, has_palette: bool) -> None:
+    """Written by hand: one line of the 2**bits lowest indices, of 1, 2 or 4 bits packed into bytes."""
+    indices = np.arange(min(2**bits, 16))
+    packed = np.packbits((indices[:, None] >> np.arange(bits)[::-1]) & 1)
+    header = struct.pack(">IIBBBBB", len(indices), 1, bits, 3 if has_palette else 0, 0, 0, 0)
+    palette = np.random.default_rng(0).integers(0, 256, 3 * 2**bits, np.uint8).tobytes()
+    chunks = [(b"IHDR", header), *([(b"PLTE", palette), (b"tRNS", b"\0")] if has_palette else [])]
+    chunks += [(b"IDAT", zlib.compress(b"\0" + packed.tobytes())), (b"IEND", b"")]
+    path = tmp_path / "mask.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    )
+    np.testing.assert_array_equal(read_classes(path), indices[None])
+
+
+def test_written_mask_is_read_as_its_classes(tmp_path: Path) -> None:
+    for name, values in (("few", np.arange(60).reshape(6, 10)), ("many", np.arange(60).reshape(6, 10) * 1000)):
+        (tmp_path / name).write_bytes(encoded_mask(values))
+        np.testing.assert_array_equal(read_classes(tmp_path / name), values)
+
+
+def test_classes_of_colours_or_blurred_edges_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 9, (6, 10, 3), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"class indices, grey or with a palette, received the colours of .*a.png"):
+        read_classes(tmp_path / "a.png")
+    Image.fromarray(INSIDE.astype(np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"received the JPEG .*a.jpg', which blurs edges. Save it as PNG"):
+        read_classes(tmp_path / "a.jpg")
+    grey = np.repeat(INSIDE[..., None].astype(np.uint8), 3, axis=2)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_classes(tmp_path / "grey.png"), INSIDE)

@@ -10,7 +10,7 @@ PREDICTED = np.array([[[0, 0, 2], [2, 2, 2]], [[1, 1, 1], [1, 1, -1]]], np.int32
 
 
 def masks(has_none: bool = True) -> Segmentation:
-    return Segmentation(PREDICTED, PREDICTED == 2, np.array([2, 2], np.int32), False, has_none)
+    return Segmentation(PREDICTED, PREDICTED == 2, np.array([2, 2], np.int32), False, 3, has_none)
 
 
 def test_shares_are_of_the_cells_the_largest_first() -> None:

@@ -62,6 +62,11 @@ if TYPE_CHECKING:
 @click.option("--classes", type=click.Path(), help="CSV of folders: folder, class (a name or an index).")
 @click.option("--boxes", type=click.Path(), help="CSV of objects: file, xmin, ymin, xmax, ymax.")
 @click.option("--masks", type=click.Path(), help="Folder of masks <stem>.png, in place of boxes.")
+@click.option(
+    "--truth",
+    type=click.Path(),
+    help="Folder of masks <stem>.png of class indices, of a segmentation; 255 is unknown.",
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Ray processes.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images per batch.")
@@ -87,7 +92,9 @@ def audit(
     the class names by any case, synonym or WordNet number; --classes says which class another folder holds.
 
     Of several labels an image, DATA is a CSV file with the columns file and label, a line for each label, or with file
-    and a column of 0 and 1 for each label, empty where unknown. Of values, it has the columns file and value.
+    and a column of 0 and 1 for each label, empty where unknown. Of values, it has the columns file and value. Of a
+    segmentation, DATA is a folder of images and --truth one of their masks, or a CSV file with the columns file and
+    mask.
 
     \b
     OUT/index.html      the report, one page: open it in a browser
@@ -133,7 +140,9 @@ def _report(result: AuditResult, out: Path) -> int:
     print_text(f"{count - failed} of {count} images explained{correct}")
     for finding in result.shortcuts:
         print_text(f"SHORTCUT {finding.sentence}")
-    if not result.shortcuts:
+    if result.task == "segmentation":
+        print_text("Shortcuts are not tested in a segmentation, see the report.")
+    elif not result.shortcuts:
         tested = len(result.findings)
         print_text(f"No shortcut was found; {tested} suspect{'s were' if tested != 1 else ' was'} tested.")
     if result.untested:
@@ -151,6 +160,7 @@ _NOUNS = {
     "classification": ("class", "classes"),
     "multilabel": ("label", "labels"),
     "regression": ("group of values", "groups of values"),
+    "segmentation": ("class", "classes"),
 }
 
 
@@ -159,6 +169,10 @@ def _score(result: AuditResult, labelled: int) -> str:
     if result.label_scores:
         mean = result.label_scores[-2].average_precision.value
         return f"mean average precision {mean:.3f} over {labelled} of them"
+    found = result.segmentation_score
+    if found is not None:
+        mean, accuracy = found.mean_iou.value, found.accuracy.value
+        return f"mean IoU {mean:.3f}, {accuracy:.2%} of the pixels right, over {labelled} of them"
     errors = result.error_score
     if errors is not None:
         error, baseline = result.in_words(errors.error.value), result.in_words(errors.baseline.value)

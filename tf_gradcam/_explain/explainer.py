@@ -594,7 +594,7 @@ def _segmentation(
         names.check_count(parts.class_count)
     if place is not None and region.known.place == "mask":
         check_mask(place, inside.shape[1:], sides)
-    return Segmentation(predicted, inside, explained, bool(region.known.place), parts.has_none)
+    return Segmentation(predicted, inside, explained, bool(region.known.place), parts.class_count, parts.has_none)
 
 
 def _of_segmentation(reader: ModelReader) -> str:

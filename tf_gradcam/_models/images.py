@@ -35,6 +35,7 @@ class ImageBatch:
         thumbnails: per image a JPEG, b"" for a failed image.
         notes: per image "", or what was chosen or changed to read it.
         digests: per image a digest of its file, "" without one.
+        sizes: per image (height, width) of the picture in its file; (0, 0) without one.
     """
 
     images: np.ndarray
@@ -42,12 +43,13 @@ class ImageBatch:
     thumbnails: list[bytes]
     notes: list[str]
     digests: list[str]
+    sizes: list[tuple[int, int]]
 
     @classmethod
     def of(cls, images: np.ndarray) -> ImageBatch:
         """Return a batch of which nothing but the images is known."""
         count = len(images)
-        return cls(images, [""] * count, [b""] * count, [""] * count, [""] * count)
+        return cls(images, [""] * count, [b""] * count, [""] * count, [""] * count, [(0, 0)] * count)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -123,6 +125,7 @@ class ModelImages:
             into.images[number] = self.of_photo(picture.photo)
             into.thumbnails[number] = thumbnail(picture.photo, self._side)
             into.notes[number], into.digests[number] = "; ".join(picture.notes), picture.digest
+            into.sizes[number] = picture.size
         except (OSError, ValueError, MemoryError) as error:
             into.errors[number] = " ".join(str(error).split()) or type(error).__name__
 

@@ -24,6 +24,7 @@ class Segmentation:
         inside: (B, H1, W1) bool, the cells whose logits are explained.
         explained: (B,) int32, the explained class.
         is_given: whether `inside` was given, as a mask or a point; else it is where the class is predicted.
+        class_count: K; 2 for one unit of two sides.
         has_none: whether a cell may have no class. In `values` 0 is then none, and class k is k + 1.
     """
 
@@ -31,6 +32,7 @@ class Segmentation:
     inside: NDArray[np.bool_]
     explained: NDArray[np.int32]
     is_given: bool = False
+    class_count: int = 0
     has_none: bool = False
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.run import audit
-from tf_gradcam.audit.scores import ErrorScore, LabelScore, ValueBin
+from tf_gradcam.audit.scores import ErrorScore, LabelScore, RegionScore, SegmentationScore, ValueBin
 
 __all__ = [
     "AuditResult",
@@ -12,8 +12,10 @@ __all__ = [
     "Finding",
     "LabelScore",
     "Metric",
+    "RegionScore",
     "Rows",
     "SanityCheck",
+    "SegmentationScore",
     "ValueBin",
     "audit",
 ]

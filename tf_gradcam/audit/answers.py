@@ -1,4 +1,4 @@
-"""The answers that a model gives over a data set: a class, a label above its threshold, a high or a low value.
+"""The answers that a model gives over a data set: a class (of an image, or of pixels), a label, a high or a low value.
 
 What an audit asks is the same for all of them: which images get the answer, what their maps have in common, and whether
 a change of the image takes the answer away. A task is one function in `_ANSWERS`. NumPy only.
@@ -219,6 +219,28 @@ def _values(rows: Rows, names: Sequence[str], thresholds: np.ndarray, unit: str)
     ]
 
 
+def _regions(rows: Rows, names: Sequence[str], thresholds: np.ndarray, unit: str) -> list[ModelAnswer]:
+    """Return the classes of a segmentation, each with the images that have a map of it; no suspects are tested."""
+    done, kinds, none = rows.is_done, rows.predicted.astype(np.int64), np.zeros(0, np.int64)
+    is_mapped = np.zeros((len(done), len(names)), bool)
+    for row, classes in enumerate(rows.mapped):
+        is_mapped[row, classes] = True
+
+    def answer(index: int, name: str) -> ModelAnswer:
+        def truth() -> np.ndarray:
+            share = rows.truth[:, index]
+            return np.where(np.isnan(share), -1, np.nan_to_num(share) > 0).astype(np.int8)
+
+        def maps(chosen: np.ndarray) -> np.ndarray:
+            return rows.maps_of(index, chosen)
+
+        members, measured = np.flatnonzero(done & is_mapped[:, index]), rows.probabilities[:, index]
+        reading = AnswerReading(index, "segmentation", 0.0)
+        return ModelAnswer(index, name, members, done, truth, measured, kinds, maps, reading, none)
+
+    return [answer(index, name) for index, name in enumerate(names)]
+
+
 def _whole(rows: Rows) -> Callable[[np.ndarray], np.ndarray]:
     return lambda chosen: rows.heatmap[chosen].astype(np.float32)
 
@@ -227,4 +249,5 @@ _ANSWERS: dict[str, Callable[[Rows, Sequence[str], np.ndarray, str], list[ModelA
     "classification": _classes,
     "multilabel": _labels,
     "regression": _values,
+    "segmentation": _regions,
 }

@@ -125,6 +125,8 @@ class _Actor:
         columns = {**batch, "file": files}
         if "truth" in batch:
             columns["truth"] = np.stack(list(batch["truth"]))
+        if "mask" in batch:
+            columns["mask"] = np.array([os.fsdecode(bytes(name)) for name in batch["mask"]], object)
         # Whole, because Ray has no column for rows with different numbers of maps.
         return {"rows": np.array([pickle.dumps(self._mapper(columns))], object)}
 
@@ -194,6 +196,8 @@ def _mapped(
         columns = {"index": rows["index"], "file": pa.array(files, pa.binary()), "label": rows["label"]}
         if "truth" in rows:
             columns["truth"] = pa.array(list(rows["truth"]), pa.list_(pa.float32()))
+        if "mask" in rows:
+            columns["mask"] = pa.array([os.fsencode(name) for name in rows["mask"]], pa.binary())
         blocks.append(pa.table(columns))
     mapped = data.from_arrow(blocks).map_batches(
         _Actor,

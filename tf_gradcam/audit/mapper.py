@@ -207,14 +207,25 @@ class AuditMapper:
     def explain(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Rows:
         """Explain a batch whose pictures were read before."""
         count = len(pictures)
+        masks = self._masks(batch, pictures)
         rows = self._failed(batch, pictures)
         good = [number for number in range(count) if not pictures.errors[number]]
-        for positions, result in self._explanations(pictures.images, good):
+        for positions, result in self._explanations(pictures.images, good, masks):
             if isinstance(result, str):
                 rows.error[positions] = result
             else:
                 _fill(rows, np.array(positions), result)
         return rows
+
+    def _masks(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> list[np.ndarray | None]:
+        """Read the true classes of each image; one whose mask cannot be used fails alone."""
+        masks: list[np.ndarray | None] = [None] * len(pictures)
+        for number, file in enumerate(batch.get("mask", [])):
+            try:
+                masks[number] = self.task.true_classes(str(file), pictures.sizes[number])
+            except (OSError, ValueError) as error:
+                pictures.errors[number] = pictures.errors[number] or " ".join(str(error).split())
+        return masks
 
     def _failed(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Rows:
         """Return the rows of a batch before any of it is explained."""
@@ -238,14 +249,17 @@ class AuditMapper:
             digest=np.array(pictures.digests, object),
         )
 
-    def _explanations(self, images: np.ndarray, rows: list[int]) -> Iterable[tuple[list[int], Explained | str]]:
+    def _explanations(
+        self, images: np.ndarray, rows: list[int], masks: Sequence[np.ndarray | None]
+    ) -> Iterable[tuple[list[int], Explained | str]]:
         """Explain the images of these rows at once; in halves where that fails, down to the image at fault."""
         limit = self._batch_limit or max(1, len(rows))
         waiting = [rows[start : start + limit] for start in range(0, len(rows), limit)]
         while waiting:
             some = waiting.pop(0)
             try:
-                yield some, self.task.explained(images if len(some) == len(images) else images[some], self.map_size)
+                chosen = images if len(some) == len(images) else images[some]
+                yield some, self.task.explained(chosen, self.map_size, [masks[row] for row in some])
             except Exception as error:  # such as TensorFlow running out of memory
                 if len(some) == 1:
                     yield some, model_failure(error)

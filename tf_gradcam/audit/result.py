@@ -15,7 +15,14 @@ import numpy as np
 
 from tf_gradcam.audit.answers import ModelAnswer, answers_of, digits_of
 from tf_gradcam.audit.rows import Rows
-from tf_gradcam.audit.scores import ErrorScore, LabelScore, error_score, label_scores
+from tf_gradcam.audit.scores import (
+    ErrorScore,
+    LabelScore,
+    SegmentationScore,
+    error_score,
+    label_scores,
+    segmentation_score,
+)
 from tf_gradcam.metrics.intervals import Interval
 
 MIN_IMAGES = 5  # of a class, or that show a suspect: below, an interval says nothing
@@ -148,7 +155,7 @@ class AuditResult:
         about: model, layer, method, data, versions, date and other conditions of the audit.
         image_size: (H0, W0) of the model's input.
         directory: folder of the report.
-        task: "classification", "multilabel" or "regression".
+        task: "classification", "multilabel", "regression" or "segmentation".
         thresholds: (K,) of the labels of a multi-label model.
         unit: of the values of a regression.
     """
@@ -189,6 +196,8 @@ class AuditResult:
     @property
     def untested(self) -> list[str]:
         """Answers with fewer than `MIN_IMAGES` images to test a suspect on, the most images first."""
+        if self.task == "segmentation":  # whose suspects are not tested at all
+            return []
         tested = {look.class_index for look in self.looks}
         counts = {
             answer.name: len(answer.own) for answer in self.answers if answer.index in tested and not answer.is_signed
@@ -238,3 +247,11 @@ class AuditResult:
         if self.task != "regression" or not known.any():
             return None
         return error_score(self.rows.score[known], self.rows.truth[known, 0])
+
+    @cached_property
+    def segmentation_score(self) -> SegmentationScore | None:
+        """Of a segmentation with masks of true classes: intersections over unions; else None."""
+        known = self.is_labelled
+        if self.task != "segmentation" or not known.any():
+            return None
+        return segmentation_score(self.rows.truth[known], self.class_names)

@@ -28,18 +28,20 @@ class Rows(Mapping[str, np.ndarray]):
         file: (N,) str, path of the image; "image 12" for an image of a `tf.data.Dataset`.
         label: (N,) int32, true class; -1 where unknown, and of a model without classes.
         truth: (N, T) float32, what the data set says beside a class: 1 or 0 of each label, or the true value; NaN where
-            unknown. T is 0 for classes.
+            unknown. T is 0 for classes. Of a segmentation T is 3 K: of each class the share of the image's cells that
+            are of it, then that are rightly predicted as it, then that are predicted as it where the class is known.
         status: (N,) str, "done" or "failed".
         error: (N,) str, reason of the failure; "" if done.
         predicted: (N,) int32, the top class; the best label above its threshold, or else the most probable one; the
             number of the explained value; -1 if failed.
         probability: (N,) float32, probability of the predicted class or label in [0, 1]; NaN of values, or if failed.
-        probabilities: (N, K) float32, probability of every class or label; NaN if failed. K is 0 for values.
+        probabilities: (N, K) float32, probability of every class or label, of a segmentation the share of the cells
+            that are predicted as the class; NaN if failed. K is 0 for values.
         score: (N,) float32, value of the explained output, which is the predicted value of a regression; NaN if failed.
         heatmap: (N, H, W) float16 in [0, 1], of the predicted class or label; of a value in [-1, 1], what raises it and
             what lowers it; zeros if failed.
-        mapped: (N,) arrays (M,) int32, the labels above their thresholds, each of which has a map of its own; empty for
-            classes and values, whose map is `heatmap`.
+        mapped: (N,) arrays (M,) int32, the labels above their thresholds, or the classes of at least 1 % of the cells
+            of a segmentation, each of which has a map of its own; empty for classes and values, whose map is `heatmap`.
         maps: (N,) arrays (M, H, W) float16, the maps of these labels.
         diagnosis: (N,) str, reason why the heatmap is blank; "" if it is not.
         thumbnail: (N,) bytes, a small JPEG; b"" if the image cannot be read.

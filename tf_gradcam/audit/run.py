@@ -48,6 +48,7 @@ def audit(
     classes: str | os.PathLike[str] | None = None,
     boxes: str | os.PathLike[str] | None = None,
     masks: str | os.PathLike[str] | None = None,
+    truth: str | os.PathLike[str] | None = None,
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
     batch_size: int = 32,
@@ -71,12 +72,15 @@ def audit(
             (images, labels) as the model takes them, in the same order every time. Of several labels an image: a CSV
             file with the columns file and label, a line for each label, or with file and a column of 0 and 1 for each
             label, empty where unknown; a `tf.data.Dataset` of (images, (B, K) of 0 and 1). Of values: a CSV file with
-            the columns file and value; a `tf.data.Dataset` of (images, values).
+            the columns file and value; a `tf.data.Dataset` of (images, values). Of a segmentation: a folder of images,
+            or a CSV file with the columns file and mask.
         out: folder for the report, created if it does not exist.
         classes: CSV file with the columns folder and class, for folders that are not called by their class.
         boxes: CSV file with the columns file, xmin, ymin, xmax, ymax of the objects; a suspect outside the boxes that
             changes predictions is a shortcut.
         masks: folder of masks <stem>.png, in place of boxes.
+        truth: of a segmentation: folder of masks <stem>.png whose values are the classes of the pixels, of the
+            pictures' sizes; 255 is unknown.
         engine: "local", or "ray" for Ray Data's actors. Defaults to "local".
         workers: number of Ray processes. Defaults to 2.
         batch_size: images per batch. Defaults to 32.
@@ -103,7 +107,11 @@ def audit(
         require(package, extra="audit")
     report: StageProgress = progress or (lambda stage, done, total: None)
     mapper = AuditMapper(model, **mapper_arguments)
-    source = _source(data, mapper, engine, classes)
+    if (boxes is not None or masks is not None) and not mapper.task.is_tested:
+        fact = f"Expected no boxes or masks of objects for the task {mapper.task.name}, whose suspects are not tested."
+        remedy = "Masks of true classes are"
+        raise ValueError(Message(fact, f"{remedy} truth=FOLDER.", f"{remedy} --truth FOLDER."))
+    source = _source(data, mapper, engine, classes, truth)
     if isinstance(source, Samples):
         mapper.check_scaling(source)
     names = _class_names(mapper, source)
@@ -130,9 +138,10 @@ def audit(
             seed=seed,
             progress=lambda done, total: report("classes tested", done, total),
         )
-        metrics = _metrics(mapper, under_audit, rows, regions, num_images, seed) if num_images else []
+        is_tested = mapper.task.is_tested
+        metrics = _metrics(mapper, under_audit, rows, regions, num_images, seed) if num_images and is_tested else []
         report("metrics", 1, 1)
-        checks = _sanity(mapper, under_audit, rows, seed) if sanity else []
+        checks = _sanity(mapper, under_audit, rows, seed) if sanity and is_tested else []
         report("sanity checks", 1, 1)
         about = {
             **mapper.about(),
@@ -173,11 +182,12 @@ def _source(
     mapper: AuditMapper,
     engine: str,
     classes: str | os.PathLike[str] | None,
+    truth: str | os.PathLike[str] | None,
 ) -> Samples | DatasetSource:
     names = mapper.class_names if mapper.has_names else None
     if not isinstance(data, (str, os.PathLike)) and classes is not None:
         raise ValueError("Expected a folder as data set for a table of folders, received a tf.data.Dataset.")
-    source = mapper.task.source(data, names, classes)
+    source = mapper.task.source(data, names, classes, truth)
     if source.note:
         warn(source.note)
     if isinstance(source, DatasetSource) and engine == "ray":

@@ -1,4 +1,6 @@
-"""How often a model is right: of labels precision, recall and average precision; of values the error. NumPy only.
+"""How often a model is right: of labels precision, recall and average precision; of values the error; of masks IoU.
+
+NumPy only.
 
 Axis legend: N images, K labels, R resamples.
 """
@@ -80,6 +82,90 @@ class ErrorScore:
     bias: Interval
     baseline: Interval
     bins: list[ValueBin]
+
+
+@dataclass(frozen=True)
+class RegionScore:
+    """How well the pixels of one class are found.
+
+    Attributes:
+        label: name of the class.
+        count: number of images with a pixel of the class, among those with a mask.
+        predicted: number of these images where a pixel is predicted as the class.
+        share: share of the known pixels that are of the class.
+        iou: intersection over union: pixels rightly predicted as the class, over those that are of it, are predicted as
+            it, or both; over all images together.
+        recall: share of the pixels of the class that are predicted as it.
+        precision: share of the pixels predicted as the class that are of it.
+    """
+
+    label: str
+    count: int
+    predicted: int
+    share: float
+    iou: Interval
+    recall: Interval
+    precision: Interval
+
+
+@dataclass(frozen=True)
+class SegmentationScore:
+    """How well a segmentation is right, with 95 % intervals by the bootstrap over images.
+
+    Attributes:
+        count: number of images with a mask.
+        mean_iou: mean over the classes that are in any mask or prediction.
+        accuracy: share of the known pixels whose class is right.
+        classes: one score for each class.
+    """
+
+    count: int
+    mean_iou: Interval
+    accuracy: Interval
+    classes: list[RegionScore]
+
+
+def segmentation_score(truth: np.ndarray, names: Sequence[str], seed: int = 0) -> SegmentationScore:
+    """Return intersections over unions.
+
+    Args:
+        truth: (N, 3 K) as `Rows.truth` of a segmentation: the shares of an image's cells that are of each class, that
+            are rightly predicted as it, and that are predicted as it where the class is known.
+        names: K classes.
+        seed: of the resamples.
+    """
+    count, width = len(truth), len(names)
+    of_class, hit, given = (truth[:, start : start + width].astype(np.float64) for start in (0, width, 2 * width))
+    resamples = int(np.clip(_MAX_WORK // max(1, count * width), 100, _RESAMPLES)) if count > 1 else 0
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(count, np.full(count, 1 / count), resamples) if resamples else np.zeros((0, count))
+    drawn = np.concatenate([np.ones((1, count)), weights])
+    true, right, taken = drawn @ of_class, drawn @ hit, drawn @ given
+    iou, recall, precision = _share(right, true + taken - right), _share(right, true), _share(right, taken)
+    some = np.isfinite(iou)
+    mean = _share(np.where(some, iou, 0).sum(axis=1), some.sum(axis=1))
+    known = true[0].sum() if width > 1 else float(count)
+    accuracy = _share(right.sum(axis=1), true.sum(axis=1))
+    if width == 1:  # the pixels outside of the only class are right too
+        accuracy = 1 - (true + taken - 2 * right)[:, 0] / count
+    classes = [
+        RegionScore(
+            name,
+            int((of_class[:, label] > 0).sum()),
+            int((given[:, label] > 0).sum()),
+            float(true[0, label] / known) if known else math.nan,
+            *(_interval(each[0, label], each[1:, label]) for each in (iou, recall, precision)),
+        )
+        for label, name in enumerate(names)
+    ]
+    return SegmentationScore(count, _interval(mean[0], mean[1:]), _interval(accuracy[0], accuracy[1:]), classes)
+
+
+def image_ious(truth: np.ndarray) -> np.ndarray:
+    """Return (N, K) intersections over unions of each image; NaN for a class that is neither there nor predicted."""
+    width = truth.shape[1] // 3
+    of_class, hit, given = (truth[:, start : start + width].astype(np.float64) for start in (0, width, 2 * width))
+    return _share(hit, of_class + given - hit)
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -38,6 +38,7 @@ class Samples:
         class_names: in class order; empty if no class is known.
         truth: (N, T) float32, labels or values as in `Rows`; None for classes.
         note: what was assumed of the data set, "" for nothing.
+        masks: N paths of masks of class indices, "" where there is none; None where no mask belongs to an image.
     """
 
     files: list[str]
@@ -45,6 +46,7 @@ class Samples:
     class_names: list[str]
     truth: np.ndarray | None = None
     note: str = ""
+    masks: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -58,13 +60,15 @@ class Samples:
         """Return a hexadecimal digest of the absolute paths and the labels; the pixels are not read."""
         found = hashlib.sha256()
         known = self.labels if self.truth is None else self.truth
-        for path, label in zip(self.files, known.tolist(), strict=True):
+        for path, label in zip(self.files, known.tolist() if self.masks is None else self.masks, strict=True):
             found.update(f"{os.path.abspath(path)}\0{label}\0".encode("utf-8", "surrogateescape"))
         return found.hexdigest()
 
     def rows(self, start: int, stop: int) -> Columns:
-        """Return the columns index, file and label, and truth if there is any, of the rows `start` up to `stop`."""
-        truth = {} if self.truth is None else {"truth": self.truth[start:stop]}
+        """Return the columns index, file, label, truth or mask if there is any, of the rows `start` up to `stop`."""
+        truth: Columns = {} if self.truth is None else {"truth": self.truth[start:stop]}
+        if self.masks is not None:
+            truth["mask"] = np.array(self.masks[start:stop], object)
         return {
             "index": np.arange(start, stop, dtype=np.int64),
             "file": np.array(self.files[start:stop], object),

@@ -21,7 +21,9 @@ from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import find_method
 from tf_gradcam.audit.rows import nothing_mapped, ragged
 from tf_gradcam.audit.sources import DatasetSource, Samples, find_samples
-from tf_gradcam.audit.truth import find_labels, find_values, read_labels, read_values
+from tf_gradcam.audit.truth import find_labels, find_masks, find_values, read_labels, read_values
+from tf_gradcam.image.masks import nearest, read_classes
+from tf_gradcam.targets.regions import Region
 
 Data: TypeAlias = "str | os.PathLike[str] | tf.data.Dataset"
 
@@ -58,6 +60,7 @@ class AuditTask(ABC):
     """
 
     name: ClassVar[str]
+    is_tested: ClassVar[bool] = True  # whether suspects are tested by intervention, and the method measured
 
     def __init__(
         self, explainer: Explainer, names: Sequence[str] | None, threshold: Thresholds | None, target: str | None
@@ -85,16 +88,35 @@ class AuditTask(ABC):
         """Explain images as for their main map, and learn the number of outputs from the first ones."""
 
     @abstractmethod
-    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
-        """Return the columns of images (B, H0, W0, C); maps are resized to `cells`."""
+    def explained(
+        self, images: np.ndarray, cells: tuple[int, int], masks: Sequence[np.ndarray | None] | None = None
+    ) -> Explained:
+        """Return the columns of images (B, H0, W0, C); maps are resized to `cells`.
+
+        Args:
+            masks: of a segmentation, the true class of each pixel of each image, as `true_classes` reads it.
+        """
 
     @abstractmethod
     def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
         """Return what answers are read from, (B, K): probabilities or values."""
 
     @abstractmethod
-    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
-        """Return the images of a data set with what it says of them; `names` are the model's, None if unknown."""
+    def source(
+        self, data: Data, names: Sequence[str] | None, classes: Any, truth: Any = None
+    ) -> Samples | DatasetSource:
+        """Return the images of a data set with what it says of them.
+
+        Args:
+            data: of the audit.
+            names: of the model's outputs; None if unknown.
+            classes: a table of folders.
+            truth: a folder of masks of true classes, for a segmentation.
+        """
+
+    def true_classes(self, mask: str, size: tuple[int, int]) -> np.ndarray | None:
+        """Return the true class of each pixel of a picture of (height, width), None if unknown."""
+        return None
 
     def about(self) -> dict[str, str]:
         """Return the conditions of the audit that only this task has."""
@@ -141,7 +163,7 @@ class ClassificationTask(AuditTask):
         self.names = ClassNames(self._given_names).labels(range(self.width))
         return explanation
 
-    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
+    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
         explanation = self.explainer(images)
         return self._columns(explanation, cells, _are_finite(explanation.probabilities))
 
@@ -150,7 +172,10 @@ class ClassificationTask(AuditTask):
         assert found is not None
         return found
 
-    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
+    def source(
+        self, data: Data, names: Sequence[str] | None, classes: Any, truth: Any = None
+    ) -> Samples | DatasetSource:
+        _check_no_truth(truth, self.name)
         if isinstance(data, (str, os.PathLike)):
             return find_samples(data, names, classes)
         return DatasetSource(data, names)
@@ -188,7 +213,7 @@ class MultilabelTask(AuditTask):
         self.thresholds = threshold_of_each(self._threshold, self.width, known)
         return first
 
-    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
+    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
         maps = self.explainer.class_maps(images, above=dict(enumerate(self.thresholds.tolist())))
         assert maps.above is not None
         each = maps.of_each_class()
@@ -207,7 +232,10 @@ class MultilabelTask(AuditTask):
         assert found is not None
         return found
 
-    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
+    def source(
+        self, data: Data, names: Sequence[str] | None, classes: Any, truth: Any = None
+    ) -> Samples | DatasetSource:
+        _check_no_truth(truth, self.name)
         if isinstance(data, (str, os.PathLike)):
             return find_labels(data, names, self.width, classes)
         return DatasetSource(data, names, read_labels(self.width))
@@ -242,7 +270,7 @@ class RegressionTask(AuditTask):
         self.names = [known.label(self._index if self._count > 1 else -1)]
         return explanation
 
-    def explained(self, images: np.ndarray, cells: tuple[int, int]) -> Explained:
+    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
         explanation = self.explainer(images, self._index)
         found = self._columns(explanation, cells, np.isfinite(explanation.scores))
         found.columns["predicted"] = np.full(len(explanation), self._index)  # a single value has no index there
@@ -252,7 +280,10 @@ class RegressionTask(AuditTask):
         found: np.ndarray = explainer(images, self._index).outputs
         return found
 
-    def source(self, data: Data, names: Sequence[str] | None, classes: Any) -> Samples | DatasetSource:
+    def source(
+        self, data: Data, names: Sequence[str] | None, classes: Any, truth: Any = None
+    ) -> Samples | DatasetSource:
+        _check_no_truth(truth, self.name)
         if isinstance(data, (str, os.PathLike)):
             return find_values(data, self.names[0], classes, is_named=names is not None)
         return DatasetSource(data, self.names, read_values(self._index, self._count))
@@ -268,7 +299,134 @@ class RegressionTask(AuditTask):
         return {"value": str(self._index)}
 
 
-_TASKS: dict[str, type[AuditTask]] = {task.name: task for task in (ClassificationTask, MultilabelTask, RegressionTask)}
+_LEAST_SHARE = 0.01  # of the cells of an image, from which on a predicted class has a map of its own
+IGNORED = 255  # in a mask of classes: unknown
+
+
+class SegmentationTask(AuditTask):
+    """A class of each pixel: a map of each predicted region, and the predicted mask compared with a true one.
+
+    Suspects are not tested by intervention: erasing a part of a picture takes away the pixels of its class there,
+    whatever the model looks at.
+    """
+
+    name = "segmentation"
+    is_tested = False
+
+    def explain(self, images: np.ndarray) -> Explanation:
+        explanation = self.explainer(images)
+        masks = explanation.segmentation
+        if masks is None or masks.predicted.ndim != 3:
+            raise ValueError(
+                f"Expected a segmentation of pictures, (B, H, W, K), for an audit, received outputs of shape "
+                f"{explanation.outputs.shape}. Explain its pictures one by one."
+            )
+        self.width = masks.class_count
+        self.truth_width = 3 * self.width
+        self._is_unit = self.width == 1 or (self.width == 2 != explanation.outputs.shape[-1])
+        self._cells = masks.predicted.shape[1:]
+        self.names = ClassNames(self._given_names).labels(range(self.width))
+        return explanation
+
+    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
+        main = self.explainer(images)
+        predicted, largest = main.segmentation.predicted, main.segmentation.explained  # type: ignore[union-attr]
+        shares = np.stack([(predicted == label).mean(axis=(1, 2)) for label in range(self.width)], axis=1)
+        mapped, maps = [list[int]() for _ in images], [list[np.ndarray]() for _ in images]
+        placed = _resized(main, cells)
+        for label in range(self.width):
+            chosen = np.flatnonzero(shares[:, label] >= _LEAST_SHARE)
+            others = chosen[largest[chosen] != label]
+            found = dict(zip(chosen.tolist(), placed[chosen], strict=True))
+            if len(others):  # one compiled pass serves all classes: each region is its mask
+                own = self.explainer(images[others], Region(None, predicted[others] == label))
+                found |= dict(zip(others.tolist(), _resized(own, cells), strict=True))
+            for row in chosen.tolist():
+                mapped[row].append(label)
+                maps[row].append(found[row])
+        count = len(images)
+        columns = {
+            "predicted": largest,
+            "probability": shares[np.arange(count), largest],
+            "probabilities": shares,
+            "score": main.scores,
+            "heatmap": placed,
+            "diagnosis": np.array([text or "" for text in main.diagnosis], object),
+            "mapped": ragged([np.array(each, np.int32) for each in mapped], np.int32),
+            "maps": ragged([np.array(each, np.float16).reshape(-1, *cells) for each in maps], np.float16),
+            "truth": self._compared(predicted, masks),
+        }
+        axes = tuple(range(1, main.outputs.ndim))
+        return Explained(np.asarray(np.isfinite(main.outputs).all(axis=axes)), columns)
+
+    def _compared(self, predicted: np.ndarray, masks: Sequence[np.ndarray | None] | None) -> np.ndarray:
+        """Return `Rows.truth` of predicted masks (B, H, W)."""
+        compared = np.full((len(predicted), 3, self.width), np.nan, np.float32)
+        for row, mask in enumerate(masks or []):
+            if mask is None:
+                continue
+            true = nearest(mask, self._cells)
+            for label in range(self.width):
+                of_class, given = true == label, (predicted[row] == label) & (true != IGNORED)
+                compared[row, :, label] = of_class.mean(), (of_class & given).mean(), given.mean()
+        return compared.reshape(len(predicted), -1)
+
+    def true_classes(self, mask: str, size: tuple[int, int]) -> np.ndarray | None:
+        """Return (height, width) int32 of a mask file, 255 where unknown, -1 outside of the only class.
+
+        Raises:
+            OSError, ValueError: as `read_classes`; a mask of another size than the picture, or an unknown class.
+        """
+        if not mask:
+            return None
+        classes = read_classes(mask)
+        if classes.shape != tuple(size):
+            raise ValueError(
+                f"Expected a mask of the picture's size, {size[1]} wide and {size[0]} high, received '{mask}', "
+                f"{classes.shape[1]} wide and {classes.shape[0]} high. Resize it by the nearest pixel."
+            )
+        if self._is_unit:  # 0 and 255, or 0 and 1
+            return np.where(classes > 0, self.width - 1, self.width - 2).astype(np.int32)
+        beyond = classes[(classes >= self.width) & (classes != IGNORED)]
+        if beyond.size:
+            raise ValueError(
+                f"Expected classes from 0 to {self.width - 1}, and {IGNORED} where unknown, received {beyond.max()} in "
+                f"'{mask}'. Correct the mask."
+            )
+        return classes
+
+    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+        masks = explainer(images).segmentation
+        assert masks is not None
+        return np.stack([(masks.predicted == label).mean(axis=(1, 2)) for label in range(self.width)], axis=1)
+
+    def source(
+        self, data: Data, names: Sequence[str] | None, classes: Any, truth: Any = None
+    ) -> Samples | DatasetSource:
+        if not isinstance(data, (str, os.PathLike)):
+            raise ValueError(
+                "Expected a folder or a CSV file with the columns file,mask for an audit of a segmentation, received "
+                f"{type(data).__name__}. Write its pictures and masks as files."
+            )
+        return find_masks(data, truth, classes)
+
+    def about(self) -> dict[str, str]:
+        return {
+            "cells of the predicted masks": " x ".join(map(str, self._cells)),
+            "not tested": "shortcuts and the method's quality: changing a part of a picture changes the class of its "
+            "pixels, whatever the model looks at.",
+        }
+
+
+def _check_no_truth(truth: Any, task: str) -> None:
+    if truth is not None:
+        fact = f"Expected no masks of true classes for the task {task}, received '{truth}'."
+        raise ValueError(Message(fact, "Leave truth out.", "Leave --truth out."))
+
+
+_TASKS: dict[str, type[AuditTask]] = {
+    task.name: task for task in (ClassificationTask, MultilabelTask, RegressionTask, SegmentationTask)
+}
 
 
 def audit_task(

@@ -1,4 +1,4 @@
-"""What a data set says of its images where that is not one class: several labels, or a value.
+"""What a data set says of its images where that is not one class: several labels, a value, a mask of classes.
 
 Axis legend: N images, B of them, K labels or values.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._files.find import find_images
+from tf_gradcam.audit.annotations import MaskFolder
 from tf_gradcam.audit.sources import UNKNOWN, Samples, check_table, missing_columns, names_of, read_table
 
 _LABEL_COLUMNS = "'label' (a line for each label of a file), or one column named like each label, of 0 and 1"
@@ -289,7 +290,57 @@ def read_values(index: int, count: int) -> Callable[[Any, int], np.ndarray]:
     return read
 
 
-# Both.
+# Masks.
+
+
+def find_masks(data: str | os.PathLike[str], truth: str | os.PathLike[str] | None, classes: object = None) -> Samples:
+    """Find the images of a data set and the mask of true classes of each.
+
+    Args:
+        data: a folder of images, searched to any depth; or a CSV file with the columns `file` and `mask`, paths from
+            its folder on, the mask empty where there is none.
+        truth: a folder of masks `<stem>.png`, or `<folder of the image>/<stem>.png`, for a folder of images; None if
+            the true classes are unknown.
+        classes: refused: a table of folders.
+
+    Returns:
+        `Samples` with `masks`, "" for an image without one.
+
+    Raises:
+        FileNotFoundError, ValueError: as `find_samples`; masks both in the table and in a folder; no mask for any
+            image; two images of one mask; a mask of the table that does not exist.
+    """
+    path = Path(data)
+    _check_no_folders(classes)
+    if path.is_dir():
+        files = [str(each) for each in find_images([str(path)])]
+        if truth is None:
+            note = "The true classes of the pixels are unknown: no IoU is computed. Give masks of them by"
+            return _with_masks(files, [""] * len(files), Message(note, "truth=FOLDER.", "--truth FOLDER."))
+        found = MaskFolder(truth, files)
+        missing = [file for file, mask in zip(files, found.paths, strict=True) if mask is None]
+        masks = ["" if mask is None else str(mask) for mask in found.paths]
+        some = f"{len(missing)} of {len(files)} images have no mask in '{truth}', such as" if missing else ""
+        return _with_masks(files, masks, f"{some} '{missing[0]}'." if missing else "")
+    check_table(path, "a folder of images")
+    if truth is not None:
+        fact = f"Expected the masks in the column 'mask' of '{path}', received a folder of masks beside it."
+        raise ValueError(Message(fact, "Leave truth out.", "Leave --truth out."))
+    rows, columns = read_table(path, "'mask'")
+    if "mask" not in columns:
+        raise ValueError(missing_columns(path, "'mask'", columns))
+    masks = [str(path.parent / row["mask"]) if row["mask"] else "" for row in rows]
+    for line, mask in enumerate(masks, 2):
+        if mask and not Path(mask).exists():
+            raise FileNotFoundError(f"There is no mask '{mask}', which row {line} of '{path}' names. Correct it.")
+    return _with_masks([row["file"] for row in rows], masks)
+
+
+def _with_masks(files: list[str], masks: list[str], note: str = "") -> Samples:
+    return Samples(files, np.full(len(files), UNKNOWN, np.int32), [], None, note, masks)
+
+
+# All.
 
 
 def _numbers(labels: Any, what: str) -> np.ndarray:

@@ -93,6 +93,58 @@ def read_region(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
     return inside
 
 
+def read_classes(path: str | os.PathLike[str]) -> NDArray[np.int32]:
+    """Read the class of each pixel from a mask file of indices.
+
+    Args:
+        path: a grey picture, or one with a palette, whose indices count and not its colours; PNG, or another format
+            that keeps every pixel.
+
+    Returns:
+        (H0, W0) int32; 255 usually means unknown.
+
+    Raises:
+        ValueError: a JPEG file; a picture of colours; a file that is not a picture.
+        OSError: as `load_image`.
+    """
+    data, header = read_checked(path)
+    if header.format == "JPEG":
+        raise ValueError(
+            f"Expected a mask that keeps every pixel, received the JPEG '{path}', which blurs edges. Save it as PNG."
+        )
+    if header.format == "PNG":
+        data = _with_indices(data)
+    cv2 = opencv()
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    if stored is None:
+        raise ValueError(f"OpenCV {cv2.__version__} cannot decode the mask '{path}'. Save it as a grey PNG.")
+    if stored.ndim == 3:
+        if (stored != stored[..., :1]).any():
+            raise ValueError(
+                f"Expected a mask of class indices, grey or with a palette, received the colours of '{path}'. Save the "
+                "index of each pixel's class, such as by PIL.Image.fromarray(indices.astype('uint8'))."
+            )
+        stored = stored[..., 0]
+    if header.bits < 8:  # decoders spread 1, 2 and 4 bits over 0 to 255
+        stored = stored // (255 // (2**header.bits - 1))
+    return stored.astype(np.int32)
+
+
+def _with_indices(data: bytes) -> bytes:
+    """Return a PNG whose palette is grey, so that its colours are its indices; other files unchanged."""
+    start, parts, bits = 8, [data[:8]], data[24]
+    while start + 8 <= len(data):
+        length = struct.unpack(">I", data[start : start + 4])[0]
+        name, content = data[start + 4 : start + 8], data[start + 8 : start + 8 + length]
+        if name == b"PLTE":
+            step = 255 // (2**bits - 1) if bits < 8 else 1
+            content = bytes(min(255, index * step) for index in range(length // 3) for _ in range(3))
+        if name != b"tRNS":
+            parts.append(_chunk(name, content))
+        start += 12 + length
+    return b"".join(parts)
+
+
 class RegionFiles:
     """The mask of each image: one file for all, or a folder with one for each.
 

@@ -15,6 +15,7 @@ from tf_gradcam.audit.report.pictures import RowPictures, Shot
 from tf_gradcam.audit.report.text import common_folder, format_probability
 from tf_gradcam.audit.result import AuditResult
 from tf_gradcam.audit.rows import turns_of
+from tf_gradcam.audit.scores import image_ious
 
 _MIN_SECOND = 0.05  # probability below which the second class is left out
 _MAX_ALSO = 3  # other labels in the caption of one
@@ -91,6 +92,27 @@ def best_rows(result: AuditResult) -> np.ndarray:
     error = np.abs(errors_of(result))
     members = np.flatnonzero(np.isfinite(error))
     return members[np.argsort(error[members], kind="stable")]
+
+
+def lowest_iou_rows(result: AuditResult) -> np.ndarray:
+    """Return the rows with a mask of true classes, the lowest mean IoU over the classes of the image first."""
+    ious = image_ious(result.rows.truth)
+    some = np.isfinite(ious)
+    members = np.flatnonzero(result.is_labelled & some.any(axis=1))
+    mean = np.where(some, ious, 0).sum(axis=1)[members] / some.sum(axis=1)[members]
+    return members[np.argsort(mean, kind="stable")]
+
+
+def lowest_iou_of(result: AuditResult, index: int) -> np.ndarray:
+    """Return the rows where a class is true or predicted, the lowest IoU of it first."""
+    ious = image_ious(result.rows.truth)[:, index]
+    members = np.flatnonzero(result.is_labelled & np.isfinite(ious))
+    return members[np.argsort(ious[members], kind="stable")]
+
+
+def largest_rows(answer: ModelAnswer) -> np.ndarray:
+    """Return the rows with a map of a class, the largest predicted share first."""
+    return _by_measure(answer, answer.given, -1)
 
 
 def extreme_rows(result: AuditResult, sign: int) -> np.ndarray:
@@ -215,6 +237,8 @@ class CardMaker:
             return self._of_labels(row, answer)
         if self._result.task == "regression":
             return self._of_value(row)
+        if self._result.task == "segmentation":
+            return self._of_regions(row, answer)
         rows, names = self._result.rows, self._result.class_names
         truth, predicted = int(rows.label[row]), int(rows.predicted[row])
         kind = "" if truth < 0 else "right" if truth == predicted else "wrong"
@@ -245,6 +269,26 @@ class CardMaker:
             format_probability(float(of.measured[row])),
             remark,
             next=f"also {', '.join(answers[one].name for one in others[:_MAX_ALSO])}" if others else "",
+        )
+
+    def _of_regions(self, row: int, answer: ModelAnswer | None) -> Card:
+        rows, result = self._result.rows, self._result
+        index = int(rows.predicted[row]) if answer is None else answer.index
+        share, remark = f"{rows.probabilities[row, index]:.1%}", ""
+        if result.is_labelled[row]:
+            ious = image_ious(rows.truth[row : row + 1])[0]
+            if answer is None:
+                remark = f"mean IoU {np.nanmean(ious):.2f}" if np.isfinite(ious).any() else ""
+            else:
+                remark = f"IoU {np.nan_to_num(ious[index]):.2f}, true {rows.truth[row, index]:.1%}"
+        has_map = answer is not None and index in rows.mapped[row]
+        return Card(
+            self._pictures(row, index if has_map else None),
+            self.file(row),
+            "",
+            result.class_names[index],
+            share,
+            remark,
         )
 
     def _of_value(self, row: int) -> Card:

@@ -51,7 +51,8 @@ def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
 
     Keys: about, task, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of
     predicted ones; null without classes), labels (`LabelScore`) of a multi-label model, errors (`ErrorScore`) and unit
-    of a regression, classes (`ClassLook`), findings, metrics, sanity. Images are named by their position in the table.
+    of a regression, segmentation (`SegmentationScore`), classes (`ClassLook`), findings, metrics, sanity. Images are
+    named by their position in the table.
     An existing file is replaced; raises as `write_bytes`.
     """
     path = Path(path)
@@ -161,6 +162,9 @@ def _scores(result: AuditResult) -> dict[str, Any]:
     if result.task == "regression":
         errors = result.error_score
         return {"unit": result.unit, "errors": None if errors is None else _fields(errors)}
+    if result.task == "segmentation":
+        found = result.segmentation_score
+        return {"segmentation": None if found is None else _fields(found)}
     return {}
 
 

@@ -23,6 +23,9 @@ from tf_gradcam.audit.report.cards import (
     failed_rows,
     false_rows,
     found_rows,
+    largest_rows,
+    lowest_iou_of,
+    lowest_iou_rows,
     missed_rows,
     most_confused,
     over_rows,
@@ -65,6 +68,7 @@ _COUNTED = {
     "classification": ("class", "classes"),
     "multilabel": ("label", "labels"),
     "regression": ("value", "values"),
+    "segmentation": ("class", "classes"),
 }
 
 
@@ -292,6 +296,15 @@ class PageView:
             return Headline(
                 "Mean average precision", format_number(found.value), f"{reach}over {format_count(known, 'label')}"
             )
+        if result.task == "segmentation":
+            found_in = result.segmentation_score
+            if found_in is None:
+                return Headline("Mean IoU", format_number(math.nan), "no masks of true classes")
+            mean, accuracy = found_in.mean_iou, found_in.accuracy
+            reach = f"{format_number(mean.low)} to {format_number(mean.high)}; " if math.isfinite(mean.low) else ""
+            return Headline(
+                "Mean IoU", format_number(mean.value), f"{reach}{format_percent(accuracy.value)} of the pixels right"
+            )
         if result.task == "regression":
             errors = result.error_score
             if errors is None:
@@ -327,7 +340,7 @@ class PageView:
 
     def _answer(self, index: int) -> ModelAnswer | None:
         """Return the answer whose map an image is shown with; None where an image has one map."""
-        return self.result.answers[index] if self.result.task == "multilabel" else None
+        return self.result.answers[index] if self.result.task in ("multilabel", "segmentation") else None
 
     def _numbers(self, finding: Finding, words: Sequence[str]) -> list[Bars]:
         """Return the bars of what erasing and what pasting does."""
@@ -370,7 +383,11 @@ class PageView:
 
     def _galleries(self) -> None:
         gallery, result = self._cards.gallery, self.result
-        makers = {"multilabel": self._label_galleries, "regression": self._value_galleries}
+        makers = {
+            "multilabel": self._label_galleries,
+            "regression": self._value_galleries,
+            "segmentation": self._region_galleries,
+        }
         self.groups: list[GalleryGroup] = makers.get(result.task, self._class_galleries)()
         blank, failed = blank_rows(result), failed_rows(result)
         limit = max(4, _GALLERY_CARDS // max(1, len(blank)))
@@ -447,6 +464,39 @@ class PageView:
             for answer in answers
         ]
 
+    def _region_galleries(self) -> list[GalleryGroup]:
+        """Return the worst images, and those of each class that any image has; classes take turns for room."""
+        result, answers = self.result, self.result.answers
+        limit = int(np.clip(_LABEL_CARDS // max(1, len(answers)), 4, 12))
+        groups = []
+        if self.labelled:
+            worst = self._cards.gallery(lowest_iou_rows(result), _GALLERY_CARDS)
+            note = (
+                "The mean over the classes that are in the image or predicted there; heat of the class of most pixels."
+            )
+            groups.append(GalleryGroup("", "", [GalleryView("worst", "Lowest mean IoU", note, worst)]))
+        for answer in answers:
+            low = lowest_iou_of(result, answer.index) if self.labelled else np.zeros(0, np.int64)
+            large = largest_rows(answer)
+            if not len(low) and not len(large):
+                continue
+            views = [
+                GalleryView(
+                    f"low-{answer.index}",
+                    "Lowest IoU",
+                    "Where the class is true or predicted.",
+                    self._cards.gallery(low, limit, answer),
+                ),
+                GalleryView(
+                    f"large-{answer.index}",
+                    "Largest predicted",
+                    "The largest share of the picture.",
+                    self._cards.gallery(large, limit, answer),
+                ),
+            ]
+            groups.append(GalleryGroup(f"class-{answer.index}", answer.name, views, len(answers) <= _OPEN_LABELS))
+        return groups
+
     def _value_galleries(self) -> list[GalleryGroup]:
         result, gallery = self.result, self._cards.gallery
         if self.labelled:
@@ -487,6 +537,8 @@ class PageView:
         stats = [(self.words.given, format_count(look.count))]
         if self.result.task == "regression":
             stats += self._value_stats(answer)
+        elif self.result.task == "segmentation":
+            stats += self._region_stats(answer)
         elif self.labelled:
             truth, given, done = answer.truth, answer.given, answer.done
             true, taken = int((done & (truth == 1)).sum()), int((given & (truth >= 0)).sum())
@@ -500,6 +552,12 @@ class PageView:
             average = self.result.label_scores[answer.index].average_precision.value
             stats.append(("average precision", format_number(average)))
         return [*stats, ("repetition", format_number(look.repetition, 2))]
+
+    def _region_stats(self, answer: ModelAnswer) -> list[tuple[str, str]]:
+        stats = [("of their pixels", format_percent(float(answer.measured[answer.members].mean())))]
+        if self.result.segmentation_score is not None:
+            stats.append(("IoU", format_number(self.result.segmentation_score.classes[answer.index].iou.value)))
+        return stats
 
     def _value_stats(self, answer: ModelAnswer) -> list[tuple[str, str]]:
         result, rows = self.result, answer.members

@@ -16,6 +16,7 @@ class Words(NamedTuple):
         given: number of the images that get an answer, in the table of a heatmap.
         scope: how suspects are found and tested, and what is called a shortcut.
         foot: what the colours of the heatmaps mean.
+        untested: why nothing is tested by intervention; "" where suspects are.
     """
 
     one: str
@@ -27,6 +28,7 @@ class Words(NamedTuple):
     given: str
     scope: str
     foot: str
+    untested: str = ""
 
 
 def _scope(whose: str, others: str, changes: str) -> str:
@@ -85,5 +87,20 @@ WORDS = {
         _scope("the upper and the lower third of the predicted values", "images of the other third", "the value")
         + " The change counts from a fifth of the difference between high and low values on.",
         "Heatmaps are signed: red raises the value, blue lowers it, relative to the largest absolute value of the map.",
+    ),
+    "segmentation": Words(
+        "class",
+        "classes",
+        ("finds a class", "finds classes"),
+        "images of other classes",
+        "Heatmaps of each class",
+        "The mean heatmap of the predicted region of the class, over all images where it covers at least 1 % of the "
+        "picture, relative to the map's maximum (red). " + _REPETITION,
+        "images with at least 1 %",
+        "",
+        "Heatmaps are of the predicted region of the class that a picture is shown for, elsewhere of the class of most "
+        f"pixels, {_RELATIVE}.",
+        "Shortcuts are not tested in a segmentation: to erase a part of a picture takes away the class of its pixels, "
+        "whatever the model looks at. Look at the mean heatmap of each class, and at the images of the lowest IoU.",
     ),
 }
