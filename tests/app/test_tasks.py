@@ -68,7 +68,7 @@ class Window:
     def question(self, target: Any = -1, method: str = "gradcam", layer: str = "", **answers: Any) -> tuple[Any, ...]:
         """The values of the controls."""
         model = self.session.model
-        values = {"above": model.threshold, "near": None, "where": "region", "across": 50, "down": 50, **answers}
+        values = {"above": model.threshold, "near": "", "where": "region", "across": 50, "down": 50, **answers}
         return (layer or model.default_layer, method, target, NOTHING, "raw", *values.values())
 
     def explain(self, target: Any = -1, **changes: Any) -> str:
@@ -219,12 +219,18 @@ def test_value_has_its_unit_and_a_signed_map_with_a_legend(window: Any) -> None:
 def test_value_is_compared_with_a_reference(window: Any) -> None:
     """The value is below 100, so that what raises it brings it there; above 0, so that it takes it away."""
     one = window("regression")
-    html = one.explain(0, near=100)
+    html = one.explain(0, near="100")
     assert f"{VALUES[0]:.4g} {UNIT}, {100 - VALUES[0]:.4g} away" in html
     assert f"red brings it to 100 {UNIT}" in html
     np.testing.assert_allclose(one.maps[f"heat near 100 {UNIT}"], RED - 0.5 * BLUE, atol=1e-5)
-    one.explain(0, near=0)
+    one.explain(0, near=" 0 ")
     np.testing.assert_allclose(one.maps[f"heat near 0 {UNIT}"], 0.5 * BLUE - RED, atol=1e-5)
+
+
+def test_reference_that_is_not_a_number_is_refused_in_words() -> None:
+    for text in ("thirty", "nan", "1e999"):
+        with pytest.raises(ValueError, match=rf"Expected a number to compare a value with, received '{text}'\. Type"):
+            question_of("hue", "gradcam", -1, -1, "raw", near=text)
 
 
 def test_several_values_are_chosen_by_name_or_all(window: Any) -> None:
@@ -232,7 +238,7 @@ def test_several_values_are_chosen_by_name_or_all(window: Any) -> None:
     one.explain(1)
     np.testing.assert_allclose(one.maps["cold"], BLUE, atol=1e-5)
     assert titles(one.explain("all")) == ["Photo", "heat", "cold"]
-    assert "Expected one value near a reference, received all values." in one.explain("all", near=3) + one.status
+    assert "Expected one value near a reference, received all values." in one.explain("all", near="3") + one.status
 
 
 # Pixels.
@@ -485,7 +491,7 @@ ONE = [
     ("multilabel", {"target": 1}),
     ("binary", {"target": 0}),
     ("regression", {"target": 0}),
-    ("regression", {"target": 1, "near": 3}),
+    ("regression", {"target": 1, "near": "3"}),
     ("segmentation", {}),
     ("segmentation", {"target": 0, "where": "all", "layer": "decoder"}),
     ("segmentation", {"where": "point", "across": 25.5, "down": 40}),

@@ -52,6 +52,11 @@ MAPS = {
 }
 TESTED_ELSEWHERE = {
     ("classification", "web page"): "tests/browser/test_page.py::test_layer_method_class_and_contrast_change_the_map",
+    ("binary", "web page"): "tests/browser/test_tasks.py::test_both_sides_are_shown",
+    ("multilabel", "web page"): "tests/browser/test_tasks.py::test_labels_above_the_threshold_are_shown_together",
+    ("regression", "web page"): "tests/browser/test_tasks.py::test_value_and_its_unit_are_shown_and_compared",
+    ("segmentation", "web page"): "tests/browser/test_tasks.py::test_pixel_is_clicked",
+    ("detection", "web page"): "tests/browser/test_tasks.py::test_box_is_clicked",
     ("classification", "audit"): "tests/audit/test_run.py::test_every_file_is_a_row_with_its_label",
     ("binary", "audit"): "tests/audit/test_mapper.py::test_one_sigmoid_unit_is_two_classes",
     ("multilabel", "audit"): "tests/audit/test_tasks.py::test_command_audits_labels_and_says_the_task",

@@ -58,6 +58,10 @@ class Page:
     def tab(self, name):
         self.page.get_by_role("tab", name=name).click()
 
+    def another_model(self):
+        """Open or close the part with the controls of the model."""
+        self.page.get_by_role("button", name="Another model").click()
+
     def sample(self, number):
         self.page.click(f"#tg-sample-{number}")
 

@@ -60,7 +60,7 @@ def question_of(
     against: int | None,
     mode: str,
     above: float | None = None,
-    near: float | None = None,
+    near: str | None = None,
     where: str | None = REGION,
     across: float | None = 50,
     down: float | None = 50,
@@ -68,11 +68,12 @@ def question_of(
     """Return the settings of the controls; an emptied list of classes counts as its first entry.
 
     Args:
+        near: a number, or an empty text.
         across, down: the point, in percent of the width and the height.
 
     Raises:
-        ValueError: a point outside of the picture; a value of another kind, which only a request that is not the
-            page's own can have.
+        ValueError: a point outside of the picture; a reference that is not a number; a value of another kind, which
+            only a request that is not the page's own can have.
     """
     if not all(isinstance(value, str) for value in (layer, method, mode)):
         raise ValueError(
@@ -81,9 +82,7 @@ def question_of(
     is_text = isinstance(target, str) and (target in (ALL, TOP_THREE) or box_number(target) is not None)
     if not all(value is None or type(value) is int for value in (None if is_text else target, against)):
         raise ValueError(f"Expected classes as numbers, received {target}, {against}. Choose them from the lists.")
-    if not all(value is None or _is_number(value) for value in (above, near)):
-        raise ValueError(f"Expected a threshold and a reference as numbers, received {above} and {near}.")
-    if above is not None and not 0 <= above <= 1:
+    if above is not None and not (_is_number(above) and 0 <= above <= 1):
         raise ValueError(f"Expected a threshold from 0 to 1, received {above}.")
     if where not in (None, REGION, EVERYWHERE, POINT):
         raise ValueError(f"Expected a place '{REGION}', '{EVERYWHERE}' or '{POINT}', received {where}.")
@@ -97,7 +96,20 @@ def question_of(
         place = float(across) / 100, float(down) / 100
     chosen = None if target in (None, TOP) else target
     other = None if against in (None, NOTHING) else against
-    return Question(layer, method, chosen, other, mode, above, near, place)
+    return Question(layer, method, chosen, other, mode, above, _reference(near), place)
+
+
+def _reference(text: Any) -> float | None:
+    """Return the number in a text, None for an empty one."""
+    if text is None or not str(text).strip():
+        return None
+    try:
+        number = float(str(text))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"Expected a number to compare a value with, received '{text}'. Type one, or empty the field.")
+    return number
 
 
 def _is_number(value: Any) -> bool:
@@ -199,7 +211,7 @@ def settings(model: AppModel, asked: Question) -> dict[str, dict[str, Any]]:
             "label": counted,
             "visible": task in ("multilabel", "detection"),
         },
-        "near": {"value": None, "visible": task == "regression"},
+        "near": {"value": "", "visible": task == "regression"},
         "where": {"value": REGION, "visible": is_segmentation},
         "across": {"value": 50, "visible": is_segmentation},
         "down": {"value": 50, "visible": is_segmentation},

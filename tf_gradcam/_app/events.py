@@ -77,7 +77,11 @@ class Events:
 
     def explain(self, token: str, *question: Any) -> Iterator[Values]:
         """Explain the picture with the current settings. Outputs: result."""
-        asked = question_of(*question)
+        try:
+            asked = question_of(*question)
+        except ValueError as error:
+            yield self._failed(token, error)
+            return
         yield from self._work(token, "explore", asked, lambda session, job: session.explain(asked, job))
 
     def compare(self, token: str, methods: Sequence[str], *question: Any) -> Iterator[Values]:

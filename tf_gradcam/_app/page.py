@@ -104,8 +104,8 @@ class Page:
         self.target = gr.Dropdown(**own["target"], elem_id="tg-class")
         self.against = gr.Dropdown(**own["against"], label="Against", elem_id="tg-against")
         self.above = gr.Slider(0, 1, step=0.01, **own["above"], elem_id="tg-above")
-        near = "Near (a reference value; empty for none)"
-        self.near = gr.Number(**own["near"], label=near, elem_id="tg-near")
+        near = "Near (a value to compare with, or nothing)"
+        self.near = gr.Textbox(**own["near"], label=near, max_length=40, elem_id="tg-near")
         places = [("the class's region", REGION), ("everywhere", EVERYWHERE), ("at the point", POINT)]
         self.where = gr.Radio(places, **own["where"], label="Where", elem_id="tg-where")
         with gr.Row(elem_id="tg-point"):
@@ -118,7 +118,7 @@ class Page:
         self.alpha = gr.Slider(0, 1, 0.4, step=0.05, label="Opacity of the map", elem_id="tg-alpha")
         threshold = "Threshold, relative to the map's maximum"
         self.threshold = gr.Slider(0, 0.95, 0, step=0.05, label=threshold, elem_id="tg-threshold")
-        colors = [("jet (default)", ""), *((name, name) for name in COLORMAPS)]
+        colors = [("usual: jet, or blue to red", ""), *((name, name) for name in COLORMAPS)]
         self.colormap = gr.Dropdown(colors, value="", label="Colours", elem_id="tg-colors")
 
     def _build_model(self) -> None:

@@ -70,7 +70,7 @@ CSS = """
   text-decoration: underline dotted; text-underline-offset: 3px; }
 .tg-choose:hover { text-decoration-style: solid; }
 .tg-color { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px;
-  border: 1px solid #111; vertical-align: -1px; }
+  border: 1px solid var(--body-text-color); vertical-align: -1px; }
 .tg-figure figcaption { font-size: .8rem; margin-top: 4px; overflow-wrap: anywhere; color: var(--body-text-color); }
 .tg-empty { border: 1px dashed var(--border-color-primary); border-radius: 4px; padding: 8px; }
 .tg-scale { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin: 12px 0 4px; font-size: .8rem; }

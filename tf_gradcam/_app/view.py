@@ -271,6 +271,8 @@ def _labels(answer: Answer, probabilities: np.ndarray, explained: list[str]) -> 
 def _values(answer: Answer, explained: list[str]) -> str:
     """Show the outputs that are not probabilities, with their unit."""
     model, values = answer.model, answer.first.outputs[0].ravel()
+    if answer.first.outputs.ndim > 2 and answer.first.values is not None:  # of values with places, their mean
+        values = answer.first.values
     target = answer.asked.target
     chosen = target.index if isinstance(target, Distance) else (target or 0) if isinstance(target, int | None) else None
     rows = []
