@@ -343,7 +343,7 @@ def test_figure_shows_the_mask_with_names_and_shares(has_photos: bool) -> None:
 def test_notebook_and_other_figures_take_a_segmentation() -> None:
     explanation = explained()
     assert explanation._repr_html_()
-    assert len(explanation._first(2).segmentation) == 2
+    assert len(explanation.part(slice(2)).segmentation) == 2
 
 
 def test_fused_and_smoothed_maps_keep_the_mask() -> None:

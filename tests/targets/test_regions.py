@@ -49,6 +49,22 @@ def test_largest_class_is_that_of_the_place() -> None:
     np.testing.assert_allclose(Region(None, "all")(PIXELS), everywhere, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["background", "Background", "__background__", "bg"])
+def test_background_is_the_largest_class_only_where_there_is_no_other(name: str) -> None:
+    """Of 15 cells: 9 background, 4 road, 2 car; and a picture of nothing else."""
+    names = ClassNames([name, "road", "car"])
+    cells = np.zeros((2, 3, 5), int)
+    cells[0].flat[:6] = [1, 1, 1, 1, 2, 2]
+    read = parts(Region(), np.eye(3, dtype=np.float32)[cells], names=names)
+    np.testing.assert_array_equal(read.explained, [1, 0])
+    np.testing.assert_array_equal(read.inside, [cells[0] == 1, cells[1] == 0])
+    places = np.full((2, 2), 0.9, np.float32)
+    at_point = parts(Region(point=(0.9, 0.9)), np.eye(3, dtype=np.float32)[cells], places, names)
+    np.testing.assert_array_equal(at_point.explained, [0, 0])
+    without = parts(Region(), np.eye(3, dtype=np.float32)[cells], names=ClassNames(["ground", "road", "car"]))
+    np.testing.assert_array_equal(without.explained, [0, 0])
+
+
 def test_bound_targets_of_different_masks_are_equal_and_read_them_beside_the_images() -> None:
     first, second = (bound(Region(2, mask), (6, 10), NONE) for mask in (MASKS[0], MASKS))
     assert first == second

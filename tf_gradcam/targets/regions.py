@@ -30,6 +30,8 @@ from tf_gradcam.targets.base import (
 )
 from tf_gradcam.targets.outputs import OutputOf
 
+_BACKGROUND = ("background", "bg")
+
 
 class Known(NamedTuple):
     """What an explainer knows of a segmentation's output.
@@ -38,11 +40,13 @@ class Known(NamedTuple):
         place: "mask" or "point", where that comes with the images at each call; else "".
         sides: (H0, W0) of the picture, None for a free side.
         has_two_names: whether the names of two classes are known: one unit then has two sides.
+        background: the class of that name, None where none has it.
     """
 
     place: str
     sides: tuple[int | None, ...]
     has_two_names: bool
+    background: int | None = None
 
 
 class Parts(NamedTuple):
@@ -75,8 +79,8 @@ class Region(NamedTarget):
 
     Args:
         index: class of outputs (B, H, W, K), any number of spatial axes; None for each image's class of most pixels
-            there. Of one unit (B, H, W, 1) it is 0, or, where two class names are known, 1 for what the unit finds and
-            0 for the rest; None is then what it finds.
+            there, one named "background" only where there is no other. Of one unit (B, H, W, 1) it is 0, or, where two
+            class names are known, 1 for what the unit finds and 0 for the rest; None is then what it finds.
         mask: (H, W), or (B, H, W) for a mask of each image; True or 1 inside. Of the size of the output, or of the
             pictures, from which an explainer takes the nearest pixels. "all" for the whole picture; None for the pixels
             where the class is predicted: its score is the highest, or in a model of sigmoids above zero. An image
@@ -139,6 +143,10 @@ class Region(NamedTarget):
         else:
             counted = tf.ones_like(best, tf.float32) if given is None else tf.cast(given, tf.float32)
             counts = tf.reduce_sum(tf.one_hot(best, tf.shape(logits)[-1]) * counted[..., None], axis=axes)
+            background = None if self.known is None else self.known.background
+            if background is not None:
+                others = counts * (1.0 - tf.one_hot(background, tf.shape(logits)[-1]))
+                counts = tf.where(tf.reduce_any(others > 0, axis=-1, keepdims=True), others, counts)
             explained = tf.argmax(counts, axis=-1, output_type=tf.int32)
         chosen = tf.reshape(explained, [-1, *[1] * len(axes)])
         if self.index is None:
@@ -254,7 +262,7 @@ class Region(NamedTarget):
 
 
 def as_region(target: Any, output: str | int | None = None) -> Any:
-    """Return a callable unchanged, and a class (None: each image's class of most pixels) as its predicted region.
+    """Return a callable unchanged, and a class (None: each image's largest one) as its predicted region.
 
     Args:
         output: name or position of the output to read, of a model of several.
@@ -287,9 +295,15 @@ def bound(target: Any, sides: Sequence[int | None], names: ClassNames) -> Any:
         return dataclasses.replace(target, target=bound(target.target, sides, names))
     if not isinstance(target, Region):
         return target
-    known = Known(target.place_kind, tuple(sides), names.are_two)
+    known = Known(target.place_kind, tuple(sides), names.are_two, _background(names))
     own = {} if not known.place else {"mask": None, "point": None}
     return dataclasses.replace(target, known=known, **own)
+
+
+def _background(names: ClassNames) -> int | None:
+    """Return the class of the background, by its name."""
+    is_background = (index for index, name in names.by_index.items() if name.strip(" _").lower() in _BACKGROUND)
+    return next(is_background, None)
 
 
 def place_spec(target: Any) -> tf.TensorSpec | None:
