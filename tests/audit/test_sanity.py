@@ -235,3 +235,17 @@ def test_bad_arguments_are_refused() -> None:
         check_logits(model, centre, IMAGES, CLASSES, method="m", num_draws=0)
     with pytest.raises(ValueError, match="num_stages of at least 1"):
         check_weights(model, centre, IMAGES, CLASSES, method="m", num_stages=0)
+
+
+# Values.
+
+
+def test_signed_maps_of_a_value_change_with_the_head_and_activations_alone_do_not() -> None:
+    trunk = trained_model()
+    pooled = trunk.layers[-2].output
+    model = keras.Model(trunk.inputs, layers.Dense(1, name="value")(pooled))
+    zeros = [0] * len(IMAGES)
+    of_gradients = sanity_checks(model, IMAGES, zeros, layer="conv2", task="regression")
+    assert [check.is_passed for check in of_gradients] == [True, True]
+    of_activations = sanity_checks(model, IMAGES, zeros, layer="conv2", method="eigencam", task="regression")[1]
+    assert not of_activations.is_passed

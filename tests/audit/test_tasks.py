@@ -225,6 +225,7 @@ def test_value_is_written_with_its_unit() -> None:
 # Predictions, and what is asked of a model.
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_rows(tmp_path: Path) -> None:
     paths = [str(write_photo(tmp_path, f"{number}.png", red_blue_photo(columns=number))) for number in (2, 7)]
     files = Samples(paths, np.full(2, -1, np.int32), NAMES)
@@ -241,6 +242,7 @@ def test_predictions_are_those_of_the_rows(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.reshape(rows[column].shape), rows[column], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_arguments_make_the_same_mapper() -> None:
     for model, options in (
         (labels_model(), {"class_names": NAMES, "threshold": {"red": 0.7}}),
@@ -254,7 +256,6 @@ def test_arguments_make_the_same_mapper() -> None:
 
 def test_fingerprint_holds_the_task_and_the_thresholds() -> None:
     one = mapper(labels_model())
-    assert mapper(labels_model(), threshold=0.5).fingerprint("a") == one.fingerprint("a")
     assert mapper(labels_model(), threshold=0.6).fingerprint("a") != one.fingerprint("a")
     assert mapper(labels_model(), task="classification").fingerprint("a") != one.fingerprint("a")
 

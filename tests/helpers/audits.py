@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tf_gradcam._errors import Message
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
-from tf_gradcam.audit.rows import Rows, nothing_mapped
+from tf_gradcam.audit.rows import Rows, nothing_mapped, ragged
+from tf_gradcam.audit.shortcuts.search import look_at
 from tf_gradcam.image.thumbnails import thumbnail
 from tf_gradcam.metrics.intervals import Interval
 
@@ -53,6 +56,60 @@ def result_of(
         SIZE,
         Path("report"),
     )
+
+
+def labels_result(count: int = 60, names: tuple[str, ...] = ("cat", "dog", "ball"), **given: Any) -> AuditResult:
+    """An audit of labels: probabilities of random numbers, which most labels follow; the last two images failed."""
+    base = result_of(count, names, **given)
+    generator, width = np.random.default_rng(3), len(names)
+    truth = (generator.random((count, width)) < 0.4).astype(float)
+    truth[generator.random(truth.shape) < 0.05] = np.nan
+    scores = np.clip(np.nan_to_num(truth) * 0.5 + generator.normal(0.3, 0.2, truth.shape), 0.001, 0.999)
+    done = base.rows.is_done
+    probabilities = np.where(done[:, None], scores, np.nan)
+    best = np.where(done, scores.argmax(axis=1), -1)
+    above = [np.flatnonzero(row > 0.5) if is_done else [] for row, is_done in zip(scores, done, strict=True)]
+    maps = [generator.random((len(indices), H, W)) for indices in above]
+    rows = replace(
+        base.rows,
+        label=np.full(count, -1),
+        truth=truth,
+        predicted=best,
+        probability=np.where(done, scores.max(axis=1), np.nan),
+        probabilities=probabilities,
+        mapped=ragged(above, np.int32),
+        maps=ragged(maps, np.float16),
+    )
+    about = {**ABOUT, "task": Message("multilabel, as its output is 3 sigmoid units.", "Say task=.", "Say --task.")}
+    result = replace(base, rows=rows, task="multilabel", thresholds=(0.5,) * width, about=about, looks=[])
+    return replace(result, looks=look_at(result.answers) if width < 10 else [])  # a second for each
+
+
+def values_result(
+    count: int = 60, name: str = "age", unit: str = "years", is_known: bool = True, **given: Any
+) -> AuditResult:
+    """An audit of values from 20 to 80, with errors of a standard deviation of 4; the last two images failed."""
+    base = result_of(count, ("a", "b", "c"), **given)
+    generator, done = np.random.default_rng(3), base.rows.is_done
+    truth = generator.uniform(20, 80, count)
+    truth[:2] = np.nan
+    rows = replace(
+        base.rows,
+        label=np.full(count, -1),
+        truth=truth[:, None] if is_known else np.full((count, 1), np.nan),
+        predicted=np.where(done, 0, -1),
+        probability=np.full(count, np.nan),
+        probabilities=np.zeros((count, 0)),
+        score=np.where(done, np.nan_to_num(truth, nan=50) + generator.normal(0, 4, count), np.nan),
+        heatmap=np.where(done[:, None, None], generator.uniform(-1, 1, (count, H, W)), 0),
+    )
+    result = replace(base, rows=rows, task="regression", unit=unit, class_names=[name], looks=[])
+    numbers = {"before": 70.0, "erased": 52.0, "control": 69.0, "pasted": 48.0, "pasted_control": 31.0, "others": 30.0}
+    findings = [
+        replace(one, class_index=0, label=f"high {name}", **{key: near(value, 2) for key, value in numbers.items()})
+        for one in base.findings
+    ]
+    return replace(result, looks=look_at(result.answers), findings=findings)
 
 
 def rows_of(

@@ -19,7 +19,6 @@ from tf_gradcam._models.reader import ModelReader
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.audit.result import SanityCheck
-from tf_gradcam.audit.tasks import strengths
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval
 from tf_gradcam.metrics.similarity import rank_correlations, structural_similarities
 
@@ -156,7 +155,7 @@ def sanity_checks(
         model: a built Keras 3 model.
         images: (N, H0, W0, C) as the model expects them; 16 to 64 are enough.
         class_indices: (N,) int, the class, label or value that is explained in each image, for the trained and the
-            random models. Maps of a value, which are signed, are compared by their absolute values.
+            random models. Maps of a value are compared with their signs: what raised it and now lowers it has changed.
         layer, method, scaling: as `Explainer`.
         similarity: a key of `SIMILARITIES`. Defaults to the rank correlation.
         seed: of the random weights and of the intervals.
@@ -178,8 +177,8 @@ def sanity_checks(
 
 
 def explained_by(explainer: Any) -> Explain:
-    """Return a function (images, class indices) -> heatmaps (N, H, W) of the explainer, without signs."""
-    return lambda images, indices: strengths(explainer(images, indices)).heatmaps
+    """Return a function (images, class indices) -> heatmaps (N, H, W), of a value with their signs."""
+    return lambda images, indices: explainer(images, indices).shown
 
 
 def check_weights(
