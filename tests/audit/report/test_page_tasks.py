@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,25 @@ def task(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def result(task: str) -> AuditResult:
-    return RESULTS[task]()
+@lru_cache(maxsize=2)
+def made(task: str, folder: Path) -> tuple[AuditResult, Page]:
+    result = RESULTS[task]()
+    return result, page_of(result, folder)
 
 
 @pytest.fixture(scope="module")
-def page(result: AuditResult, tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return page_of(result, tmp_path_factory.mktemp("page"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def result(task: str, folder: Path) -> AuditResult:
+    return made(task, folder)[0]
+
+
+@pytest.fixture(scope="module")
+def page(task: str, folder: Path) -> Page:
+    return made(task, folder)[1]
 
 
 def test_sections_are_those_of_the_task(page: Page, task: str) -> None:
@@ -97,9 +109,8 @@ def test_numbers_are_those_of_the_page(result: AuditResult, task: str, tmp_path:
 
 
 @pytest.fixture(scope="module")
-def labels(tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditResult, Page]:
-    result = labels_result()
-    return result, page_of(result, tmp_path_factory.mktemp("labels"))
+def labels(folder: Path) -> tuple[AuditResult, Page]:
+    return made("multilabel", folder)
 
 
 def test_every_label_has_its_numbers_with_intervals(labels: tuple[AuditResult, Page]) -> None:
@@ -130,8 +141,8 @@ def test_labels_have_galleries_of_what_is_found_missed_and_falsely_alarmed(label
     assert "Say task=" not in page.text
 
 
-def test_galleries_of_a_label_are_in_order() -> None:
-    result = labels_result(200)
+def test_galleries_of_a_label_are_in_order(labels: tuple[AuditResult, Page]) -> None:
+    result, _ = labels
     answer = result.answers[1]
     known = np.concatenate([found_rows(answer), missed_rows(answer)])
     np.testing.assert_array_equal(np.sort(known), np.flatnonzero(result.rows.is_done & (result.rows.truth[:, 1] == 1)))
@@ -160,8 +171,8 @@ def test_eighty_labels_are_a_page_of_folded_galleries(tmp_path: Path) -> None:
     assert not [one for one in groups if "open" in one]
 
 
-def test_labels_that_nobody_knows_are_shown_by_confidence(tmp_path: Path) -> None:
-    result = labels_result(findings=())
+def test_labels_that_nobody_knows_are_shown_by_confidence(labels: tuple[AuditResult, Page], tmp_path: Path) -> None:
+    result = replace(labels[0], findings=[])
     rows = replace(result.rows, truth=np.full_like(result.rows.truth, np.nan))
     page = page_of(replace(result, rows=rows), tmp_path)
     assert "no labels" in page.text
@@ -173,9 +184,8 @@ def test_labels_that_nobody_knows_are_shown_by_confidence(tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def values(tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditResult, Page]:
-    result = values_result()
-    return result, page_of(result, tmp_path_factory.mktemp("values"))
+def values(folder: Path) -> tuple[AuditResult, Page]:
+    return made("regression", folder)
 
 
 def test_value_is_shown_with_its_unit_its_error_and_the_baseline(values: tuple[AuditResult, Page]) -> None:
