@@ -376,7 +376,11 @@ CALLBACKS: list[Case] = [
     (lambda w: called_back(w, images=w.images - 300), ValueError, "Expected photos=, uint8 RGB, beside images"),
     (lambda w: called_back(w, photos=[w.photo]), ValueError, "as many photos as images, 2, received 1"),
     (lambda w: called_back(w, labels=[0]), ValueError, "2 labels, one per image"),
-    (lambda w: called_back(w, labels=[0.5, 1]), TypeError, "a class index or name per image, received 0.5"),
+    (
+        lambda w: called_back(w, labels=[0.5, 1], task="classification"),
+        TypeError,
+        "a class index or name per image, received 0.5",
+    ),
     (lambda w: called_back(w, labels=["red", "x"], class_names=["red", "blue"]), ValueError, "Unknown class 'x'"),
     (lambda w: called_back(w, target=[0]), ValueError, "one target per image, 2 in all"),
     (lambda w: called_back(w, every=0), ValueError, "every, the epochs between pictures, as 1 or more"),
