@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.redblue_tasks import IMAGES as RED_AND_BLUE
+from tests.helpers.redblue_tasks import with_head
 from tf_gradcam import rank_scalings
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam._models.scaling import ACTIVITY, ScalingRanking, _information, _is_clear, rank_if_doubtful, usual_modes
+from tf_gradcam._models.scaling import (
+    ACTIVITY,
+    NOTHING,
+    ScalingRanking,
+    _information,
+    _is_clear,
+    rank_if_doubtful,
+    usual_modes,
+)
 
 L = keras.layers
 SHAPE = (6, 10, 3)
@@ -370,3 +380,11 @@ def test_scalings_of_equal_score_come_the_usual_one_first():
     ranking = rank_scalings(model, photos)
     assert 0 <= ranking.scores["caffe"] < ranking.scores["unit"] < 0.005
     assert ranking.modes[0] == "unit"
+
+
+def test_values_are_no_predictions_that_a_scaling_makes_sure() -> None:
+    """Three numbers trained with mean squared error are not the logits of classes."""
+    model = with_head(3, None, np.ones((2, 3)), np.zeros(3))
+    assert rank_scalings(model, RED_AND_BLUE).evidence != NOTHING
+    model.compile("sgd", "mse")
+    assert rank_scalings(model, RED_AND_BLUE).evidence == NOTHING

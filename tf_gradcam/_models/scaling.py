@@ -20,11 +20,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._models.graph import Graph
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.preprocessing import MODES, Preprocessing
 from tf_gradcam._models.reader import ModelReader, reader_of
 from tf_gradcam._models.split import open_head, probabilities
+from tf_gradcam._models.task import task_of
 from tf_gradcam._models.watched import WatchedModel, wrapped
 
 STATISTICS, ACTIVITY, LABELS, NOTHING = "batch normalisation", "activity and confidence", "labels", "nothing"
@@ -229,6 +231,7 @@ class _Probe:
     def __init__(self, reader: ModelReader):
         self._inputs, self._view = reader.inputs, reader.graph or next(reader.views())
         self._takes_photos = len(reader.inputs.names) == 1 and reader.inputs.specs[0].dtype.is_floating
+        self._task = task_of(reader, None, ClassNames(None)).name  # values are not predictions that may be sure
         options = {"autograph": False, "input_signature": reader.inputs.specs}
         self._moments = tf.function(self._trace_moments, **options)
         self._classes = tf.function(self._trace_classes, **options)
@@ -268,7 +271,7 @@ class _Probe:
         return stop
 
     def _trace_classes(self, *images: Any) -> Any:
-        head = open_head(keras.tree.flatten(self._view.forward(list(images)))[0])
+        head = open_head(keras.tree.flatten(self._view.forward(list(images)))[0], self._task)
         values = None if head.class_count is None else probabilities(head)
         return tf.zeros((tf.shape(images[0])[0], 0)) if values is None else values
 
