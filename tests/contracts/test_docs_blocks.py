@@ -145,6 +145,16 @@ def tiny_regression() -> dict[str, Any]:
     return {"model": model, "images": photos.astype(np.float32), "photos": photos, "values": np.array([1.0, 8.0, -4.0])}
 
 
+def segmented_folder() -> dict[str, Any]:
+    """A trained U-Net of three shapes, and pictures and masks of them in the current folder."""
+    scene = shapes(4, seed=9)
+    for number, (photo, mask) in enumerate(zip(scene.images, scene.masks, strict=True)):
+        for name, picture in (("pictures", photo), ("masks", np.repeat(mask[..., None].astype(np.uint8), 3, axis=2))):
+            Path(name).mkdir(exist_ok=True)
+            save_image(Path(name) / f"{number}.png", picture)
+    return {"model": segmentation(), "names": REGIONS}
+
+
 def keras_hub_task() -> dict[str, Any]:
     """A classifier of keras_hub with its preprocessor, and pictures for it."""
     pytest.importorskip("keras_hub", reason="keras_hub is not installed: pip install keras-hub")
@@ -161,6 +171,7 @@ SETUPS: dict[str, Callable[[], dict[str, Any]]] = {
     "small_network": small_network,
     "tiny_detector": tiny_detector,
     "tiny_unet": tiny_unet,
+    "segmented_folder": segmented_folder,
     "tiny_multilabel": tiny_multilabel,
     "tiny_regression": tiny_regression,
 }

@@ -166,6 +166,8 @@ def test_region_of_one_of_several_outputs() -> None:
     np.testing.assert_allclose(
         Explainer(both, path)(IMAGES, OutputOf("mask", Region(1, MASKS))).raw, expected, rtol=1e-4, atol=1e-7
     )
+    first = keras.Model(image, [mask, layers.GlobalAveragePooling2D()(mask)])
+    np.testing.assert_allclose(Explainer(first, path)(IMAGES, Region(1, MASKS)).raw, expected, rtol=1e-4, atol=1e-7)
 
 
 # Heads.

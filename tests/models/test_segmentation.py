@@ -124,6 +124,26 @@ def nested_encoder() -> keras.Model:
     return randomise(keras.Model(image, layers.UpSampling2D()(layers.Conv2D(1, 1, activation="sigmoid")(joined))))
 
 
+def with_attention_gates() -> keras.Model:
+    """Attention U-Net: the coarsest features also open a gate of the skip, by a layer beside the way."""
+    image = keras.Input((*SIZE, 3))
+    skip = conv(4, "skip")(image)
+    deep = conv(6, "deep", strides=2)(skip)
+    signal = layers.UpSampling2D()(layers.Conv2D(4, 1, name="gate_signal")(deep))
+    gate = layers.Conv2D(1, 1, activation="sigmoid", name="gate")(layers.ReLU()(layers.Add()([skip, signal])))
+    joined = layers.Concatenate()([layers.UpSampling2D()(deep), layers.Multiply()([skip, gate])])
+    return randomise(keras.Model(image, layers.Conv2D(CLASSES, 1)(conv(4, "fine")(joined))))
+
+
+def with_residual_decoder() -> keras.Model:
+    """Each step of the decoder adds its enlarged input, past its convolution."""
+    image = keras.Input((*SIZE, 3))
+    deep = conv(6, "deep", strides=2)(conv(4, "stem")(image))
+    up = layers.UpSampling2D()(layers.BatchNormalization(name="norm")(conv(4, "coarse")(deep)))
+    beside = layers.Conv2D(4, 1, name="beside")(layers.UpSampling2D()(deep))
+    return randomise(keras.Model(image, layers.Conv2D(CLASSES, 1)(layers.Add(name="sum")([up, beside]))))
+
+
 class SubclassedUNet(keras.Model):
     def __init__(self) -> None:
         super().__init__(name="own_unet")
@@ -165,6 +185,8 @@ CASES: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "PSPNet": (with_pyramid_of_poolings, "joined", "joined"),
     "last layer transposed": (ending_in_a_transposed_convolution, "deep", "joined"),
     "nested encoder": (nested_encoder, "backbone/block_2", "decoder"),
+    "attention gates": (with_attention_gates, "deep", "fine"),
+    "residual decoder": (with_residual_decoder, "deep", "sum"),
     "subclassed": (subclassed, "deep", "merge"),
     "two outputs": (of_two_outputs, "deep", "fine"),
 }

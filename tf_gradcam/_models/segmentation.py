@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -32,8 +32,8 @@ class SegmentationLayers(NamedTuple):
     """Paths of the two layers of a segmentation model, the same one in a model that never shrinks its picture.
 
     Attributes:
-        context: the last of the layers with the fewest cells (the bottleneck of a U-Net): what the prediction of a
-            region takes into account, coarsely.
+        context: the last of the layers with the fewest cells that all others of so few cells lead through (the
+            bottleneck of a U-Net): what the prediction of a region takes into account, coarsely.
         detail: the last layer before the scores of the classes that every path passes: which pixels count, finely; near
             the output it repeats much of the predicted mask.
     """
@@ -76,9 +76,28 @@ def segmentation_layers(reader: ModelReader) -> SegmentationLayers:
     beside = _beside(view) if isinstance(view, Graph) else set()
     if last.slot not in beside:  # else the pooling is on the way of everything
         calls = [call for call in calls if call.slot not in beside]
-    last_first = list(reversed(calls))
-    coarsest = next(filter(fits, sorted(last_first, key=lambda call: cells[call])), last)  # the last of the smallest
+    coarsest = _coarsest(view, [call for call in calls if not call.is_model], cells, fits) or last
     return SegmentationLayers(detail.name if coarsest == last else FoundLayer(view, coarsest).name, detail.name)
+
+
+def _coarsest(view: View, calls: Sequence[Call], cells: dict[Call, int], fits: Callable[[Call], bool]) -> Call | None:
+    """Return the last call of the fewest cells that fits, and that all other calls of so few cells lead through.
+
+    A branch beside it, such as the gate of an attention or a residual path, is passed over.
+    """
+    for count in sorted({cells[call] for call in calls}):
+        level = [call for call in calls if cells[call] == count]
+        fitting = filter(fits, reversed(level))
+        if not isinstance(view, Graph):
+            first = next(fitting, None)
+        else:
+            behind = set[int]().union(*(view.dependents(call.slot) for call in level))
+            found = list(fitting)
+            whole = (call for call in found if behind.isdisjoint(view.frontier(call.slot, [view.first])))
+            first = next(whole, found[0] if found else None)
+        if first is not None:
+            return first
+    return None
 
 
 def _is_scores(view: View, call: Call, class_count: int | None) -> bool:

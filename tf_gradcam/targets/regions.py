@@ -262,19 +262,25 @@ class Region(NamedTarget):
 
 
 def as_region(target: Any, output: str | int | None = None) -> Any:
+<<<<<<< HEAD
     """Return a callable unchanged, and a class (None: each image's largest one) as its predicted region.
+=======
+    """Return a class (None: each image's class of most pixels) as its predicted region, another callable unchanged.
+>>>>>>> 996df66 (Describe the audit of a segmentation, and pass over branches beside the bottleneck)
 
     Args:
         output: name or position of the output to read, of a model of several.
     """
-    if callable(target):
+    if callable(target) and not isinstance(target, Region):
         return target
-    if target is not None and not isinstance(target, str) and not is_integer(target):
+    is_one = target is None or isinstance(target, (str, Region)) or is_integer(target)
+    if not is_one:
         raise ValueError(
             "Expected one class for all images of a segmentation model, a name or an index, received "
             f"{type(target).__name__}. Explain images of different classes in several calls."
         )
-    return Region(target) if output is None else OutputOf(output, Region(target))
+    region = target if isinstance(target, Region) else Region(target)
+    return region if output is None else OutputOf(output, region)
 
 
 def region_in(target: Any) -> Region | None:

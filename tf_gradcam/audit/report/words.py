@@ -94,9 +94,9 @@ WORDS = {
         ("finds a class", "finds classes"),
         "images of other classes",
         "Heatmaps of each class",
-        "The mean heatmap of the predicted region of the class, over all images where it covers at least 1 % of the "
+        "The mean heatmap of the predicted region of the class, over all images where it covers at least 1% of the "
         "picture, relative to the map's maximum (red). " + _REPETITION,
-        "images with at least 1 %",
+        "images with at least 1%",
         "",
         "Heatmaps are of the predicted region of the class that a picture is shown for, elsewhere of the class of most "
         f"pixels, {_RELATIVE}.",
