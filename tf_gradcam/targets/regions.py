@@ -262,11 +262,7 @@ class Region(NamedTarget):
 
 
 def as_region(target: Any, output: str | int | None = None) -> Any:
-<<<<<<< HEAD
-    """Return a callable unchanged, and a class (None: each image's largest one) as its predicted region.
-=======
-    """Return a class (None: each image's class of most pixels) as its predicted region, another callable unchanged.
->>>>>>> 996df66 (Describe the audit of a segmentation, and pass over branches beside the bottleneck)
+    """Return a class (None: each image's largest one) as its predicted region, another callable unchanged.
 
     Args:
         output: name or position of the output to read, of a model of several.
