@@ -41,6 +41,8 @@ def plot_layers(
     method: MethodName | Rule = "gradcam",
     photo: NDArray[Any] | None = None,
     class_names: ClassNamesLike | None = None,
+    task: str | None = None,
+    unit: str | None = None,
 ) -> Figure:
     """Draw the evidence for one class, from the edges of the first layers to the objects of the last.
 
@@ -56,7 +58,7 @@ def plot_layers(
         target: as an explainer's call, for all layers; None for the top class.
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         photo: the picture to paint on, (H0, W0, 3) uint8 RGB of any size; None shows the maps alone.
-        class_names: as `Explainer`.
+        class_names, task, unit: as `Explainer`.
 
     Returns:
         Matplotlib Figure, which a notebook shows. Each map has its own maximum: their units differ from layer to layer.
@@ -77,7 +79,7 @@ def plot_layers(
     images = one_image(image, _rank(reader))
     explanations: list[Explanation] = []
     for layer in through_the_depth(reader) if layers is None else layers:
-        explanation = Explainer(reader, layer, rule, class_names=class_names)(images, target)
+        explanation = Explainer(reader, layer, rule, class_names=class_names, task=task, unit=unit)(images, target)
         _check_picture(explanation)
         target = resolved_target(explanation, target)
         explanations.append(explanation)
@@ -120,6 +122,8 @@ def compare(
     target: TargetLike = None,
     photo: NDArray[Any] | None = None,
     class_names: ClassNamesLike | None = None,
+    task: str | None = None,
+    unit: str | None = None,
 ) -> Comparison:
     """Explain one image by several methods, side by side.
 
@@ -133,7 +137,7 @@ def compare(
         methods: keys of `METHODS` or callables. None for all methods that run the model once, "all" to add those that
             run it many times, which takes minutes; both list unsuited methods with the reason. Not for explainers.
         layer: as `Explainer`; not for explainers. A method of all layers, such as FullGrad, has no layer.
-        class_names: as `Explainer`; not for explainers.
+        class_names, task, unit: as `Explainer`; not for explainers.
         target: as `Explainer`, the same for all; None for the top class that the first of them sees.
         photo: the picture to paint on, (H0, W0, 3) uint8 RGB of any size; None shows the maps alone.
 
@@ -142,8 +146,8 @@ def compare(
 
     Raises:
         TypeError: neither a model nor explainers, or as `Explainer`.
-        ValueError: several images, or no picture; `methods`, `layer` or `class_names` given for explainers; two methods
-            of one name; a named method that does not suit this model; or as `Explainer`.
+        ValueError: several images, or no picture; `methods`, `layer`, `class_names`, `task` or `unit` given for
+            explainers; two methods of one name; a named method that does not suit this model; or as `Explainer`.
 
     Cost: for a model, one `Explainer` per method is built and compiled; `tf-gradcam methods` lists the costs.
     """
@@ -151,11 +155,12 @@ def compare(
     photo = None if photo is None else to_photo(photo)
     if is_given:
         images = one_image(image)
-        makers = _given(model_or_explainers, methods, layer, class_names)
+        makers = _given(model_or_explainers, methods, layer, class_names, task, unit)
     else:
         reader = reader_of(model_or_explainers)
         images = one_image(image, _rank(reader))
-        makers = _made(reader, _named(methods), layer, class_names)
+        options = {"class_names": class_names, "task": task, "unit": unit}
+        makers = _made(reader, _named(methods), layer, options)
     explanations: dict[str, Explanation] = {}
     refused: dict[str, str] = {}
     for name, make in makers.items():
@@ -186,7 +191,9 @@ def _check_picture(explanation: Explanation) -> None:
 
 def _given(explainers: Mapping[str, ExplainerLike], *unused: Any) -> dict[str, Callable[[], ExplainerLike]]:
     if any(argument is not None for argument in unused):
-        raise ValueError("Expected no methods, layer or class_names beside explainers, which have their own.")
+        raise ValueError(
+            "Expected no methods, layer, class_names, task or unit beside explainers, which have their own."
+        )
     if not explainers:
         raise ValueError("Expected at least one explainer to compare, received none.")
     for explainer in explainers.values():
@@ -202,7 +209,9 @@ def _named(methods: Sequence[MethodName | Rule] | str | None) -> Any:
     return methods
 
 
-def _made(reader: ModelReader, methods: Any, layer: Any, class_names: Any) -> dict[str, Callable[[], ExplainerLike]]:
+def _made(
+    reader: ModelReader, methods: Any, layer: Any, options: Mapping[str, Any]
+) -> dict[str, Callable[[], ExplainerLike]]:
     """Return a maker of each explainer, so that only one compiled model is held at a time."""
     if isinstance(methods, str) or not isinstance(methods, Iterable) or not methods:
         raise ValueError(f"Expected methods as a list of at least one, received {methods!r}.")
@@ -210,11 +219,11 @@ def _made(reader: ModelReader, methods: Any, layer: Any, class_names: Any) -> di
     names = [name for name, _ in named]
     if len(set(names)) < len(names):
         raise ValueError(f"Expected methods of different names, received {names}. Name them: pass {{name: explainer}}.")
-    return {name: functools.partial(_explainer, reader, layer, rule, class_names) for name, rule in named}
+    return {name: functools.partial(_explainer, reader, layer, rule, options) for name, rule in named}
 
 
 def _explainer(
-    model: keras.Model, layer: LayerLike | Sequence[LayerLike] | None, rule: Rule, class_names: ClassNamesLike | None
+    model: ModelReader, layer: LayerLike | Sequence[LayerLike] | None, rule: Rule, options: Mapping[str, Any]
 ) -> Explainer:
     taken = None if needs_of(rule) == "network" else layer  # a method of the whole network does not take a layer
-    return Explainer(model, taken, rule, class_names=class_names)
+    return Explainer(model, taken, rule, **options)
