@@ -495,6 +495,7 @@ def test_command_writes_a_map_for_each_detection_with_its_box_and_fails_where_no
         assert [(row["label"], row["map"]) for row in own] == [
             (item.label, f"box-{number}") for number, item in enumerate(found)
         ]
+        assert f"{name}.png: {'; '.join(f'{item.label} {item.score:.2f}' for item in found)}\n" in result.stdout
         assert [float(row["probability"]) for row in own] == pytest.approx(list(found.scores), abs=1e-4)
         assert found.maps is not None
         for number, heatmap in enumerate(found.maps.heatmaps):

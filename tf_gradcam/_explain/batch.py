@@ -173,7 +173,7 @@ class Result:
         rows: for the manifest, one for each map; one with the error of an image that failed.
         top: the five most probable classes, (label, probability), best first; of a segmentation the five of most
             pixels, with their share; empty where unknown.
-        numbers: of each map, its value and unit, or its score.
+        numbers: of each map, its value and unit, the score of its detection, or the score that is explained.
         notes: on its picture and its maps, such as why one shows nothing, or that no class is above its threshold.
     """
 
@@ -505,6 +505,8 @@ class BatchExplainer:
         return Result(rows, self._largest(maps[0]), notes, [self._number(each) for each in maps])
 
     def _number(self, one: ImageMap) -> str:
+        if one.found is not None:
+            return f"{one.found[one.place].score:.2f}"
         values = one.explanation.values
         number = one.explanation.scores[one.place] if values is None else values[one.place]
         return f"{number:.6g} {'' if values is None else self._unit}".rstrip()

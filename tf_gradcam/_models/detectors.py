@@ -298,7 +298,11 @@ def _tabular(outputs: Any, size: Size, form: str, extras: set[str], name_count: 
     for place in filter(None, (table.boxes, table.objectness)):
         finite &= np.isfinite(_part(outputs, place)[0].numpy()).all(axis=(1, 2))
     if not finite.any():
-        raise ValueError("Expected finite raw outputs, received NaN or infinite values for every image.")
+        fact = (
+            "Expected finite raw outputs, received NaN or infinite values for every image, as of pixels in another "
+            "scaling than that of the training."
+        )
+        raise ValueError(Message(fact, "Scale the images as there.", "Choose it by --preprocess, such as unit."))
     scores = scores[finite]
     is_probability = scores.min() >= -1e-6 and scores.max() <= 1 + 1e-6
     sums_to_one = is_probability and scores.shape[-1] > 1 and np.abs(scores.sum(-1) - 1).max() < 1e-2
