@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.unknown_fields import UnknownFieldSet
 from keras import layers, losses
 
 from tf_gradcam import Explainer, load_model
@@ -208,6 +212,42 @@ def test_what_an_older_or_odd_file_says_of_its_training_is_read_or_left_out(
     assert loss_of_output(found, {}, None) == expected
     assert loss_of_output(losses_in_file(tmp_path / "model.keras", {"compile_config": written}), {}, None) == expected
     assert ModelReader(load_model(path)).loss == expected
+
+
+def varint(number: int) -> bytes:
+    """A number as protobuf writes it: seven bits a byte, the lowest first."""
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+
+def rewritten(message: bytes, change: Callable[[int, Any], Any]) -> bytes:
+    """A message of protobuf with other values in its fields of numbers (wire type 0) and bytes (2)."""
+    written = b""
+    for field in UnknownFieldSet(Empty.FromString(message)):
+        value = change(field.field_number, field.data)
+        body = varint(value) if field.wire_type == 0 else varint(len(value)) + value
+        written += varint(field.field_number << 3 | field.wire_type) + body
+    return written
+
+
+def test_loss_of_a_saved_model_is_read(tmp_path: Path) -> None:
+    """Of Keras 2.15, whose metadata of the model get the settings of a training."""
+    with zipfile.ZipFile(Path(__file__).parent / "data" / "keras_2_15.zip") as archive:
+        archive.extractall(tmp_path)
+    loss = {"class_name": "CategoricalCrossentropy", "config": {"reduction": "auto", "from_logits": True}}
+
+    def trained(number: int, value: Any) -> Any:
+        if number != 5:  # the JSON of an object
+            return value
+        content = json.loads(value)
+        is_model = content.get("class_name") in ("Functional", "Sequential")
+        return json.dumps(content | {"training_config": {"loss": loss}}).encode() if is_model else value
+
+    path = tmp_path / "saved_model" / "keras_metadata.pb"
+    assert losses_of(load_model(tmp_path / "saved_model")) is None
+    path.write_bytes(rewritten(path.read_bytes(), lambda _, node: rewritten(node, trained)))
+    expected = Loss("categorical_crossentropy", "classes", True)
+    assert losses_of(load_model(tmp_path / "saved_model")) == expected
 
 
 def test_copy_of_an_explainer_knows_the_loss_of_the_file(tmp_path: Path) -> None:
