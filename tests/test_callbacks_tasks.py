@@ -93,6 +93,7 @@ def test_labels_above_their_thresholds_are_explained_where_none_are_given(tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_one_label_that_is_asked_for_is_explained_in_each_image(tmp_path: Path, drawing: list[Any]) -> None:
     model = of_labels()
     explanation = look_at(GradCAMCallback(IMAGES, tmp_path, np.eye(3, 2), class_names=NAMES, target="blue"), model)
@@ -101,6 +102,7 @@ def test_one_label_that_is_asked_for_is_explained_in_each_image(tmp_path: Path, 
     assert lines_of(drawing)[1] == ["Predicted: red", "True: blue", f"Explained: blue, score {-2:.4g}"]
 
 
+@pytest.mark.slow
 def test_logits_are_labels_by_the_loss_or_by_the_task(tmp_path: Path, drawing: list[Any]) -> None:
     model = with_head(2, None, 10 * np.eye(2), [-2, -2])
     look_at(GradCAMCallback(IMAGES[1:2], tmp_path, class_names=NAMES, task="multilabel"), model)
@@ -144,6 +146,7 @@ def test_whole_true_values_are_values_too(tmp_path: Path, drawing: list[Any]) ->
     assert [lines[1].partition(",")[0] for lines in lines_of(drawing)] == ["True: 1", "True: 8", "True: 3"]
 
 
+@pytest.mark.slow
 def test_one_of_several_values_is_named_with_its_truth(tmp_path: Path, drawing: list[Any]) -> None:
     model = with_head(2, None, 10 * np.eye(2), [0, 0])
     options: dict[str, Any] = {"task": "regression", "class_names": NAMES, "target": "blue"}
@@ -153,6 +156,7 @@ def test_one_of_several_values_is_named_with_its_truth(tmp_path: Path, drawing: 
         look_at(GradCAMCallback(IMAGES, tmp_path, [1, 2, 3], **options), model)
 
 
+@pytest.mark.slow
 def test_distance_from_a_reference_shows_the_value(tmp_path: Path, drawing: list[Any]) -> None:
     look_at(GradCAMCallback(IMAGES, tmp_path, unit="years", target=targets.Distance(9.0)), of_value())
     value = 2000 / 255
@@ -182,6 +186,7 @@ def test_region_that_is_not_predicted_has_no_overlay(tmp_path: Path, drawing: li
     assert drawing[1][2].overlay == "No overlay: no pixel is predicted as this class."
 
 
+@pytest.mark.slow
 def test_point_of_a_segmentation_says_its_score(tmp_path: Path, drawing: list[Any]) -> None:
     point = targets.Region("red", point=(0.1, 0.5))
     look_at(GradCAMCallback(IMAGES[:1], tmp_path, class_names=NAMES, target=point), of_pixels())
@@ -243,12 +248,14 @@ def test_what_a_task_does_not_have_is_refused_before_the_first_step(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_method_of_many_passes_explains_the_one_label_that_is_asked_for(tmp_path: Path, drawing: list[Any]) -> None:
     """The remedy of the error above."""
     look_at(GradCAMCallback(IMAGES[:1], tmp_path, method="scorecam", class_names=NAMES, target="red"), of_labels())
     assert lines_of(drawing)[0][-1].startswith("Explained: red, score ")
 
 
+@pytest.mark.slow
 def test_training_of_each_task_writes_its_pictures(tmp_path: Path) -> None:
     """A whole fit; the task is read from the loss, which `fit` has when the callback begins."""
     model = with_head(2, None, 10 * np.eye(2), [-2, -2])

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.text import Text
 
 from tests.helpers.redblue_tasks import BLUENESS, IMAGES, REDNESS, of_value, with_head
+from tests.helpers.slow import every
 from tf_gradcam import Explainer, compare, plot_layers
 from tf_gradcam.targets import Counterfactual, Distance, Value
 
@@ -33,7 +34,7 @@ FIGURES: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", every(3, FIGURES))
 def test_figure_of_a_regression_has_the_value_and_its_unit(name: str) -> None:
     texts = [text.get_text() for text in FIGURES[name]().findobj(Text)]
     assert any(VALUE in text for text in texts), texts

@@ -18,6 +18,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.unknown_fields import UnknownFieldSet
 from keras import layers, losses
 
+from tests.helpers.slow import every
 from tf_gradcam import Explainer, load_model
 from tf_gradcam._models.losses import _KIND_OF, Loss, loss_of_output, losses_in_file, losses_of, remember_losses
 from tf_gradcam._models.reader import ModelReader
@@ -80,7 +81,7 @@ GIVEN: dict[str, tuple[Any, Loss | None]] = {
 }
 
 
-@pytest.mark.parametrize("case", GIVEN)
+@pytest.mark.parametrize("case", every(2, GIVEN))
 def test_loss_is_read_from_the_model_and_from_both_kinds_of_file(case: str, tmp_path: Path) -> None:
     given, expected = GIVEN[case]
     model = compiled(given)
@@ -93,6 +94,7 @@ def test_loss_is_read_from_the_model_and_from_both_kinds_of_file(case: str, tmp_
         assert ModelReader(loaded).loss == expected
 
 
+@pytest.mark.slow
 def test_every_loss_of_keras_that_is_known_is_known_as_class_function_and_name() -> None:
     known = set()
     for kind in vars(losses).values():
@@ -131,7 +133,7 @@ SEVERAL: dict[str, tuple[Any, list[Loss | None]]] = {
 }
 
 
-@pytest.mark.parametrize("case", SEVERAL)
+@pytest.mark.parametrize("case", every(2, SEVERAL))
 def test_each_output_has_its_loss(case: str, tmp_path: Path) -> None:
     given, expected = SEVERAL[case]
     model = compiled(given, 3, 2)

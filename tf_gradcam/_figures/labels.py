@@ -21,7 +21,8 @@ def with_text(photo: np.ndarray, text: str) -> np.ndarray:
     pad = max(1, round(_PAD * size))
     letters = _letters(text, size)
     while letters.shape[1] + 2 * pad > width and len(text) > 4:
-        text = text.rstrip("…")[:-1].rstrip() + "…"
+        kept = max(3, min(len(text) - 2, len(text) * width // letters.shape[1]))
+        text = text[:kept].rstrip(" …") + "…"
         letters = _letters(text, size)
     down, right = letters.shape[0] + 2 * pad, letters.shape[1] + 2 * pad
     if right > width or down > _MOST * height:
