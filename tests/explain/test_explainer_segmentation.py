@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from keras import layers
 from PIL import Image
 
 from tests.zoo.styles import randomise
-from tf_gradcam import Explainer, Explanation, fuse, list_layers, smooth
+from tf_gradcam import Explainer, Explanation, augment, fuse, list_layers, smooth
 from tf_gradcam import explain as explain_files
 from tf_gradcam._errors import for_command_line
 from tf_gradcam.image.masks import class_colors
@@ -38,6 +39,13 @@ def model_of(units: int = 3, activation: str | None = "softmax", size: Any = SIZ
 
 
 MODEL = model_of()
+NAMED = True
+
+
+@cache
+def at(layer: str, is_named: bool = False) -> Explainer:
+    """An explainer of MODEL that the tests share, as building one compiles it."""
+    return Explainer(MODEL, layer, class_names=NAMES if is_named else None)
 
 
 def in_mask(mask: np.ndarray, index: int) -> Callable[[Any], Any]:
@@ -77,7 +85,10 @@ def test_map_of_a_linear_network_by_hand() -> None:
 # Masks and points.
 
 
-@pytest.mark.parametrize("method", ["gradcam", "layercam", "gradcam_pp", "scorecam", "ablationcam", "fullgrad"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("layercam", "gradcam_pp", "ablationcam", "fullgrad")]
+
+
+@pytest.mark.parametrize("method", ["gradcam", "scorecam", *SLOW])
 def test_mask_beside_the_images_gives_the_map_of_a_constant_mask(method: Any) -> None:
     layer = None if method == "fullgrad" else "deep"
     explainer = Explainer(MODEL, layer, method)
@@ -92,7 +103,7 @@ def test_mask_beside_the_images_gives_the_map_of_a_constant_mask(method: Any) ->
 
 
 def test_masks_and_points_share_one_compiled_pass() -> None:
-    explainer = Explainer(MODEL, "deep")
+    explainer = Explainer(MODEL, layer="deep")
     explainer(IMAGES, Region(1, MASKS[0]))
     before = explainer.trace_count
     explainer(IMAGES, Region(1, MASKS))
@@ -105,7 +116,7 @@ def test_masks_and_points_share_one_compiled_pass() -> None:
 
 def test_mask_of_the_picture_is_read_at_the_cells() -> None:
     mask = np.random.default_rng(3).random(SIZE) < 0.4
-    explainer = Explainer(MODEL, "deep")
+    explainer = at("deep")
     np.testing.assert_array_equal(
         explainer(IMAGES, Region(1, mask)).raw, explainer(IMAGES, Region(1, mask[1::2, 1::2])).raw
     )
@@ -114,14 +125,15 @@ def test_mask_of_the_picture_is_read_at_the_cells() -> None:
 def test_point_is_the_mask_of_its_cell() -> None:
     mask = np.zeros(CELLS, bool)
     mask[4, 7] = True
-    explainer = Explainer(MODEL, "fine")
+    explainer = at("fine")
     at_point = explainer(IMAGES, Region(1, point=(0.75, 0.7)))
     np.testing.assert_array_equal(at_point.raw, explainer(IMAGES, Region(1, mask)).raw)
     np.testing.assert_array_equal(at_point.segmentation.inside, [mask] * 3)
 
 
+@pytest.mark.slow
 def test_batch_of_masks_gives_the_maps_of_single_images_also_in_a_model_of_a_fixed_batch() -> None:
-    explainer = Explainer(MODEL, "deep")
+    explainer = at("deep")
     together = explainer(IMAGES, Region(2, MASKS)).raw
     alone = [explainer(IMAGES[n : n + 1], Region(2, MASKS[n])).raw[0] for n in range(3)]
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-7)
@@ -137,19 +149,20 @@ def _paths(model: keras.Model, name: str) -> list[str]:
     return [row.path for row in list_layers(model) if row.path.endswith(name)]
 
 
+@pytest.mark.slow
 def test_free_size_takes_masks_of_any_picture() -> None:
     model = model_of(size=(None, None))
     model.set_weights(MODEL.get_weights())
     explainer = Explainer(model, "deep")
     np.testing.assert_allclose(
-        explainer(IMAGES, Region(1, MASKS)).raw, Explainer(MODEL, "deep")(IMAGES, Region(1, MASKS)).raw, rtol=1e-4
+        explainer(IMAGES, Region(1, MASKS)).raw, at("deep")(IMAGES, Region(1, MASKS)).raw, rtol=1e-4
     )
     small = explainer(IMAGES[:, :8, :12], Region(1, MASKS[:, :4, :6]))
     assert small.segmentation.inside.shape == (3, 4, 6)
 
 
 def test_class_at_a_point_is_the_predicted_one_there() -> None:
-    explanation = Explainer(MODEL, "deep", class_names=NAMES)(IMAGES, Region(point=(0.3, 0.3)))
+    explanation = at("deep", NAMED)(IMAGES, Region(point=(0.3, 0.3)))
     best = MODEL.predict(IMAGES, verbose=0).argmax(-1)[:, 1, 3]
     np.testing.assert_array_equal(explanation.segmentation.explained, best)
     assert explanation.labels == [f"{NAMES[index]} at 30%, 30%" for index in best]
@@ -160,7 +173,7 @@ def test_region_of_one_of_several_outputs() -> None:
     mask = MODEL(image)
     both = keras.Model(image, {"mask": mask, "label": layers.GlobalAveragePooling2D()(mask)})
     path = _paths(both, "deep")[0]
-    expected = Explainer(MODEL, "deep")(IMAGES, Region(1, MASKS)).raw
+    expected = at("deep")(IMAGES, Region(1, MASKS)).raw
     explainer = Explainer(both, path, output="mask")
     np.testing.assert_allclose(explainer(IMAGES, Region(1, MASKS)).raw, expected, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(
@@ -177,8 +190,9 @@ def test_region_of_one_of_several_outputs() -> None:
 def test_maps_of_probabilities_are_those_of_logits(units: int, activation: str) -> None:
     model, twin = model_of(units, activation), model_of(units, None)
     twin.set_weights(model.get_weights())
-    for target in (None, 0, Region(0, "all"), Region(0, MASKS), Region(0, point=(0.2, 0.8))):
-        maps = [Explainer(each, "deep")(IMAGES, target) for each in (model, twin)]
+    explainers = [Explainer(each, "deep") for each in (model, twin)]
+    for target in (None, Region(0, MASKS)):
+        maps = [each(IMAGES, target) for each in explainers]
         np.testing.assert_allclose(maps[0].raw, maps[1].raw, rtol=1e-4, atol=1e-7)
         np.testing.assert_array_equal(maps[0].segmentation.predicted, maps[1].segmentation.predicted)
 
@@ -192,6 +206,7 @@ def test_labels_of_sigmoids_overlap() -> None:
     np.testing.assert_array_equal(explanation.segmentation.predicted, np.where(none, -1, probabilities.argmax(-1)))
 
 
+@pytest.mark.slow
 def test_unit_that_is_a_probability_behind_other_layers_is_predicted_above_a_half() -> None:
     image = keras.Input((*SIZE, 3))
     twice = [model_of(1, "sigmoid", seed=seed) for seed in (0, 1)]
@@ -212,13 +227,14 @@ def test_two_names_of_one_unit_are_its_sides() -> None:
     np.testing.assert_array_equal(inside.raw, Explainer(model, "deep")(IMAGES, 0).raw)
 
 
+@pytest.mark.slow
 def test_flattened_output_is_a_picture() -> None:
     image = keras.Input((*SIZE, 3))
     flat = keras.Model(image, layers.Reshape((60, 3))(MODEL(image)))
     explainer = Explainer(flat, _paths(flat, "deep")[0], task="segmentation")
     np.testing.assert_allclose(
         explainer(IMAGES, Region(1, MASKS)).raw,
-        Explainer(MODEL, "deep")(IMAGES, Region(1, MASKS)).raw,
+        at("deep")(IMAGES, Region(1, MASKS)).raw,
         rtol=1e-4,
         atol=1e-7,
     )
@@ -228,7 +244,7 @@ def test_flattened_output_is_a_picture() -> None:
 
 
 def test_mask_of_another_size_is_refused_with_all_sizes_and_one_of_the_picture_is_taken() -> None:
-    explainer = Explainer(MODEL, "deep")
+    explainer = at("deep")
     message = r"size 12 x 20 \(height x width\) or of the output's, 6 x 10, received 20 x 12\. Make it"
     with pytest.raises(ValueError, match=message):
         explainer(IMAGES, Region(1, np.ones((20, 12), bool)))
@@ -238,7 +254,7 @@ def test_mask_of_another_size_is_refused_with_all_sizes_and_one_of_the_picture_i
 
 
 def test_class_that_the_model_lacks_is_refused() -> None:
-    explainer = Explainer(MODEL, "deep", class_names=NAMES)
+    explainer = at("deep", NAMED)
     with pytest.raises(ValueError, match=r"an index below 3, its classes, of the segmentation .* received 7"):
         explainer(IMAGES, 7)
     with pytest.raises(ValueError, match=r"Unknown class 'cab'. Did you mean 'car'"):
@@ -274,7 +290,7 @@ def test_class_that_is_predicted_nowhere_is_said_and_can_be_explained_everywhere
 def test_mask_between_the_cells_is_said() -> None:
     mask = np.zeros(SIZE, bool)
     mask[0, 0] = True  # the cells read odd rows and columns
-    (text, *_) = Explainer(MODEL, "deep")(IMAGES, Region(1, mask)).diagnosis
+    (text, *_) = at("deep")(IMAGES, Region(1, mask)).diagnosis
     assert text is not None
     assert "no pixel at the centre of any of the 6 x 10 cells" in text
 
@@ -282,16 +298,16 @@ def test_mask_between_the_cells_is_said() -> None:
 def test_image_that_is_not_finite_has_a_diagnosis_of_its_own() -> None:
     images = IMAGES.copy()
     images[1, 0, 0] = np.nan
-    explanation = Explainer(MODEL, "deep")(images, Region(1, MASKS))
+    explanation = at("deep")(images, Region(1, MASKS))
     assert "NaN" in str(explanation.diagnosis[1])
-    np.testing.assert_allclose(explanation.raw[0], Explainer(MODEL, "deep")(IMAGES, Region(1, MASKS)).raw[0], rtol=1e-4)
+    np.testing.assert_allclose(explanation.raw[0], at("deep")(IMAGES, Region(1, MASKS)).raw[0], rtol=1e-4)
 
 
 # The predicted mask.
 
 
-def explained(target: Any = None, **options: Any) -> Explanation:
-    return Explainer(MODEL, "deep", class_names=NAMES, **options)(IMAGES, target)
+def explained(target: Any = None) -> Explanation:
+    return at("deep", NAMED)(IMAGES, target)
 
 
 def test_predicted_mask_and_its_shares_are_those_of_the_model() -> None:
@@ -307,7 +323,7 @@ def test_predicted_mask_and_its_shares_are_those_of_the_model() -> None:
 def test_overlay_outlines_the_region_and_alpha_zero_is_the_photo() -> None:
     photos = np.full((3, 60, 100, 3), 120, np.uint8)
     explanation = explained(Region(1, MASKS))
-    plain = Explainer(MODEL, "deep")(IMAGES, in_mask(MASKS, 1))
+    plain = at("deep")(IMAGES, in_mask(MASKS, 1))
     changed = (explanation.overlay(photos) != plain.overlay(photos)).any(-1)
     assert changed.any(axis=(1, 2)).all()
     enlarged = MASKS.repeat(10, 1).repeat(10, 2)
@@ -342,6 +358,7 @@ def test_figure_shows_the_mask_with_names_and_shares(has_photos: bool) -> None:
     assert any(np.shape(picture) == np.shape(expected) and np.array_equal(picture, expected) for picture in drawn)
 
 
+@pytest.mark.slow
 def test_notebook_and_other_figures_take_a_segmentation() -> None:
     explanation = explained()
     assert explanation._repr_html_()
@@ -349,13 +366,34 @@ def test_notebook_and_other_figures_take_a_segmentation() -> None:
 
 
 def test_fused_and_smoothed_maps_keep_the_mask() -> None:
-    parts = [Explainer(MODEL, layer, class_names=NAMES) for layer in ("deep", "fine")]
+    parts = [at(layer, NAMED) for layer in ("deep", "fine")]
     fused = fuse(parts)(IMAGES, Region(1, MASKS))
     assert fused.segmentation is not None
     np.testing.assert_array_equal(fused.segmentation.inside, MASKS)
     listed = Explainer(MODEL, ["deep", "fine"], class_names=NAMES)(IMAGES)
     assert listed.segmentation is not None
     assert smooth(parts[0], copies=1)(IMAGES).segmentation is not None
+
+
+def test_mirrored_copies_are_explained_in_the_mirrored_mask() -> None:
+    """The mean over an image and its mirror is the mean of the map and of the mirrored image's mirrored map."""
+    averaged = augment(at("fine"), flips=True, scales=[1])
+    mirrored = IMAGES[:, :, ::-1]
+    for own, other in (
+        (Region(1, MASKS), Region(1, MASKS[:, :, ::-1])),
+        (Region(1, point=(0.25, 0.4)), Region(1, point=(0.75, 0.4))),
+        (Region(1, point=(0.0, 0.4)), Region(1, point=(0.99, 0.4))),
+    ):
+        expected = (at("fine")(IMAGES, own).raw + at("fine")(mirrored, other).raw[:, :, ::-1]) / 2
+        np.testing.assert_allclose(averaged(IMAGES, own).raw, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_zoomed_copies_have_no_mask_and_a_class_is_taken() -> None:
+    averaged = augment(at("fine"), flips=False, scales=[1, 1.2])
+    with pytest.raises(ValueError, match=r"Expected no zoomed copies for a mask .*, received the scales 1, 1\.2"):
+        averaged(IMAGES, Region(1, MASKS))
+    averaged(IMAGES, Region(1, "all"))
+    augment(at("fine"), flips=True, scales=[1])(IMAGES, Region(1, MASKS))
 
 
 # Files.

@@ -91,6 +91,11 @@ def test_text_of_a_segmentation() -> None:
     assert asked_by("2@some/masks/", "segmentation", PLAIN) == Asked(Region(2), masks=Path("some/masks"))
 
 
+def test_several_classes_of_a_segmentation() -> None:
+    assert asked_by("all", "segmentation", PLAIN) == Asked(is_all=True)
+    assert asked_by("car, road", "segmentation", PLAIN) == Asked(classes=(2, 0))
+
+
 def test_segmentation_without_a_class_means_the_largest_there() -> None:
     assert asked_by("@everywhere", "segmentation", PLAIN) == Asked(Region(None, "all"))
     assert asked_by("@30%,55%", "segmentation", PLAIN) == Asked(Region(None, point=(0.3, 0.55)))
@@ -114,7 +119,6 @@ def test_names_and_paths_may_hold_the_sign_that_parts_them() -> None:
         ("rode", "classification", "Unknown class 'rode'. Did you mean 'road'"),
         ("road vs rode", "classification", "Unknown class 'rode'"),
         ("near soon", "regression", "Expected a number behind 'near', received 'soon'"),
-        ("all", "segmentation", "Expected one class of a segmentation model as a target, received 'all'"),
         ("car@somewhere", "segmentation", "Expected 'everywhere', a pixel such as .* received 'somewhere'"),
         ("car@30%,100%", "segmentation", "a point .* from 0 to below 1"),
         ("cat@everywhere", "segmentation", "Unknown class 'cat'. Did you mean 'car'"),

@@ -27,6 +27,7 @@ from tf_gradcam._models.reader import Images
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.resize import Placement, Unplaced, exact_zoom, sample_maps, zoom_matrix
 from tf_gradcam.targets.base import TargetLike
+from tf_gradcam.targets.regions import mirrored, region_in
 
 _MAX_SCALE = 100  # beyond it a copy shows less than a pixel of most pictures, and its matrices take all memory
 _CANCELLED = "the maps of the copies cancel: none of them is blank, but no cell is positive in their mean; look at .raw"
@@ -50,8 +51,9 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
         all copies together. In a list or dict, all inputs that are pictures are changed alike. Scores, labels,
-        probabilities and, for target=None, the class come from the unchanged images. It raises ValueError for
-        signals, and for maps with other axes than the images.
+        probabilities and, for target=None, the class come from the unchanged images. The mask or point of a
+        `targets.Region` is mirrored with the images. It raises ValueError for signals, for maps with other axes than
+        the images, and for a mask or point in zoomed copies.
 
     Raises:
         TypeError: not a callable.
@@ -77,6 +79,12 @@ def _augmented(
     *,
     progress: Progress | None = None,
 ) -> Explanation:
+    region, zooms = region_in(target), list(dict.fromkeys(zoom for zoom, _ in copies))
+    if region is not None and region.place_kind and zooms != [1]:
+        raise ValueError(
+            "Expected no zoomed copies for a mask or a point, received the scales "
+            f"{', '.join(f'{zoom:g}' for zoom in zooms)}. Use scales=[1], or explain a class."
+        )
     run = Runs(1 + sum(copy != (1, False) for copy in copies), progress)
     plain = run(explainer, images, target)
     placement = _placement_of_pictures(plain)
@@ -87,7 +95,7 @@ def _augmented(
     for zoom, flip in copies:
         change = functools.partial(_copied, zoom=zoom, flip=flip, rank=len(plain.image_size))
         is_plain = (zoom, flip) == (1, False)
-        explanation = plain if is_plain else run(explainer, _changed(images, change), same)
+        explanation = plain if is_plain else run(explainer, _changed(images, change), mirrored(same) if flip else same)
         views.append(_brought_back(explanation, zoom, flip, placement))
     raw = _mean_where_seen(views)
     return plain.with_raw(

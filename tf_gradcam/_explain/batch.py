@@ -52,6 +52,8 @@ from tf_gradcam.targets.text import Asked, NearPicture
 # Reading and writing pictures, which OpenCV does outside Python's lock; further threads only hold more photos.
 _THREADS = min(8, os.cpu_count() or 1)
 
+_LEAST_SHARE = 0.01  # of the cells, from which on a predicted class is one that an image has
+
 _TOO_LARGE = "The memory is too small for this image. Scale it down with another program."  # MemoryError says nothing
 
 
@@ -229,6 +231,8 @@ def maps_of(
     if asked.is_one:
         explanation = explainer(images, asked.target, progress=progress)  # type: ignore[arg-type]
         return [[ImageMap(explanation, index)] for index in range(len(explanation))]
+    if explainer.task.name == "segmentation":
+        return _of_regions(explainer, images, asked)
     above = (0.5 if threshold is None else threshold) if asked.is_above else None
     maps = explainer.class_maps(images, asked.classes, asked.top, above)
     of_each = maps.of_each_class()
@@ -240,6 +244,31 @@ def maps_of(
         ]
         for index in range(len(maps))
     ]
+
+
+def _of_regions(explainer: Explainer, images: Any, asked: Asked) -> list[list[ImageMap] | str]:
+    """Return the map of the predicted region of each class that was asked for, or of each that an image has."""
+    if asked.classes is not None:
+        each = {label: explainer(images, label) for label in asked.classes}
+        count = len(next(iter(each.values())))
+        return [
+            [ImageMap(explanation, index, f"class-{label}") for label, explanation in each.items()]
+            for index in range(count)
+        ]
+    main = explainer(images)
+    masks = main.segmentation
+    assert masks is not None
+    found: list[list[ImageMap]] = [[] for _ in range(len(main))]
+    for label in range(masks.class_count):
+        inside = masks.predicted == label
+        rows = np.flatnonzero(inside.mean(axis=tuple(range(1, inside.ndim))) >= _LEAST_SHARE)
+        if len(rows):  # one compiled pass serves all classes: each region is its mask
+            some = keras.tree.map_structure(lambda array, rows=rows: np.asarray(array)[rows], images)
+            explanation = explainer(some, Region(None, inside[rows]))
+            explanation.labels = [f"region of {explanation.class_name(label)}"] * len(rows)
+            for place, row in enumerate(rows):
+                found[row].append(ImageMap(explanation, place, f"class-{label}"))
+    return [maps or [ImageMap(main, row)] for row, maps in enumerate(found)]
 
 
 def _of_boxes(explainer: Explainer, images: Any, asked: Asked, threshold: Any) -> list[list[ImageMap] | str]:

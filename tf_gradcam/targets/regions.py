@@ -240,6 +240,16 @@ class Region(NamedTarget):
             else (dataclasses.replace(self, mask=masks))
         )
 
+    def mirrored(self) -> Region:
+        """Return this target for images that are mirrored from left to right."""
+        if self.point is not None:
+            points = np.asarray(self.point, np.float64)
+            x = np.maximum(1 - points[..., :1] - 1e-6, 0)  # less: the left edge of a cell becomes its right edge
+            return dataclasses.replace(self, point=np.concatenate([x, points[..., 1:]], axis=-1))
+        if isinstance(self.mask, FrozenArray):
+            return dataclasses.replace(self, mask=np.asarray(self.mask)[..., ::-1])
+        return self
+
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return self.label_of(names, None if self._has_points else self.point)
 
@@ -284,6 +294,13 @@ def region_in(target: Any) -> Region | None:
     if isinstance(target, OutputOf):
         target = target.target
     return target if isinstance(target, Region) else None
+
+
+def mirrored(target: Any) -> Any:
+    """Return a target for mirrored images: with its mask or points mirrored, if it has any."""
+    if isinstance(target, OutputOf):
+        return dataclasses.replace(target, target=mirrored(target.target))
+    return target.mirrored() if isinstance(target, Region) else target
 
 
 def bound(target: Any, sides: Sequence[int | None], names: ClassNames) -> Any:

@@ -73,9 +73,9 @@ def asked_by(text: str | None, task: str, names: ClassNames, *, reads_files: boo
     A name or an index of a class means this class, whatever else the text could mean. Else: "all" (of a multi-label
     model: the classes above their thresholds), "top3", "A,B" (a map each), "A vs B", "A vs similar" (`Finer`), "not A";
     for values "near 30", "1 near 30" and "near other.jpg" (`Distance`); for a segmentation "A" (where it is predicted),
-    "A@everywhere", "A@120,80" (a pixel of the picture), "A@30%,55%" (a pixel, by shares of width and height),
-    "A@mask.png", "A@masks/", and each without a class for each picture's largest class there; for a detector "0" (its
-    best detection), "A" (the best of a class), "0,A".
+    "A,B" (a map each), "all" (of each picture's own classes), "A@everywhere", "A@120,80" (a pixel of the picture),
+    "A@30%,55%" (a pixel, by shares of width and height), "A@mask.png", "A@masks/", and each without a class for each
+    picture's largest class there; for a detector "0" (its best detection), "A" (the best of a class), "0,A".
 
     Args:
         text: None for the usual target of the task: each image's top class, the first value, the region of each image's
@@ -93,12 +93,10 @@ def asked_by(text: str | None, task: str, names: ClassNames, *, reads_files: boo
     if text is None or (text == "all" and not names.find("all")):
         if task == "multilabel":
             return Asked(is_above=True)
-        if text == "all" and task == "segmentation":
-            raise ValueError("Expected one class of a segmentation model as a target, received 'all'. Name one.")
         return Asked(is_all=text is not None)
     if _is_class(text, names):
         return Asked(names.index_in(text))
-    if task == "segmentation":
+    if task == "segmentation" and not ("," in text and "@" not in text):
         return _of_segmentation(text, names)
     top = re.fullmatch(r"top\s*(\d{1,4})", text)
     if top and int(top[1]) > 0:
