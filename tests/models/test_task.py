@@ -313,6 +313,9 @@ def test_values_of_places_are_explained_by_their_mean() -> None:
     np.testing.assert_allclose(explainer.class_maps(IMAGES).of_class(1).raw, explainer(IMAGES, 1).raw, rtol=1e-5)
     point = explainer(IMAGES, Region(1, point=(0.3, 0.6)))
     np.testing.assert_allclose(point.scores, outputs[:, 4, 3, 1], rtol=1e-4)
+    np.testing.assert_array_equal(point.values, point.scores)
+    assert (point.signed, point.unit, point.labels[0]) == (True, "m", "value 1 at 30%, 60%")
+    assert (everywhere.signed, everywhere.unit, everywhere.values) == (True, None, None)  # a sum, not a value
 
 
 def test_losses_of_boxes_and_scores_leave_a_detector_a_detector() -> None:

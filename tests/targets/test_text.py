@@ -54,6 +54,8 @@ def test_text_of_values() -> None:
     assert asked_by("near 30", "regression", nameless) == Asked(Distance(30.0))
     assert asked_by("1 near -2.5", "regression", nameless) == Asked(Distance(-2.5, 1))
     assert asked_by("sky near 3", "regression", PLAIN) == Asked(Distance(3.0, 1))
+    assert asked_by("@30%,55%", "regression", nameless) == Asked(Region(0, point=(0.3, 0.55)))
+    assert asked_by("1@30%, 55%", "regression", nameless) == Asked(Region(1, point=(0.3, 0.55)))
 
 
 @pytest.mark.parametrize(("text", "index"), [("near my near photo.jpg", 0), ("1 near my near photo.jpg", 1)])

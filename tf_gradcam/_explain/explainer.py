@@ -46,7 +46,7 @@ from tf_gradcam._models.transformers import on_grid
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.diagnosis import may_be_blank
-from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
@@ -54,7 +54,7 @@ from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
 from tf_gradcam.targets.base import TargetLike, labels_of, with_indices
 from tf_gradcam.targets.boxes import bound, boxes_in
 from tf_gradcam.targets.outputs import Distance, Value
-from tf_gradcam.targets.regions import as_region, check_mask, place_spec, region_in
+from tf_gradcam.targets.regions import Region, as_region, check_mask, place_spec, region_in
 from tf_gradcam.targets.regions import bound as bound_region
 
 Align: TypeAlias = Literal[False, "measured"]
@@ -271,8 +271,8 @@ class Explainer:
             has_open_head=compiled.has_open_head,
             class_names=self._class_names.by_index,
             signed=self._is_signed(target),
-            unit=self._unit_of(target, results.outputs),
-            values=self._values_of(target, results.outputs),
+            unit=self._unit_of(target, results),
+            values=self._values_of(target, results),
             needs=needs_of(self._rule),
             output_name=getattr(target, "output", None) if is_callable else self.output_name,
             earlier_layer=self._earlier_layer if is_looked_at else None,
@@ -282,22 +282,24 @@ class Explainer:
 
     def _is_signed(self, target: Any) -> bool:
         """Return whether negative values of the map have a meaning: what lowers a value, or speaks against a target."""
-        return getattr(target, "signed", self.task.name == "regression" and not callable(target))
+        is_value = self.task.name == "regression" and (not callable(target) or isinstance(target, Region))
+        return is_value or getattr(target, "signed", False)
 
-    def _unit_of(self, target: Any, outputs: np.ndarray | None = None) -> str | None:
+    def _unit_of(self, target: Any, results: MapArrays | None = None) -> str | None:
         """Return the unit of the values that a target is about; None where it is not about one value of the model."""
-        is_value = not callable(target) or self._values_of(target, outputs) is not None
+        is_value = not callable(target) or self._values_of(target, results) is not None
         return self._unit if self.task.name == "regression" and is_value else None
 
-    def _values_of(self, target: Any, outputs: np.ndarray | None) -> np.ndarray | None:
+    def _values_of(self, target: Any, results: MapArrays | None) -> np.ndarray | None:
         """Return the values (B,) that a callable is about; None where its scores are the values, or are of several."""
-        is_of_one = callable(target) and outputs is not None and self._reader.first_key is None
-        if self.task.name != "regression" or not is_of_one:
+        is_of_one = callable(target) and self._reader.first_key is None
+        if self.task.name != "regression" or not is_of_one or results is None:
             return None
-        assert outputs is not None
+        if isinstance(target, Region):  # a sum over several places is not a value
+            return None if target.point is None else results.scores
         if isinstance(target, (Value, Distance)):
-            return outputs[:, target.index]
-        return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else None
+            return results.outputs[:, target.index]
+        return results.outputs[:, 0] if results.outputs.shape[1:] == (1,) else None
 
     @cached_property
     def _earlier_layer(self) -> str | None:

@@ -72,10 +72,11 @@ def asked_by(text: str | None, task: str, names: ClassNames, *, reads_files: boo
 
     A name or an index of a class means this class, whatever else the text could mean. Else: "all" (of a multi-label
     model: the classes above their thresholds), "top3", "A,B" (a map each), "A vs B", "A vs similar" (`Finer`), "not A";
-    for values "near 30", "1 near 30" and "near other.jpg" (`Distance`); for a segmentation "A" (where it is predicted),
-    "A,B" (a map each), "all" (of each picture's own classes), "A@everywhere", "A@120,80" (a pixel of the picture),
-    "A@30%,55%" (a pixel, by shares of width and height), "A@mask.png", "A@masks/", and each without a class for each
-    picture's largest class there; for a detector "0" (its best detection), "A" (the best of a class), "0,A".
+    for values "near 30", "1 near 30" and "near other.jpg" (`Distance`), and where each pixel has one "@30%,55%"; for a
+    segmentation "A" (where it is predicted), "A,B" (a map each), "all" (of each picture's own classes), "A@everywhere",
+    "A@120,80" (a pixel of the picture), "A@30%,55%" (a pixel, by shares of width and height), "A@mask.png", "A@masks/",
+    and each without a class for each picture's largest class there; for a detector "0" (its best detection), "A" (the
+    best of a class), "0,A".
 
     Args:
         text: None for the usual target of the task: each image's top class, the first value, the region of each image's
@@ -105,6 +106,9 @@ def asked_by(text: str | None, task: str, names: ClassNames, *, reads_files: boo
         near = _NEAR.fullmatch(text)
         if near is not None:
             return Asked(_near(near[1], near[2], names, reads_files))
+        own, at, where = _split_at(text, names)
+        if at and (point := _POINT.fullmatch(where.strip())):
+            return Asked(_at(0 if not own else names.index_in(own), point))
     elif (sides := _VERSUS.split(text)) and len(sides) == 2:
         left, right = sides
         if right == SIMILAR and not names.find(SIMILAR):
@@ -154,6 +158,10 @@ def _near(name: str | None, reference: str, names: ClassNames, reads_files: bool
     return Distance(value, index)
 
 
+def _at(index: int | None, point: re.Match[str]) -> Region:
+    return Region(index, point=(float(point[1]) / 100, float(point[2]) / 100))
+
+
 def _of_segmentation(text: str, names: ClassNames) -> Asked:
     own, at, where = _split_at(text, names)
     if not at:
@@ -163,7 +171,7 @@ def _of_segmentation(text: str, names: ClassNames) -> Asked:
         return Asked(Region(index, "all"))
     point, pixel = _POINT.fullmatch(where), _PIXEL.fullmatch(where)
     if point is not None:
-        return Asked(Region(index, point=(float(point[1]) / 100, float(point[2]) / 100)))
+        return Asked(_at(index, point))
     if pixel is not None:
         return Asked(Region(index), pixel=(int(pixel[1]), int(pixel[2])))
     path = Path(where)
