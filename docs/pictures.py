@@ -2,6 +2,7 @@
 
     python docs/pictures.py strip --data DATA    # a real photograph, its map, the overlay, one class against another
     python docs/pictures.py app --data DATA      # the web page, in Chromium
+    python docs/pictures.py app_pixel            # the web page of a segmentation, in Chromium
     python docs/pictures.py audit                # the report of an audit, in Chromium
     python docs/pictures.py demo
     python docs/pictures.py methods
@@ -14,7 +15,7 @@
 DATA is a folder with `mobilenet_0.75_224_imagenet.weights.h5` (weights of
 `keras.applications.MobileNet((224, 224, 3), alpha=0.75)`) and `imagenet_classes.txt` (1000 lines).
 
-Needs `pip install ".[app,audit]" scikit-image playwright pillow`, and Chromium for `app` and `audit`. The picture of
+Needs `pip install ".[app,audit]" scikit-image playwright pillow`, and Chromium for the pages. The picture of
 times, growth.png, is made by `python -m benchmarks --plot docs/pictures/growth.png`.
 """
 
@@ -147,36 +148,72 @@ def shoot(address: str, name: str, last: str, part: float, act: Callable[[Any], 
     Image.open(io.BytesIO(picture)).convert("RGB").save(PICTURES / f"{name}.png", optimize=True)
 
 
-def app(data: Path) -> None:
-    """Write the web page with the photograph and MobileNet."""
-    from playwright.sync_api import Page
-
-    command = [sys.executable, "-m", "tf_gradcam", "app", "--port", "0", "--model", "MobileNet"]
-    command += ["--model-arg", "alpha=0.75", "--weights", str(data / WEIGHTS), "--class-names", str(data / CLASSES)]
-
-    def explain(page: Page) -> None:
-        page.set_input_files("#tg-file input[type=file]", path)
-        ready(page, path.name)
-        page.click("#tg-layer input")
-        page.locator("ul[role=listbox] li").filter(has_text=LAYER).first.click()
-        ready(page, LAYER)
-        page.mouse.move(0, 0)
-
-    def ready(page: Page, text: str) -> None:
-        page.wait_for_function(
-            "text => document.querySelector('#tg-view').innerText.includes(text)"
-            " && !document.querySelector('#tg-status progress')",
-            arg=text,
-        )
-
-    with photograph() as path, subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
+@contextmanager
+def served(*options: str) -> Iterator[str]:
+    """Serve the web page, and yield its address."""
+    command = [sys.executable, "-m", "tf_gradcam", "app", "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
         try:
             address = next((line.split()[0] for line in server.stderr or [] if line.startswith("http://")), None)
             assert address is not None, "the page was not served"
-            shoot(address, "app", "#tg-main", 1, explain)
+            yield address
         finally:
             server.terminate()
             server.communicate()
+
+
+def explain(page: Any, path: Path, layer: str) -> None:
+    """Drop a picture on the web page, and choose a layer."""
+    page.set_input_files("#tg-file input[type=file]", path)
+    ready(page, path.name)
+    page.click("#tg-layer input")
+    page.locator("ul[role=listbox] li").filter(has_text=layer).first.click()
+    ready(page, layer)
+    page.mouse.move(0, 0)
+
+
+def ready(page: Any, text: str) -> None:
+    """Wait until a text is on the web page and nothing runs."""
+    page.wait_for_function(
+        "text => document.querySelector('#tg-view').innerText.includes(text)"
+        " && !document.querySelector('#tg-status progress')",
+        arg=text,
+    )
+
+
+def app(data: Path) -> None:
+    """Write the web page with the photograph and MobileNet."""
+    options = ["--model", "MobileNet", "--model-arg", "alpha=0.75"]
+    options += ["--weights", str(data / WEIGHTS), "--class-names", str(data / CLASSES)]
+    with photograph() as path, served(*options) as address:
+        shoot(address, "app", "#tg-main", 1, lambda page: explain(page, path, LAYER))
+
+
+def app_pixel() -> None:
+    """Write the web page with the U-Net of examples/segmentation.py, where a pixel of the disc is clicked."""
+    from tf_gradcam.image import save_image
+
+    example = runpy.run_path(str(ROOT / "examples" / "segmentation.py"))
+    model = example["trained"]()
+    photos, truth = example["scenes"](1, seed=7)
+    down, across = np.argwhere(truth[0] == example["NAMES"].index("disc")).mean(0) + 0.5
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model.save(folder / "unet.keras")
+        (folder / "names.txt").write_text("\n".join(example["NAMES"]), encoding="utf-8")
+        save_image(folder / "scene.png", photos[0].repeat(4, 0).repeat(4, 1))
+
+        def click(page: Any) -> None:
+            explain(page, folder / "scene.png", "decoder")
+            frame = page.locator("#tg-view .tg-picture[data-pick]").bounding_box()
+            height, width = truth.shape[1:]
+            x, y = frame["x"] + across / width * frame["width"], frame["y"] + down / height * frame["height"]
+            page.mouse.click(x, y)
+            ready(page, "disc at ")
+            page.mouse.move(0, 0)
+
+        with served("--model", str(folder / "unet.keras"), "--class-names", str(folder / "names.txt")) as address:
+            shoot(address, "app_pixel", "#tg-view", 1, click)
 
 
 SLICES = 640
@@ -242,6 +279,7 @@ def regression() -> None:
 WITH_DATA = {"strip": strip, "app": app}
 MAKERS: dict[str, Callable[..., None]] = {
     **WITH_DATA,
+    "app_pixel": app_pixel,
     "audit": audit,
     "demo": demo,
     "methods": methods,

@@ -63,15 +63,21 @@ def unet() -> keras.Model:
     return keras.Model(image, layers.Conv2D(4, 1, activation="softmax", name="mask")(tensor))
 
 
-def main(folder: str) -> None:
-    out = Path(folder)
-    out.mkdir(exist_ok=True)
+def trained() -> keras.Model:
+    """Return the U-Net after its training."""
     keras.utils.set_random_seed(1)
     model = unet()
     pictures, masks = scenes(384, seed=1)
     model.compile(keras.optimizers.Adam(6e-3), "sparse_categorical_crossentropy")
-    start = time.perf_counter()
     model.fit(pictures.astype("float32"), masks[..., None], batch_size=16, epochs=8, verbose=0)
+    return model
+
+
+def main(folder: str) -> None:
+    out = Path(folder)
+    out.mkdir(exist_ok=True)
+    start = time.perf_counter()
+    model = trained()
     photos, truth = scenes(2, seed=7)
     images = photos.astype("float32")
     right = (model.predict(images, verbose=0).argmax(-1) == truth).mean()

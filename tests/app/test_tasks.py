@@ -277,6 +277,22 @@ def test_clicked_pixel_explains_the_class_there_and_is_drawn(window: Any) -> Non
     assert list(one.maps) == ["red at 75%, 50%"]
 
 
+def test_place_is_of_the_first_of_several_outputs(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_two() -> keras.Model:
+        one = segmentation_model()
+        count = keras.layers.GlobalAveragePooling2D()(one.get_layer("decoder").output)
+        return keras.Model(one.inputs, {"mask": one.outputs[0], "count": count})
+
+    monkeypatch.setitem(TASKS, "two", (of_two, ["red", "blue"], Said(), "bottleneck"))
+    alone, two = window("segmentation"), window("two")
+    for answers in ({"where": "point", "across": 25}, {"where": "all", "target": 1}):
+        assert "Overlay" in alone.explain(**answers)
+        assert "Overlay" in two.explain(**answers)
+        (expected,), (actual,) = alone.maps.items(), two.maps.items()
+        assert actual[0] == expected[0]
+        np.testing.assert_allclose(actual[1], expected[1], atol=1e-6)
+
+
 def test_class_is_explained_in_the_whole_picture(window: Any) -> None:
     one = window("segmentation")
     assert "red everywhere" in one.explain(0, where="all")

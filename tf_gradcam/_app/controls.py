@@ -153,7 +153,7 @@ def target_choices(model: AppModel, boxes: Detections | None = None, chosen: int
     if task == "regression":
         return [*classes, ("all values", ALL)] if len(classes) > 1 else [(classes[0][0], TOP)]
     if task == "segmentation":
-        return [("largest class, or the class at the point", TOP), *classes]
+        return [("largest, or the point's class", TOP), *classes]
     if task == "detection":
         found = [] if boxes is None else boxes.found
         named: Choices = [

@@ -25,6 +25,7 @@ from tf_gradcam._errors import ModelWarning, collected_warnings, for_page
 from tf_gradcam._explain.batch import ImageMap, maps_of
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.class_names import ClassNames
+from tf_gradcam._models.detectors import pyramid_layers
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
@@ -374,8 +375,9 @@ class AppModel:
         return f"{doubt} choose {better} in Pixel values, under Another model." if better else None
 
     def stages(self) -> list[str]:
-        """Return the layers through the depth of the network, as `plot_layers` does; of a segmentation also its own."""
-        chosen = {*through_the_depth(self._reader), *self.roles}
+        """Return the layers through the depth of the network, as `plot_layers` does, and those of the task."""
+        levels = pyramid_layers(self._reader) if self.task.name == "detection" else []
+        chosen = {*through_the_depth(self._reader), *self.roles, *levels}
         return [row.path for row in self.layers if row.path in chosen]
 
     def close(self) -> None:

@@ -109,7 +109,7 @@ class Page:
         places = [("the class's region", REGION), ("everywhere", EVERYWHERE), ("at the point", POINT)]
         self.where = gr.Radio(places, **own["where"], label="Where", elem_id="tg-where")
         with gr.Row(elem_id="tg-point"):
-            limits = {"minimum": 0, "maximum": 99.99, "step": 0.01}
+            limits = {"minimum": 0, "maximum": 99.99, "step": 0.01, "min_width": 80}
             self.across = gr.Number(**own["across"], **limits, label="Across, %", elem_id="tg-across")
             self.down = gr.Number(**own["down"], **limits, label="Down, %", elem_id="tg-down")
 

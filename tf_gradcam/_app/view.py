@@ -367,6 +367,8 @@ def _report(now: Snapshot) -> str:
     for result in report.results:
         share = f"{result.top[0][0]}, {result.top[0][1]:.1%}" if result.top else ""
         numbers = [""] * len(result.rows) if result.top or not result.numbers else result.numbers
+        if result.row.task == "detection":
+            numbers = [f"{float(each.probability):.2f}" if each.probability else "" for each in result.rows]
         labels = (f"{each.label} {text}".rstrip() for each, text in zip(result.rows, numbers, strict=True))
         notes = dict.fromkeys([*filter(None, (each.note for each in result.rows)), *map(for_page, result.notes)])
         rows.append((result.row.file, "; ".join(labels), share, result.row.error or " ".join(notes)))
