@@ -144,9 +144,9 @@ def figure_lines(answer: Answer, tab: str) -> str:
     question, script, names = answer.question, _Script(answer), list(answer.explanations)
     script.add_images()
     common = f"target={script.target()}, photo=photo"
-    if tab == "compare" and not script.said():
+    if tab == "compare" and answer.found is None:
         script.add(f"methods = {names}")
-        asked = f"layer={question.layer!r}, class_names=class_names, {common}"
+        asked = ", ".join([f"layer={question.layer!r}", "class_names=class_names", *script.said(), common])
         script.add(f"comparison = compare(model, images, methods, {asked})", "tf_gradcam", "compare")
     else:
         if tab == "compare":
