@@ -10,6 +10,7 @@ pytest.importorskip("pyarrow", reason="the extra audit is not installed")
 
 from tf_gradcam.audit.engines import run_local
 from tf_gradcam.audit.sources import DatasetSource
+from tf_gradcam.audit.truth import read_labels
 
 COUNT = 11
 IMAGES = np.random.default_rng(0).random((COUNT, 6, 10, 3), np.float32)
@@ -216,3 +217,28 @@ def test_label_beyond_the_data_sets_names_is_refused():
     source = DatasetSource(named_dataset([0, 2], ["cat", "dog"]), ["dog", "cat", "cow"])
     with pytest.raises(ValueError, match="labels below 2, the number of the data set's class names, received 2"):
         labels_of(source)
+
+
+@pytest.mark.parametrize(("rows", "count"), [([[0, 1, 1]], 2), ([[1, 0, 0], [0, 0, 0]], 0)])
+def test_rows_of_several_labels_are_not_classes(rows, count):
+    source = DatasetSource(dataset(IMAGES[: len(rows)], np.array(rows)))
+    with pytest.raises(ValueError, match=f"received a row of labels with {count} of 3.*say task='multilabel'"):
+        all_rows(source)
+
+
+def test_smoothed_labels_are_the_class_of_the_largest_share():
+    source = DatasetSource(dataset(IMAGES[:2], np.array([[0.1, 0.8, 0.1], [0.5, 0.3, 0.2]])))
+    assert all_rows(source)[0]["label"].tolist() == [1, 0]
+
+
+def test_run_of_labels_goes_on_in_the_same_order_alone(tmp_path):
+    """Unknown labels are equal to themselves, and other labels in a finished part are another order."""
+    truth = np.array([[0, 1, np.nan]] * 8 + [[1, 0, 0]] * 3)
+    finished = {0: read_labels(3)(truth[:8], 8)}
+    source = DatasetSource(dataset(IMAGES, truth), read_truth=read_labels(3))
+    (batch,) = all_rows(source, finished, part_rows=8, batch_size=8)
+    assert batch["index"].tolist() == [8, 9, 10]
+    np.testing.assert_array_equal(batch["truth"], truth[8:])
+    other = DatasetSource(dataset(IMAGES, truth[::-1]), read_truth=read_labels(3))
+    with pytest.raises(ValueError, match="other labels in the rows 0 to 2"):
+        all_rows(other, finished, part_rows=8, batch_size=3)

@@ -16,7 +16,9 @@ import numpy as np
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval, wilson_interval
 
 _RESAMPLES = 1000  # of the images, for intervals of average precision and of means over labels
-_MAX_WORK = 2e8  # drawn numbers in all: with many images and labels there are fewer resamples, at least 100
+_MAX_WORK = (
+    5e7  # drawn numbers in all, for seconds: with many images and labels there are fewer resamples, at least 100
+)
 _DRAWN_AT_ONCE = 2**22
 _BINS = 6  # of the true values
 _MIN_BIN = 5  # images of a bin

@@ -432,6 +432,7 @@ class DatasetSource:
         if labels is None:
             return np.full(count, UNKNOWN, np.int32)
         if labels.ndim == 2 and labels.shape[1] > 1:
+            _check_one_hot(labels)
             labels = labels.argmax(axis=1)
         indices = label_indices(labels, count, self._names, unknown=(UNKNOWN,))
         if self._order is None or labels.dtype.kind not in "biuf":
@@ -518,6 +519,17 @@ def _columns(start: int, images: np.ndarray, labels: np.ndarray) -> Columns:
     if labels.ndim == 2:
         columns |= {"label": np.full(len(index), UNKNOWN, np.int32), "truth": labels}
     return columns
+
+
+def _check_one_hot(labels: np.ndarray) -> None:
+    """Refuse rows of 0 and 1 with no class, or several; rows of shares, as of smoothed labels, have a largest one."""
+    ones = labels.sum(axis=1)
+    if np.isin(labels, (0, 1)).all() and (ones != 1).any():
+        fact = (
+            f"Expected one class for each image, received a row of labels with {int(ones[ones != 1][0])} of "
+            f"{labels.shape[1]}. If an image may have several labels, or none, say"
+        )
+        raise ValueError(Message(fact, "task='multilabel'.", "--task multilabel."))
 
 
 def _are_equal(before: np.ndarray, now: np.ndarray) -> bool:
