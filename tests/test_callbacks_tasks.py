@@ -112,6 +112,27 @@ def test_logits_are_labels_by_the_loss_or_by_the_task(tmp_path: Path, drawing: l
     assert lines_of(drawing) == said == [[f"Predicted: red, {sigmoid(10 * 200 / 255 - 2):.1%}"]]
 
 
+def test_model_inside_is_known_by_the_loss_of_the_one_around_it(tmp_path: Path, drawing: list[Any]) -> None:
+    inner = with_head(2, None, 10 * np.eye(2), [-2, -2])
+    images = keras.Input((6, 10, 3))
+    outer = keras.Model(images, inner(keras.layers.RandomFlip(name="flip")(images)))
+    outer.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    callback = GradCAMCallback(IMAGES[1:2], tmp_path, [["red", "blue"]], class_names=NAMES, model=inner.name)
+    look_at(callback, outer)
+    assert callback.task is not None
+    assert callback.task.reason == "as it was trained with binary_crossentropy on logits"
+    assert [lines[0].partition(",")[0] for lines in lines_of(drawing)] == ["True: red", "True: blue"]
+
+
+def test_names_of_the_labels_of_each_image_are_rows_of_zero_and_one(tmp_path: Path) -> None:
+    callback = GradCAMCallback(IMAGES, tmp_path, [["blue"], [], ("red", "blue")], class_names=NAMES)
+    truth = callback._shown.truth_of("multilabel")
+    assert truth is not None
+    assert truth.tolist() == [[False, True], [False, False], [True, True]]
+    with pytest.raises(ValueError, match="Did you mean 'red'"):
+        GradCAMCallback(IMAGES, tmp_path, [["blue"], ["rad"], []], class_names=NAMES)
+
+
 # Two sides.
 
 

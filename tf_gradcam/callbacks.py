@@ -5,6 +5,7 @@ Axis legend: B images, K classes, H0 x W0 pixels.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -37,7 +38,8 @@ from tf_gradcam._files.class_names import (
 from tf_gradcam._models.description import TASKS
 from tf_gradcam._models.detectors import DecodeLike
 from tf_gradcam._models.layers import LayerLike
-from tf_gradcam._models.reader import Images
+from tf_gradcam._models.losses import losses_of
+from tf_gradcam._models.reader import Images, ModelReader, reader_of
 from tf_gradcam._models.task import Task
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
@@ -84,6 +86,7 @@ class FixedImages:
         self.images = _copied(images)
         self.photos = _photos(self.images, photos)
         self.labels: NDArray[np.int32] | None = None
+        labels = _named_rows(labels, self.names)
         self._given, self._numbers = labels, None if labels is None else _numbers(labels, len(self.photos))
         if task is not None or not self._may_be_other:
             self.truth_of(task or "classification")
@@ -130,6 +133,17 @@ class FixedImages:
         if self.labels is None:
             self.labels = label_indices(self._given, len(self), self.names)
         return self.labels
+
+
+def _named_rows(labels: Any, names: ClassNames) -> Any:
+    """Return lists of names, one for each image, as rows of 0 and 1; other labels unchanged."""
+    is_list = isinstance(labels, (list, tuple)) and all(isinstance(some, (list, tuple, set)) for some in labels)
+    if not is_list or not any(isinstance(name, str) for some in labels for name in some):
+        return labels
+    rows = np.zeros((len(labels), max(names.by_index, default=0) + 1))
+    for row, some in zip(rows, labels, strict=True):
+        row[[names.index(name) for name in some]] = 1
+    return rows
 
 
 def _numbers(labels: Any, count: int) -> NDArray[np.float64] | None:
@@ -209,8 +223,9 @@ class GradCAMCallback(keras.callbacks.Callback):
         images: (B, H0, W0, 3) validation images as the model expects them, B at most 64; a list or dict for a model of
             several inputs. They are copied, and explained as one batch.
         directory: folder of the pictures, created if it does not exist. Pictures of the same epochs are replaced.
-        labels: true class of each image, indices or names; of a multi-label model rows (B, K) of 0 and 1; of a
-            regression the true values (B,) or (B, K). None where unknown, and for segmentation and detection.
+        labels: true class of each image, indices or names; of a multi-label model rows (B, K) of 0 and 1, or a list of
+            names for each image; of a regression the true values (B,) or (B, K). None where unknown, and for
+            segmentation and detection.
         photos: B photos (H0, W0, 3) uint8 RGB to paint on, of any sizes; None where the images are RGB in 0..255.
         class_names: names in class order, or {index: name}.
         model: the classifier to explain, if it is inside the trained model: a model that shares its weights, or the
@@ -304,7 +319,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         self.missing, self._has_begun = [], False
         model = self._classifier()
         if self._explainer is None or not self._explainer.fits(model):
-            self._explainer = Explainer(model, **self._options)
+            self._explainer = Explainer(self._reader_of(model), **self._options)
         self._explainer.split.inputs.flatten(self._shown.images)
         self.task = self._explainer.task
         self._shown.names.noun = "value" if self.task.name == "regression" else "class"
@@ -346,6 +361,14 @@ class GradCAMCallback(keras.callbacks.Callback):
         if self._events is not None:
             self._events.close()
             self._events = None
+
+    def _reader_of(self, model: keras.Model) -> ModelReader:
+        """Return the reader of a model; one inside the trained model has the loss of that one, if their outputs fit."""
+        reader = reader_of(model)
+        with contextlib.suppress(AttributeError, ValueError):  # a trainer without a graph has no output
+            if reader.losses is None and model.output_shape == self.model.output_shape:
+                reader.losses = losses_of(self.model)
+        return reader
 
     def _classifier(self) -> keras.Model:
         inner = self._inner
