@@ -218,7 +218,7 @@ def test_labels_come_as_data_sets_have_them(labels: Any) -> None:
 
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the last picture was drawn of: title, cards, and whether its maps have two sides."""
+    """What the last picture was drawn of: title, cards, and the sides of its maps."""
     kept: list[Any] = []
 
     def recorded(*arguments: Any) -> Any:
@@ -294,7 +294,7 @@ def written(figure: Any) -> str:
 def figure_of(explanation: Explanation, lines: int = 1) -> Any:
     caption = [(f"line {number}", "black") for number in range(lines)]
     cards = [overlay_card(explanation, index, photo, caption) for index, photo in enumerate(photos_of(explanation))]
-    return epoch_figure(("title", "below"), cards, explanation.signed)
+    return epoch_figure(("title", "below"), cards)
 
 
 def test_figure_says_why_a_map_is_blank_in_place_of_the_overlay() -> None:

@@ -39,7 +39,7 @@ from tf_gradcam.callbacks import GradCAMCallback
 
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the last picture was drawn of: title, cards, and whether its maps have two sides."""
+    """What the last picture was drawn of: title, cards, and the sides of its maps."""
     kept: list[Any] = []
 
     def recorded(*arguments: Any) -> Any:
@@ -159,7 +159,7 @@ def test_value_has_its_unit_the_truth_and_two_sides(tmp_path: Path, drawing: lis
         for value, true in zip(values, [1.0, 7.5, -4.0], strict=True)
     ]
     assert drawing[0][1] == "gradcam at hue, for value"
-    assert drawing[2]
+    assert drawing[2] == ("lowers", "raises")
 
 
 def test_whole_true_values_are_values_too(tmp_path: Path, drawing: list[Any]) -> None:

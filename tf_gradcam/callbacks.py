@@ -26,7 +26,7 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._figures.captions import Line
 from tf_gradcam._figures.detections import detection_overlay
 from tf_gradcam._figures.epochs import PhotoCard, epoch_figure, overlay_card
-from tf_gradcam._figures.sheet import GREY, RED, value_of
+from tf_gradcam._figures.sheet import GREY, RED, Sides, sides_of, value_of
 from tf_gradcam._files.atomic import checked_path, write_bytes
 from tf_gradcam._files.class_names import (
     ClassNames,
@@ -394,15 +394,15 @@ class GradCAMCallback(keras.callbacks.Callback):
         assert self._explainer is not None
         assert self.task is not None
         if self.task.name == "detection" and not callable(self._target):
-            what, cards, signed = self._of_boxes(self._explainer)
+            what, cards, sides = self._of_boxes(self._explainer)
         elif self.task.name == "multilabel" and not self._is_asked:
-            what, cards, signed = self._of_labels(self._explainer)
+            what, cards, sides = self._of_labels(self._explainer)
         else:
-            what, cards, signed = self._of_target(self._explainer)
+            what, cards, sides = self._of_target(self._explainer)
         is_detector = self.task.name == "detection"
         layer = self._explainer.detection_layers if is_detector else self._explainer.layer_name
         title = (self._when(number), f"{self._explainer.method} at {layer}, for {what}")
-        figure = epoch_figure(title, cards, signed)
+        figure = epoch_figure(title, cards, sides)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi="figure")
         figure.clear()  # frees its pixels now: its parts refer to each other, and wait for the garbage collector
@@ -432,7 +432,7 @@ class GradCAMCallback(keras.callbacks.Callback):
             is_value = self.task.name == "regression"
             lines = self._value_lines(explanation, index) if is_value else self._class_lines(explanation, index)
             cards.append(overlay_card(explanation, index, photo, lines))
-        return self._what(explanation), cards, explanation.signed
+        return self._what(explanation), cards, sides_of(explanation)
 
     def _of_labels(self, explainer: Explainer) -> _Pictures:
         """Explain the true labels of each image, or those above their thresholds."""
@@ -462,7 +462,7 @@ class GradCAMCallback(keras.callbacks.Callback):
                 is_missed = true is not None and not is_above
                 lines = [(f"{head}: {label}, {value:.1%}", RED if is_missed else "black"), said]
                 cards.append(overlay_card(of_each[place], index, photo, lines[: 1 if true is None else 2]))
-        return "each label above its threshold" if true is None else "each true label", cards, of_each[0].signed
+        return "each label above its threshold" if true is None else "each true label", cards, sides_of(of_each[0])
 
     def _of_boxes(self, explainer: Explainer) -> _Pictures:
         """Explain the best box of each image, or those that the target names."""
@@ -484,7 +484,7 @@ class GradCAMCallback(keras.callbacks.Callback):
                 head = f"Box {each.chosen[place]}" if each.chosen[place] else "Best box"
                 lines = [(f"{head}: {item.label}, {item.score:.2f}", "black"), (heat, GREY)]
                 cards.append(PhotoCard(photo, detection_overlay(each, place, photo), lines))
-        return "the boxes asked for" if self._is_asked else "the best box", cards, False
+        return "the boxes asked for" if self._is_asked else "the best box", cards, None
 
     def _what(self, explanation: Explanation) -> str:
         assert self.task is not None
@@ -573,7 +573,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         return f"{name}, {probabilities[label]:.1%}"
 
 
-_Pictures: TypeAlias = tuple[str, list[PhotoCard], bool]  # what is explained; the cards; whether maps have two sides
+_Pictures: TypeAlias = tuple[str, list[PhotoCard], Sides]  # what is explained; the cards; the sides of the maps
 
 
 def _labels_in(truth: NDArray[Any]) -> list[int]:

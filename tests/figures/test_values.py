@@ -47,3 +47,13 @@ def test_values_of_several_outputs_are_not_taken_for_that_of_a_function() -> Non
     assert (explanation.values, explanation.unit) == (None, None)
     assert explainer(IMAGES[:1], Distance(1.0, 1)).values == pytest.approx(BLUENESS[:1])
     assert explainer(IMAGES[:1], 1).values == pytest.approx(BLUENESS[:1])
+
+
+@pytest.mark.parametrize(
+    ("target", "sides"),
+    [(None, "lowers          raises"), (Value(), "lowers          raises"), (Distance(9.0), "against          for")],
+)
+def test_colour_bar_of_a_value_says_what_its_ends_do(target: Any, sides: str) -> None:
+    """Near a reference, red is what brings the value there, not what raises it."""
+    texts = [text.get_text() for text in explained(target).plot().findobj(Text)]
+    assert sides in texts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, fitted, grid, height_for
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, fitted, grid, height_for, sides_of
 from tf_gradcam._figures.signals import AXIS, finish_axis
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import colors_of
@@ -65,7 +65,7 @@ def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None
         axes.set_aspect("auto" if explanation.heatmaps.ndim == 2 else "equal")
         below = top + caption + cards.height + 0.03
         sheet.paragraph(_note(explanation), left, below, cards.card, _NOTE, GREY)
-    sheet.scale_of(cards, explanation.signed, colormap)
+    sheet.scale_of(cards, sides_of(explanation), colormap)
     return sheet.figure
 
 
@@ -114,7 +114,7 @@ def _under_signals(explanation: Shown, times: Placement, signals: np.ndarray, co
         finish_axis(axes, len(signal))
         axes.set_ylim(0, 1)
         sheet.paragraph(_note(explanation), MARGIN, top + _MAP + 0.2, _WIDTH, _NOTE, GREY)
-    sheet.scale(TITLE + caption, len(explanation) * step - caption - AXIS, explanation.signed, colormap)
+    sheet.scale(TITLE + caption, len(explanation) * step - caption - AXIS, sides_of(explanation), colormap)
     return sheet.figure
 
 
@@ -156,5 +156,5 @@ def token_figure(explanation: Shown, tokens: Photos, colormap: str | None) -> Fi
             inside = fitted(text, width - 0.06, 6.5)
             axes.text(0.5, 0.45, inside, fontsize=6.5, color=letters, ha="center", va="center", parse_math=False)
         top += heights[index]
-    sheet.scale(TITLE + caption, sum(heights) - caption - 0.14, explanation.signed, colormap)
+    sheet.scale(TITLE + caption, sum(heights) - caption - 0.14, sides_of(explanation), colormap)
     return sheet.figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tf_gradcam._figures.sheet import GREY, RED, Sheet, alpha_of, aspect_of, grid, height_for
+from tf_gradcam._figures.sheet import GREY, RED, Sheet, alpha_of, aspect_of, grid, height_for, sides_of
 from tf_gradcam.image.overlay import paint, to_photo
 from tf_gradcam.image.thumbnails import shown_photo
 
@@ -143,7 +143,7 @@ def detection_figure(boxes: Boxed, photo: Any = None, colormap: str | None = Non
         painted = paint(ground, values, maps.signed, 1.0 if photo is None else alpha_of(maps), colormap)
         _draw_boxes(sheet.picture(painted, *cards.place(card)), boxes, size, boxes.chosen[index])
     if maps is not None:
-        sheet.scale_of(cards, maps.signed, colormap)
+        sheet.scale_of(cards, sides_of(maps), colormap)
     if boxes.diagnosis:
         sheet.paragraph(
             boxes.diagnosis, 0.1, cards.top + cards.down * -(-count // cards.columns), sheet.width - 0.2, 0.4

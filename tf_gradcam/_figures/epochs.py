@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tf_gradcam._figures.captions import Line
-from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, alpha_of, aspect_of, grid, height_for, reason_of, with_region
+from tf_gradcam._figures.sheet import (
+    GREY,
+    MARGIN,
+    Sheet,
+    Sides,
+    alpha_of,
+    aspect_of,
+    grid,
+    height_for,
+    reason_of,
+    with_region,
+)
 from tf_gradcam.image.overlay import paint
 
 if TYPE_CHECKING:
@@ -55,13 +66,13 @@ def overlay_card(explanation: Shown, index: int, photo: np.ndarray, lines: Seque
     return PhotoCard(photo, with_region(explanation, index, painted), lines)
 
 
-def epoch_figure(title: Line, shown: Sequence[PhotoCard], signed: bool) -> Figure:
+def epoch_figure(title: Line, shown: Sequence[PhotoCard], sides: Sides = None) -> Figure:
     """Draw the photo and the overlay of each card under its caption.
 
     Args:
         title: two lines over all panels, the second one smaller.
         shown: at least one card, of photos of any sizes.
-        signed: whether the maps have two sides.
+        sides: of the maps, see `sides_of`.
 
     Returns:
         Matplotlib Figure, of one size and layout for the same photos and numbers of lines.
@@ -94,5 +105,5 @@ def epoch_figure(title: Line, shown: Sequence[PhotoCard], signed: bool) -> Figur
             sheet.paragraph(card.overlay, *cards.place(index, 1))
         else:
             sheet.picture(card.overlay, *cards.place(index, 1))
-    sheet.scale_of(cards, signed)
+    sheet.scale_of(cards, sides)
     return sheet.figure

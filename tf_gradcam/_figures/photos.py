@@ -18,6 +18,7 @@ from tf_gradcam._figures.sheet import (
     draw_overlay,
     grid,
     height_for,
+    sides_of,
     width_of,
 )
 from tf_gradcam.image.io import Photos
@@ -96,7 +97,7 @@ def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | No
         draw_caption(sheet, explanation, index, left, top - below, cards.card)
         photo = None if photos is None else shown_photo(photos[index])
         _draw_card(sheet, explanation, index, photo, colormap, cards)
-    sheet.scale_of(cards, explanation.signed, colormap)
+    sheet.scale_of(cards, sides_of(explanation), colormap)
     return sheet.figure
 
 

@@ -28,6 +28,7 @@ WIDEST = 10.5  # of a figure; a page is 7
 GREY, RED = "0.4", "#b00020"
 
 Place = tuple[float, float, float, float]  # left, top, width, height
+Sides = tuple[str, str] | None  # the meaning of a map's two ends
 
 _ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
 _MAX_SIDE = 60_000  # pixels of a saved figure; renderers end at 65,536
@@ -268,16 +269,17 @@ class Sheet:
         for number, line in enumerate(lines):
             self.text(line, left, top + number * _REASON_LINE, width + 0.15, 6.5, color)
 
-    def scale_of(self, grid: Grid, signed: bool, colormap: str | None = None) -> None:
+    def scale_of(self, grid: Grid, sides: Sides, colormap: str | None = None) -> None:
         """Draw the colour bar beside the panels of a grid."""
-        self.scale(grid.top + grid.caption, grid.down - grid.caption - grid.row_gap, signed, colormap)
+        self.scale(grid.top + grid.caption, grid.down - grid.caption - grid.row_gap, sides, colormap)
 
-    def scale(self, top: float, height: float, signed: bool, colormap: str | None = None) -> None:
+    def scale(self, top: float, height: float, sides: Sides, colormap: str | None = None) -> None:
         """Draw the colour bar at the right edge, in the middle of a height, with the meaning of its ends."""
         from matplotlib.cm import ScalarMappable
 
         from tf_gradcam._figures.canvas import color_scale
 
+        signed = sides is not None
         colors, norm = color_scale(signed, colormap)
         height = max(height, _SCALE_LEAST)
         length = min(height, _SCALE_LENGTH)
@@ -287,7 +289,7 @@ class Sheet:
         bar = self.figure.colorbar(ScalarMappable(norm, colors), cax=axes, ticks=ticks)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, length=2)
-        bar.set_label("against          for" if signed else "relative to the\nmap's maximum", fontsize=7)
+        bar.set_label("relative to the\nmap's maximum" if sides is None else "          ".join(sides), fontsize=7)
 
 
 def fitted(text: str, width: float, size: float) -> str:
@@ -315,6 +317,14 @@ def _advances(text: str, size: float) -> list[float]:
     codes = [ord(letter) for letter in text]
     points = [font.load_char(code).linearHoriAdvance / 65536 if font.get_char_index(code) else size for code in codes]
     return [_HINTING * advance / _POINTS for advance in points]
+
+
+def sides_of(explanation: Shown) -> Sides:
+    """Return what the lowest and the highest colour of a map mean; None for a map of one side."""
+    if not explanation.signed:
+        return None
+    is_value = explanation.values is not None and np.array_equal(explanation.values, explanation.scores)
+    return ("lowers", "raises") if is_value else ("against", "for")
 
 
 def alpha_of(explanation: Shown) -> float:

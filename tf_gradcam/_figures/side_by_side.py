@@ -24,6 +24,7 @@ from tf_gradcam._figures.sheet import (
     grid,
     height_for,
     picture_size,
+    sides_of,
 )
 from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.thumbnails import shown_photo
@@ -87,7 +88,7 @@ def class_figure(
         for index, explanation in enumerate(chosen, start=0 if photo is None else 1):
             draw_lines(sheet, explanation, number, *cards.corner(index), cards.card, detail(explanation, number))
             sheet.picture(_painted(explanation, number, photo, colormap), *cards.place(index))
-    sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, first.signed, colormap)
+    sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, sides_of(first), colormap)
     return sheet.figure
 
 
@@ -113,7 +114,7 @@ def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str],
     for index, (name, explanation) in enumerate(explanations.items(), start=0 if photo is None else 1):
         line = (name, "black") if explanation.shown.any() else (f"{name}: blank", RED)
         _draw(sheet, cards, index, line, _painted(explanation, 0, photo, extra=_EXTRA_ALPHA))
-    sheet.scale_of(cards, first.signed)
+    sheet.scale_of(cards, sides_of(first))
     for index, (name, reason) in enumerate(refused.items()):
         top = cards.top + cards.down + 0.05 + index * _LINE
         sheet.text(f"without {name}: {reason}", MARGIN, top, sheet.width - 2 * MARGIN, 6.5, GREY)
@@ -145,7 +146,7 @@ def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray |
             text, color = f"{' x '.join(map(str, explanation.heatmaps.shape[1:]))} cells", GREY
         left, top = cards.corner(index)
         sheet.text(text, left, top + 0.13, cards.card, 6.5, color)
-    sheet.scale_of(cards, first.signed)
+    sheet.scale_of(cards, sides_of(first))
     return sheet.figure
 
 

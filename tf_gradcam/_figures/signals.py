@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, height_for
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, height_for, sides_of
 from tf_gradcam.image.io import Photos
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
                 axes.text(0, len(values) - position - 0.55, f" {position}", fontsize=6, color=GREY, va="bottom")
         finish_axis(axes, values.shape[1])
         top += caption + heights[index] + AXIS
-    sheet.scale(TITLE + caption, total - caption - AXIS, explanation.signed, colormap)
+    sheet.scale(TITLE + caption, total - caption - AXIS, sides_of(explanation), colormap)
     return sheet.figure
 
 

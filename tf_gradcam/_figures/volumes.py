@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, grid
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, grid, sides_of
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.thumbnails import photos_of_slices, shown_photo
@@ -57,7 +57,7 @@ def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: 
             left, upper, width, height = own.place(position)
             sheet.picture(picture, left, upper, width, height)
             sheet.text(str(number), left, upper + height + 0.02, width, 6, GREY)
-    sheet.scale(TITLE + caption, top - TITLE - caption - _BLOCK_GAP, explanation.signed, colormap)
+    sheet.scale(TITLE + caption, top - TITLE - caption - _BLOCK_GAP, sides_of(explanation), colormap)
     return sheet.figure
 
 
