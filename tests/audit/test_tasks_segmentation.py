@@ -6,6 +6,8 @@ Also tests audit/truth.py, audit/scores.py and audit/report.
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from PIL import Image
 from tf_gradcam._cli.main import main
 from tf_gradcam._errors import for_command_line
 from tf_gradcam.audit import AuditResult, Rows, audit
+from tf_gradcam.audit.engines import _Actor
 from tf_gradcam.audit.mapper import AuditMapper
 from tf_gradcam.audit.scores import image_ious, segmentation_score
 from tf_gradcam.audit.truth import find_masks
@@ -163,6 +166,16 @@ def test_table_of_masks_gives_the_same_as_two_folders(folder: Path) -> None:
     both = rows_of(mapper_of()), rows_of(mapper_of(), "table.csv", None)
     np.testing.assert_allclose(both[0].truth, both[1].truth)
     np.testing.assert_allclose(both[0].probabilities, both[1].probabilities)
+
+
+def test_worker_of_ray_reads_the_masks(folder: Path) -> None:
+    """What `run_ray` hands to a worker: names of files as bytes."""
+    mapper = mapper_of()
+    columns = mapper.task.source("pictures", None, None, "masks").rows(0, COUNT)  # type: ignore[union-attr]
+    encoded = {name: np.array([os.fsencode(one) for one in columns[name]], object) for name in ("file", "mask")}
+    worker = _Actor(mapper.arguments, str(folder))
+    (rows,) = worker({**columns, **encoded})["rows"]
+    np.testing.assert_allclose(pickle.loads(rows).truth, rows_of(mapper).truth)
 
 
 def test_images_without_a_mask_are_explained_and_not_scored(folder: Path) -> None:
