@@ -869,7 +869,7 @@ def test_value_of_another_picture_is_a_reference(outputs_file):
     assert result.exit_code == 0
     (row,) = manifest()
     assert row["label"].endswith(" years, the value of other photo.png")
-    assert f"photo.png: {row['label']} " in result.stdout
+    assert f"photo.png: {row['label']}: " in result.stdout
     result = run("explain", "photo.png", *options[:-1], "near othr photo.png", "--out", "maps")
     assert result.exit_code == 2
     assert "There is no such file. Did you mean 'other photo.png'" in result.stderr.splitlines()[-1]

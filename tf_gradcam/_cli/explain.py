@@ -252,8 +252,13 @@ def _report(result: Result) -> str:
     """
     row = result.row
     numbers = [""] * len(result.rows) if result.top else result.numbers
-    labels = "; ".join(f"{each.label} {text}".rstrip() for each, text in zip(result.rows, numbers, strict=True))
+    labels = "; ".join(_with_number(each.label, text) for each, text in zip(result.rows, numbers, strict=True))
     lines = [f"{row.file}: {labels}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
     lines += [f"  note: {for_command_line(note)}" for note in result.notes]
     return "\n".join(lines)
+
+
+def _with_number(label: str, number: str) -> str:
+    """Return a label and its number; a colon sets it apart from a label that ends in one itself."""
+    return f"{label}{':' * bool(number and ' near ' in label)} {number}".rstrip()
