@@ -34,6 +34,7 @@ from tests.helpers.app_tasks import (
 )
 from tests.helpers.pictures import encoded
 from tests.helpers.redblue import red_blue_heatmap, red_blue_photo
+from tests.helpers.slow import first
 from tf_gradcam._app.controls import question_of, settings
 from tf_gradcam._app.model import AppModel, Origin, Said, headline
 from tf_gradcam._app.session import Session, Sessions
@@ -114,36 +115,30 @@ def png(data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("task", "sentence"),
+    ("task", "sentence", "controls"),
     [
-        ("multilabel", "multilabel, as its output is 3 sigmoid units. Say another by Task, under Another model."),
-        ("binary", "classification, as its output is one sigmoid unit, with two sides. Say another"),
-        ("regression", "regression, as you say."),
-        ("segmentation", "segmentation, as its output (B, 6, 10, 2) has a value for each class and place."),
-        ("detection", "detection, as its output (B, 2, 6) has a row for each box."),
+        (
+            "multilabel",
+            "multilabel, as its output is 3 sigmoid units. Say another by Task, under Another model.",
+            {"target", "against", "above"},
+        ),
+        ("binary", "classification, as its output is one sigmoid unit, with two sides. Say another", {"target"}),
+        ("regression", "regression, as you say.", {"target", "near", "unit"}),
+        (
+            "segmentation",
+            "segmentation, as its output (B, 6, 10, 2) has a value for each class and place.",
+            {"target", "where", "across", "down"},
+        ),
+        ("detection", "detection, as its output (B, 2, 6) has a row for each box.", {"target", "above", "decode"}),
     ],
 )
-def test_task_and_its_reason_stand_in_the_headline(window: Any, task: str, sentence: str) -> None:
-    assert f"Task: {sentence}" in unescape(headline(window(task).session.model))
-
-
-def visible(model: AppModel) -> set[str]:
+def test_headline_says_the_task_and_why_and_controls_of_others_are_hidden(
+    window: Any, task: str, sentence: str, controls: set[str]
+) -> None:
+    model = window(task).session.model
+    assert f"Task: {sentence}" in unescape(headline(model))
     changed = settings(model, model.default_question)
-    return {name for name, properties in changed.items() if properties.get("visible")}
-
-
-@pytest.mark.parametrize(
-    ("task", "controls"),
-    [
-        ("multilabel", {"target", "against", "above"}),
-        ("binary", {"target"}),
-        ("regression", {"target", "near", "unit"}),
-        ("segmentation", {"target", "where", "across", "down"}),
-        ("detection", {"target", "above", "decode"}),
-    ],
-)
-def test_controls_of_other_tasks_are_hidden(window: Any, task: str, controls: set[str]) -> None:
-    assert visible(window(task).session.model) == controls
+    assert {name for name, properties in changed.items() if properties.get("visible")} == controls
 
 
 # Labels.
@@ -170,6 +165,7 @@ def test_threshold_of_labels_decides_which_are_explained(window: Any) -> None:
     assert list(one.maps) == ["red"]
 
 
+@pytest.mark.slow
 def test_one_label_the_best_three_and_all_are_chosen(window: Any) -> None:
     one = window("multilabel")
     one.explain(1)
@@ -233,6 +229,7 @@ def test_reference_that_is_not_a_number_is_refused_in_words() -> None:
             question_of("hue", "gradcam", -1, -1, "raw", near=text)
 
 
+@pytest.mark.slow
 def test_several_values_are_chosen_by_name_or_all(window: Any) -> None:
     one = window("regression")
     one.explain(1)
@@ -277,6 +274,7 @@ def test_clicked_pixel_explains_the_class_there_and_is_drawn(window: Any) -> Non
     assert list(one.maps) == ["red at 75%, 50%"]
 
 
+@pytest.mark.slow
 def test_place_is_of_the_first_of_several_outputs(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_two() -> keras.Model:
         one = segmentation_model()
@@ -293,6 +291,7 @@ def test_place_is_of_the_first_of_several_outputs(window: Any, monkeypatch: pyte
         np.testing.assert_allclose(actual[1], expected[1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_class_is_explained_in_the_whole_picture(window: Any) -> None:
     one = window("segmentation")
     assert "red everywhere" in one.explain(0, where="all")
@@ -336,6 +335,7 @@ def test_clicked_box_is_explained(window: Any) -> None:
     np.testing.assert_allclose(one.maps["1: blue"], BLUE, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_box_and_the_best_of_a_class_are_chosen(window: Any) -> None:
     one = window("detection")
     assert titles(one.explain("all")) == ["Photo", "0: red", "1: blue"]
@@ -353,6 +353,7 @@ def test_picture_without_a_box_says_the_best_scores(window: Any) -> None:
     assert "the image has 2, 0 to 1" in html
 
 
+@pytest.mark.slow
 def test_slow_method_explains_one_box(window: Any) -> None:
     one = window("detection")
     one.explain("box 1", method="ablationcam")
@@ -379,6 +380,7 @@ def test_task_that_the_output_cannot_have_is_refused_in_words(window: Any) -> No
     assert one.session.model is before
 
 
+@pytest.mark.slow
 def test_another_task_is_said_and_taken_back(window: Any) -> None:
     one = window("multilabel")
     assert "Ready" in say(one, "classification")
@@ -387,12 +389,14 @@ def test_another_task_is_said_and_taken_back(window: Any) -> None:
     assert one.session.model.task.name == "multilabel"
 
 
+@pytest.mark.slow
 def test_unit_is_said(window: Any) -> None:
     one = window("regression")
     say(one, "regression", "kelvin")
     assert "kelvin" in one.explain(0)
 
 
+@pytest.mark.slow
 def test_boxes_of_words_that_are_not_known_are_refused(window: Any) -> None:
     one = window("detection")
     status = say(one, decode="corners")
@@ -420,13 +424,16 @@ def test_click_that_the_page_does_not_make_is_refused(window: Any) -> None:
 
 @pytest.mark.parametrize(
     ("task", "hint"),
-    [
-        ("multilabel", "Compare shows the most probable label unless one is chosen."),
-        ("binary", "Compare shows the predicted side unless one is chosen."),
-        ("regression", ""),
-        ("segmentation", ""),
-        ("detection", ""),
-    ],
+    first(
+        1,
+        [
+            ("multilabel", "Compare shows the most probable label unless one is chosen."),
+            ("binary", "Compare shows the predicted side unless one is chosen."),
+            ("regression", ""),
+            ("segmentation", ""),
+            ("detection", ""),
+        ],
+    ),
 )
 def test_methods_are_compared_on_one_map(window: Any, task: str, hint: str) -> None:
     one = window(task)
@@ -441,7 +448,7 @@ def test_methods_are_compared_on_one_map(window: Any, task: str, hint: str) -> N
     assert png(download(one.session, "compare.png", one.session.look)).ndim == 3
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", first(1, TASKS))
 def test_layers_are_compared(window: Any, task: str) -> None:
     one = window(task)
     one.events.select("layers", one.session.token)
@@ -452,13 +459,16 @@ def test_layers_are_compared(window: Any, task: str) -> None:
 
 @pytest.mark.parametrize(
     ("task", "label", "files"),
-    [
-        ("multilabel", "red; blue", ["class-0", "class-1"]),
-        ("binary", "blue; red", ["class-0", "class-1"]),
-        ("regression", f"heat {VALUES[0]:.6g} {UNIT}", [""]),
-        ("segmentation", "region of blue", [""]),
-        ("detection", "red", ["box-0"]),
-    ],
+    first(
+        1,
+        [
+            ("multilabel", "red; blue", ["class-0", "class-1"]),
+            ("binary", "blue; red", ["class-0", "class-1"]),
+            ("regression", f"heat {VALUES[0]:.6g} {UNIT}", [""]),
+            ("segmentation", "region of blue", [""]),
+            ("detection", "red", ["box-0"]),
+        ],
+    ),
 )
 def test_batch_explains_what_the_page_explains(window: Any, task: str, label: str, files: list[str]) -> None:
     one = window(task)
@@ -473,6 +483,7 @@ def test_batch_explains_what_the_page_explains(window: Any, task: str, label: st
         assert archive.namelist() == sorted([*names, *masks, "manifest.csv"])
 
 
+@pytest.mark.slow
 def test_point_without_a_class_is_explained_in_each_picture_of_a_batch(window: Any) -> None:
     one = window("segmentation")
     one.events.select("batch", one.session.token)
@@ -485,6 +496,7 @@ def test_point_without_a_class_is_explained_in_each_picture_of_a_batch(window: A
 # Downloads, and the lines that make them.
 
 
+@pytest.mark.slow
 def test_downloaded_overlay_of_a_box_is_the_photo_with_map_and_boxes(window: Any) -> None:
     one = window("detection", scale=2)
     one.explain()

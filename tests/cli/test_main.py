@@ -24,6 +24,7 @@ from PIL import Image
 
 import tf_gradcam
 from benchmarks.data import MOBILENET
+from tests.helpers.app_tasks import multilabel_model
 from tests.helpers.data import ROOT, needs
 from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import (
@@ -484,6 +485,24 @@ def test_doors_without_further_inputs_name_one_that_has_them(folder):
     assert "Expected a model of one input for an audit, " in result.stderr
     result = run("app", "--model", model, "--port", "0")
     assert "Explain it by `tf-gradcam explain --input NAME=VALUE`." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--task", "detecting"], "Unknown task 'detecting'. Did you mean 'detection'?"),
+        (["--task", "segmentation"], "for the task segmentation, received an output (B, 3)."),
+        (["--unit", "years"], "Expected a unit for values only, received unit='years' for the task multilabel."),
+        (["--decode", "xyxy"], "Expected --decode for a model that finds boxes, received it for a multilabel model."),
+        (["--threshold", "2"], "2.0 is not in the range 0<=x<=1"),
+    ],
+)
+def test_page_refuses_what_its_model_is_not(folder, options, message):
+    multilabel_model().save("labels.keras")
+    result = run("app", "--model", "labels.keras", "--port", "0", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_model_with_its_further_inputs_fixed_is_one_of_one_input(folder):

@@ -58,7 +58,9 @@ def plot_layers(
         target: as an explainer's call, for all layers; None for the top class.
         method: a key of `METHODS`, or a callable of the same contract. Defaults to "gradcam".
         photo: the picture to paint on, (H0, W0, 3) uint8 RGB of any size; None shows the maps alone.
-        class_names, task, unit: as `Explainer`.
+        class_names: as `Explainer`.
+        task: as `Explainer`.
+        unit: as `Explainer`.
 
     Returns:
         Matplotlib Figure, which a notebook shows. Each map has its own maximum: their units differ from layer to layer.
@@ -137,7 +139,9 @@ def compare(
         methods: keys of `METHODS` or callables. None for all methods that run the model once, "all" to add those that
             run it many times, which takes minutes; both list unsuited methods with the reason. Not for explainers.
         layer: as `Explainer`; not for explainers. A method of all layers, such as FullGrad, has no layer.
-        class_names, task, unit: as `Explainer`; not for explainers.
+        class_names: as `Explainer`; not for explainers.
+        task: as `Explainer`; not for explainers.
+        unit: as `Explainer`; not for explainers.
         target: as `Explainer`, the same for all; None for the top class that the first of them sees.
         photo: the picture to paint on, (H0, W0, 3) uint8 RGB of any size; None shows the maps alone.
 
