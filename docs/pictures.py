@@ -4,6 +4,8 @@
     python docs/pictures.py app --data DATA      # the web page, in Chromium
     python docs/pictures.py app_pixel            # the web page of a segmentation, in Chromium
     python docs/pictures.py audit                # the report of an audit, in Chromium
+    python docs/pictures.py audit_labels         # that of a multi-label model
+    python docs/pictures.py audit_values         # that of a regression
     python docs/pictures.py demo
     python docs/pictures.py methods
     python docs/pictures.py detector
@@ -239,6 +241,42 @@ def audit() -> None:
         shoot(report, "audit", "article.shortcut .shown", 0.51, lambda page: None)  # two of its four rows
 
 
+def audit_labels() -> None:
+    """Write the upper part of the report on scenes of three labels, one of them with a planted mark."""
+    _audit_scenes("labels_world", "audit_labels", "#labels")
+
+
+def audit_values() -> None:
+    """Write the upper part of the report on scenes of a value, with a planted mark where it is high."""
+    _audit_scenes("values_world", "audit_values", "#errors .values")
+
+
+def _audit_scenes(world: str, name: str, last: str) -> None:
+    """Audit scenes of the tests, and write the report without the pictures of its finding."""
+    from tf_gradcam.audit import audit
+    from tf_gradcam.image import save_image
+
+    scenes = runpy.run_path(str(ROOT / "tests" / "helpers" / "planted_tasks.py"))
+    given, is_value = scenes[world](True), world == "values_world"
+    options = {"unit": "years", "class_names": ["age"]} if is_value else {"class_names": scenes["LABELS"]}
+    with tempfile.TemporaryDirectory() as folder:
+        lines = ["file,value" if is_value else ",".join(["file", *scenes["LABELS"]])]
+        for number, (image, truth) in enumerate(zip(given.images, np.atleast_2d(given.truth.T).T, strict=True)):
+            save_image(Path(folder, f"{number:03d}.png"), image.round().astype(np.uint8))
+            lines.append(f"{number:03d}.png," + ",".join(f"{one:g}" for one in truth))
+        table = Path(folder, "ages.csv" if is_value else "labels.csv")
+        table.write_text("\n".join(lines), encoding="utf-8")
+        model = Path(folder, "age.keras" if is_value else "tags.keras")
+        given.model.save(model)
+        audit(model, table, Path(folder, "report"), num_images=4, sanity=False, **options)
+
+        def shorten(page: Any) -> None:
+            parts = ".shown, .evidence, .finding h4, .finding .cards, #findings > details"
+            page.evaluate(f"document.querySelectorAll('{parts}').forEach(one => one.remove())")
+
+        shoot(Path(folder, "report", "index.html").as_uri(), name, last, 1, shorten)
+
+
 def demo() -> None:
     """Write the picture of `tf-gradcam demo`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -281,6 +319,8 @@ MAKERS: dict[str, Callable[..., None]] = {
     **WITH_DATA,
     "app_pixel": app_pixel,
     "audit": audit,
+    "audit_labels": audit_labels,
+    "audit_values": audit_values,
     "demo": demo,
     "methods": methods,
     "detector": detector,
