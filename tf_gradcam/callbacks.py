@@ -140,6 +140,8 @@ def _named_rows(labels: Any, names: ClassNames) -> Any:
     is_list = isinstance(labels, (list, tuple)) and all(isinstance(some, (list, tuple, set)) for some in labels)
     if not is_list or not any(isinstance(name, str) for some in labels for name in some):
         return labels
+    if all(len(some) == 1 for some in labels):  # a column, as in data sets
+        return labels
     rows = np.zeros((len(labels), max(names.by_index, default=0) + 1))
     for row, some in zip(rows, labels, strict=True):
         row[[names.index(name) for name in some]] = 1
