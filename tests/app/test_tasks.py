@@ -238,6 +238,30 @@ def test_several_values_are_chosen_by_name_or_all(window: Any) -> None:
     assert "Expected one value near a reference, received all values." in one.explain("all", near="3") + one.status
 
 
+@pytest.mark.slow
+def test_value_with_places_is_explained_at_the_clicked_pixel(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pixel's value is 10 times its red; red is left of 40 %."""
+
+    def depths() -> keras.Model:
+        one = segmentation_model()
+        head = keras.layers.Conv2D(1, 1, name="depth")
+        model = keras.Model(one.inputs, head(one.get_layer("decoder").output))
+        head.set_weights([np.array([[[[10.0], [0.0]]]]), np.zeros(1)])
+        return model
+
+    monkeypatch.setitem(TASKS, "depths", (depths, None, Said("regression", UNIT), "decoder"))
+    one = window("depths")
+    model = one.session.model
+    shown = settings(model, model.default_question)["where"]
+    assert (shown["choices"], shown["visible"]) == ([("the mean", "region"), ("at the point", "point")], True)
+    assert "click a point to explain the value there" in one.explain()
+    (mean,) = rows(one.html).values()
+    html = one.explain(where="point", across=25)
+    assert 'class="tg-point" style="left:25.00%' in html
+    (at_pixel,) = rows(html).values()
+    assert float(at_pixel.split()[0]) == pytest.approx(float(mean.split()[0]) / 0.4, rel=1e-3)
+
+
 # Pixels.
 
 

@@ -188,7 +188,9 @@ def settings(model: AppModel, asked: Question) -> dict[str, dict[str, Any]]:
         asked: the question that the controls show.
     """
     task, layers = model.task.name, layer_choices(model)
-    is_segmentation = task == "segmentation"
+    usual = "the class's region" if task == "segmentation" else "the mean"
+    everywhere = [("everywhere", EVERYWHERE)] if task == "segmentation" else []
+    places = [(usual, REGION), *everywhere, ("at the point", POINT)]
     has_classes = task == "multilabel" or (task == "classification" and not model.is_pair)
     counted = "Probability above which a label is explained"
     if task == "detection":
@@ -212,9 +214,9 @@ def settings(model: AppModel, asked: Question) -> dict[str, dict[str, Any]]:
             "visible": task in ("multilabel", "detection"),
         },
         "near": {"value": "", "visible": task == "regression"},
-        "where": {"value": REGION, "visible": is_segmentation},
-        "across": {"value": 50, "visible": is_segmentation},
-        "down": {"value": 50, "visible": is_segmentation},
+        "where": {"choices": places, "value": REGION, "visible": model.has_places},
+        "across": {"value": 50, "visible": model.has_places},
+        "down": {"value": 50, "visible": model.has_places},
         "task": {"value": model.said.task or ""},
         "unit": {"value": model.said.unit, "visible": task == "regression"},
         "decode": {"value": model.said.decode or "", "visible": task == "detection"},

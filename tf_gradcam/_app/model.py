@@ -26,6 +26,7 @@ from tf_gradcam._explain.batch import ImageMap, maps_of
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._models.detectors import pyramid_layers
+from tf_gradcam._models.graph import first_output
 from tf_gradcam._models.images import ModelImages
 from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
@@ -109,6 +110,7 @@ class AppModel:
     Attributes:
         task: its `Task`.
         is_pair: whether its one output has two sides.
+        has_places: whether its outputs belong to pixels, of a segmentation, or of values such as depths.
         roles: path of a layer -> what it is good for, of a segmentation.
         title: its name on the page.
         labels: K names of classes or values, "class 243" for a class without a name; none of a detector without names.
@@ -160,7 +162,7 @@ class AppModel:
         if self.said.decode is not None and self.task.name != "detection":
             fact = f"Expected --decode for a model that finds boxes, received it for a {self.task} model."
             raise ValueError(f"{fact} Leave it out, or say --task detection.")
-        self.is_pair = False
+        self.is_pair = self.has_places = False
         is_detector, is_segmentation = self.task.name == "detection", self.task.name == "segmentation"
         self.default_layer = first.detection_layers if is_detector else first.layer_name
         self.roles = _roles(self._reader, self.layers) if is_segmentation else {}
@@ -201,6 +203,8 @@ class AppModel:
             return list(self.class_names or [])
         explanation = explainer(scale(images + 128))
         values = explanation.outputs if explanation.probabilities is None else explanation.probabilities
+        rank = first_output(self._reader.traced_ends()).shape.rank
+        self.has_places = self.task.name == "segmentation" or (self.task.name == "regression" and (rank or 0) > 2)
         self.is_pair = values.ndim == 2 and values.shape[-1] == 2 and explanation.outputs.shape[-1] == 1
         names = ClassNames(self.class_names)
         if self.task.name == "regression":

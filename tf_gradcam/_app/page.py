@@ -12,7 +12,7 @@ from tf_gradcam._app.controls import method_choices, settings, task_choices
 from tf_gradcam._app.events import READY, Events
 from tf_gradcam._app.html import progress_html
 from tf_gradcam._app.model import DETECT, AppModel, headline
-from tf_gradcam._app.question import EVERYWHERE, POINT, REGION
+from tf_gradcam._app.question import POINT
 from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
@@ -106,8 +106,7 @@ class Page:
         self.above = gr.Slider(0, 1, step=0.01, **own["above"], elem_id="tg-above")
         near = "Near (a value to compare with, or nothing)"
         self.near = gr.Textbox(**own["near"], label=near, max_length=40, elem_id="tg-near")
-        places = [("the class's region", REGION), ("everywhere", EVERYWHERE), ("at the point", POINT)]
-        self.where = gr.Radio(places, **own["where"], label="Where", elem_id="tg-where")
+        self.where = gr.Radio(**own["where"], label="Where", elem_id="tg-where")
         with gr.Row(elem_id="tg-point"):
             limits = {"minimum": 0, "maximum": 99.99, "step": 0.01, "min_width": 80}
             self.across = gr.Number(**own["across"], **limits, label="Across, %", elem_id="tg-across")

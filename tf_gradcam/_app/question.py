@@ -70,6 +70,8 @@ def asked_of(question: Question, task: str, labels: Sequence[str], is_pair: bool
             return Asked(top=3) if target == TOP_THREE else Asked(is_all=True)
         target = None
     if task == "regression":
+        if not isinstance(question.where, str):
+            return Asked(Region(target or 0, point=question.where))
         return Asked(target if question.near is None else Distance(question.near, target or 0))
     if target is None and question.against is None and not question.is_one:
         if is_pair:

@@ -118,9 +118,10 @@ def _photo_figure(answer: Answer) -> Figure:
     if answer.found is not None:
         over = apphtml.boxes_html(_page_boxes(answer.found))
         caption += f"; {len(answer.found.found)} boxes, click one" if answer.found.found else ""
-    if answer.model.task.name == "segmentation":
+    if answer.model.has_places:
         over, pick = _point(answer), "point"
-        caption += "; click a point to explain the class there"
+        noun = "value" if answer.model.task.name == "regression" else "class"
+        caption += f"; click a point to explain the {noun} there"
     return Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", caption, over, pick)
 
 
@@ -271,7 +272,7 @@ def _labels(answer: Answer, probabilities: np.ndarray, explained: list[str]) -> 
 def _values(answer: Answer, explained: list[str]) -> str:
     """Show the outputs that are not probabilities, with their unit."""
     model, values = answer.model, answer.first.outputs[0].ravel()
-    if answer.first.outputs.ndim > 2 and answer.first.values is not None:  # of values with places, their mean
+    if model.has_places and answer.first.values is not None:  # their mean, or the one at the point
         values = answer.first.values
     target = answer.asked.target
     chosen = target.index if isinstance(target, Distance) else (target or 0) if isinstance(target, int | None) else None
