@@ -240,6 +240,20 @@ def test_picture_without_a_box_says_so(tmp_path: Path, drawing: list[Any]) -> No
     assert str(card.overlay).startswith("No overlay: no detection with a score of 0.99 or more: the best are red 0.")
 
 
+def test_boxes_that_are_none_before_training_do_not_stop_it(tmp_path: Path) -> None:
+    """Raw rows of numbers far outside of the picture; the weights of an epoch may make boxes of them."""
+    model = of_boxes()
+    model.get_layer("sides").bias.assign(np.array([-400.0, 3, -70, 6, 900, 3, -50, 6]))
+    callback = GradCAMCallback(IMAGES[:2], tmp_path, class_names=NAMES, layer="cells")
+    with pytest.warns(UserWarning, match="GradCAMCallback has no picture before training, and training goes on. Value"):
+        look_at(callback, model)
+    assert callback.missing == [0]
+    model.get_layer("sides").bias.assign(np.array([2.5, 3.0, 5.0, 6.0, 7.5, 3.0, 5.0, 6.0]))
+    with pytest.warns(UserWarning, match="center_xywh"):
+        callback.on_epoch_end(0)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0001.png"]
+
+
 # What does not apply.
 
 
@@ -253,7 +267,7 @@ def test_picture_without_a_box_says_so(tmp_path: Path, drawing: list[Any]) -> No
             {"method": "scorecam"},
             "a method of one forward pass for the task multilabel, received 'scorecam'",
         ),
-        (of_labels, {"layer": ["hue", "scale"]}, "Expected one layer .* for the task multilabel, received 2 layers"),
+        (of_labels, {"layer": ["hue", "scale"]}, "Expected one layer .* multilabel, received the list of layers"),
         (of_labels, {"threshold": 2.0}, "Expected a threshold from 0 to 1"),
         (of_value, {"labels": NAMES, "images": IMAGES[:2], "class_names": NAMES[:1]}, "Unknown class 'blue'"),
         (of_pixels, {"labels": [0, 1, 2]}, "Expected no labels for the task segmentation"),

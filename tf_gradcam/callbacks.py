@@ -218,7 +218,8 @@ class GradCAMCallback(keras.callbacks.Callback):
 
     `directory/epoch_0003.png` shows the evidence after the third epoch, `epoch_0000.png` before training. The training
     is the same, bit for bit, as without it. Wrong arguments raise an error before its first step; a picture that fails
-    later (a full disk) raises one warning, and the training goes on. A second fit counts its epochs from
+    later (a full disk), or of boxes that an untrained detector does not have, raises one warning, and the training goes
+    on. A second fit counts its epochs from
     `initial_epoch`, as Keras does. Of several workers, only the chief needs it.
 
     Args:
@@ -339,23 +340,27 @@ class GradCAMCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Write the picture before training; here, since `on_train_begin` may run before a resumed model is loaded."""
         if not self._has_begun:
-            self._draw(epoch)
+            is_detector = self.task is not None and self.task.name == "detection"
+            (self._try_to_draw if is_detector else self._draw)(epoch)  # untrained boxes may be none at all
             self._has_begun = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Write this epoch's picture; turn a failure into a warning."""
         number = epoch + 1
-        if number % self._every:
-            return
+        if number % self._every == 0:
+            self._try_to_draw(number)
+
+    def _try_to_draw(self, number: int) -> None:
         try:
             self._draw(number)
         except Exception as error:  # of any kind: hours of training weigh more than a picture
             self.missing.append(number)
             if len(self.missing) == 1:
+                when = f"of epoch {number}" if number else "before training"
                 warnings.warn(
-                    f"GradCAMCallback has no picture of epoch {number}, and training goes on. {type(error).__name__}: "
+                    f"GradCAMCallback has no picture {when}, and training goes on. {type(error).__name__}: "
                     f"{str(error).rstrip('.')}. Later failures are noted in its `missing` only.",
-                    stacklevel=2,
+                    stacklevel=3,
                 )
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
@@ -597,10 +602,10 @@ def _label_rows(truth: NDArray[Any], count: int) -> NDArray[np.bool_]:
 def _check_one_pass(task: Task, method: Any, layer: Any) -> None:
     """Check that the maps of many labels or boxes can be made from one forward pass."""
     _, rule = find_method(method)
-    is_list = isinstance(layer, (list, tuple)) and task.name == "multilabel"
+    is_list = isinstance(layer, (list, tuple)) and task.name == "multilabel"  # boxes fuse the maps of several
     if needs_of(rule) in ONE_PASS and not is_list:
         return
-    received = f"{len(layer)} layers" if is_list else f"'{method}'"
+    received = f"the list of layers {list(layer)}" if is_list else f"'{method}'"
     raise ValueError(
         f"Expected one layer and a method of one forward pass for the task {task}, received {received}. Choose such a "
         "method and layer, or name one label by target=."
