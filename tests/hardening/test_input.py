@@ -218,7 +218,11 @@ WRAPPERS: list[Case] = [
     (lambda w: tg.compare(w.model, w.photo, "gradcam"), ValueError, "methods as a list of at least one"),
     (lambda w: tg.compare(w.model, w.photo, ["gradcam"] * 2), ValueError, "methods of different names"),
     (lambda w: tg.compare({}, w.photo), ValueError, "at least one explainer to compare, received none"),
-    (lambda w: tg.compare({"a": w.explainer}, w.photo, ["gradcam"]), ValueError, "no methods, layer or class_names"),
+    (
+        lambda w: tg.compare({"a": w.explainer}, w.photo, ["gradcam"]),
+        ValueError,
+        "no methods, layer, class_names, task or unit",
+    ),
 ]
 
 RESULTS: list[Case] = [
