@@ -287,6 +287,18 @@ def test_class_that_is_predicted_nowhere_is_said_and_can_be_explained_everywhere
     assert "'2@everywhere'" in for_command_line(nameless)
 
 
+def test_blank_map_at_a_pixel_advises_the_predicted_class_only_where_another_is_explained() -> None:
+    """The logits are 5 - a and -100 - 2 a of an activation a: all contributions are negative."""
+    image = keras.Input((4, 6, 1))
+    seen = layers.Conv2D(1, 1, activation="relu", kernel_initializer="ones", name="seen")(image)
+    model = keras.Model(image, layers.Conv2D(2, 1, name="pixels")(seen))
+    model.get_layer("pixels").set_weights([np.float32([[[[-1, -2]]]]), np.float32([5, -100])])
+    explainer, ones = Explainer(model, "seen"), np.ones((1, 4, 6, 1), np.float32)
+    for target in (Region(0), Region(0, point=(0.5, 0.5)), Region(None, point=(0.5, 0.5)), Region(0, "all")):
+        assert "choose another method" in str(explainer(ones, target).diagnosis[0])
+    assert "explain the predicted class" in str(explainer(ones, Region(1, point=(0.5, 0.5))).diagnosis[0])
+
+
 def test_mask_between_the_cells_is_said() -> None:
     mask = np.zeros(SIZE, bool)
     mask[0, 0] = True  # the cells read odd rows and columns

@@ -198,10 +198,10 @@ class Explanation:
         return EMPTY_REGION.format(label=label, name=name, text=text)
 
     def _is_predicted(self, index: int) -> bool:
-        """Return whether the explained class is the most probable one, or a region where it is predicted."""
+        """Return whether the explained class is the most probable one, of a segmentation in the explained cells."""
         values, masks = self.probabilities, self.segmentation
         if masks is not None:
-            return not masks.is_given
+            return bool((masks.predicted[index][masks.inside[index]] == masks.explained[index]).all())
         if values is None or values.ndim != 2:
             return False
         return int(self.class_indices[index]) == int(np.argmax(values[index]))
