@@ -63,7 +63,7 @@ def test_page_reads_its_model_once_for_all_explainers(readings: Counter[str]) ->
     model = AppModel(red_blue_model(), ["red", "blue"])
     model.explainer("scale", "layercam")
     model.explainer("hue", "fullgrad")
-    renamed = model.renamed(["r", "b"])
+    renamed = model.changed(["r", "b"])
     renamed.explainer("hue", "gradcam")
     model.close()
     assert readings == ONCE

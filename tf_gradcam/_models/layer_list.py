@@ -77,7 +77,13 @@ def list_layers(model: keras.Model | ModelReader, offsets: bool = False) -> list
 
 def _with_roles(reader: ModelReader, rows: list[LayerRow]) -> list[LayerRow]:
     """Mark the two layers of a segmentation, of which the one for context is the default."""
-    if not any(row.default for row in rows) or task_of(reader, None, ClassNames(None)).name != "segmentation":
+    if not any(row.default for row in rows):
+        return rows
+    try:
+        task = task_of(reader, None, ClassNames(None))
+    except ValueError:  # a graph refuses the model, and so does every explainer; its layers can be listed
+        return rows
+    if task.name != "segmentation":
         return rows
     layers = segmentation_layers(reader)
     roles = {layers.detail: "detail", layers.context: "context"} if layers.detail != layers.context else {}
