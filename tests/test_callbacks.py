@@ -75,7 +75,7 @@ def begin(callback: GradCAMCallback, model: keras.Model, epochs: int = 1) -> Gra
 
 
 def look_at(callback: GradCAMCallback, model: keras.Model) -> Any:
-    """What the picture before training shows."""
+    """Return what the picture before training shows."""
     begin(callback, model).on_epoch_begin(0)
     return callback.explanation
 
@@ -218,7 +218,7 @@ def test_labels_come_as_data_sets_have_them(labels: Any) -> None:
 
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the last picture was drawn of: title, cards, and the sides of its maps."""
+    """Record what the last picture was drawn of: title, cards, and the sides of its maps."""
     kept: list[Any] = []
 
     def recorded(*arguments: Any) -> Any:

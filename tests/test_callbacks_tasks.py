@@ -39,7 +39,7 @@ from tf_gradcam.callbacks import GradCAMCallback
 
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the last picture was drawn of: title, cards, and the sides of its maps."""
+    """Record what the last picture was drawn of: title, cards, and the sides of its maps."""
     kept: list[Any] = []
 
     def recorded(*arguments: Any) -> Any:

@@ -169,7 +169,7 @@ def test_table_of_masks_gives_the_same_as_two_folders(folder: Path) -> None:
 
 
 def test_worker_of_ray_reads_the_masks(folder: Path) -> None:
-    """What `run_ray` hands to a worker: names of files as bytes."""
+    """A worker gets the names of files as bytes."""
     mapper = mapper_of()
     columns = mapper.task.source("pictures", None, None, "masks").rows(0, COUNT)  # type: ignore[union-attr]
     encoded = {name: np.array([os.fsencode(one) for one in columns[name]], object) for name in ("file", "mask")}

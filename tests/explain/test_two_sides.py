@@ -66,7 +66,7 @@ def test_command_line_explains_either_side_by_name(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.slow
 def test_trained_unit_finds_its_square_and_the_other_side_does_not() -> None:
-    """Whether a red square is there: hot on the square for yes, nowhere on it for no."""
+    """The unit says whether a red square is there: hot on the square for yes, nowhere on it for no."""
     data = tasks.shapes(16, seed=4, there=(0, 1, 2))
     explainer = Explainer(tasks.binary(), class_names=["no square", "square"])
     images = data.images.astype(np.float32)

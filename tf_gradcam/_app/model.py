@@ -65,7 +65,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Said:
-    """What a user says of a model; for the rest, the model is read.
+    """Facts of a model that a user says; the others are read from the model.
 
     Attributes:
         task: as `Explainer` takes it, or None.

@@ -54,7 +54,7 @@ class Loss:
 
     @property
     def takes_probabilities(self) -> bool:
-        """Whether the outputs have to be probabilities."""
+        """True if the outputs have to be probabilities."""
         return self.kind in ("classes", "labels") and self.name != "categorical_hinge" and not self.on_logits
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from tf_gradcam.audit.rows import Rows
 
 @dataclass(frozen=True)
 class AnswerReading:
-    """How an answer is read from predictions, so that images before and after a change can be compared.
+    """Reading of an answer from predictions, so that images before and after a change can be compared.
 
     Attributes:
         column: of the predictions (n, K).

@@ -97,9 +97,11 @@ class AuditTask(ABC):
             masks: of a segmentation, the true class of each pixel of each image, as `true_classes` reads it.
         """
 
-    @abstractmethod
     def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
-        """Return what answers are read from, (B, K): probabilities or values."""
+        """Return what answers are read from, (B, K): probabilities, unless the task has values."""
+        found = explainer(images).probabilities
+        assert found is not None
+        return found
 
     @abstractmethod
     def source(
@@ -167,11 +169,6 @@ class ClassificationTask(AuditTask):
         explanation = self.explainer(images)
         return self._columns(explanation, cells, _are_finite(explanation.probabilities))
 
-    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
-        found = explainer(images).probabilities
-        assert found is not None
-        return found
-
     def source(
         self, data: Data, names: Sequence[str] | None, classes: Any, truth: Any = None
     ) -> Samples | DatasetSource:
@@ -225,11 +222,6 @@ class MultilabelTask(AuditTask):
         pairs = list(zip(maps.class_indices, placed, maps.above, strict=True))
         found.columns["mapped"] = ragged([indices[above] for indices, _, above in pairs], np.int32)
         found.columns["maps"] = ragged([images[above] for _, images, above in pairs], np.float16)
-        return found
-
-    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
-        found = explainer(images).probabilities
-        assert found is not None
         return found
 
     def source(
