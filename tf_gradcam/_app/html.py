@@ -148,15 +148,18 @@ def boxes_html(boxes: Iterable[PageBox]) -> str:
 
 
 def scale_html(signed: bool, colormap: str | None, threshold: float, ends: tuple[str, str] | None = None) -> str:
-    """Draw the colour bar of all pictures above it; `ends` are the words at its ends."""
+    """Draw the colour bar of all pictures, hatched below the threshold; `ends` are the words at its ends."""
     ends = ends or (("against", "for") if signed else ("0", "1"))
-    caption = "relative to the map's maximum"
+    name, caption, cut = f"colour scale from {ends[0]} to {ends[1]}", "relative to the map's maximum", ""
     if threshold > 0:
+        name += f", cut below {threshold:.0%}"
         caption += f"; below {threshold:.0%} only the photo is shown"
+        left, width = (50 * (1 - threshold), 100 * threshold) if signed else (0, 100 * threshold)
+        cut = f'<span class="tg-cut" style="left:{left:g}%;width:{width:g}%"></span>'
     return (
         f'<div class="tg-scale"><span>{ends[0]}</span>'
-        f'<span class="tg-bar" role="img" aria-label="colour scale from {ends[0]} to {ends[1]}" '
-        f'style="background:{css_gradient(signed, colormap)}"></span><span>{ends[1]}</span>'
+        f'<span class="tg-bar" role="img" aria-label="{name}" '
+        f'style="background:{css_gradient(signed, colormap)}">{cut}</span><span>{ends[1]}</span>'
         f"<span>{caption}</span></div>"
     )
 
@@ -182,7 +185,7 @@ class TableRow(NamedTuple):
         text: its number, as it is shown.
         share: the length of its bar, in [0, 1]; None for no bar.
         marks: words behind the name, such as "explained".
-        pick: what a click on the name chooses, "" for nothing.
+        pick: what a click on the row chooses, "" for nothing; the name is a button for keyboards.
         color: RGB of its colour in the picture, or None.
     """
 
@@ -205,7 +208,8 @@ def _row(row: TableRow) -> str:
     notes = "".join(f' <span class="tg-mark">{escape(text)}</span>' for text in row.marks)
     name = escape(row.name)
     if row.pick:
-        name = f'<button type="button" class="tg-choose" data-pick="{escape(row.pick)}">{name}</button>'
+        pick = f' data-pick="{escape(row.pick)}"'
+        name, mark = f'<button type="button" class="tg-choose"{pick}>{name}</button>', mark + pick
     if row.color is not None:
         name = f'<span class="tg-color" style="background:rgb({", ".join(map(str, row.color))})"></span>{name}'
     bar = ""

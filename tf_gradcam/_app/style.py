@@ -68,13 +68,18 @@ CSS = """
 .tg-box:hover, .tg-box:focus-visible { z-index: 1; border-color: #fbbf24; border-width: 3px; }
 .tg-choose { padding: 0; border: 0; background: none; font: inherit; color: inherit; cursor: pointer; text-align: left;
   text-decoration: underline dotted; text-underline-offset: 3px; }
-.tg-choose:hover { text-decoration-style: solid; }
+tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--background-fill-secondary); }
+.tg-choose:hover, tr[data-pick]:hover .tg-choose { text-decoration-style: solid; }
 .tg-color { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px;
   border: 1px solid var(--body-text-color); vertical-align: -1px; }
 .tg-figure figcaption { font-size: .8rem; margin-top: 4px; overflow-wrap: anywhere; color: var(--body-text-color); }
 .tg-empty { border: 1px dashed var(--border-color-primary); border-radius: 4px; padding: 8px; }
 .tg-scale { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin: 12px 0 4px; font-size: .8rem; }
-.tg-bar { width: 220px; height: 12px; border-radius: 3px; border: 1px solid var(--border-color-primary); }
+.tg-bar { position: relative; width: 220px; height: 12px; border-radius: 3px; overflow: hidden;
+  border: 1px solid var(--border-color-primary); }
+.tg-cut { position: absolute; top: 0; bottom: 0;
+  background: repeating-linear-gradient(45deg, #fff 0 3px, #94a3b8 3px 4px); }
+.tg-bar, .tg-cut, .tg-fill, .tg-color { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .tg-headline { font-weight: 600; margin: 0 0 8px; }
 .tg-notice { padding: 8px 12px; border-radius: 6px; margin: 0 0 10px; border-left: 4px solid; overflow-wrap: anywhere; }
 .tg-note { background: #fff4d6; color: #4a3500; border-color: #b7791f; }

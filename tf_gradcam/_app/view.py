@@ -220,7 +220,7 @@ _MAX_ROWS = 20  # of labels without a map
 
 def _table(answer: Answer) -> str:
     """Show what the model says of the picture: probabilities, values, shares of classes, or boxes."""
-    task, model = answer.model.task.name, answer.model
+    task = answer.model.task.name
     if answer.found is not None:
         rows = [_box_row(answer.found, number) for number in range(len(answer.found.found))]
         return apphtml.rows_html("Boxes, the best first", rows) if rows else ""
@@ -231,16 +231,25 @@ def _table(answer: Answer) -> str:
     if task == "multilabel" and explanation.probabilities is not None:
         return _labels(answer, explanation.probabilities[0], explained)
     if explanation.probabilities is not None and explanation.probabilities.ndim == 2:
-        target = answer.question.target
-        best = np.argsort(-explanation.probabilities[0], kind="stable")[:5]
-        chosen = int(best[0]) if target is None else int(target)
-        named = explained if len(explained) > 1 else [model.labels[chosen]]
-        rows = [
-            TableRow(model.labels[index], f"{share:.1%}", share, _marks(model.labels[index] in named), f"class {index}")
-            for index, share in ((int(index), float(explanation.probabilities[0, index])) for index in best)
-        ]
-        return apphtml.rows_html("Most probable classes", rows)
+        return _classes(answer, explanation.probabilities[0], explained)
     return _values(answer, explained)
+
+
+_BEST = 5  # most probable classes that are shown
+
+
+def _classes(answer: Answer, probabilities: np.ndarray, explained: list[str]) -> str:
+    """Show the most probable classes, and the explained one with its rank if it is not among them."""
+    model, target = answer.model, answer.question.target
+    order = list(map(int, np.argsort(-probabilities, kind="stable")))
+    chosen = order[0] if target is None else int(target)
+    named = explained if len(explained) > 1 else [model.labels[chosen]]
+    rows = []
+    for index in dict.fromkeys([*order[:_BEST], chosen]):
+        label, share, rank = model.labels[index], float(probabilities[index]), order.index(index) + 1
+        marks = [f"rank {rank} of {len(order)}"] if rank > _BEST else []
+        rows.append(TableRow(label, f"{share:.1%}", share, marks + _marks(label in named), f"class {index}"))
+    return apphtml.rows_html("Most probable classes", rows)
 
 
 def _marks(is_explained: bool) -> list[str]:
