@@ -56,7 +56,7 @@ def opened(browser: Any, folder: Path, task: str) -> Iterator[Page]:
     case.network().save(folder / f"{task}.keras")
     (folder / "names.txt").write_text("\n".join(case.names), encoding="utf-8")
     names = str(folder / "names.txt") if case.names else ""
-    with served(folder / "temporary", str(folder / f"{task}.keras"), names, case.said, case.imports) as server:
+    with served(folder / "temporary", str(folder / f"{task}.keras"), names, case.said, imports=case.imports) as server:
         page = Page(browser, server.address, has_map=False)
         if task == "detection":
             page.another_model()

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +26,9 @@ start_tensorflow()
 from tf_gradcam._app.model import Said
 from tf_gradcam._app.server import run_app
 model, names = (argument or None for argument in sys.argv[1:3])
-said, imports = json.loads(sys.argv[3])
+said, options = json.loads(sys.argv[3])
 announce = lambda address: print(address, flush=True)
-run_app(model, None, names, port=0, said=Said(**said), imports=imports, announce=announce)
+run_app(model, None, names, port=0, said=Said(**said), announce=announce, **options)
 """
 
 
@@ -39,12 +39,14 @@ class Server(NamedTuple):
     process: of the server.
     folder: for its temporary files, empty before it began.
     errors: file of what it says on stderr.
+    token: what the printed address has behind "/?token=", or "".
     """
 
     address: str
     process: subprocess.Popen
     folder: Path
     errors: Path
+    token: str = ""
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers, content."""
@@ -63,12 +65,12 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def served(
-    folder: Path, model: str = "", names: str = "", said: Mapping[str, Any] | None = None, imports: Sequence[str] = ()
+    folder: Path, model: str = "", names: str = "", said: Mapping[str, Any] | None = None, **options: Any
 ) -> Iterator[Server]:
-    """The page, until the end of the block; `said` are the arguments of `Said`."""
+    """The page, until the end of the block; `said` are the arguments of `Said`, `options` those of `run_app`."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "TMPDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-c", _PROGRAM, model, names, json.dumps([dict(said or {}), list(imports)])]
+    command = [sys.executable, "-c", _PROGRAM, model, names, json.dumps([dict(said or {}), options])]
     with (
         open(folder.parent / "server.err", "w+", encoding="utf-8") as errors,
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
@@ -77,7 +79,8 @@ def served(
         try:
             line = process.stdout.readline().strip()
             errors.seek(0)
-            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", line), f"no address but {line!r}: {errors.read()}"
-            yield Server(line, process, folder, Path(errors.name))
+            found = re.fullmatch(r"(http://[\d.]+:\d+)(?:/\?token=(.+))?", line)
+            assert found, f"no address but {line!r}: {errors.read()}"
+            yield Server(found[1], process, folder, Path(errors.name), found[2] or "")
         finally:
             process.kill()

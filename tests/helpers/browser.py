@@ -27,13 +27,13 @@ PATIENCE = 240 * SECOND  # of what waits for a model on a busy machine
 class Page:
     """A window with the page, and what a user does in it."""
 
-    def __init__(self, browser, address, has_map=True, **options):
+    def __init__(self, browser, address, has_map=True, origin="", **options):
         self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})
         self.page = self.context.new_page()
         self.problems = []
         self.page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self.note(request.url, address))
+        self.page.on("request", lambda request: self.note(request.url, origin or address))
         self.page.goto(address)
         self.up = time.monotonic()
         if has_map:

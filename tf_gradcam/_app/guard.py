@@ -1,4 +1,6 @@
-"""The guard of the web page: requests must come from the page, be small and well formed, and name uploaded files only.
+"""The guards of the web page: who may use it, and which requests it takes.
+
+Requests must come from the page, be small and well formed, and name uploaded files only.
 
 Gradio 6 below other routes checks nothing of this: it accepts a file from any page that a browser shows, the path of
 any picture, model or text on this machine as an upload, and a window's name of any length, which it keeps.
@@ -6,13 +8,18 @@ any picture, model or text on this machine as an upload, and a window's name of 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
+import hmac
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from tf_gradcam._app.uploads import MAX_WAITING_BYTES
 
@@ -25,6 +32,93 @@ _WINDOW = re.compile(r"[\w-]{1,64}", re.ASCII)  # Gradio names windows with abou
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+
+
+class AccessGuard:
+    """A layer that answers nobody without the user and password, or the token in the address of the page.
+
+    Whoever opened the page with the token has a cookie from then on, which pictures, uploads and downloads come with.
+
+    Args:
+        app: the application behind it.
+        login: "user:password", or None.
+        token: of the address, or None.
+    """
+
+    def __init__(self, app: Any, login: str | None, token: str | None):
+        self._app = app
+        self._login, self._token = login, token
+        # Cookies are of a machine, not of a port: two servers on it need two names.
+        self._name, self._cookie = f"tf-gradcam-{secrets.token_hex(4)}", secrets.token_urlsafe(32)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._may_enter(scope):
+            await self._app(scope, receive, send)
+        elif self._is_token(scope):
+            await self._app(scope, receive, self._with_cookie(send))
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+        elif self._login is not None:
+            asked = (b"www-authenticate", b'Basic realm="tf-gradcam", charset="UTF-8"')
+            await _answer(send, 401, "Expected the user and password of `tf-gradcam app --auth`.", [asked])
+        else:
+            await _answer(
+                send,
+                401,
+                "Expected the token of this page, received none or a wrong one. Open the whole address that "
+                "`tf-gradcam app` printed.",
+            )
+
+    def _may_enter(self, scope: Scope) -> bool:
+        """Return whether a request comes with the login or the cookie."""
+        headers = _headers(scope)
+        if self._login is not None:
+            kind, _, value = headers.get("authorization", "").partition(" ")
+            try:
+                login = base64.b64decode(value, validate=True) if kind.lower() == "basic" else b""
+            except (binascii.Error, ValueError):
+                login = b""
+            return hmac.compare_digest(login, self._login.encode())
+        try:
+            held = SimpleCookie(headers.get("cookie", "")).get(self._name)
+        except CookieError:  # of another server on this machine
+            held = None
+        return held is not None and _is_equal(held.value, self._cookie)
+
+    def _is_token(self, scope: Scope) -> bool:
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        return self._token is not None and _is_equal(query.get("token", [""])[0], self._token)
+
+    def _with_cookie(self, send: Send) -> Send:
+        cookie = f"{self._name}={self._cookie}; HttpOnly; SameSite=Strict; Path=/".encode()
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie)]}
+            await send(message)
+
+        return answer
+
+
+def check_login(login: str) -> None:
+    """Refuse a login without a user or a password; the message does not repeat it.
+
+    Raises:
+        ValueError: it is not "user:password".
+    """
+    user, colon, password = login.partition(":")
+    if not (user and password):
+        missing = "no colon" if not colon else "no user" if not user else "no password"
+        raise ValueError(f"Expected --auth USER:PASSWORD, received {missing}. Give both, with a colon between them.")
+
+
+def _is_equal(given: str, secret: str) -> bool:
+    """Compare in a time that does not depend on the place of the first difference."""
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), secret.encode())
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 class RequestGuard:
@@ -44,7 +138,7 @@ class RequestGuard:
         if scope["type"] != "http" or scope["method"] in _HARMLESS:
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope)
         if not is_from_page(headers):
             await _answer(
                 send, 403, "Expected a request from this page, received one from another site. Open this page itself."
@@ -147,8 +241,8 @@ async def _body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
+async def _answer(send: Send, status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
     body = text.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
     await send({"type": "http.response.body", "body": body})

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_gradcam._app.controls import look_of
-from tf_gradcam._app.guard import UPLOAD, Receive, RequestGuard, Scope, Send
+from tf_gradcam._app.guard import UPLOAD, AccessGuard, Receive, RequestGuard, Scope, Send, check_login
 from tf_gradcam._app.model import Said, load_app_model
 from tf_gradcam._app.page import Page
 from tf_gradcam._app.session import Sessions
@@ -51,6 +51,7 @@ def create_app(
     imports: Sequence[str] = (),
     said: Said | None = None,
     host: str = "127.0.0.1",
+    auth: str | None = None,
 ) -> Any:
     """Create the page as an ASGI application, with the model loaded and its first map compiled.
 
@@ -58,14 +59,19 @@ def create_app(
         model, weights, class_names, arguments, said: as `load_app_model`.
         imports: Python code of your own that model files need, as `import_code` takes it.
         host: the address to listen on; at a local address only requests to local names get a response.
+        auth: "user:password" that every request needs. None asks for a token where the host is not local, and for
+            nothing where it is.
 
     Returns:
         An ASGI application. Its files are removed when it is shut down, or by `app.state.sessions.close()`.
+        `app.state.token` is the token that its address needs, or None.
 
     Raises:
         ImportError: Gradio is not installed.
-        OSError, TypeError, ValueError: the model cannot be loaded or explained.
+        OSError, TypeError, ValueError: the model cannot be loaded or explained; `auth` is not a user and a password.
     """
+    if auth is not None:
+        check_login(auth)
     folder = AppFolder()
     sessions = None
     try:
@@ -78,7 +84,7 @@ def create_app(
         )
         if model is None:
             sessions.prepare()
-        return _served(gradio, sessions, host)
+        return _served(gradio, sessions, host, auth)
     except BaseException:
         folder.remove()
         if sessions is not None:
@@ -86,8 +92,8 @@ def create_app(
         raise
 
 
-def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
-    """Return an application with the route of downloads, and the page below it."""
+def _served(gradio: Any, sessions: Sessions, host: str, auth: str | None) -> Any:
+    """Return an application with the route of downloads, and the page below it, behind its guards."""
     fastapi = require("fastapi", "app")
     trusted = require("starlette.middleware.trustedhost", "app")
 
@@ -123,8 +129,12 @@ def _served(gradio: Any, sessions: Sessions, host: str) -> Any:
         js=SCRIPT,
     )
     app.add_middleware(RequestGuard, uploads=sessions.folder.uploads)
+    is_shared = not is_local(host)
+    app.state.token = secrets.token_urlsafe(24) if is_shared and auth is None else None
+    if is_shared or auth is not None:
+        app.add_middleware(AccessGuard, login=auth, token=app.state.token)
     app.add_middleware(_OwnAddressOnly)
-    if is_local(host):  # refuse other names, which somebody else may point at this machine
+    if not is_shared:  # refuse other names, which somebody else may point at this machine
         own = f"[{host}]" if ":" in host else host
         app.add_middleware(trusted.TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", own])
     return app
@@ -215,6 +225,7 @@ def run_app(
     port: int | None = None,
     host: str = "127.0.0.1",
     *,
+    auth: str | None = None,
     arguments: Sequence[str] = (),
     imports: Sequence[str] = (),
     said: Said | None = None,
@@ -223,10 +234,10 @@ def run_app(
     """Serve the page until it is interrupted.
 
     Args:
-        model, weights, class_names, arguments, imports, said: as `create_app`.
+        model, weights, class_names, auth, arguments, imports, said: as `create_app`.
         port: 0 for any free port; None for 7860, or any free port if that one is taken.
         host: an address of this machine; "0.0.0.0" lets others in.
-        announce: called with the address once the page is served.
+        announce: called with the address, and the token that it needs, once the page is served.
 
     Raises:
         ImportError, TypeError, ValueError: as `create_app`.
@@ -234,11 +245,14 @@ def run_app(
     """
     uvicorn = require("uvicorn", "app")
     with listening(host, port) as listener, _ended_by_signals():
-        app = create_app(model, weights, class_names, arguments=arguments, imports=imports, said=said, host=host)
+        app = create_app(
+            model, weights, class_names, arguments=arguments, imports=imports, said=said, host=host, auth=auth
+        )
         try:
             config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, access_log=False)
             name = f"[{host}]" if ":" in host else host
-            announce(f"http://{name}:{listener.getsockname()[1]}")
+            token = f"/?token={app.state.token}" if app.state.token else ""
+            announce(f"http://{name}:{listener.getsockname()[1]}{token}")
             with contextlib.suppress(KeyboardInterrupt):
                 _quiet_server(uvicorn)(config).run(sockets=[listener])
         finally:

@@ -13,6 +13,11 @@ SCRIPT = """() => {
   const status = document.querySelector('#tg-status');
   if (status) { status.setAttribute('role', 'status'); status.setAttribute('aria-live', 'polite'); }
   document.documentElement.lang = 'en';
+  const address = new URL(location.href);  // the cookie holds from here on: no token on screens and in histories
+  if (address.searchParams.has('token')) {
+    address.searchParams.delete('token');
+    history.replaceState(history.state, '', address);
+  }
   for (const button of document.querySelectorAll('button.upload-container')) {
     const label = button.closest('.block')?.querySelector('label')?.innerText.trim();
     if (label) button.setAttribute('aria-label', `${label}: click to choose, or drop here`);

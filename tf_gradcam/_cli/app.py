@@ -31,6 +31,14 @@ from tf_gradcam._terminal import downloads_on_stderr, start_tensorflow
 )
 @click.option("--port", type=click.IntRange(0, 65535), help="0 for any free port; 7860 by default.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in.")
+@click.option(
+    "--auth",
+    metavar="USER:PASSWORD",
+    envvar="TF_GRADCAM_AUTH",
+    help="Ask everyone for this user and password. Other users of this machine can read it in the list of processes, "
+    "but not in the variable TF_GRADCAM_AUTH. Without it, a --host that lets others in asks for a token, which is in "
+    "the printed address.",
+)
 def app(
     model: str | None,
     weights: str | None,
@@ -43,6 +51,7 @@ def app(
     threshold: float | None,
     port: int | None,
     host: str,
+    auth: str | None,
 ) -> None:
     """Serve a web page that explains pictures: drop one, choose layer, method and class. Offline.
 
@@ -59,6 +68,7 @@ def app(
             class_names,
             port,
             host,
+            auth=auth,
             arguments=arguments,
             imports=imports,
             said=Said(task, unit or "", decode, threshold),
