@@ -238,7 +238,7 @@ def test_predictions_are_those_of_the_rows(tmp_path: Path) -> None:
         one = mapper(model, **options)
         under_audit = ModelUnderAudit(one, files)
         rows = one(batch_of(photos(2, 7)))
-        found = under_audit.predict(under_audit.photos([0, 1]))
+        found = under_audit.predict(under_audit.photos([0, 1]), [0, 1])
         np.testing.assert_allclose(found.reshape(rows[column].shape), rows[column], rtol=1e-4)
 
 

@@ -482,7 +482,7 @@ def test_doors_without_further_inputs_name_one_that_has_them(folder):
     write_photo(folder, "data/red/1.png")
     result = run("audit", "data", "--model", model, "--out", "report")
     assert result.exit_code == 2
-    assert "Expected a model of one input for an audit, " in result.stderr
+    assert "missing is 'age' (B, 1). Give each by --input NAME=VALUE" in result.stderr
     result = run("app", "--model", model, "--port", "0")
     assert "Explain it by `tf-gradcam explain --input NAME=VALUE`." in result.stderr
 

@@ -14,6 +14,7 @@ from tf_gradcam._cli.options import (
     OutFolder,
     ThresholdParam,
     import_option,
+    input_option,
     method_option,
     preprocess_option,
     task_option,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 )
 @weights_options
 @import_option
+@input_option
 @click.option("--layer", metavar="PATH", help="A path that `tf-gradcam layers` lists; it marks the default.")
 @method_option
 @click.option(
@@ -84,6 +86,7 @@ def audit(
     class_names: str | None,
     preprocess: str,
     size: int | None,
+    given: tuple[str, ...],
     **options: Any,
 ) -> int:
     """Test over the data set DATA whether a model recognises its classes by shortcuts.
@@ -121,6 +124,7 @@ def audit(
             class_names=names,
             preprocess=preprocess,
             size=(size, size) if size else None,
+            inputs=given,
             progress=stages,
             **options,
         )

@@ -6,6 +6,7 @@ Axis legend: B images, H0 x W0 pixels, C channels.
 from __future__ import annotations
 
 import ast
+import hashlib
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -41,8 +42,9 @@ class GivenInputs:
             range) and a picture (scaled as the images are) count for every image. A CSV file has a column `file` and a
             row for each image: the column of the input's name, or all other columns in their order; for an input of
             pictures, the path of one, from the folder of the CSV file.
-        files: the images, which the rows of a CSV file name by the ends of their paths.
-        preprocessing, size: as `ModelImages` takes them.
+        files: the images, which the rows of a CSV file name by the ends of their paths; None while they are not known:
+            only `example` and `digest` can be asked then.
+        preprocessing, size, side: as `ModelImages` takes them.
 
     Attributes:
         images: `ModelImages` of the picture's input.
@@ -59,16 +61,17 @@ class GivenInputs:
         self,
         inputs: ModelInputs,
         given: Iterable[str],
-        files: Sequence[str | os.PathLike[str]],
+        files: Sequence[str | os.PathLike[str]] | None,
         preprocessing: Preprocessing,
         size: tuple[int, int] | None = None,
+        side: int = 96,
     ):
         texts = _texts(given, inputs.names)
         self._all = inputs
         self.picture = _picture(inputs, texts)
-        self.images = ModelImages(_only(inputs, self.picture), preprocessing, size)
-        paths = [os.fspath(file) for file in files]
-        self._places = {_key(path): number for number, path in enumerate(paths)}
+        self.images = ModelImages(_only(inputs, self.picture), preprocessing, size, side)
+        paths = None if files is None else [os.fspath(file) for file in files]
+        self._places = {_key(path): number for number, path in enumerate(paths or [])}
         self._others: list[_ForAll | _PerImage | None] = []
         for position, name in enumerate(inputs.names):
             other = None
@@ -82,9 +85,24 @@ class GivenInputs:
         Raises:
             OSError, ValueError: a CSV file has no row for it, or names a picture that cannot be read.
         """
+        values = self.others(path)
+        values.insert(self.picture, self.images.of_photo(photo))
+        return values
+
+    def others(self, path: str | os.PathLike[str]) -> list[NDArray[Any]]:
+        """Return the inputs of an image besides its picture, in the model's order, without the batch axis.
+
+        Raises:
+            OSError, ValueError: as `of_photo`.
+        """
         place = self._places.get(_key(path), -1)
-        image = self.images.of_photo(photo)
-        return [image if other is None else other.value(place) for other in self._others]
+        return [other.value(place) for other in self._others if other is not None]
+
+    def joined(self, images: NDArray[Any], others: Sequence[Sequence[NDArray[Any]]]) -> Any:
+        """Return a batch in the structure that the model takes, of images (B, H0, W0, C) and the `others` of each."""
+        arrays = [np.stack(column) for column in zip(*others, strict=True)]
+        arrays.insert(self.picture, images)
+        return self._packed(arrays)
 
     def example(self) -> list[NDArray[Any]]:
         """Return the inputs of a black image, with values that some image has."""
@@ -93,8 +111,24 @@ class GivenInputs:
 
     def stacked(self, rows: Sequence[Sequence[NDArray[Any]]]) -> Any:
         """Return a batch in the structure that the model takes, of the inputs of each image."""
-        arrays = [np.stack(column) for column in zip(*rows, strict=True)]
+        return self._packed([np.stack(column) for column in zip(*rows, strict=True)])
+
+    def _packed(self, arrays: list[NDArray[Any]]) -> Any:
         return arrays[0] if len(arrays) == 1 else keras.tree.pack_sequence_as(self._all.structure, arrays)
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The CSV file of each input that has one."""
+        named = zip(self._all.names, self._others, strict=True)
+        return {name: other.path for name, other in named if isinstance(other, _PerImage)}
+
+    def digest(self) -> str:
+        """Return a hexadecimal digest of what was given; of pictures that a table names, their paths count."""
+        found = hashlib.sha256()
+        for name, other in zip(self._all.names, self._others, strict=True):
+            if other is not None:
+                found.update(f"{name}\0".encode() + other.content())
+        return found.hexdigest()
 
     def check_layer(self, drawn: int, seen: Sequence[int], layer_name: str) -> None:
         """Check that the maps of a layer are of the images.
@@ -195,16 +229,21 @@ class _ForAll:
     def text(self, place: int) -> str:
         return self._text
 
+    def content(self) -> bytes:
+        return self._array.tobytes()
+
 
 class _PerImage:
     """A value for each image, of the rows of a CSV file; pictures are read when they are needed.
 
     Attributes:
-        rows: position of the image -> its value, or the path of its picture; and the cells of the row as text.
+        path: of the CSV file.
+        rows: position of the image -> its value, or the path of its picture; and the cells of the row as text. Where
+            the images are not known, the position of the row.
     """
 
-    def __init__(self, path: str, one: _Input, files: Sequence[str]):
-        self._path, self._name = path, one.name
+    def __init__(self, path: str, one: _Input, files: Sequence[str] | None):
+        self.path, self._name = path, one.name
         self._images = one.images() if one.is_picture else None
         columns, rows = read_rows(Path(path), "inputs")
         chosen = [one.name] if one.name in columns else columns
@@ -216,14 +255,16 @@ class _PerImage:
                 f"{', '.join(chosen)}. Call it '{one.name}'."
             )
         self._rows: dict[int, tuple[Any, str]] = {}
+        self._cells: list[str] = []
         lines: dict[int, int] = {}
-        places = PathEnds(files)
-        for line, row in rows:
+        places = None if files is None else PathEnds(files)
+        for number, (line, row) in enumerate(rows):
             where = f"line {line} of '{path}'"
-            place = places.find(row["file"], where)
+            place = number if places is None else places.find(row["file"], where)
+            self._cells += [row["file"], *(row.get(column, "") for column in chosen)]
             if place is None:
                 continue
-            if place in lines:
+            if files is not None and place in lines:
                 raise ValueError(
                     f"Expected one row for '{files[place]}' in '{path}', received lines {lines[place]} and {line}."
                 )
@@ -233,17 +274,17 @@ class _PerImage:
                 continue  # as if there were no row
             value: Any = Path(path).parent / cells[0] if self._images is not None else _numbers(cells, one, where)
             self._rows[place] = value, ",".join(cells)
+        if not self._rows and files is None:
+            raise ValueError(f"Expected a row for each image in '{path}', received none with a value. Add them.")
         if not self._rows:
             raise ValueError(
-                f"Expected '{path}' to name some of the {len(files)} images, but no line fits any. Write the ends of "
-                f"their paths into the column of files, such as '{ending(files)}'."
+                f"Expected '{path}' to name some of the {len(files or [])} images, but no line fits any. Write the "
+                f"ends of their paths into the column of files, such as '{ending(files or [])}'."
             )
 
     def value(self, place: int) -> NDArray[Any]:
         if place not in self._rows:
-            raise ValueError(
-                f"'{self._path}' has no row for it, and the model needs the input '{self._name}'. Add one."
-            )
+            raise ValueError(f"'{self.path}' has no row for it, and the model needs the input '{self._name}'. Add one.")
         value, _ = self._rows[place]
         return value if self._images is None else self._images.of_photo(read_picture(value, self._images.size).photo)
 
@@ -254,6 +295,9 @@ class _PerImage:
 
     def text(self, place: int) -> str:
         return self._rows[place][1] if place in self._rows else ""
+
+    def content(self) -> bytes:
+        return "\0".join(self._cells).encode("utf-8", "surrogateescape")
 
 
 def _numbers(cells: list[str], one: _Input, where: str) -> NDArray[Any]:
@@ -333,7 +377,7 @@ def _only(inputs: ModelInputs, position: int) -> ModelInputs:
     return replace(inputs, names=[name], specs=[inputs.specs[position]], structure=name, picture=None)
 
 
-def _other(one: _Input, text: str, files: Sequence[str]) -> _ForAll | _PerImage:
+def _other(one: _Input, text: str, files: Sequence[str] | None) -> _ForAll | _PerImage:
     """Return what a text gives: numbers, else the file of its suffix."""
     if one.inputs.specs[one.position].dtype == "string":
         raise ValueError(

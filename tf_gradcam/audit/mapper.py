@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
@@ -21,7 +21,8 @@ from tf_gradcam._errors import collected_warnings
 from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.manifest import DONE, FAILED
-from tf_gradcam._models.images import ImageBatch, ModelImages, Reading, model_failure
+from tf_gradcam._models.given_inputs import GivenInputs
+from tf_gradcam._models.images import ImageBatch, Reading, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file
 from tf_gradcam._models.open_model import check_scaling, open_model, usual_weights
@@ -46,8 +47,8 @@ class AuditMapper:
     Creating one loads the model; a call has the form that Ray Data's actors need.
 
     Args:
-        model: a .keras or .h5 file, the name of a network of keras.applications, or a built Keras model of one image
-            input, whose outputs are classes, labels or values.
+        model: a .keras or .h5 file, the name of a network of keras.applications, or a built Keras model of images,
+            whose outputs are classes, labels or values.
         layer: as `Explainer` takes it.
         method: a key of `METHODS`.
         class_names: in class order; None for those that the model's file carries, ImageNet's for a network with its
@@ -59,6 +60,9 @@ class AuditMapper:
         model_args: for the constructor of a named network, as KEY=VALUE.
         imports: Python files or modules of your own whose classes and functions the model's file needs; their code is
             run, in each process.
+        inputs: NAME=VALUE for each input of the model besides its picture, as `GivenInputs` takes them: a number, a
+            list, a .npy file, a picture, or a CSV file with a row for each image.
+        files: the images that tables of inputs name; None before `prepare`.
         freeze: as `Explainer` takes it: faster over a data set.
         thumbnail: longer side of the thumbnails, in pixels.
         digest: of the files of the model as another process read them; others are refused.
@@ -72,7 +76,8 @@ class AuditMapper:
         model: the Keras model; borrowed.
         explainer: of the model.
         task: the `AuditTask` of the model.
-        images: converts photos and files to model input.
+        images: converts photos and files to the model's input of pictures.
+        inputs: the `GivenInputs` of the model.
         preprocessing: the model's preprocessing.
         size: (H0, W0) of the model input.
         map_size: (H, W) of the rows' maps, whose cells tile the image.
@@ -83,8 +88,8 @@ class AuditMapper:
         arguments: keyword arguments that create the same mapper in another process.
 
     Raises:
-        OSError, ValueError, TypeError: as `load_network`, `Explainer`, `ModelImages` and `AuditTask`; another number of
-            names than of classes; the heatmaps do not have two axes.
+        OSError, ValueError, TypeError: as `load_network`, `Explainer`, `GivenInputs` and `AuditTask`; another number of
+            names than of classes; the heatmaps do not have two axes, or are of another input than the images.
     """
 
     def __init__(
@@ -99,6 +104,8 @@ class AuditMapper:
         weights: str | None = None,
         model_args: Sequence[str] = (),
         imports: Sequence[str] = (),
+        inputs: Sequence[str] = (),
+        files: Sequence[str] | None = None,
         freeze: bool = True,
         thumbnail: int = 96,
         digest: str | None = None,
@@ -128,15 +135,15 @@ class AuditMapper:
                 f"The model '{model}' was replaced by another while it was read. Wait until it is written, or give "
                 "a copy of it."
             )
-        _check_one_input(opened.reader.inputs.names)
         self.model, names = opened.model, opened.class_names
         self.explainer = Explainer(opened.reader, layer, method, class_names=names, freeze=freeze, task=task, unit=unit)
         self.task = audit_task(self.explainer, names, threshold, target)
         self.preprocessing: Preprocessing = opened.preprocessing
         if self.preprocessing.mode == "unknown":
             self.preprocessing = replace(self.preprocessing, mode="raw")  # until `check_scaling`
-        self.images = ModelImages(opened.reader.inputs, self.preprocessing, size, thumbnail)
-        self.size = self.images.size
+        self._further = list(inputs)
+        self.inputs = self._given_inputs(files, size, thumbnail)
+        self.images, self.size = self.inputs.images, self.inputs.images.size
         self.layer_name = self.explainer.layer_name
         self.has_names = names is not None
         self.map_size = _grid(self._explain_black())
@@ -152,6 +159,8 @@ class AuditMapper:
             "weights": weights,
             "model_args": list(model_args),
             "imports": list(imports),
+            "inputs": self._further,
+            "files": files,
             "freeze": freeze,
             "thumbnail": thumbnail,
             "digest": self._digest,
@@ -170,16 +179,34 @@ class AuditMapper:
             "task": self.explainer.task.name,
         }
 
-    def check_scaling(self, samples: Samples) -> None:
-        """Settle the scaling with some pictures of the data set; see `check_scaling` of the models."""
+    def _given_inputs(self, files: Sequence[str] | None, size: tuple[int, int] | None, thumbnail: int) -> GivenInputs:
+        return GivenInputs(self._opened.reader.inputs, self._further, files, self.preprocessing, size, thumbnail)
+
+    def prepare(self, samples: Samples) -> None:
+        """Settle the scaling with some pictures, see `check_scaling`, and find the further inputs of each image.
+
+        Raises:
+            OSError, ValueError: as `check_scaling` and `GivenInputs`.
+        """
         opened = check_scaling(self._opened, samples.files, samples.labels, self.size)
-        self.preprocessing = self.images.preprocessing = opened.preprocessing
-        self.arguments["preprocess"] = opened.preprocessing.request
+        self.preprocessing = opened.preprocessing
+        own = self.arguments
+        own["preprocess"] = opened.preprocessing.request
+        own["files"] = samples.files if self.inputs.tables else None
+        self.inputs = self._given_inputs(samples.files, self.size, own["thumbnail"])
+        self.images = self.inputs.images
 
     def _explain_black(self) -> Explanation:
         """Explain a black image, so that errors of the model come before any file is read. It also compiles it."""
-        black = self.images.of_photos(np.zeros((1, *self.size, 3), np.uint8))
-        explanation = self.task.explain(black)
+        try:
+            explanation = self.task.explain(self.inputs.stacked([self.inputs.example()]))
+        except tf.errors.InvalidArgumentError as error:
+            if not self._further:
+                raise
+            raise ValueError(f"{model_failure(error)}. Is each further input in its range?") from error
+        self.inputs.check_layer(
+            explanation.placement.input_index, self.explainer.split.pictures, self.explainer.layer_name
+        )
         if explanation.heatmaps.ndim != 3:
             raise ValueError(f"Expected a layer with maps (B, H, W), received {explanation.heatmaps.shape}.")
         explanation.resized()  # raises the error of cells that are not places in the image
@@ -207,25 +234,27 @@ class AuditMapper:
     def explain(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Rows:
         """Explain a batch whose pictures were read before."""
         count = len(pictures)
-        masks = self._masks(batch, pictures)
+        masks = self._for_each(batch.get("mask", []), pictures, self.task.true_classes)
+        others = self._for_each(batch["file"], pictures, lambda file, _: self.inputs.others(file))
         rows = self._failed(batch, pictures)
         good = [number for number in range(count) if not pictures.errors[number]]
-        for positions, result in self._explanations(pictures.images, good, masks):
+        for positions, result in self._explanations(pictures.images, others, good, masks):
             if isinstance(result, str):
                 rows.error[positions] = result
             else:
                 _fill(rows, np.array(positions), result)
         return rows
 
-    def _masks(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> list[np.ndarray | None]:
-        """Read the true classes of each image; one whose mask cannot be used fails alone."""
-        masks: list[np.ndarray | None] = [None] * len(pictures)
-        for number, file in enumerate(batch.get("mask", [])):
+    @staticmethod
+    def _for_each(files: Iterable[Any], pictures: ImageBatch, read: Callable[[str, tuple[int, int]], Any]) -> list[Any]:
+        """Return what is read for each image from a file of its size; an image for which this fails, fails alone."""
+        found: list[Any] = [None] * len(pictures)
+        for number, file in enumerate(files):
             try:
-                masks[number] = self.task.true_classes(str(file), pictures.sizes[number])
+                found[number] = read(str(file), pictures.sizes[number])
             except (OSError, ValueError) as error:
                 pictures.errors[number] = pictures.errors[number] or " ".join(str(error).split())
-        return masks
+        return found
 
     def _failed(self, batch: Mapping[str, np.ndarray], pictures: ImageBatch) -> Rows:
         """Return the rows of a batch before any of it is explained."""
@@ -250,7 +279,11 @@ class AuditMapper:
         )
 
     def _explanations(
-        self, images: np.ndarray, rows: list[int], masks: Sequence[np.ndarray | None]
+        self,
+        images: np.ndarray,
+        others: Sequence[list[np.ndarray]],
+        rows: list[int],
+        masks: Sequence[np.ndarray | None],
     ) -> Iterable[tuple[list[int], Explained | str]]:
         """Explain the images of these rows at once; in halves where that fails, down to the image at fault."""
         limit = self._batch_limit or max(1, len(rows))
@@ -259,7 +292,8 @@ class AuditMapper:
             some = waiting.pop(0)
             try:
                 chosen = images if len(some) == len(images) else images[some]
-                yield some, self.task.explained(chosen, self.map_size, [masks[row] for row in some])
+                inputs = self.inputs.joined(chosen, [others[row] for row in some])
+                yield some, self.task.explained(inputs, self.map_size, [masks[row] for row in some])
             except Exception as error:  # such as TensorFlow running out of memory
                 if len(some) == 1:
                     yield some, model_failure(error)
@@ -274,8 +308,10 @@ class AuditMapper:
         from tf_gradcam._version import __version__
 
         named = self._given if isinstance(self._given, str) else self.model.name
+        given = {"further inputs": "; ".join(self._further)} if self._further else {}
         return {
             "model": str(named),
+            **given,
             "layer": self.layer_name,
             "method": self.explainer.method,
             "size": f"{self.size[0]} x {self.size[1]}",
@@ -289,10 +325,12 @@ class AuditMapper:
         """Return the texts that identify the rows of this mapper and these data, for `PartFolder`."""
         about = self.about()
         del about["model"]  # a file may be moved; only its content counts
+        about.pop("further inputs", None)
         code = {"code": self._own_code.digest} if self._own_code.named else {}
+        given = {"inputs": self.inputs.digest()} if self._further else {}
         thumbnail = str(self.arguments["thumbnail"])
         task = {"task": self.task.name, **self.task.fingerprint()}
-        return {**about, "weights": self.digest(), **code, "thumbnail": thumbnail, **task, "data": data_digest}
+        return {**about, "weights": self.digest(), **code, **given, "thumbnail": thumbnail, **task, "data": data_digest}
 
     def digest(self) -> str:
         """Hexadecimal, of the bytes of the model's file and of its weights' file, else of the weights in memory."""
@@ -371,24 +409,25 @@ class ModelUnderAudit:
         scaled = (images - low) * (255 / (high - low))
         return np.broadcast_to(scaled, (*scaled.shape[:3], 3)).astype(np.float32)
 
-    def predict(self, photos: np.ndarray) -> np.ndarray:
-        """Return (n, K) probabilities or values of photos (n, H0, W0, 3) in 0..255."""
-        if isinstance(self._source, Samples):
-            return self.predict_images(self._mapper.images.of_photos(photos))
-        assert self._range is not None
-        low, high = self._range
-        channels = self._mapper.images.channels
-        return self.predict_images(photos[..., :channels] * ((high - low) / 255) + low)
+    def inputs(self, images: np.ndarray, rows: Sequence[int] | np.ndarray) -> Any:
+        """Return all inputs of the model: images (n, H0, W0, C), and the further inputs of the rows they belong to."""
+        given, files = self._mapper.inputs, getattr(self._source, "files", None)  # tables are of files only
+        return given.joined(images, [given.others("" if files is None else files[row]) for row in rows])
 
-    def predict_images(self, images: np.ndarray) -> np.ndarray:
-        """Return (n, K) probabilities or values of images as the model takes them."""
-        starts = range(0, len(images), _PREDICTION_BATCH)
-        return np.concatenate(
-            [
-                self._mapper.task.predictions(self._explainer, images[start : start + _PREDICTION_BATCH])
-                for start in starts
-            ]
-        )
+    def predict(self, photos: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return (n, K) probabilities or values of changed photos (n, H0, W0, 3) in 0..255 of these rows."""
+        if isinstance(self._source, Samples):
+            images = self._mapper.images.of_photos(photos)
+        else:
+            assert self._range is not None
+            low, high = self._range
+            images = photos[..., : self._mapper.images.channels] * ((high - low) / 255) + low
+        parts = [slice(start, start + _PREDICTION_BATCH) for start in range(0, len(images), _PREDICTION_BATCH)]
+        return np.concatenate([self.predict_inputs(self.inputs(images[part], rows[part])) for part in parts])
+
+    def predict_inputs(self, inputs: Any) -> np.ndarray:
+        """Return (n, K) probabilities or values of inputs as the model takes them."""
+        return self._mapper.task.predictions(self._explainer, inputs)
 
 
 def _fill(rows: Rows, positions: np.ndarray, explained: Explained) -> None:
@@ -398,16 +437,6 @@ def _fill(rows: Rows, positions: np.ndarray, explained: Explained) -> None:
     rows.status[positions[fine]] = DONE
     for name, column in explained.columns.items():
         rows[name][positions[fine]] = column[fine]
-
-
-def _check_one_input(names: Sequence[str]) -> None:
-    """Refuse a model of several inputs: an audit changes pictures and predicts them, which has no row of the others."""
-    if len(names) > 1:
-        raise ValueError(
-            f"Expected a model of one input for an audit, which predicts changed pictures alone, received {len(names)} "
-            f"inputs ({', '.join(names)}). In Python fix the others, and audit the model of one input that is left: "
-            "value = 62 * keras.ops.ones_like(image[:, 0, 0, :1]); keras.Model(image, model([image, value]))."
-        )
 
 
 def _grid(explanation: Explanation) -> tuple[int, int]:

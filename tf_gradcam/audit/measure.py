@@ -27,6 +27,8 @@ from tf_gradcam.metrics.faithfulness import (
 from tf_gradcam.metrics.intervals import bootstrap_interval
 from tf_gradcam.metrics.localisation import energy_in_region, iou_at, pointing_hit_in_region, sparsity
 
+Join = Callable[[np.ndarray, np.ndarray], Any]
+
 _NUM_STEPS = 10  # of insertion and deletion
 _ROAD_SHARES = (0.2, 0.5, 0.8)  # few, because imputation takes up to 0.3 s per share at 224 x 224
 _LOWER_IS_BETTER = {"deletion AUC", "average drop %", "ROAD, hottest first"}
@@ -46,6 +48,7 @@ def measure(
     num_images: int = 32,
     batch_size: int = 32,
     unit: str | None = None,
+    join: Join | None = None,
 ) -> list[Metric]:
     """Measure a method's heatmaps, and the baselines "random" and "centre", over the same images.
 
@@ -70,6 +73,8 @@ def measure(
         num_images: most images that are drawn, at least 1. Defaults to 32.
         batch_size: images per call of `explainer` and of `predict`. Defaults to 32.
         unit: of values, such as "years" or ""; None for probabilities.
+        join: (B, H0, W0, C) images, perhaps changed, and their positions (B,) in `images` -> the inputs of `explainer`
+            and `predict`; None for the images themselves. For a model of several inputs.
 
     Returns:
         One `Metric` per quantity and method, the method's own first; empty if every heatmap is blank.
@@ -86,19 +91,22 @@ def measure(
     _check(images, indices, known, num_images, batch_size)
     picked = np.sort(np.random.default_rng(seed).permutation(len(images))[:num_images])
     images, indices = images[picked], indices[picked]
-    cells, own = _explained(explainer, images, indices, batch_size)
+    joined = join or (lambda images, positions: images)
+    cells, own = _explained(explainer, joined, images, picked, indices, batch_size)
     shown = own.max(axis=(1, 2)) > 0
     if not shown.any():
         return []
-    images, indices, own = images[shown], indices[shown], own[shown]
-    regions = {
-        kind: [given[position] for position in picked[shown]] for kind, given in known.items() if given is not None
-    }
-    before = _of_class(predict, _batches(images, batch_size), indices)
+    images, picked, indices, own = images[shown], picked[shown], indices[shown], own[shown]
+    regions = {kind: [given[position] for position in picked] for kind, given in known.items() if given is not None}
+
+    def probability(batches: Iterable[np.ndarray], repeats: int = 1) -> np.ndarray:
+        return _of_class(predict, joined, batches, picked.repeat(repeats), indices.repeat(repeats))
+
+    before = probability(_batches(images, batch_size))
     metrics = []
     change = None if unit is None else f"change in {unit}" if unit else "change of the value"
     for name, maps in {method: own, **_baselines(own.shape, cells, seed)}.items():
-        values = _faithfulness(predict, images, indices, maps, before, seed, batch_size, change)
+        values = _faithfulness(probability, images, maps, before, seed, batch_size, change)
         for kind, given in regions.items():
             values |= _localisation(maps, given, kind)
         values["sparsity"] = np.array([sparsity(heatmap) for heatmap in maps])
@@ -124,14 +132,15 @@ def _check(images: np.ndarray, indices: np.ndarray, known: dict[str, Any], num_i
 
 
 def _explained(
-    explainer: Any, images: np.ndarray, indices: np.ndarray, batch_size: int
+    explainer: Any, join: Join, images: np.ndarray, positions: np.ndarray, indices: np.ndarray, batch_size: int
 ) -> tuple[tuple[int, int], np.ndarray]:
     """Return (H, W) of the explainer's heatmaps, and the heatmaps at the size of the images, (N, H0, W0)."""
     maps, cells = [], (0, 0)
     size = images.shape[1:3]
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
-        explanation = explainer(images[part], [int(index) for index in indices[part]])
+        inputs = join(images[part], positions[part])
+        explanation = explainer(inputs, [int(index) for index in indices[part]])
         maps.append(explanation.resized(size))
         cells = explanation.heatmaps.shape[1:]
     return cells, np.concatenate(maps)
@@ -147,9 +156,8 @@ def _baselines(shape: tuple[int, ...], cells: tuple[int, int], seed: int) -> dic
 
 
 def _faithfulness(
-    predict: Predict,
+    probability: Callable[[Iterable[np.ndarray], int], np.ndarray],
     images: np.ndarray,
-    indices: np.ndarray,
     maps: np.ndarray,
     before: np.ndarray,
     seed: int,
@@ -159,7 +167,7 @@ def _faithfulness(
     """Return (N,) values of each metric that needs further predictions; `change` names that of a value."""
     paths = _perturbed(images, maps, seed)
     parts = 2 * (_NUM_STEPS + 1) + 1 + 2 * len(_ROAD_SHARES)
-    found = _of_class(predict, _rebatched(paths, batch_size), np.repeat(indices, parts)).reshape(len(images), parts)
+    found = probability(_rebatched(paths, batch_size), parts).reshape(len(images), parts)
     cuts = np.cumsum([_NUM_STEPS + 1, _NUM_STEPS + 1, 1, len(_ROAD_SHARES)])
     if change is not None:
         found = np.abs(found - before[:, None])
@@ -223,13 +231,16 @@ def _rebatched(paths: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndar
         yield np.concatenate(waiting)
 
 
-def _of_class(predict: Predict, batches: Iterable[np.ndarray], indices: np.ndarray) -> np.ndarray:
+def _of_class(
+    predict: Predict, join: Join, batches: Iterable[np.ndarray], positions: np.ndarray, indices: np.ndarray
+) -> np.ndarray:
     """Return (N,) float64, the probability of each image's class."""
     found: list[np.ndarray] = []
     start = 0
     for batch in batches:
-        probabilities = np.asarray(predict(batch))
-        own = indices[start : start + len(batch)]
+        part = slice(start, start + len(batch))
+        probabilities = np.asarray(predict(join(batch, positions[part])))
+        own = indices[part]
         if probabilities.ndim != 2 or len(probabilities) != len(batch) or probabilities.shape[1] <= own.max():
             raise ValueError(
                 f"Expected predict to give probabilities of {len(batch)} images and at least {own.max() + 1} classes, "

@@ -66,8 +66,8 @@ def audit(
     beside random and centred heatmaps, and it is tried on models with random weights.
 
     Args:
-        model: a Keras model of one image input whose outputs are classes, labels or values, a .keras or .h5 file, or
-            the name of a network of keras.applications.
+        model: a Keras model of images whose outputs are classes, labels or values, a .keras or .h5 file, or the name
+            of a network of keras.applications.
         data: a folder with a folder per class, a CSV file with the columns file and label, or a `tf.data.Dataset` of
             (images, labels) as the model takes them, in the same order every time. Of several labels an image: a CSV
             file with the columns file and label, a line for each label, or with file and a column of 0 and 1 for each
@@ -88,8 +88,8 @@ def audit(
         sanity: True to try the method on models with random weights.
         seed: of every sample and random place.
         progress: called with (stage, done, total); total is None while unknown.
-        **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, imports, freeze, task,
-            threshold, unit, target as `AuditMapper` takes them.
+        **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, imports, inputs, freeze,
+            task, threshold, unit, target as `AuditMapper` takes them.
 
     Returns:
         `AuditResult` with the table, findings, metrics and sanity checks.
@@ -113,7 +113,7 @@ def audit(
         raise ValueError(Message(fact, f"{remedy} truth=FOLDER.", f"{remedy} --truth FOLDER."))
     source = _source(data, mapper, engine, classes, truth)
     if isinstance(source, Samples):
-        mapper.check_scaling(source)
+        mapper.prepare(source)
     names = _class_names(mapper, source)
     regions = _regions(source, boxes, masks)
     directory, begun = Path(out), time.perf_counter()
@@ -190,6 +190,12 @@ def _source(
     source = mapper.task.source(data, names, classes, truth)
     if source.note:
         warn(source.note)
+    for name, table in mapper.inputs.tables.items():
+        if isinstance(source, DatasetSource):
+            raise ValueError(
+                f"Expected one value of the input '{name}' for all images of a tf.data.Dataset, received '{table}', "
+                "whose rows name files. Give the files as a folder or a CSV file."
+            )
     if isinstance(source, DatasetSource) and engine == "ray":
         raise ValueError(
             "Expected engine='local' for a tf.data.Dataset, received engine='ray': Ray's workers read files. Give a "
@@ -289,14 +295,15 @@ def _metrics(
         kind = "boxes" if regions.kind == "box" else "masks"
         given[kind] = [regions.region(row, mapper.size) if regions.known[row] else None for row in chosen]
     return measure(
-        lambda images, target: strengths(mapper.explainer(images, target)),
-        under_audit.predict_images,
+        lambda inputs, target: strengths(mapper.explainer(inputs, target)),
+        under_audit.predict_inputs,
         under_audit.images(chosen.tolist()),
         rows.predicted[chosen],
         method=mapper.explainer.method,
         seed=seed,
         num_images=num_images,
         unit=(mapper.arguments["unit"] or "") if mapper.task.name == "regression" else None,
+        join=lambda images, positions: under_audit.inputs(images, chosen[positions]),
         **given,
     )
 
@@ -308,7 +315,7 @@ def _sanity(mapper: AuditMapper, under_audit: ModelUnderAudit, rows: Rows, seed:
     known = mapper.preprocessing
     return sanity_checks(
         mapper.model,
-        under_audit.images(chosen.tolist()),
+        under_audit.inputs(under_audit.images(chosen.tolist()), chosen),
         rows.predicted[chosen],
         **mapper.explained_as,
         method=mapper.arguments["method"],

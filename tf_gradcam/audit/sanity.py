@@ -135,7 +135,7 @@ def grouped(layers: list[Stage], num_stages: int) -> list[Stage]:
 
 def sanity_checks(
     model: Any,
-    images: np.ndarray,
+    images: Any,
     class_indices: Sequence[int] | np.ndarray,
     *,
     layer: Any = None,
@@ -153,7 +153,8 @@ def sanity_checks(
 
     Args:
         model: a built Keras 3 model.
-        images: (N, H0, W0, C) as the model expects them; 16 to 64 are enough.
+        images: (N, H0, W0, C) as the model expects them; a list or dict for a model of several inputs. 16 to 64 images
+            are enough.
         class_indices: (N,) int, the class, label or value that is explained in each image, for the trained and the
             random models. Maps of a value are compared with their signs: what raised it and now lowers it has changed.
         layer, method, scaling: as `Explainer`.
@@ -184,7 +185,7 @@ def explained_by(explainer: Any) -> Explain:
 def check_weights(
     model: Any,
     explain: Explain,
-    images: np.ndarray,
+    images: Any,
     class_indices: Sequence[int] | np.ndarray,
     *,
     method: str,
@@ -222,7 +223,7 @@ def check_weights(
 def check_logits(
     model: Any,
     explain: Explain,
-    images: np.ndarray,
+    images: Any,
     class_indices: Sequence[int] | np.ndarray,
     *,
     method: str,
@@ -270,7 +271,7 @@ def _verdict(
 def _compare(
     stages: Sequence[Stage],
     explain: Explain,
-    images: np.ndarray,
+    images: Any,
     class_indices: Sequence[int] | np.ndarray,
     similarity: str,
     seed: int,
@@ -282,12 +283,13 @@ def _compare(
     if num_draws < 1:
         raise ValueError(f"Expected num_draws of at least 1, received {num_draws}.")
     indices = [int(index) for index in class_indices]
-    if not len(images) or len(images) != len(indices):
+    count = len(keras.tree.flatten(images)[0])
+    if not count or count != len(indices):
         raise ValueError(
-            f"Expected at least one image and a class index for each, received {len(images)} and {len(indices)}."
+            f"Expected at least one image and a class index for each, received {count} and {len(indices)}."
         )
     trained = _maps(explain, images, indices)
-    found = np.empty((num_draws, len(stages), len(images)))
+    found = np.empty((num_draws, len(stages), count))
     for draw in range(num_draws):
         generator = np.random.default_rng([seed, draw])
         with restored([variable for _, variables in stages for variable in variables]):
@@ -297,9 +299,10 @@ def _compare(
     return [bootstrap_interval(row, seed=seed) for row in found.mean(axis=0)]
 
 
-def _maps(explain: Explain, images: np.ndarray, indices: list[int]) -> np.ndarray:
-    parts = [slice(start, start + _BATCH_SIZE) for start in range(0, len(images), _BATCH_SIZE)]
-    maps = np.concatenate([np.asarray(explain(images[part], indices[part])) for part in parts])
+def _maps(explain: Explain, images: Any, indices: list[int]) -> np.ndarray:
+    parts = [slice(start, start + _BATCH_SIZE) for start in range(0, len(indices), _BATCH_SIZE)]
+    some = [keras.tree.map_structure(lambda array, part=part: array[part], images) for part in parts]
+    maps = np.concatenate([np.asarray(explain(one, indices[part])) for one, part in zip(some, parts, strict=True)])
     return maps.astype(np.float64)
 
 

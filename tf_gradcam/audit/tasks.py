@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -84,20 +85,21 @@ class AuditTask(ABC):
             raise ValueError(Message(fact, "Leave target out.", "Leave --target out."))
 
     @abstractmethod
-    def explain(self, images: np.ndarray) -> Explanation:
+    def explain(self, images: Any) -> Explanation:
         """Explain images as for their main map, and learn the number of outputs from the first ones."""
 
     @abstractmethod
     def explained(
-        self, images: np.ndarray, cells: tuple[int, int], masks: Sequence[np.ndarray | None] | None = None
+        self, images: Any, cells: tuple[int, int], masks: Sequence[np.ndarray | None] | None = None
     ) -> Explained:
-        """Return the columns of images (B, H0, W0, C); maps are resized to `cells`.
+        """Return the columns of images; maps are resized to `cells`.
 
         Args:
+            images: (B, H0, W0, C) as the model takes them; a list or dict for a model of several inputs.
             masks: of a segmentation, the true class of each pixel of each image, as `true_classes` reads it.
         """
 
-    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+    def predictions(self, explainer: Explainer, images: Any) -> np.ndarray:
         """Return what answers are read from, (B, K): probabilities, unless the task has values."""
         found = explainer(images).probabilities
         assert found is not None
@@ -153,7 +155,7 @@ class ClassificationTask(AuditTask):
 
     name = "classification"
 
-    def explain(self, images: np.ndarray) -> Explanation:
+    def explain(self, images: Any) -> Explanation:
         explanation = self.explainer(images)
         if explanation.probabilities is None or explanation.probabilities.ndim != 2:
             fact = (
@@ -165,7 +167,7 @@ class ClassificationTask(AuditTask):
         self.names = ClassNames(self._given_names).labels(range(self.width))
         return explanation
 
-    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
+    def explained(self, images: Any, cells: tuple[int, int], masks: Any = None) -> Explained:
         explanation = self.explainer(images)
         return self._columns(explanation, cells, _are_finite(explanation.probabilities))
 
@@ -195,7 +197,7 @@ class MultilabelTask(AuditTask):
             )
             raise ValueError(Message(fact, "Use method='gradcam'.", "Use --method gradcam.")) from None
 
-    def explain(self, images: np.ndarray) -> Explanation:
+    def explain(self, images: Any) -> Explanation:
         first = self.explainer.class_maps(images, top=1).of_class(0)
         probabilities = first.probabilities
         if probabilities is None or first.outputs.shape[1] < 2:
@@ -210,7 +212,7 @@ class MultilabelTask(AuditTask):
         self.thresholds = threshold_of_each(self._threshold, self.width, known)
         return first
 
-    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
+    def explained(self, images: Any, cells: tuple[int, int], masks: Any = None) -> Explained:
         maps = self.explainer.class_maps(images, above=dict(enumerate(self.thresholds.tolist())))
         assert maps.above is not None
         each = maps.of_each_class()
@@ -253,7 +255,7 @@ class RegressionTask(AuditTask):
         self._target = arguments[3]
         self._index = self._count = 0
 
-    def explain(self, images: np.ndarray) -> Explanation:
+    def explain(self, images: Any) -> Explanation:
         known = ClassNames(self._given_names)
         known.noun = "value"
         self._index = 0 if self._target is None else known.index_in(str(self._target))
@@ -262,13 +264,13 @@ class RegressionTask(AuditTask):
         self.names = [known.label(self._index if self._count > 1 else -1)]
         return explanation
 
-    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
+    def explained(self, images: Any, cells: tuple[int, int], masks: Any = None) -> Explained:
         explanation = self.explainer(images, self._index)
         found = self._columns(explanation, cells, np.isfinite(explanation.scores))
         found.columns["predicted"] = np.full(len(explanation), self._index)  # a single value has no index there
         return found
 
-    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+    def predictions(self, explainer: Explainer, images: Any) -> np.ndarray:
         found: np.ndarray = explainer(images, self._index).outputs
         return found
 
@@ -305,7 +307,7 @@ class SegmentationTask(AuditTask):
     name = "segmentation"
     is_tested = False
 
-    def explain(self, images: np.ndarray) -> Explanation:
+    def explain(self, images: Any) -> Explanation:
         explanation = self.explainer(images)
         masks = explanation.segmentation
         if masks is None or masks.predicted.ndim != 3:
@@ -320,23 +322,24 @@ class SegmentationTask(AuditTask):
         self.names = ClassNames(self._given_names).labels(range(self.width))
         return explanation
 
-    def explained(self, images: np.ndarray, cells: tuple[int, int], masks: Any = None) -> Explained:
+    def explained(self, images: Any, cells: tuple[int, int], masks: Any = None) -> Explained:
         main = self.explainer(images)
         predicted, largest = main.segmentation.predicted, main.segmentation.explained  # type: ignore[union-attr]
         shares = np.stack([(predicted == label).mean(axis=(1, 2)) for label in range(self.width)], axis=1)
-        mapped, maps = [list[int]() for _ in images], [list[np.ndarray]() for _ in images]
+        count = len(main)
+        mapped, maps = [list[int]() for _ in range(count)], [list[np.ndarray]() for _ in range(count)]
         placed = _resized(main, cells)
         for label in range(self.width):
             chosen = np.flatnonzero(shares[:, label] >= _LEAST_SHARE)
             others = chosen[largest[chosen] != label]
             found = dict(zip(chosen.tolist(), placed[chosen], strict=True))
             if len(others):  # one compiled pass serves all classes: each region is its mask
-                own = self.explainer(images[others], Region(None, predicted[others] == label))
+                some = keras.tree.map_structure(lambda array, rows=others: array[rows], images)
+                own = self.explainer(some, Region(None, predicted[others] == label))
                 found |= dict(zip(others.tolist(), _resized(own, cells), strict=True))
             for row in chosen.tolist():
                 mapped[row].append(label)
                 maps[row].append(found[row])
-        count = len(images)
         columns = {
             "predicted": largest,
             "probability": shares[np.arange(count), largest],
@@ -387,7 +390,7 @@ class SegmentationTask(AuditTask):
             )
         return classes
 
-    def predictions(self, explainer: Explainer, images: np.ndarray) -> np.ndarray:
+    def predictions(self, explainer: Explainer, images: Any) -> np.ndarray:
         masks = explainer(images).segmentation
         assert masks is not None
         return np.stack([(masks.predicted == label).mean(axis=(1, 2)) for label in range(self.width)], axis=1)

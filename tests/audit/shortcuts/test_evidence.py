@@ -5,7 +5,6 @@ Also tests audit/shortcuts/findings.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from tf_gradcam.audit.answers import AnswerReading
 from tf_gradcam.audit.result import Finding
 from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, region_at, stamp
-from tf_gradcam.audit.shortcuts.findings import AnswerSample, find
+from tf_gradcam.audit.shortcuts.findings import AnswerSample, PredictRows, find
 from tf_gradcam.audit.shortcuts.suspects import Suspect
 from tf_gradcam.metrics.intervals import Interval
 
@@ -32,13 +31,13 @@ def images(seed: int, is_marked: bool) -> np.ndarray:
     return photos
 
 
-def looks_at_the_mark(photos: np.ndarray) -> np.ndarray:
+def looks_at_the_mark(photos: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
     """Class 1 where the region is bright: a model with a shortcut."""
     probability = 1 / (1 + np.exp(-(photos[:, REGION].mean(axis=(1, 2)) - 170) / 15))
     return np.stack([1 - probability, probability], axis=1)
 
 
-def looks_elsewhere(photos: np.ndarray) -> np.ndarray:
+def looks_elsewhere(photos: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
     """Class 1 by the brightness of the upper left quarter, which the mark does not touch."""
     probability = 1 / (1 + np.exp(-(photos[:, :12, :18].mean(axis=(1, 2, 3)) - 70) / 2))
     return np.stack([1 - probability, probability], axis=1)
@@ -124,7 +123,7 @@ def sample(photos: np.ndarray, others: np.ndarray, inside: np.ndarray | None = N
     heatmaps = np.zeros((len(photos), 6, 9), np.float32)
     heatmaps[:, 4:6, 7:9] = 1
     rows = np.arange(100, 100 + len(photos))
-    return AnswerSample(1, "hyena", CLASS_1, rows, photos, heatmaps, [np.arange(len(photos))], others, inside)
+    return AnswerSample(1, "hyena", CLASS_1, rows, photos, heatmaps, [np.arange(len(photos))], others, rows, inside)
 
 
 def test_finding_reads_like_a_sentence_with_its_numbers() -> None:
@@ -198,7 +197,7 @@ def test_wide_interval_is_not_called_no_effect(drop: Interval, gain: Interval, i
 HIGH, LOW = (AnswerReading(0, "regression", sign=sign, gap=100.0, unit="years") for sign in (1, -1))
 
 
-def brightness_of_the_mark(photos: np.ndarray) -> np.ndarray:
+def brightness_of_the_mark(photos: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
     """A value, (n, 1): 10, plus 100 where the region is at 240, in proportion from 80 on."""
     return 10 + 100 * (photos[:, REGION].mean(axis=(1, 2))[:, None] - 80) / 160
 
@@ -227,7 +226,7 @@ def test_same_mark_does_not_speak_for_low_values() -> None:
 
 
 def test_mark_that_lowers_a_value_speaks_for_low_values() -> None:
-    def darkness(photos: np.ndarray) -> np.ndarray:
+    def darkness(photos: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         return -brightness_of_the_mark(photos)
 
     evidence = gather_evidence(PLACE, LOW, images(0, True), images(1, False), darkness)
@@ -263,7 +262,7 @@ def test_label_turns_by_its_threshold() -> None:
     assert gather_evidence(PLACE, high, images(0, True), images(1, False), looks_at_the_mark).pasted.value == 0
 
 
-def found_by(reading: AnswerReading, predict: Callable[[np.ndarray], np.ndarray]) -> Finding:
+def found_by(reading: AnswerReading, predict: PredictRows) -> Finding:
     one = replace(sample(images(0, True), images(1, False)), reading=reading, label="high age")
     return find(one, predict)[0]
 
@@ -287,7 +286,7 @@ def test_finding_of_a_label_names_images_without_it() -> None:
     assert finding.others is None
 
 
-def content_over_the_mark(photos: np.ndarray) -> np.ndarray:
+def content_over_the_mark(photos: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
     """The value is the brightness of a wide place around the mark, without the mark itself."""
     around = np.zeros(SIZE, bool)
     around[12:, 20:] = True

@@ -32,7 +32,7 @@ def seeds(slow: int) -> list:
 
 def predictor(model: tf.Module):
     compiled = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    return lambda photos: compiled(tf.constant(photos)).numpy()
+    return lambda photos, rows: compiled(tf.constant(photos)).numpy()
 
 
 def table(given: World) -> Rows:

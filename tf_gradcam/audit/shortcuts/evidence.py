@@ -219,7 +219,13 @@ class _Versions:
 
 
 def gather_evidence(
-    suspect: Suspect, reading: AnswerReading, photos: np.ndarray, others: np.ndarray, predict: Predict, seed: int = 0
+    suspect: Suspect,
+    reading: AnswerReading,
+    photos: np.ndarray,
+    others: np.ndarray,
+    predict: Predict,
+    seed: int = 0,
+    predict_others: Predict | None = None,
 ) -> Evidence:
     """Test a suspect by erasing it from images that get an answer, and by pasting it into others.
 
@@ -228,8 +234,10 @@ def gather_evidence(
         reading: how the answer is read from predictions.
         photos: (n, H0, W0, 3), the images of `suspect.members`, in that order.
         others: (m, H0, W0, 3), images that do not get the answer.
-        predict: photos -> probabilities or values (n, K).
+        predict: changed `photos` -> probabilities or values (n, K).
         seed: of random places and donors.
+        predict_others: changed `others` -> probabilities or values (m, K); None for `predict`, which is the same
+            function for a model of pictures alone.
 
     Returns:
         `Evidence`; erasing counts with the fill that leaves most of the answer.
@@ -237,11 +245,13 @@ def gather_evidence(
     generator = np.random.default_rng(seed)
     versions = _INTERVENE[suspect.kind](suspect, photos, others, generator)
 
+    of_others = predict_others or predict
+
     def measured(images: np.ndarray) -> np.ndarray:
         return reading.measured(predict(images))
 
     def turned(images: np.ndarray) -> np.ndarray:
-        return reading.turned(predict(images))
+        return reading.turned(of_others(images))
 
     before = measured(photos)
     left = {fill: measured(images) for fill, images in versions.erased.items()}
@@ -265,7 +275,7 @@ def gather_evidence(
         gain=bootstrap_interval(reading.sign * (pasted - pasted_control), seed=seed),
         examples=[part[:count] for part in examples],
         reading=reading,
-        others=bootstrap_interval(measured(others), seed=seed) if reading.is_value else None,
+        others=bootstrap_interval(reading.measured(of_others(others)), seed=seed) if reading.is_value else None,
     )
 
 

@@ -5,7 +5,7 @@ Axis legend: n images that get the answer, m others, H0 x W0 pixels, H x W cells
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -27,6 +27,9 @@ from tf_gradcam.audit.shortcuts.suspects import (
     tints,
 )
 from tf_gradcam.metrics.faithfulness import Predict
+
+# (n, H0, W0, 3) photos, changed or not, and the rows (n,) of the table that they are -> predictions (n, K).
+PredictRows = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _TITLES = ("as it is", "erased", "random region erased")
 _LAST_TITLES = {"classification": "another class", "multilabel": "without the label"}
@@ -82,6 +85,7 @@ class AnswerSample:
         heatmaps: (n, H, W).
         clusters: arrays of positions in `photos`, as `clusters.cluster` returns them.
         others: (m, H0, W0, 3), images neither predicted nor labelled as the class.
+        other_rows: (m,) positions of `others` in the table.
         inside: (n, H0, W0) bool, pixels inside the user's boxes or masks; None without annotations.
     """
 
@@ -93,6 +97,7 @@ class AnswerSample:
     heatmaps: np.ndarray
     clusters: Sequence[np.ndarray]
     others: np.ndarray
+    other_rows: np.ndarray
     inside: np.ndarray | None = None
 
 
@@ -102,12 +107,12 @@ class _Tested(NamedTuple):
     evidence: Evidence
 
 
-def find(sample: AnswerSample, predict: Predict, seed: int = 0) -> list[Finding]:
+def find(sample: AnswerSample, predict: PredictRows, seed: int = 0) -> list[Finding]:
     """Test all suspects of an answer.
 
     Args:
         sample: images that get the answer, and others.
-        predict: photos -> probabilities or values (n, K).
+        predict: changed photos, and the rows of the table that they are -> probabilities or values (n, K).
         seed: of random places.
 
     Returns:
@@ -122,7 +127,13 @@ def find(sample: AnswerSample, predict: Predict, seed: int = 0) -> list[Finding]
             continue
         suspect = _first(suspect, _MAX_IMAGES)
         evidence = gather_evidence(
-            suspect, sample.reading, sample.photos[suspect.members], sample.others[:_MAX_IMAGES], predict, seed
+            suspect,
+            sample.reading,
+            sample.photos[suspect.members],
+            sample.others[:_MAX_IMAGES],
+            _of_rows(predict, sample.rows[suspect.members]),
+            seed,
+            _of_rows(predict, sample.other_rows[:_MAX_IMAGES]),
         )
         found.append(_Tested(_finding(sample, suspect, evidence), suspect, evidence))
     found = [one for one in found if not _is_only_around_a_mark(one, found)]
@@ -132,6 +143,10 @@ def find(sample: AnswerSample, predict: Predict, seed: int = 0) -> list[Finding]
         replace(one.finding, picture=draw_examples(one.evidence.examples, one.evidence.fill, sample.reading))
         for one in _distinct(found)
     ]
+
+
+def _of_rows(predict: PredictRows, rows: np.ndarray) -> Predict:
+    return lambda photos: predict(photos, rows)
 
 
 def _is_only_around_a_mark(one: _Tested, found: Sequence[_Tested]) -> bool:

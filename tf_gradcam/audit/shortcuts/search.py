@@ -13,8 +13,7 @@ from tf_gradcam.audit.answers import ModelAnswer
 from tf_gradcam.audit.result import ClassLook, Finding
 from tf_gradcam.audit.rows import turns_of
 from tf_gradcam.audit.shortcuts.clusters import cluster, heat_shares, repetition
-from tf_gradcam.audit.shortcuts.findings import AnswerSample, find
-from tf_gradcam.metrics.faithfulness import Predict
+from tf_gradcam.audit.shortcuts.findings import AnswerSample, PredictRows, find
 
 Load = Callable[[Sequence[int]], np.ndarray]
 
@@ -55,7 +54,7 @@ def find_shortcuts(
     answers: Sequence[ModelAnswer],
     looks: Sequence[ClassLook],
     load: Load,
-    predict: Predict,
+    predict: PredictRows,
     *,
     inside: Callable[[Sequence[int]], np.ndarray] | None = None,
     seed: int = 0,
@@ -67,7 +66,7 @@ def find_shortcuts(
         answers: of the model.
         looks: result of `look_at`.
         load: positions in the table -> photos (n, H0, W0, 3) float32 in 0..255.
-        predict: photos -> probabilities or values (n, K).
+        predict: changed photos, and the rows of the table that they are -> probabilities or values (n, K).
         inside: positions in the table -> (n, H0, W0) bool, the pixels inside boxes or masks; None without annotations.
         seed: of samples and random places.
         progress: called with (done, total) answers.
@@ -110,6 +109,7 @@ def _sample(
         answer.maps(chosen),
         clusters,
         _photos(load, others),
+        others,
         None if inside is None or not len(chosen) else inside(chosen.tolist()),
     )
 
