@@ -125,7 +125,7 @@ def test_label_is_a_name_before_it_is_an_index(tmp_path):
         ("file,label\n", None, "names no image"),
         ("file,label\na.png,0\n,1\n", None, "Row 3 of .* names no file"),
         ("file,label\na.png,cow\n", ["cat", "dog"], "Unknown class 'cow'.*row 2 of"),
-        ("file,label\na.png,2\n", ["cat", "dog"], "class from 0 to 1 in row 2 of .*, received 2"),
+        ("file,label\na.png,2\n", ["cat", "dog"], "index from 0 to 1 in row 2 of .*, received 2"),
         ("file,label\na.png,123456789\n", None, "received 123456789 as an index"),
         ('file,label\n"a.png"x,1\n', None, "as a CSV file, but it cannot be read"),
     ],
@@ -241,7 +241,7 @@ def test_unknown_folders_are_listed_with_the_table_to_write_which_then_works(tmp
     [
         ("name,class\nx,1\n", "columns 'folder' and 'class' .* received name, class"),
         ("folder,class\nx,1\nx,2\n", "Row 3 of .* gives the folder 'x' a second class"),
-        ("folder,class\nx,7\n", "class from 0 to 2 in the folder 'x', received 7"),
+        ("folder,class\nx,7\n", "index from 0 to 2 in the folder 'x', received 7"),
         ("folder,class\nx,cow\n", "Unknown class 'cow'"),
     ],
 )

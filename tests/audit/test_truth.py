@@ -88,7 +88,7 @@ def test_folder_of_images_alone_has_unknown_labels_and_values(tmp_path: Path) ->
         ("file,cat\na.png,nan\n", "received 'nan'"),
         ("file,cat\na.png,1\nb.png,0\na.png,0\n", "Row 4 of .* names '.*a.png' again, after row 2. Give each file one"),
         ("file,label\na.png,cow\n", "Unknown class 'cow'.* row 2 of .*Correct the label"),
-        ("file,label\na.png,3\n", "Expected a label from 0 to 2 in row 2 of .*, received 3"),
+        ("file,label\na.png,3\n", "Expected an index from 0 to 2 in row 2 of .*, received 3"),
         ("file\na.png\n", "Expected the columns 'file' and 'label' .*or one column named like each label"),
         ("path,cat\na.png,1\n", "Expected the columns 'file' and .* received path, cat"),
         ("file,cat\n", "names no image"),

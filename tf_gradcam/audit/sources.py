@@ -304,15 +304,18 @@ def names_of(texts: Sequence[str]) -> list[str]:
 
 
 def _label(text: str, names: ClassNames, where: str) -> int:
-    if not text:
-        return UNKNOWN
+    return label_index(text, names, where) if text else UNKNOWN
+
+
+def label_index(text: str, names: ClassNames, where: str) -> int:
+    """Return the index of a class or label that a data set names; `where` says where, for messages."""
     try:
         index = names.index_in(text)
     except ValueError as error:
         raise ValueError(f"{error} It stands in {where}. Correct the label.") from error
     count = len(names.by_index)
     if index >= count:
-        raise ValueError(f"Expected a class from 0 to {count - 1} in {where}, received {text}. Correct the label.")
+        raise ValueError(f"Expected an index from 0 to {count - 1} in {where}, received {text}. Correct it.")
     return index
 
 

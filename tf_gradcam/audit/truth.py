@@ -17,7 +17,7 @@ from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._files.class_names import ClassNames
 from tf_gradcam._files.find import find_images
 from tf_gradcam.audit.annotations import MaskFolder
-from tf_gradcam.audit.sources import UNKNOWN, Samples, check_table, missing_columns, names_of, read_table
+from tf_gradcam.audit.sources import UNKNOWN, Samples, check_table, label_index, missing_columns, names_of, read_table
 
 _LABEL_COLUMNS = "'label' (a line for each label of a file), or one column named like each label, of 0 and 1"
 _VALUE_COLUMNS = ("value", "label")
@@ -73,7 +73,7 @@ def _repeated(path: Path, rows: Sequence[dict[str, str]], given: Sequence[str] |
     for line, row in enumerate(rows, 2):
         of_file = truth.setdefault(row["file"], np.zeros(len(names), np.float32))
         if row["label"]:
-            of_file[_index(row["label"], known, f"row {line} of '{path}'")] = 1
+            of_file[label_index(row["label"], known, f"row {line} of '{path}'")] = 1
     empty = sum(not labels.any() for labels in truth.values())
     notes = [_named_by(f"the labels in '{path}', sorted", names)] if given is None else []
     if empty:
@@ -156,18 +156,6 @@ def _zero_or_one(text: str, column: str, line: int, path: Path) -> float:
             f"'{text}'. Correct it."
         )
     return value
-
-
-def _index(text: str, names: ClassNames, where: str) -> int:
-    try:
-        index = names.index_in(text)
-    except ValueError as error:
-        raise ValueError(f"{error} It stands in {where}. Correct the label.") from error
-    if index not in names.by_index:
-        raise ValueError(
-            f"Expected a label from 0 to {len(names.by_index) - 1} in {where}, received {text}. Correct it."
-        )
-    return index
 
 
 def read_labels(count: int) -> Callable[[Any, int], np.ndarray]:
