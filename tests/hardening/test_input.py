@@ -312,7 +312,7 @@ FILES: list[Case] = [
     (lambda w: find_samples(w.text("file,label\na,9999999\n")), ValueError, "received 9999999 as an index. Correct it"),
     (lambda w: find_samples(w.text("file,label\na," + "9" * 5000 + "\n")), ValueError, "as an index. Correct it"),
     (lambda w: find_samples(w.text("file,label\na,x\n"), ["red"]), ValueError, "Unknown class 'x'.*row 2 of"),
-    (lambda w: find_samples(w.text("file,label\na,5\n"), ["red", "blue"]), ValueError, "a class from 0 to 1 in row 2"),
+    (lambda w: find_samples(w.text("file,label\na,5\n"), ["red", "blue"]), ValueError, "an index from 0 to 1 in row 2"),
     (
         lambda w: BoxTable(w.folder / "no.csv", ["a.png"]),
         FileNotFoundError,
