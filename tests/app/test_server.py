@@ -916,6 +916,21 @@ def test_lines_of_a_model_of_own_classes_import_them(tmp_path, monkeypatch):
     sessions.close()
 
 
+def test_lines_name_the_classes_of_the_picture_where_there_are_too_many_names():
+    names = [f"class of number {number}" for number in range(60)]
+    sessions = new_sessions(AppModel(red_blue_model(L.Dense(60, "softmax")), names))
+    session = sessions.new()
+    session.show_upload(upload(sessions))
+    lines = last(new_events(sessions).explain(session.token, "hue", "gradcam", 7, 50, "raw"))[2]
+    (line,) = (line for line in lines.splitlines() if line.startswith("class_names = "))
+    probable = [name for name, _ in session.answers["explore"].first.top(5)[0]]
+    assert line.endswith("  # of 60, those of this picture")
+    assert eval(line.removeprefix("class_names = ")) == {
+        index: name for index, name in enumerate(names) if index in (7, 50) or name in probable
+    }
+    sessions.close()
+
+
 def test_lines_import_public_names_only(sessions, session):
     events = new_events(sessions)
     explored = last(events.explain(session.token, *QUESTION))[2]

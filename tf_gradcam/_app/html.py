@@ -236,6 +236,7 @@ def table_html(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return (
-        f'<div class="tg-scroll" tabindex="0"><table class="tg-table"><caption>{escape(caption)}</caption>'
+        f'<div class="tg-scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="tg-table">'
+        f"<caption>{escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

@@ -23,6 +23,7 @@ COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr
 _COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam")
 _MAX_HANDLERS = 16  # that wait for a model at the same time; each model runs one job
 _HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+_HEADING = '<h2 class="tg-unseen">{}</h2>'  # for screen readers, which go from heading to heading
 # A click on what names a choice: a box, a row of a table, or a point of a picture. The keyboard's focus stays there.
 _CLICKS = """
 let last = null;
@@ -73,10 +74,13 @@ class Page:
             self.headline = self._html(headline(model))
         with gr.Row(elem_id="tg-main"):
             with gr.Column(elem_id="tg-pick"):
+                self._html(_HEADING.format("Picture"))
                 self._build_picture()
             with gr.Column(elem_id="tg-out"):
+                self._html(_HEADING.format("Result"))
                 self._build_results(model)
             with gr.Column(elem_id="tg-set"):
+                self._html(_HEADING.format("Question"))
                 self._build_question()
                 self._build_look()
                 self._build_model()
@@ -167,7 +171,14 @@ class Page:
         self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
         self.view = self._html(start.html, elem_id="tg-view", js_on_load=_CLICKS)
         with gr.Accordion("Python code for this picture", open=False):
-            self.lines = gr.Code(start.lines, language="python", interactive=False, label="Python", elem_id="tg-lines")
+            self.lines = gr.Code(
+                start.lines,
+                language="python",
+                interactive=False,
+                label="Python",
+                buttons=["copy"],  # its file is among the downloads
+                elem_id="tg-lines",
+            )
 
     def _wire(self) -> None:
         events, own = self._events, self._own
@@ -204,6 +215,8 @@ class Page:
         self.compare.click(own(events.compare), [self.methods, *question], result, **working)
         self.deepen.click(own(events.layers), [self.layers, *question], result, **working)
         self.run.click(own(events.batch), [self.files, *question], [self.files, *result], **working)
+        for event in (self.files.upload, self.methods.input, self.layers.input):  # an error before is answered by it
+            event(lambda: READY, None, self.status, **at_once)
         for control in (look := [self.alpha, self.threshold, self.colormap]):
             control.input(own(events.paint), look, shown, trigger_mode="always_last", **at_once)
         for name, tab in self.tabs.items():

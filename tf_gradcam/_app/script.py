@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.session import Answer
@@ -17,7 +19,7 @@ from tf_gradcam._rules.table import METHODS, needs_of
 from tf_gradcam.targets.base import NamedTarget
 from tf_gradcam.targets.boxes import Box
 
-_MAX_NAMES_LENGTH = 1000  # characters of all class names; longer lists are left out
+_MAX_NAMES_LENGTH = 1000  # characters of all class names; of longer lists only those of the picture are written
 
 
 def python_lines(answer: Answer, look: Look) -> str:
@@ -135,6 +137,19 @@ def _wanted(answer: Answer) -> str:
 def _threshold(answer: Answer) -> str:
     above = answer.question.above
     return f"threshold={answer.model.threshold if above is None else above!r}"
+
+
+def _names_of(answer: Answer) -> dict[int, str]:
+    """Return the names of the classes that were asked for, explained, or are the most probable."""
+    question = answer.question
+    indices = {index for index in (question.target, question.against) if isinstance(index, int)}
+    for explanation in answer.explanations.values():
+        indices |= {int(index) for index in explanation.class_indices if index >= 0}
+        if explanation.probabilities is not None and explanation.probabilities.ndim == 2:
+            indices |= {int(index) for index in np.argsort(-explanation.probabilities[0], kind="stable")[:5]}
+    if answer.found is not None:
+        indices |= {item.class_index for item in answer.found.found}
+    return {index: str(answer.model.labels[index]) for index in sorted(indices)}
 
 
 def figure_lines(answer: Answer, tab: str) -> str:
@@ -284,6 +299,6 @@ class _Script:
         if origin.weights not in (None, "imagenet", "none"):
             self.add(f"model.load_weights({origin.weights!r})")
         names = repr(model.class_names)
-        self.add(
-            f"class_names = {names if len(names) <= _MAX_NAMES_LENGTH else 'None  # labels are then class numbers'}"
-        )
+        if len(names) > _MAX_NAMES_LENGTH:
+            names = f"{_names_of(self.answer)}  # of {len(model.class_names or [])}, those of this picture"
+        self.add(f"class_names = {names}")

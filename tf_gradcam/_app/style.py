@@ -18,10 +18,20 @@ SCRIPT = """() => {
     address.searchParams.delete('token');
     history.replaceState(history.state, '', address);
   }
-  for (const button of document.querySelectorAll('button.upload-container')) {
-    const label = button.closest('.block')?.querySelector('label')?.innerText.trim();
-    if (label) button.setAttribute('aria-label', `${label}: click to choose, or drop here`);
-  }
+  // Gradio names each field for files alike, lets no key scroll the code, and gives an empty one a name without a
+  // role. It makes them when they are shown.
+  const name = () => {
+    document.querySelector('.empty[aria-label]:not([role])')?.setAttribute('role', 'img');
+    const code = document.querySelector('#tg-lines .cm-scroller:not([role])');
+    if (code) { code.tabIndex = 0; code.setAttribute('role', 'region'); code.setAttribute('aria-label', 'Python'); }
+    for (const button of document.querySelectorAll('button.upload-container')) {
+      const label = button.closest('.block')?.querySelector('label')?.innerText.trim();
+      const text = `${label}: ${button.innerText.replace(/\\s+/g, ' ').trim()}`;
+      if (label && button.getAttribute('aria-label') !== text) button.setAttribute('aria-label', text);
+    }
+  };
+  name();
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
 }"""
 
 CSS = """
@@ -48,6 +58,9 @@ CSS = """
 #tg-samples button img { width: 100%; max-width: 64px; height: auto; aspect-ratio: 1; border-radius: 4px; margin: 0; }
 #tg-bar-row { align-items: center; flex-wrap: nowrap; min-height: 44px; }
 #tg-bar-row:not(:has(progress)) #tg-stop { visibility: hidden; }
+.tg-unseen { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap; }
+.gradio-container .html-container:has(> .prose > .tg-unseen) { position: absolute; }
 .tg-hint { margin: 0 0 8px; } #tg-tab-explore { padding: 0 !important; border: 0 !important; }
 #tg-stop { flex: 0 0 auto; min-width: 90px; transition: none; }
 .tg-grid { display: grid; gap: 12px; }
@@ -114,6 +127,11 @@ tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--ba
 .tg-scroll { overflow-x: auto; } .tg-table { border-collapse: collapse; font-size: .82rem; width: 100%; }
 .tg-table th, .tg-table td { text-align: left; padding: 4px 10px 4px 0;
   border-bottom: 1px solid var(--border-color-primary); vertical-align: top; overflow-wrap: break-word; }
+body:not(.dark) #tg-lines .cm-line span { color: #1e3a5f; } /* Gradio's colours are too pale on white */
+#tg-lines .icon-button { min-width: 24px; min-height: 24px; }
+.tg-bar, .tg-cell, .tg-fill, .tg-color, .tg-notice { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+@media print { #tg-pick, #tg-set, #tg-bar-row, .tab-container, .tg-links, footer { display: none !important; }
+  #tg-main { display: block !important; } .tg-figure, .tg-top { break-inside: avoid; } }
 """
 
 

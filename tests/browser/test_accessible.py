@@ -1,0 +1,86 @@
+"""What axe-core finds on every tab of the page and on a report, how both print, and errors that are out of date."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.helpers.app_server import served
+from tests.helpers.audits import result_of
+from tests.helpers.browser import NEEDS_BROWSER, Page
+from tests.helpers.pictures import encoded
+from tf_gradcam.audit.report.page import write_report
+from tf_gradcam.demo import phantom_slices
+
+pytestmark = NEEDS_BROWSER
+SCAN = "scan.png", encoded(phantom_slices(8, 2026).images[3].astype(np.uint8), "PNG")
+# Every rule of WCAG 2.2 AA, the habits of good pages, and the rules that axe-core still tries out.
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("server") / "temporary") as one:
+        yield one
+
+
+def faults_of(page):
+    """(rule, element, what to mend) for each fault that axe-core finds."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.wait_for_timeout(300)  # colours fade in
+    answer = Axe().run(page, options={"runOnly": {"type": "tag", "values": TAGS}}).response
+    return [
+        (fault["id"], node["html"][:200], node["failureSummary"])
+        for fault in answer["violations"]
+        for node in fault["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_tab_and_no_error_has_a_fault_of_access(browser, server, scheme):
+    one = Page(browser, server.address, color_scheme=scheme)
+    for part in ("Another model", "Python code for this picture"):
+        one.page.get_by_role("button", name=part).click()
+    one.page.wait_for_selector("#tg-lines .cm-line")
+    assert faults_of(one.page) == []
+    for tab, button in (("Compare", "compare"), ("Layers", "deepen")):
+        one.tab(tab)
+        one.page.click(f"#tg-{button}")
+        one.page.wait_for_selector("#tg-view figure:nth-child(5)")
+        one.shows("Ready", "status")
+        assert faults_of(one.page) == [], tab
+    one.tab("Batch")
+    one.page.click("#tg-run")
+    one.shows("Choose between 1 and 200 pictures", "status")
+    assert faults_of(one.page) == []
+    one.drop("files", SCAN)
+    one.shows("Ready", "status")  # an error is answered by a choice
+    one.page.click("#tg-run")
+    one.shows("1 of 1 pictures explained")
+    assert faults_of(one.page) == []
+    assert one.problems == []
+    one.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_has_no_fault_of_access(browser, tmp_path, scheme):
+    context = browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    page.goto(write_report(result_of(count=24), tmp_path / "index.html").as_uri())
+    for part in page.query_selector_all("details"):
+        part.evaluate("one => one.open = true")
+    assert faults_of(page) == []
+    context.close()
+
+
+def test_printed_page_has_its_bars_and_no_controls(browser, server):
+    one = Page(browser, server.address)
+    one.page.emulate_media(media="print")
+    for part in (".tg-bar", ".tg-fill"):
+        style = one.page.locator(part).first.evaluate("one => getComputedStyle(one).printColorAdjust")
+        assert style == "exact", part
+    assert one.page.locator("#tg-view").is_visible()
+    for part in ("#tg-file", "#tg-layer", "#tg-stop", "footer", "button[role=tab]"):
+        assert not any(each.is_visible() for each in one.page.locator(part).all()), part
+    one.context.close()
