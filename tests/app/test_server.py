@@ -72,21 +72,6 @@ def worker():
     one.close()
 
 
-@pytest.fixture
-def sessions():
-    new = new_sessions()
-    yield new
-    new.close()
-
-
-@pytest.fixture
-def session(sessions):
-    """A window that looks at the red and blue photo."""
-    one = sessions.new()
-    one.show_upload(upload(sessions))
-    return one
-
-
 def ended(job):
     """Wait for the job and return its result."""
     for _ in job.follow():

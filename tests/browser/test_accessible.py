@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.helpers.app_server import served
 from tests.helpers.audits import result_of
 from tests.helpers.browser import NEEDS_BROWSER, Page
 from tests.helpers.pictures import encoded
@@ -16,12 +15,6 @@ pytestmark = NEEDS_BROWSER
 SCAN = "scan.png", encoded(phantom_slices(8, 2026).images[3].astype(np.uint8), "PNG")
 # Every rule of WCAG 2.2 AA, the habits of good pages, and the rules that axe-core still tries out.
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("server") / "temporary") as one:
-        yield one
 
 
 def faults_of(page):
@@ -43,6 +36,7 @@ def test_no_tab_and_no_error_has_a_fault_of_access(browser, server, scheme):
     for part in ("Another model", "Python code for this picture"):
         one.page.get_by_role("button", name=part).click()
     one.page.wait_for_selector("#tg-lines .cm-line")
+    one.page.click("#tg-layer [role=combobox]")
     assert faults_of(one.page) == []
     for tab, button in (("Compare", "compare"), ("Layers", "deepen")):
         one.tab(tab)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.app_server import served
 from tests.helpers.browser import NEEDS_BROWSER, SECOND, Page
 from tests.helpers.pictures import encoded
 from tests.helpers.redblue import red_blue_model, red_blue_photo
@@ -32,12 +31,6 @@ SLICES = phantom_slices(8, 2026)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("server") / "temporary") as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def explain():
     """The bundled model's explanation of a slice, straight from Python."""
     model = load_demo_model()
@@ -46,14 +39,6 @@ def explain():
         return Explainer(model, layer, method, class_names=CLASS_NAMES)(SLICES.images[number][None], target)
 
     return answer
-
-
-@pytest.fixture
-def page(browser, server):
-    one = Page(browser, server.address)
-    yield one
-    assert one.problems == []
-    one.context.close()
 
 
 def png(data):
@@ -278,32 +263,6 @@ def test_lines_of_python_are_on_the_page(page):
     page.page.get_by_text("Python code for this picture").click()
     page.shows("load_demo_model()", "lines")
     page.shows("layer='block5_conv3', method='gradcam'", "lines")
-
-
-FOCUSED = """() => {
-  const one = document.activeElement;
-  return [one.closest('[id^=tg-]')?.id ?? '', one.tagName, one.getAttribute('role') ?? '', one.innerText ?? ''];
-}"""
-
-
-def test_every_control_is_reached_by_the_tab_key(page):
-    reached = set()
-    for _ in range(80):
-        page.page.keyboard.press("Tab")
-        place, tag, role, words = page.page.evaluate(FOCUSED)
-        reached |= {place, words.strip() if tag == "A" or role == "tab" else ""}
-    ids = ("file", "sample-0", "sample-7", "layer", "method", "class", "against", "alpha", "threshold", "colors")
-    assert {f"tg-{name}" for name in ids} <= reached
-    # One tab stop for the list of tabs, arrows within it, is the custom; Gradio makes each a stop.
-    assert {"Overlay (PNG)", "Map (NPY)", "Explore"} <= reached
-
-
-def test_method_is_chosen_by_the_keyboard_alone(page):
-    page.page.focus("#tg-method input")
-    page.page.keyboard.press("ControlOrMeta+a")
-    page.page.keyboard.type("xgrad")
-    page.page.keyboard.press("Enter")
-    page.shows("xgradcam at block5_conv3")
 
 
 UNNAMED = """() => [...document.querySelectorAll('input, button, select, textarea, a[href], [role=combobox]')]

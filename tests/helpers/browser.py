@@ -46,9 +46,10 @@ class Page:
             self.problems.append(f"asked for {url}")
 
     def choose(self, control, text):
-        self.page.click(f"#tg-{control} input")
-        options = self.page.locator("ul[role=listbox] li")
-        options.filter(has_text=re.compile(rf"^[\s✓]*{re.escape(text)}")).first.click()
+        """Choose the first entry that begins with a text."""
+        self.page.click(f"#tg-{control} [role=combobox]")
+        options = self.page.locator(f"#tg-{control} [role=option]")
+        options.filter(has_text=re.compile(rf"^{re.escape(text)}")).first.click()
 
     def slide(self, control, value):
         field = self.page.locator(f"#tg-{control} input[type=number]")

@@ -24,7 +24,7 @@ from tf_gradcam._app.view import view_of
 from tf_gradcam._app.worker import Job, JobProgress, Stopped
 from tf_gradcam._errors import for_page
 from tf_gradcam._models.images import model_failure
-from tf_gradcam._rules.table import MethodName
+from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam._terminal import print_message
 
 READY = '<p class="tg-ready">Ready.</p>'
@@ -130,6 +130,7 @@ class Events:
         """Yield the result while the job runs and at its end, unless another job was started since."""
         try:
             session = self._sessions.find(token)
+            session.model.check(asked)
         except ValueError as error:
             yield self._failed(token, error)
             return
@@ -186,8 +187,9 @@ class Events:
         vars(session).update(changes)
         return tuple(view_of(session))
 
-    def describe(self, method: MethodName) -> Any:
+    def describe(self, token: str, method: MethodName) -> Any:
         """Show the summary of the chosen method. Outputs: the list of methods."""
+        find_method(method)
         return self._update(info=self.about(method))
 
     def about(self, method: MethodName) -> str:

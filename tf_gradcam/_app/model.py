@@ -32,7 +32,7 @@ from tf_gradcam._models.layer_list import list_layers, through_the_depth
 from tf_gradcam._models.layers import LayerRow
 from tf_gradcam._models.open_model import OpenModel, open_model, settle_scaling, usual_weights
 from tf_gradcam._models.own_code import OwnCode
-from tf_gradcam._models.preprocessing import Preprocessing, Source
+from tf_gradcam._models.preprocessing import MODES, PREPROCESSOR, Preprocessing, Source
 from tf_gradcam._models.reader import ModelReader, reader_of
 from tf_gradcam._models.segmentation import segmentation_layers
 from tf_gradcam._results.detections import Detections
@@ -240,6 +240,24 @@ class AppModel:
             return self._preprocessing
         source: Source = "unknown" if self.mode == "unknown" and mode == self.default_mode else "given"
         return Preprocessing(self._preprocessing.architecture, mode, source, "because the model does not show its own")
+
+    def check(self, question: Question) -> None:
+        """Refuse what the lists of the page do not offer for this model; boxes are checked when they are found.
+
+        Raises:
+            ValueError: an unknown layer, method, class or way to make pixel values.
+        """
+        find_method(question.method)
+        offered: Sequence[tuple[str, Any, Container[Any]]] = (
+            ("a layer", question.layer, {self.default_layer, *(row.path for row in self.layers)}),
+            ("pixel values", question.mode, {*MODES, PREPROCESSOR, DETECT}),
+            ("a class", question.target, range(len(self.labels))),
+            ("a class", question.against, range(len(self.labels))),
+        )
+        for noun, value, known in offered:
+            is_several = noun == "a class" and isinstance(value, str)  # such as all labels, or a box
+            if value is not None and not is_several and value not in known:
+                raise ValueError(f"Expected {noun} from the list, received {value!r}. Choose it again.")
 
     def explain(self, picture: Path, question: Question, job: Job) -> PictureMaps:
         """Explain one picture; runs in the thread of `worker`.

@@ -8,6 +8,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from tf_gradcam._app.combobox import combobox
 from tf_gradcam._app.controls import method_choices, settings, task_choices
 from tf_gradcam._app.events import READY, Events
 from tf_gradcam._app.html import progress_html
@@ -76,14 +77,14 @@ class Page:
             with gr.Column(elem_id="tg-pick"):
                 self._html(_HEADING.format("Picture"))
                 self._build_picture()
-            with gr.Column(elem_id="tg-out"):
-                self._html(_HEADING.format("Result"))
-                self._build_results(model)
-            with gr.Column(elem_id="tg-set"):
+            with gr.Column(elem_id="tg-set"):  # before the results, as it is read and reached by the Tab key
                 self._html(_HEADING.format("Question"))
                 self._build_question()
                 self._build_look()
                 self._build_model()
+            with gr.Column(elem_id="tg-out"):
+                self._html(_HEADING.format("Result"))
+                self._build_results(model)
 
     def _build_picture(self) -> None:
         gr = self._gr
@@ -101,12 +102,12 @@ class Page:
 
     def _build_question(self) -> None:
         gr, own = self._gr, self._settings
-        self.layer = gr.Dropdown(**own["layer"], label="Layer", elem_id="tg-layer")
+        self.layer = combobox(gr, **own["layer"], label="Layer", elem_id="tg-layer")
         methods = [(choice.label, choice.name) for choice in method_choices()]
         about = self._events.about("gradcam")
-        self.method = gr.Dropdown(methods, value="gradcam", label="Method", info=about, elem_id="tg-method")
-        self.target = gr.Dropdown(**own["target"], elem_id="tg-class")
-        self.against = gr.Dropdown(**own["against"], label="Against", elem_id="tg-against")
+        self.method = combobox(gr, methods, "gradcam", "Method", info=about, elem_id="tg-method")
+        self.target = combobox(gr, **own["target"], elem_id="tg-class")
+        self.against = combobox(gr, **own["against"], label="Against", elem_id="tg-against")
         self.above = gr.Slider(0, 1, step=0.01, **own["above"], elem_id="tg-above")
         near = "Near (a value to compare with, or nothing)"
         self.near = gr.Textbox(**own["near"], label=near, max_length=40, elem_id="tg-near")
@@ -122,7 +123,7 @@ class Page:
         threshold = "Threshold, relative to the map's maximum"
         self.threshold = gr.Slider(0, 0.95, 0, step=0.05, label=threshold, elem_id="tg-threshold")
         colors = [("usual: jet, or blue to red", ""), *((name, name) for name in COLORMAPS)]
-        self.colormap = gr.Dropdown(colors, value="", label="Colours", elem_id="tg-colors")
+        self.colormap = combobox(gr, colors, "", "Colours", elem_id="tg-colors")
 
     def _build_model(self) -> None:
         gr, own = self._gr, self._settings
@@ -139,8 +140,8 @@ class Page:
             modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
             modes.append(("preprocessor: as the model's own preprocessor makes them (keras_hub)", PREPROCESSOR))
             modes.append(("detect: find them from the picture, or from those of Batch", DETECT))
-            self.mode = gr.Dropdown(modes, **own["mode"], label="Pixel values", elem_id="tg-mode")
-            self.task = gr.Dropdown(task_choices(), **own["task"], label="Task", elem_id="tg-task")
+            self.mode = combobox(gr, modes, **own["mode"], label="Pixel values", elem_id="tg-mode")
+            self.task = combobox(gr, task_choices(), **own["task"], label="Task", elem_id="tg-task")
             self.unit = gr.Textbox(**own["unit"], label="Unit, such as years", max_length=40, elem_id="tg-unit")
             decode = "Boxes are written as, such as center_xywh (empty: read from their values)"
             self.decode = gr.Textbox(**own["decode"], label=decode, max_length=80, elem_id="tg-decode")
@@ -159,8 +160,8 @@ class Page:
                 self.methods = gr.CheckboxGroup(methods, value=list(_COMPARED), label="Methods", elem_id="tg-methods")
                 self.compare = gr.Button("Compare", variant="primary", elem_id="tg-compare")
             with gr.Tab("Layers", elem_id="tg-tab-layers") as layers:
-                self.layers = gr.Dropdown(
-                    **self._settings["layers"], multiselect=True, label="Layers", elem_id="tg-layers"
+                self.layers = combobox(
+                    gr, **self._settings["layers"], multiple=True, label="Layers", elem_id="tg-layers"
                 )
                 self.deepen = gr.Button("Explain these layers", variant="primary", elem_id="tg-deepen")
             with gr.Tab("Batch", elem_id="tg-tab-batch") as batch:
@@ -207,7 +208,7 @@ class Page:
             **at_once,
         )
         explained(picked.then(own(events.explain), question, result, **working))
-        self.method.change(events.describe, self.method, self.method, **at_once)
+        self.method.change(own(events.describe), self.method, self.method, **at_once)
         explained(self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working))
         for number, button in enumerate(self.samples):
             button.click(own(partial(events.sample, number)), question, result, **working)

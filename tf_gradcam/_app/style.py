@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from tf_gradcam._app import combobox
+
 FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "monospace")
 
@@ -34,7 +36,8 @@ SCRIPT = """() => {
   new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
 }"""
 
-CSS = """
+CSS = (
+    """
 .gradio-container { max-width: 1500px !important; --body-text-color-subdued: #475569; }
 .dark .gradio-container, .gradio-container.dark { --body-text-color-subdued: #cbd5e1; }
 .gradio-container button[role=tab][aria-selected=true] { color: #1d4ed8 !important; }
@@ -70,7 +73,6 @@ CSS = """
 .tg-many { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 @media (max-width: 560px) { .tab-container button { padding: 0 4px !important; }
   #tg-samples button { font-size: .62rem; } .tg-three, .tg-four { grid-template-columns: minmax(0, 1fr); } }
-#tg-set input[role=combobox] { text-overflow: ellipsis; padding-right: 1.8rem; }
 .tg-figure { margin: 0; min-width: 0; } .tg-figure h3 { margin: 0 0 4px; font-size: .9rem; font-weight: 600; }
 .tg-figure img { width: 100%; height: auto; display: block; border-radius: 4px;
   border: 1px solid var(--border-color-primary); }
@@ -133,6 +135,8 @@ body:not(.dark) #tg-lines .cm-line span { color: #1e3a5f; } /* Gradio's colours 
 @media print { #tg-pick, #tg-set, #tg-bar-row, .tab-container, .tg-links, footer { display: none !important; }
   #tg-main { display: block !important; } .tg-figure, .tg-top { break-inside: avoid; } }
 """
+    + combobox.CSS
+)
 
 
 def theme(gradio: ModuleType) -> Any:

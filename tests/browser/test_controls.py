@@ -1,0 +1,108 @@
+"""The controls of the web page: lists by keyboard and mouse, the choice of the model, the list of layers."""
+
+from __future__ import annotations
+
+from tests.helpers.browser import NEEDS_BROWSER
+from tests.helpers.redblue import red_blue_model
+
+pytestmark = NEEDS_BROWSER
+OPEN = "#tg-main [role=listbox]:not([hidden])"
+FOCUSED = """() => {
+  const one = document.activeElement, frame = one.getBoundingClientRect();
+  const column = ['tg-head', 'tg-pick', 'tg-set', 'tg-out'].findIndex(id => one.closest(`#${id}`));
+  const place = one.closest('[id^=tg-]')?.id ?? '';
+  return [one.tagName, column, frame.bottom + scrollY, place, (one.innerText ?? '').trim().split('\\n')[0]];
+}"""
+
+
+def focused(page):
+    return page.page.evaluate("document.activeElement.closest('[id^=tg-]')?.id ?? document.activeElement.tagName")
+
+
+def entries(page, control):
+    """Open a list, read it, and close it."""
+    page.page.click(f"#tg-{control} [role=combobox]")
+    found = page.page.locator(f"#tg-{control} [role=option]").all_inner_texts()
+    page.page.keyboard.press("Escape")
+    return found
+
+
+def test_tab_reaches_every_control_in_reading_order_and_opens_no_list(page):
+    reached, last = [], (-1, 0.0)
+    while True:
+        page.page.keyboard.press("Tab")
+        tag, column, bottom, place, words = page.page.evaluate(FOCUSED)
+        if tag == "BODY":
+            break  # behind the last control
+        assert page.page.locator(OPEN).count() == 0, place
+        assert column > last[0] or (column == last[0] and bottom > last[1] - 40), (place, reached[-1])
+        last = (column, bottom)
+        reached += [place, words]
+    ids = ("file", "sample-0", "sample-7", "layer", "method", "class", "against", "alpha", "threshold", "colors")
+    assert {f"tg-{name}" for name in ids} <= set(reached)
+    # One tab stop for the list of tabs, arrows within it, is the custom; Gradio makes each a stop.
+    assert {"Overlay (PNG)", "Map (NPY)", "Explore"} <= set(reached)
+    assert reached[-1] == "Python code for this picture"
+
+
+def test_list_is_searched_and_closed_by_the_keyboard_alone(page):
+    keyboard = page.page.keyboard
+    field = "#tg-method [role=combobox]"
+    page.page.focus(field)
+    keyboard.press("ArrowDown")
+    assert page.page.locator(OPEN).count() == 1
+    assert page.page.get_attribute(field, "aria-expanded") == "true"
+    keyboard.press("ArrowDown")
+    active = page.page.get_attribute(field, "aria-activedescendant")
+    assert page.page.inner_text(f"[id='{active}']") == "gradcam_pp"
+    keyboard.press("Escape")
+    assert page.page.locator(OPEN).count() == 0
+    assert page.page.input_value(field) == "gradcam"
+    keyboard.type("no such method")
+    assert page.page.locator(f"{OPEN} [role=option]").all_inner_texts() == ["No entry has these words"]
+    keyboard.press("Enter")  # chooses nothing
+    keyboard.press("Tab")
+    assert (focused(page), page.page.locator(OPEN).count(), page.page.input_value(field)) == ("tg-class", 0, "gradcam")
+    keyboard.press("Shift+Tab")
+    keyboard.type("xgrad")
+    keyboard.press("Enter")
+    page.shows("xgradcam at block5_conv3")
+    page.shows("Ready", "status")
+    assert (focused(page), page.page.locator(OPEN).count()) == ("tg-method", 0)
+    page.shows("weighted by its activations", "method")  # its summary
+
+
+def test_click_elsewhere_or_on_another_list_closes_a_list(page):
+    page.page.click("#tg-layer [role=combobox]")
+    page.page.click("#tg-colors [role=combobox]")
+    assert page.page.locator(OPEN).count() == 1
+    page.page.click("#tg-head h1")
+    assert page.page.locator(OPEN).count() == 0
+    assert page.page.evaluate("document.querySelector('#tg-layer label').control.role") == "combobox"
+
+
+def test_several_layers_are_chosen_in_one_list(page):
+    page.tab("Layers")
+    page.page.get_by_role("button", name="remove block1_conv2").click()
+    assert focused(page) == "tg-layers"
+    for name in ("block2_conv2", "block3_conv3", "block4_conv3"):
+        page.page.get_by_role("button", name=f"remove {name}").click()
+    page.page.keyboard.type("block5_conv1")
+    page.page.keyboard.press("Enter")
+    page.page.click("#tg-deepen")
+    page.shows("Ready", "status")
+    page.shows("block5_conv3")
+    assert page.page.locator("#tg-view h3").all_inner_texts()[1:] == ["block5_conv1", "block5_conv3"]
+
+
+def test_lists_offer_what_a_new_model_has(page, tmp_path):
+    page.choose("class", "pituitary")
+    page.shows("pituitary, ")
+    red_blue_model().save(tmp_path / "model.keras")
+    page.another_model()
+    page.drop("model-file", ("red_blue.keras", (tmp_path / "model.keras").read_bytes()))
+    page.shows("at hue, 6 x 10 cells")
+    assert entries(page, "class") == ["top class", "class 0", "class 1"]
+    assert entries(page, "against") == ["nothing", "class 0", "class 1"]
+    assert entries(page, "layer") == ["scale (6 x 10)", "hue (6 x 10) default"]
+    assert page.page.input_value("#tg-class [role=combobox]") == "top class"
