@@ -438,8 +438,16 @@ class Later(keras.Model):
         return self.head(tf.reduce_mean(self.conv(images), axis=(1, 2)))
 
 
+def of_built_layers() -> keras.Model:
+    """A new model on layers of another one, which have weights already."""
+    trained = keras.Sequential([keras.Input((8, 12, 3)), conv("conv")])
+    return keras.Sequential([*trained.layers, *head_layers()], name="later")
+
+
 @pytest.mark.parametrize(
-    "model", [keras.Sequential([conv("conv"), *head_layers()], name="later"), Later()], ids=["sequential", "subclassed"]
+    "model",
+    [keras.Sequential([conv("conv"), *head_layers()], name="later"), Later(), of_built_layers()],
+    ids=["sequential", "subclassed", "of built layers"],
 )
 def test_unbuilt_model_is_told_to_be_called(model: keras.Model) -> None:
     with pytest.raises(ValueError, match=r"'later' has no input shape yet\. Call it once .*model\.build\("):

@@ -344,7 +344,7 @@ def _inputs_as_built(model: Any) -> ModelInputs:
             f"wrapped = keras.Model([{names}], model({names})). It takes a list."
         )
     shapes = built_input_shapes(model)
-    if shapes is None and any(layer.built and layer.weights for _, layer in sublayers(model)):
+    if shapes is None and model.built and any(layer.built and layer.weights for _, layer in sublayers(model)):
         raise ValueError(
             f"Model '{model.name}' has been called, but Keras kept no input shape, because TensorFlow could not trace "
             f"the call. {UNTRACEABLE}"
