@@ -289,6 +289,16 @@ def test_one_unit_of_logits_has_two_sides_with_their_sigmoids() -> None:
     np.testing.assert_array_equal(explainer(IMAGES, 0).raw, -explainer(IMAGES, 1).raw)
 
 
+@pytest.mark.parametrize("says", [{"task": "classification"}, {"class_names": ["no", "yes"]}])
+def test_one_unit_of_tanh_has_the_two_sides_that_you_say(says: dict[str, Any]) -> None:
+    model = ending_in(layers.Dense(1, "tanh"))
+    outputs = model.predict(IMAGES, verbose=0)[:, 0]
+    explanation = Explainer(model, **says)(IMAGES)
+    assert explanation.class_indices.tolist() == (outputs > 0).astype(int).tolist()
+    assert explanation.probabilities is None
+    np.testing.assert_allclose(explanation.scores, np.abs(outputs), rtol=1e-5)
+
+
 def test_sigmoids_of_one_class_of_an_image_are_explained_at_their_top_class() -> None:
     model = of_three("sigmoid")()
     outputs = model.predict(IMAGES, verbose=0)
@@ -436,7 +446,7 @@ def test_segmentation_takes_one_class_for_all_images() -> None:
         (lambda: ending_in(layers.Dense(3, "softmax")), "multilabel", "a unit for each label .* after a softmax"),
         (lambda: ending_in(layers.Dense(3, "softmax")), "regression", "Expected values .* after a softmax"),
         (lambda: ending_in(layers.Dense(3, "softmax")), "segmentation", "a value for each class and place"),
-        (lambda: ending_in(layers.Dense(1, "relu")), "classification", "at least two classes"),
+        (lambda: ending_in(layers.Dense(1, "relu")), "classification", "or one unit with values below and above zero"),
         (lambda: dense_map(3, None), "multilabel", "a unit for each label"),
         (lambda: ending_in(layers.Dense(3)), "classify", "Unknown task 'classify'. Did you mean 'classification'"),
     ],

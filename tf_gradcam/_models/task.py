@@ -72,7 +72,7 @@ def task_of(reader: ModelReader, given: str | None, names: ClassNames) -> Task:
     said = given or reader.task
     if said is None:
         return found
-    _check(said, head, found)
+    _check(said, head, as_unit, found)
     return Task(said, "as you say" if given else "as the model's file says", True)
 
 
@@ -187,14 +187,14 @@ def _is_softmax(head: Head) -> bool:
     return head.kind in ("softmax", "log_softmax")
 
 
-def _check(given: str, head: Head, found: Task) -> None:
-    """Check that an output can be of a task."""
+def _check(given: str, head: Head, as_unit: Head, found: Task) -> None:
+    """Check that an output can be of a task; `as_unit` is it, read as a classifier's."""
     rank, count = head.output.shape.rank, head.output.shape[-1] if head.output.shape.rank else None
     is_vector = rank == 2
     remedy = {
         "classification": None
-        if is_vector and (count != 1 or head.is_pair or head.kind == "linear")
-        else "at least two classes (B, K), or one unit without a limit on one side",
+        if is_vector and (count != 1 or as_unit.is_pair)
+        else "at least two classes (B, K), or one unit with values below and above zero",
         "multilabel": None
         if is_vector and head.kind in ("sigmoid", "probability", "linear")
         else "a unit for each label (B, K), without a softmax",
