@@ -10,6 +10,7 @@
     python docs/pictures.py methods
     python docs/pictures.py detector
     python docs/pictures.py segmentation
+    python docs/pictures.py binary
     python docs/pictures.py multilabel
     python docs/pictures.py regression
     python docs/pictures.py all --data DATA
@@ -304,6 +305,11 @@ def segmentation() -> None:
     save_image(PICTURES / "segmentation.png", np.concatenate(both))
 
 
+def binary() -> None:
+    """Write the picture of both sides of a tiny binary model."""
+    runpy.run_path(str(ROOT / "examples" / "binary.py"))["main"](str(PICTURES / "binary.png"))
+
+
 def multilabel() -> None:
     """Write the picture of the labels of a tiny multi-label model."""
     runpy.run_path(str(ROOT / "examples" / "multilabel.py"))["main"](str(PICTURES / "multilabel.png"))
@@ -325,6 +331,7 @@ MAKERS: dict[str, Callable[..., None]] = {
     "methods": methods,
     "detector": detector,
     "segmentation": segmentation,
+    "binary": binary,
     "multilabel": multilabel,
     "regression": regression,
 }

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from tests.contracts.pages import README, ROOT, TEXTS, Block, blocks, command_block, commands
 from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
-from tests.helpers.redblue_tasks import of_value, with_head
+from tests.helpers.redblue_tasks import of_logit, of_pair, of_value, with_head
 from tests.zoo.detectors import scenes, trained
 from tests.zoo.tasks import REGIONS, segmentation, shapes
 from tests.zoo.transformers import pictures, vit
@@ -127,6 +127,16 @@ def tiny_unet() -> dict[str, Any]:
     return {"model": segmentation(), "images": photos.astype(np.float32), "photos": photos}
 
 
+def tiny_binary() -> dict[str, Any]:
+    """A compiled model of one sigmoid unit, one of its logit, pictures and the class of each."""
+    size = (48, 80)
+    model = of_pair(size)
+    model.compile("sgd", "binary_crossentropy")
+    photos = np.stack([red_blue_photo(8, columns=columns) for columns in (4, 6, 2)])
+    names = {"model": model, "logit_model": of_logit(size), "photos": photos, "labels": np.array([1, 1, 0])}
+    return {**names, "images": photos.astype(np.float32)}
+
+
 def tiny_multilabel() -> dict[str, Any]:
     """A compiled model of three labels, pictures and the labels of each."""
     size = (48, 80)
@@ -172,6 +182,7 @@ SETUPS: dict[str, Callable[[], dict[str, Any]]] = {
     "tiny_detector": tiny_detector,
     "tiny_unet": tiny_unet,
     "segmented_folder": segmented_folder,
+    "tiny_binary": tiny_binary,
     "tiny_multilabel": tiny_multilabel,
     "tiny_regression": tiny_regression,
 }
@@ -322,6 +333,9 @@ def test_command_is_understood(here: Path, line: str) -> None:
         (here / "regions.txt").write_text("\n".join(REGIONS))
         for number, photo in enumerate(setup["photos"]):
             save_image(here / "photos" / f"{number}.png", photo)
+    if "my_pair.keras" in words:
+        tiny_binary()["model"].save(here / "my_pair.keras")
+        describe(here / "my_pair.keras", class_names=["black disc", "white square"])
     if "my_labels.keras" in words:
         tiny_multilabel()["model"].save(here / "my_labels.keras")
         describe(here / "my_labels.keras", class_names=["red square", "blue disc", "green bar"])

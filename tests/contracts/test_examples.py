@@ -105,6 +105,19 @@ def test_segmentation_explains_both_layers_a_pixel_and_a_part(run_here) -> None:
 
 
 @pytest.mark.slow
+def test_binary_explains_each_side_on_its_shape(run_here) -> None:
+    printed = run_here("binary.py", "binary.png")
+    assert picture_size(Path("binary.png")) == picture_size(PICTURES / "binary.png")
+    assert "classification, as its output is one sigmoid unit, with two sides." in printed
+    shares = re.findall(r": (black disc|white square) \d+%, (\d+)% of the heat on (\d+)%", printed)
+    assert [side for side, _, _ in shares] == ["black disc"] * 3 + ["white square"] * 2
+    for _, heat, area in shares:
+        assert float(heat) > 4 * float(area)
+    disc, square = re.findall(r"^picture 2: at most ([\d.]+) for black disc, ([\d.]+) for", printed, flags=re.M)[0]
+    assert float(square) < 0.1 * float(disc)  # there is no square
+
+
+@pytest.mark.slow
 def test_multilabel_explains_every_label_on_its_shape(run_here) -> None:
     printed = run_here("multilabel.py", "multilabel.png")
     assert picture_size(Path("multilabel.png")) == picture_size(PICTURES / "multilabel.png")

@@ -12,19 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from tests.helpers.redblue import red_blue_photo, write_photo
-from tests.helpers.redblue_tasks import BLUENESS, IMAGES, REDNESS, of_pair, sigmoid, with_head
+from tests.helpers.redblue_tasks import BLUENESS, IMAGES, REDNESS, of_logit, of_pair, sigmoid
 from tests.zoo import tasks
 from tf_gradcam import Explainer
 from tf_gradcam._cli.main import main
+from tf_gradcam._rules.table import MethodName
 
 SIDES = ["blue", "red"]
-
-
-def of_logit() -> keras.Model:
-    """The same unit without its sigmoid, trained with the loss that has it."""
-    model = with_head(1, None, [[10], [-10]], [0])
-    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
-    return model
 
 
 @pytest.mark.parametrize("build", [of_pair, of_logit])
@@ -43,6 +37,22 @@ def test_map_of_one_side_is_what_lowers_the_other(build: Callable[[], keras.Mode
     both = explainer.class_maps(IMAGES)
     assert both.labels[0] == SIDES
     np.testing.assert_allclose(both.of_class(0).heatmaps, blue.heatmaps, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "xgradcam", "hirescam", "shapleycam", "cam", "ablationcam"])
+def test_maps_of_the_two_sides_mirror_each_other(method: MethodName) -> None:
+    explainer = Explainer(of_pair(), method=method, class_names=SIDES)
+    red = explainer(IMAGES, "red").raw
+    assert np.abs(red).max() > 0
+    np.testing.assert_allclose(red, -explainer(IMAGES, "blue").raw, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["eigencam", "eigengradcam", "fullgrad"])
+def test_methods_without_a_sign_draw_both_sides_the_same(method: MethodName) -> None:
+    explainer = Explainer(of_pair(), method=method, class_names=SIDES)
+    red = explainer(IMAGES, "red").raw
+    assert np.abs(red).max() > 0
+    np.testing.assert_allclose(red, explainer(IMAGES, "blue").raw, rtol=1e-5)
 
 
 def test_command_line_explains_either_side_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,16 @@ def of_value(size: Any = (HEIGHT, WIDTH)) -> keras.Model:
     return with_head(1, None, [[10], [-10]], [0], size)
 
 
-def of_pair() -> keras.Model:
+def of_pair(size: Any = (HEIGHT, WIDTH)) -> keras.Model:
     """One sigmoid unit: whether it is more red than blue."""
-    return with_head(1, "sigmoid", [[10], [-10]], [0])
+    return with_head(1, "sigmoid", [[10], [-10]], [0], size)
+
+
+def of_logit(size: Any = (HEIGHT, WIDTH)) -> keras.Model:
+    """The same unit without its sigmoid, compiled with the loss that has it."""
+    model = with_head(1, None, [[10], [-10]], [0], size)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    return model
 
 
 def of_pixels() -> keras.Model:
