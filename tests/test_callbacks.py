@@ -235,7 +235,7 @@ def test_captions_tell_what_is_predicted_and_what_is_true(tmp_path: Path, drawin
     assert drawing[0] == ("Before training", "gradcam at cells, for the true class")
     move(model, 1)
     callback.on_epoch_end(0)
-    title, cards, _ = drawing
+    title, cards, *_ = drawing
     assert title == ("After epoch 1 of 1", "gradcam at cells, for the true class")
     for row, label, card in zip(model.predict(IMAGES, verbose=0), LABELS, cards, strict=True):
         best = int(row.argmax())
@@ -251,9 +251,17 @@ def test_captions_tell_what_was_asked_for(tmp_path: Path, drawing: list[Any]) ->
         return outputs[:, 0] - outputs[:, 1]
 
     explanation = look(GradCAMCallback(IMAGES, tmp_path, target=doubt), classifier())
-    title, cards, _ = drawing
+    title, cards, *_ = drawing
     assert title == ("Before training", "gradcam at cells, for doubt")
     assert cards[1].lines[1][0] == f"Explained: doubt, score {explanation.scores[1]:.4g}"
+
+
+def test_overlays_have_the_colours_and_the_threshold_that_are_asked_for(tmp_path: Path, drawing: list[Any]) -> None:
+    callback = GradCAMCallback(IMAGES, tmp_path, colormap="jet", map_threshold=0.5)
+    explanation, photos = look(callback, classifier()), [card.photo for card in drawing[1]]
+    expected = explanation.overlay(photos, 0.4, "jet", 0.5)
+    np.testing.assert_array_equal([card.overlay for card in drawing[1]], expected)
+    assert (expected != explanation.overlay(photos, 0.4, "jet")).any()
 
 
 def test_captions_of_a_value_tell_the_value(tmp_path: Path, drawing: list[Any]) -> None:
@@ -598,6 +606,8 @@ MISFITS = {
     "tail": ("Did you mean|classifier", {"classifier_layers": ["nowhere"]}),
     "one-hot labels": ("np.argmax", {"labels": np.eye(3)}),
     "half a label": ("Expected a class index or name per image", {"labels": [0.5, 1, 2]}),
+    "colormap": ("Unknown colour map 'jett'", {"colormap": "jett"}),
+    "map_threshold": (r"threshold, the least heat that is painted, in \[0, 1\], received 2", {"map_threshold": 2}),
     "threshold": ("Expected no threshold for the task classification, received 0.7", {"threshold": 0.7}),
     "task": ("Expected a unit for each label", {"task": "multilabel"}),
     "unit": ("Expected a unit for values only", {"unit": "years"}),

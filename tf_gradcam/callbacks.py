@@ -47,7 +47,7 @@ from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method, needs_of
 from tf_gradcam.image.io import Photos
-from tf_gradcam.image.overlay import to_photo
+from tf_gradcam.image.overlay import Look, check_look, to_photo
 from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.outputs import Distance, Value
@@ -240,6 +240,9 @@ class GradCAMCallback(keras.callbacks.Callback):
         task, unit, output, decode: as `Explainer`.
         threshold: of the probabilities of a multi-label model, as `Explainer.class_maps` takes it, or of a detector's
             scores. Defaults to 0.5 and 0.3.
+        colormap: as `Explanation.overlay`.
+        map_threshold: `threshold` of `Explanation.overlay`: value relative to the map's maximum below which the photo
+            is untouched. Defaults to 0, none.
         every: epochs between pictures, at least 1. Defaults to 1.
         log_dir: folder for TensorBoard, which gets the same pictures in `log_dir/gradcam`, step 0 before training and
             step n after epoch n. Only looking at them needs the `tensorboard` package.
@@ -279,6 +282,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         output: str | int | None = None,
         decode: DecodeLike = None,
         threshold: Thresholds | None = None,
+        colormap: str | None = None,
+        map_threshold: float = 0.0,
         every: int = 1,
         log_dir: str | os.PathLike[str] | None = None,
     ):
@@ -292,6 +297,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         if not callable(target) and not may_be_boxes:
             class_indices(target, len(self._shown), self._shown.names)
         self._threshold = threshold
+        self._look = Look(threshold=map_threshold, colormap=colormap)
+        check_look(self._look)
         self._inner = model
         self._options: dict[str, Any] = {
             "layer": layer,
@@ -409,7 +416,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         is_detector = self.task.name == "detection"
         layer = self._explainer.detection_layers if is_detector else self._explainer.layer_name
         title = (self._when(number), f"{self._explainer.method} at {layer}, for {what}")
-        figure = epoch_figure(title, cards, sides)
+        figure = epoch_figure(title, cards, sides, self._look)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi="figure")
         figure.clear()  # frees its pixels now: its parts refer to each other, and wait for the garbage collector
@@ -438,7 +445,7 @@ class GradCAMCallback(keras.callbacks.Callback):
                 continue
             is_value = self.task.name == "regression"
             lines = self._value_lines(explanation, index) if is_value else self._class_lines(explanation, index)
-            cards.append(overlay_card(explanation, index, photo, lines))
+            cards.append(overlay_card(explanation, index, photo, lines, self._look))
         return self._what(explanation), cards, sides_of(explanation)
 
     def _of_labels(self, explainer: Explainer) -> _Pictures:
@@ -468,7 +475,7 @@ class GradCAMCallback(keras.callbacks.Callback):
                 head = "True" if true is not None else "Predicted" if is_above else "None above; most probable"
                 is_missed = true is not None and not is_above
                 lines = [(f"{head}: {label}, {value:.1%}", RED if is_missed else "black"), said]
-                cards.append(overlay_card(of_each[place], index, photo, lines[: 1 if true is None else 2]))
+                cards.append(overlay_card(of_each[place], index, photo, lines[: 1 if true is None else 2], self._look))
         return "each label above its threshold" if true is None else "each true label", cards, sides_of(of_each[0])
 
     def _of_boxes(self, explainer: Explainer) -> _Pictures:
@@ -490,7 +497,7 @@ class GradCAMCallback(keras.callbacks.Callback):
                 heat = "blank map" if np.isnan(own) else f"{own:.0%} of the heat in its box"
                 head = f"Box {each.chosen[place]}" if each.chosen[place] else "Best box"
                 lines = [(f"{head}: {item.label}, {item.score:.2f}", "black"), (heat, GREY)]
-                cards.append(PhotoCard(photo, detection_overlay(each, place, photo), lines))
+                cards.append(PhotoCard(photo, detection_overlay(each, place, photo, self._look), lines))
         return "the boxes asked for" if self._is_asked else "the best box", cards, None
 
     def _what(self, explanation: Explanation) -> str:
@@ -552,12 +559,12 @@ class GradCAMCallback(keras.callbacks.Callback):
         masks, label = explanation.segmentation, explanation.labels[index]
         if masks is None or masks.is_given:
             line: Line = (f"Explained: {label}, score {explanation.scores[index]:.4g}", "black")
-            return overlay_card(explanation, index, photo, [line])
+            return overlay_card(explanation, index, photo, [line], self._look)
         inside = masks.inside[index]
         line = (f"Predicted {label}: {inside.mean():.1%} of the picture", "black" if inside.any() else RED)
         if not inside.any():
             return PhotoCard(photo, "No overlay: no pixel is predicted as this class.", [line])
-        return overlay_card(explanation, index, photo, [line])
+        return overlay_card(explanation, index, photo, [line], self._look)
 
     def _are_above(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         above = 0.5 if self._threshold is None else self._threshold

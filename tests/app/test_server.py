@@ -47,7 +47,7 @@ from tests.helpers.redblue import RED_PROBABILITY, red_blue_heatmap, red_blue_mo
 from tf_gradcam._app import html as apphtml
 from tf_gradcam._app import uploads as appfiles
 from tf_gradcam._app.controls import method_choices
-from tf_gradcam._app.html import Look, css_gradient, map_picture, overlay_picture, png_bytes
+from tf_gradcam._app.html import css_gradient, map_picture, overlay_picture, png_bytes
 from tf_gradcam._app.model import AppModel, headline, load_app_model
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.server import create_app, listening, without_addresses
@@ -59,7 +59,7 @@ from tf_gradcam._errors import ModelWarning, for_page
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._models.own_code import import_code
 from tf_gradcam._rules.table import METHODS
-from tf_gradcam.image.overlay import colormap_colors
+from tf_gradcam.image.overlay import Look, colormap_colors
 from tf_gradcam.targets.classes import Contrast
 
 L = keras.layers
@@ -263,7 +263,7 @@ def test_photo_is_left_as_it_is_below_the_threshold(explanation):
     photo = random_photo()
     overlay = overlay_picture(explanation, photo, Look(1.0, 0.5))
     np.testing.assert_array_equal(overlay[:, 4:], photo[:, 4:])
-    np.testing.assert_array_equal(overlay[:, :4], np.broadcast_to(colormap_colors("jet")[255], (6, 4, 3)))
+    np.testing.assert_array_equal(overlay[:, :4], np.broadcast_to(colormap_colors("viridis")[255], (6, 4, 3)))
 
 
 def test_threshold_counts_both_sides_of_a_signed_map(contrast):
@@ -538,7 +538,7 @@ def test_look_changes_without_the_model(sessions, session):
     after, lines = events.paint(session.token, 0.9, 0.5, "turbo")
     assert after != before
     assert "relative to the map's maximum; below 50% only the photo is shown" in after
-    assert "alpha=0.9, colormap='turbo'" in lines
+    assert "alpha=0.9, colormap='turbo', threshold=0.5)" in lines
 
 
 def test_what_the_model_refuses_is_told_and_the_old_map_goes(sessions, session):

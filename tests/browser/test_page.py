@@ -22,7 +22,6 @@ from tests.helpers.redblue import red_blue_model, red_blue_photo
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam.demo import CLASS_NAMES, LAYER_NAME, load_demo_model, phantom_slices
 from tf_gradcam.image.overlay import overlay_heatmap
-from tf_gradcam.image.regions import hot_pixels
 from tf_gradcam.targets.classes import Contrast
 
 pytestmark = NEEDS_BROWSER
@@ -101,7 +100,7 @@ def test_threshold_leaves_the_photo_in_the_download(page, explain):
     page.page.wait_for_selector("#tg-view a[href*='threshold=0.5']")
     overlay = png(page.download("Overlay (PNG)")[1])
     photo, values = SLICES.images[3].astype(np.uint8), explain(3).resized((224, 224))[0]
-    expected = np.where(hot_pixels(values, 0.5)[..., None], overlay_heatmap(photo, values), photo)
+    expected = overlay_heatmap(photo, values, colormap="heat", threshold=0.5)
     np.testing.assert_array_equal(overlay, expected)
 
 

@@ -181,6 +181,15 @@ def test_colormap_and_alpha_one_are_the_colours_alone(folder, model_file):
     np.testing.assert_array_equal(overlay, (255 * red_blue_heatmap()).astype(np.uint8)[..., None].repeat(3, axis=-1))
 
 
+def test_photo_is_untouched_below_the_map_threshold(folder, model_file):
+    """The map is a ramp between 1 and 0; "gray" paints its cold half black without a threshold."""
+    explain("photo.png", "--alpha", 1, "--colormap", "gray", "--map-threshold", 0.5, model=model_file)
+    overlay, photo = np.asarray(Image.open("maps/photo.overlay.png")), red_blue_photo()
+    cold = red_blue_heatmap() < 0.5
+    np.testing.assert_array_equal(overlay[cold], photo[cold])
+    assert (overlay[~cold] != photo[~cold]).any(axis=-1).all()
+
+
 def test_folders_and_patterns_are_explained_in_order_without_overwriting(folder, model_file):
     write_photo(folder, "one/photo.png")
     write_photo(folder, "two/photo.png", red_blue_photo(columns=9))

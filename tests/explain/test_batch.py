@@ -18,7 +18,7 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._figures.labels import with_text
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._models.preprocessing import Preprocessing
-from tf_gradcam.image.overlay import colormap_colors
+from tf_gradcam.image.overlay import Look, colormap_colors
 from tf_gradcam.targets.text import Asked, NearPicture
 
 L = keras.layers
@@ -36,16 +36,16 @@ def run(explainer, paths, folder):
 
 
 def test_files_hold_the_map_and_the_overlay_at_the_photos_size(tmp_path):
-    """The photo is twice the model's size: averaged 2 x 2 it is the one whose map is known."""
+    """The photo is twice the model's size: averaged 2 x 2 it is the one whose map is known, 1 in red and 0 in blue."""
     photo = red_blue_photo(scale=2)
-    (result,) = run(batch_explainer(alpha=1), [write_photo(tmp_path, "photo.png", photo)], tmp_path / "maps")
+    (result,) = run(batch_explainer(look=Look(1.0)), [write_photo(tmp_path, "photo.png", photo)], tmp_path / "maps")
     heatmap = np.load(tmp_path / "maps" / "photo.heatmap.npy")
     assert heatmap.dtype == np.float32
     np.testing.assert_allclose(heatmap, red_blue_heatmap(), atol=1e-6)
     overlay = np.asarray(Image.open(tmp_path / "maps" / "photo.overlay.png"))
-    first, last = colormap_colors("jet")[[0, 255]]
-    np.testing.assert_array_equal(overlay[:, :7], np.broadcast_to(last, (12, 7, 3)))  # before the bilinear ramp
-    np.testing.assert_array_equal(overlay[:, 9:], np.broadcast_to(first, (12, 11, 3)))
+    hottest = colormap_colors("viridis")[255]
+    np.testing.assert_array_equal(overlay[:, :7], np.broadcast_to(hottest, (12, 7, 3)))  # before the bilinear ramp
+    np.testing.assert_array_equal(overlay[:, 9:], photo[:, 9:])
     assert overlay.shape == photo.shape
     assert (result.row.status, result.row.class_index, result.row.label) == ("done", "0", "red")
     assert (result.row.layer, result.row.method, result.row.error) == ("hue", "gradcam", "")
@@ -54,7 +54,7 @@ def test_files_hold_the_map_and_the_overlay_at_the_photos_size(tmp_path):
 
 def test_alpha_zero_is_the_photo_byte_for_byte(tmp_path):
     path = write_photo(tmp_path)
-    run(batch_explainer(alpha=0), [path], tmp_path / "maps")
+    run(batch_explainer(look=Look(0.0)), [path], tmp_path / "maps")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "maps" / "photo.overlay.png")), red_blue_photo())
 
 
@@ -194,7 +194,7 @@ def test_overlay_of_a_value_shows_it_with_its_unit(tmp_path):
     assert result.numbers == [f"{VALUE:.6g} years"]
     overlay = np.asarray(Image.open(tmp_path / "photo.overlay.png"))
     explanation = explainer(red_blue_photo()[None])
-    painted = explanation.overlay_of(0, photo, colormap="jet")
+    painted = explanation.overlay_of(0, photo)
     np.testing.assert_array_equal(overlay, with_text(painted, f"{VALUE:.4g} years"))
     assert (overlay != painted).any()
     explanation.save(tmp_path / "saved", photo[None])
@@ -261,8 +261,8 @@ def five_channels():
         (five_channels, {}, r"height, width, 1 or 3\), received an input of shape \(None, 6, 10, 5\)"),
         (red_blue_model, {"asked": Asked("reed")}, "Unknown class 'reed'. Did you mean 'red'"),
         (red_blue_model, {"asked": Asked(2)}, "class index below 2"),
-        (red_blue_model, {"colormap": "jett"}, "Unknown colour map 'jett'. Did you mean 'jet'"),
-        (red_blue_model, {"alpha": 2.0}, "alpha"),
+        (red_blue_model, {"look": Look(colormap="jett")}, "Unknown colour map 'jett'. Did you mean 'jet'"),
+        (red_blue_model, {"look": Look(2.0)}, "alpha"),
     ],
 )
 def test_what_concerns_every_image_is_found_before_the_first(model, options, message):

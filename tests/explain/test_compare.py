@@ -51,7 +51,7 @@ def test_without_a_photo_the_maps_stand_alone() -> None:
     maps = {"one": seeing(first_channel), "two": seeing(lambda images: images[..., 1])}
     figure = compare(maps, IMAGE).figure
     assert len(panels(figure)) == 2
-    painted = explained(IMAGE[None, ..., 0]).overlay(np.zeros((1, *IMAGE.shape), np.uint8), alpha=1.0)
+    painted = explained(IMAGE[None, ..., 0]).overlay(np.zeros((1, *IMAGE.shape), np.uint8), 1, "viridis")
     np.testing.assert_array_equal(panels(figure)[0].images[0].get_array(), painted[0])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.pictures import random_photo
-from tf_gradcam.image.overlay import colormap_colors, overlay_heatmap, to_photo
+from tf_gradcam.image.overlay import Look, colormap_colors, colors_of, overlay_heatmap, paint, to_photo
 from tf_gradcam.image.resize import resize_heatmaps
 
 pytestmark = pytest.mark.core
@@ -18,11 +18,13 @@ def random_heatmap(height: int = 6, width: int = 10) -> np.ndarray:
 
 
 def blend_by_pixel(photo: np.ndarray, heatmap: np.ndarray, alpha: float, colormap: str) -> np.ndarray:
-    """The definition, one number at a time."""
-    colors, overlay = colormap_colors(colormap), np.empty_like(photo)
+    """The definition, one number at a time: "heat" has twice the weight at its hottest, and none at a heat of 0."""
+    colors, overlay = colormap_colors("viridis" if colormap == "heat" else colormap), np.empty_like(photo)
     for row, column, channel in np.ndindex(photo.shape):
-        color = int(colors[round(float(heatmap[row, column]) * 255), channel])
-        overlay[row, column, channel] = round(int(photo[row, column, channel]) * (1 - alpha) + color * alpha)
+        level = round(float(heatmap[row, column]) * 255)
+        weight = min(1.0, 2 * alpha * level / 255) if colormap == "heat" else alpha
+        color = int(colors[level, channel])
+        overlay[row, column, channel] = round(int(photo[row, column, channel]) * (1 - weight) + color * weight)
     return overlay
 
 
@@ -47,7 +49,7 @@ def test_overlay_paints_the_hot_pixel_hot():
     np.testing.assert_array_equal(overlay, expected)
 
 
-@pytest.mark.parametrize("colormap", ["jet", "viridis", "Reds"])
+@pytest.mark.parametrize("colormap", ["heat", "jet", "viridis", "Reds"])
 @pytest.mark.parametrize("alpha", [0, 0.1, 0.3, 0.4, 0.5, 0.77, 1])
 def test_overlay_follows_the_definition(alpha, colormap):
     photo, heatmap = random_photo(), random_heatmap()
@@ -61,11 +63,40 @@ def test_overlay_defaults_are_four_tenths_of_jet():
     np.testing.assert_array_equal(overlay_heatmap(photo, heatmap), expected)
 
 
-def test_overlay_with_alpha_0_is_the_photo_in_a_new_array():
+@pytest.mark.parametrize("colormap", ["heat", "jet"])
+def test_overlay_with_alpha_0_is_the_photo_in_a_new_array(colormap):
     photo = random_photo()
-    overlay = overlay_heatmap(photo, random_heatmap(3, 5), alpha=0)
+    overlay = overlay_heatmap(photo, random_heatmap(3, 5), alpha=0, colormap=colormap)
     assert overlay.tobytes() == photo.tobytes()
     assert not np.shares_memory(overlay, photo)
+
+
+@pytest.mark.parametrize("alpha", [0.4, 1.0])
+def test_heat_of_0_is_the_photo_byte_for_byte(alpha):
+    photo = random_photo()
+    overlay = overlay_heatmap(photo, np.zeros((3, 5)), alpha, "heat")
+    assert overlay.tobytes() == photo.tobytes()
+    assert not np.shares_memory(overlay, photo)
+
+
+@pytest.mark.parametrize("colormap", ["heat", "jet"])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
+def test_photo_is_untouched_below_the_threshold_and_the_rest_as_without(colormap, threshold):
+    photo, heatmap = random_photo(), random_heatmap()
+    heatmap[0, :3] = 0.299, 0.3, 1.0  # below the threshold, at it, and the maximum
+    painted = overlay_heatmap(photo, heatmap, 0.4, colormap)
+    expected = np.where((heatmap < np.float32(threshold))[..., None], photo, painted)
+    np.testing.assert_array_equal(overlay_heatmap(photo, heatmap, 0.4, colormap, threshold), expected)
+
+
+def test_map_without_a_photo_has_its_own_colours_and_white_below_the_threshold():
+    """In "heat" they do not fade, so that the map alone and its bar have the lightness of its values."""
+    heatmap = random_heatmap()
+    alone = paint(None, heatmap, False, Look(threshold=0.5))
+    expected = colormap_colors("viridis")[np.rint(255 * heatmap).astype(int)]
+    np.testing.assert_array_equal(alone, np.where((heatmap < 0.5)[..., None], 255, expected))
+    np.testing.assert_array_equal(colors_of(False, Look(threshold=0.5))[[0, 127]], np.full((2, 3), 255))
+    np.testing.assert_array_equal(colors_of(False, Look(threshold=0.5))[128:], colormap_colors("viridis")[128:])
 
 
 def test_overlay_resizes_the_heatmap():

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.explanations import explained
 from tf_gradcam._figures.canvas import color_scale
-from tf_gradcam.image.overlay import colormap_colors, diverging_colors, overlay_signed
+from tf_gradcam.image.overlay import Look, colormap_colors, colors_of, paint
 
 RAW = [[[-4.0, 0.0, 2.0], [1.0, -1.0, 0.0]], [[0.0] * 3] * 2, [[-0.5, -1.0, -2.0], [-4.0, -8.0, -1.0]]]
 SHARES = [[[-1.0, 0.0, 0.5], [0.25, -0.25, 0.0]], [[0.0] * 3] * 2, [[-1 / 16, -1 / 8, -1 / 4], [-1 / 2, -1.0, -1 / 8]]]
@@ -44,14 +44,14 @@ def test_pictures_show_the_sign_only_where_the_target_has_one() -> None:
 
 
 def test_colours_run_from_blue_over_white_to_red() -> None:
-    colors = diverging_colors()
+    colors = colors_of(True)
     assert colors.shape == (255, 3)
     np.testing.assert_array_equal(colors[[0, 127, 254]], [BLUE, [255] * 3, RED])
     np.testing.assert_array_equal(colors, colors[::-1, ::-1])  # -v has the colour of v with red and blue exchanged
 
 
 def test_any_colour_map_gives_its_two_ends() -> None:
-    colors = diverging_colors("viridis")
+    colors = colors_of(True, Look(colormap="viridis"))
     np.testing.assert_array_equal(colors[[0, 254]], colormap_colors("viridis")[[0, 255]])
     np.testing.assert_array_equal(colors[127], [255] * 3)
 
@@ -75,7 +75,7 @@ def test_zero_leaves_the_photo_as_it_is() -> None:
 def test_sign_and_size_are_read_back_from_the_picture(grey: int) -> None:
     """On a grey g, red less blue is alpha * v * 255 whatever g is; rounding adds at most 1 and half a step of v."""
     signed = np.linspace(-1, 1, 60, dtype=np.float32).reshape(6, 10)
-    overlay = overlay_signed(np.full((6, 10), grey, np.uint8), signed).astype(int)
+    overlay = paint(np.full((6, 10), grey, np.uint8), signed, True).astype(int)
     read = (overlay[..., 0] - overlay[..., 2]) / (0.4 * 255)
     np.testing.assert_allclose(read, signed, atol=1 / (0.4 * 255) + 0.5 / 127)
 
@@ -83,12 +83,12 @@ def test_sign_and_size_are_read_back_from_the_picture(grey: int) -> None:
 def test_mirrored_sign_exchanges_red_and_blue() -> None:
     signed = np.random.default_rng(1).uniform(-1, 1, (6, 10)).astype(np.float32)
     photo = np.full((6, 10, 3), 77, np.uint8)
-    np.testing.assert_array_equal(overlay_signed(photo, -signed), overlay_signed(photo, signed)[..., ::-1])
+    np.testing.assert_array_equal(paint(photo, -signed, True), paint(photo, signed, True)[..., ::-1])
 
 
 def test_signed_map_is_resized_to_the_photo() -> None:
     """Two cells [-1, 1] over four pixels: -1, -1/2, 1/2, 1."""
-    overlay = overlay_signed(np.zeros((1, 4, 3), np.uint8), np.array([[-1.0, 1.0]]), alpha=1.0)
+    overlay = paint(np.zeros((1, 4, 3), np.uint8), np.array([[-1.0, 1.0]]), True, Look(1.0))
     np.testing.assert_array_equal(overlay[0], [BLUE, [0, 0, 129], [129, 0, 0], RED])  # 64/127 of 255, rounded
 
 
@@ -107,11 +107,12 @@ def test_figure_has_symmetric_limits_and_the_signed_map() -> None:
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_panel_has_the_colours_of_overlays(signed: bool) -> None:
-    """The map painted fully on white, pixel by pixel, for values between the steps too."""
+    """A signed map painted fully on white, "jet" alone: pixel by pixel, for values between the steps too."""
     values = np.linspace(-1 if signed else 0, 1, 1001, dtype=np.float32)[None]
     explanation = explained(values[None], signed=signed)
-    painted = explanation.overlay(np.full((1, 1, 1001, 3), 255, np.uint8), alpha=1.0)[0]
-    colors, norm = color_scale(signed)
+    colormap = None if signed else "jet"
+    painted = explanation.overlay(np.full((1, 1, 1001, 3), 255, np.uint8), 1.0, colormap)[0]
+    colors, norm = color_scale(signed, Look(colormap=colormap))
     drawn = np.rint(255 * colors(norm(explanation.shown[0]))[..., :3])
     halfway = np.abs((127 if signed else 255) * values % 1 - 0.5) < 1e-3  # either colour is the nearest
     np.testing.assert_array_equal(drawn[~halfway], painted[~halfway])
@@ -133,7 +134,7 @@ def test_map_that_only_speaks_against_is_no_blank_picture() -> None:
 )
 def test_overlay_signed_refuses_map(signed: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"Expected one signed map, floats \(H, W\) in \[-1, 1\], received"):
-        overlay_signed(np.zeros((4, 4, 3), np.uint8), signed)
+        paint(np.zeros((4, 4, 3), np.uint8), signed, True)
 
 
 @pytest.mark.parametrize(
@@ -141,4 +142,4 @@ def test_overlay_signed_refuses_map(signed: np.ndarray) -> None:
 )
 def test_overlay_signed_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        overlay_signed(np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2)), **options)
+        paint(np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2)), True, Look(**options))

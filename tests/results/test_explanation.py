@@ -9,8 +9,10 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from matplotlib.collections import QuadMesh
 
 from tests.helpers.drawing import drawing_model, drawn, photos_of
+from tests.helpers.explanations import explained
 from tests.zoo.styles import chain, conv, head_layers, photos, plain_model, randomise, regression
 from tf_gradcam import Explainer
 from tf_gradcam.image.overlay import colormap_colors
@@ -88,11 +90,38 @@ def test_overlay_with_alpha_1_is_the_colours_of_the_resized_map() -> None:
     np.testing.assert_array_equal(overlay, colormap_colors("viridis")[levels])
 
 
-def test_overlay_defaults_are_four_tenths_of_jet() -> None:
+def test_overlay_defaults_are_four_tenths_of_heat() -> None:
+    """The weight is 0.4 where the heat is one half, and 0.8 where it is 1."""
     given = photos_of(DRAWN)
-    np.testing.assert_array_equal(DRAWN.overlay(given), DRAWN.overlay(given, 0.4, "jet"))
-    blend = 0.6 * given + 0.4 * DRAWN.overlay(given, 1.0)
+    np.testing.assert_array_equal(DRAWN.overlay(given), DRAWN.overlay(given, 0.4, "heat", 0.0))
+    levels = np.rint(255 * DRAWN.resized()).astype(int)
+    weights = 0.8 * levels[..., None] / 255
+    blend = (1 - weights) * given + weights * colormap_colors("viridis")[levels]
     np.testing.assert_allclose(DRAWN.overlay(given), blend, atol=0.5 + 1e-6)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_overlay_and_plot_leave_the_photo_below_the_threshold(signed: bool) -> None:
+    """Also with "jet", which has no clear colour of its own; the bar keeps only the colours from the threshold on."""
+    raw = np.linspace(-1, 1, 60).reshape(1, 6, 10)
+    explanation = explained(raw, signed=signed)
+    given = photos_of(explanation)
+    overlay = explanation.overlay(given, 0.4, "jet", threshold=0.5)
+    values = explanation.shown_at(0, (6, 10))
+    untouched = (overlay == given)[0].all(axis=-1)
+    np.testing.assert_array_equal(untouched[np.abs(values) < 0.5], True)
+    assert not untouched[np.abs(values) > 0.51].any()
+    np.testing.assert_array_equal(overlay[0][~untouched], explanation.overlay(given, 0.4, "jet")[0][~untouched])
+
+    figure = explanation.plot(given, "jet", threshold=0.5)
+    drawn_overlay = [axes.images[0].get_array() for axes in figure.axes if axes.images][2]
+    np.testing.assert_array_equal((drawn_overlay == given[0])[np.abs(values) < 0.5], True)
+    bar = figure.axes[-1]
+    assert 0.5 in bar.get_yticks()
+    (shades,) = bar.findobj(QuadMesh)
+    colors = shades.cmap(np.arange(shades.cmap.N))[:, :3]
+    cold = np.abs(np.linspace(-1 if signed else 0, 1, len(colors))) < 0.5
+    np.testing.assert_array_equal((colors == 1).all(axis=1), cold)
 
 
 def test_overlay_fits_the_photo_of_any_size() -> None:
@@ -106,9 +135,10 @@ def test_overlay_of_one_is_that_of_the_batch() -> None:
         np.testing.assert_array_equal(DRAWN.overlay_of(index, given[index]), DRAWN.overlay(given)[index])
 
 
-def test_overlay_of_a_blank_map_is_the_coldest_colour() -> None:
+def test_overlay_of_a_blank_map_is_the_photo_and_by_name_the_coldest_colour() -> None:
     blank = drawn(np.zeros((1, 6, 10)))
-    overlay = blank.overlay(photos_of(blank), alpha=1)
+    np.testing.assert_array_equal(blank.overlay(photos_of(blank), alpha=1), photos_of(blank))
+    overlay = blank.overlay(photos_of(blank), 1, "jet")
     np.testing.assert_array_equal(overlay, np.broadcast_to(colormap_colors("jet")[0], (1, 6, 10, 3)))
 
 

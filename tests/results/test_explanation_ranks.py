@@ -137,12 +137,12 @@ def test_long_signal_keeps_its_peaks() -> None:
 
 
 def test_montage_shows_slices_of_volume_and_map() -> None:
-    """All nine slices of one volume; of a blank map every overlay is the slice with the coldest colour on it."""
+    """All nine slices of one volume; of a blank map every overlay in "jet" is the slice with the coldest colour."""
     volume = np.arange(9.0)[:, None, None] * np.ones((9, 12, 20))
     blank = explained(np.zeros((1, 3, 4, 5)), image_size=(9, 12, 20))
-    pictures = pictures_of(blank.plot([volume]))
+    pictures = pictures_of(blank.plot([volume], "jet"))
     assert len(pictures) == 9
-    coldest = blank.plot().axes[0].images[0].get_array()[0, 0]
+    coldest = blank.plot(colormap="jet").axes[0].images[0].get_array()[0, 0]
     for number, picture in enumerate(pictures):
         grey = np.rint(255 * number / 8)
         np.testing.assert_allclose(picture[3, 5], 0.6 * grey + 0.4 * coldest, atol=0.5 + 1e-6)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.uploads import check_picture, without_folder, zip_folder
@@ -16,6 +15,7 @@ from tf_gradcam._app.worker import Job
 from tf_gradcam._explain.batch import BatchExplainer, Result
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._files.manifest import FAILED, Manifest, Row
+from tf_gradcam.image.overlay import Look
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def explain_batch(
         model: the model.
         paths: the uploaded pictures, which are removed at the end, also after an error.
         question: the settings, the same for all.
-        look: opacity and colours; the threshold is not used.
+        look: the colours of the overlays.
         folder: of the session; the archive is written there.
         job: gets a report after each picture.
 
@@ -72,7 +72,6 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
     taken = [path for path in paths if path not in refused]
     model.doubt(taken, question.mode)
     asked = model.asked(question)
-    is_signed = model.task.name == "regression" or question.against is not None
     has_threshold = model.task.name == "detection" or asked.is_above
     batch = BatchExplainer(
         model.explainer(question.layer, question.method),
@@ -80,8 +79,7 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
         asked=asked,
         threshold=question.above if has_threshold else None,
         unit=model.said.unit,
-        alpha=look.alpha,
-        colormap=look.colormap or ("bwr" if is_signed else "jet"),
+        look=look,
         batch_size=4,
     )
     results = {path: Result([Row(str(path), FAILED, error=reason)], [], []) for path, reason in refused.items()}

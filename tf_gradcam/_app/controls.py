@@ -7,11 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tf_gradcam._app.html import Look
 from tf_gradcam._app.question import ALL, EVERYWHERE, POINT, REGION, TOP_THREE, Question, box_number
 from tf_gradcam._models.description import TASKS
 from tf_gradcam._rules.table import METHODS, MethodName, describe, needs_of
-from tf_gradcam.image.overlay import colors_of
+from tf_gradcam.image.overlay import Look, colormap_colors
 
 if TYPE_CHECKING:
     from tf_gradcam._app.model import AppModel
@@ -129,7 +128,7 @@ def look_of(alpha: float, threshold: float, colormap: str | None) -> Look:
     if not all(_is_number(value) for value in (alpha, threshold)):
         raise ValueError(f"Expected an opacity and a threshold in [0, 1], received {alpha} and {threshold}.")
     if colormap:
-        colors_of(False, colormap)  # an unknown name
+        colormap_colors(colormap)  # an unknown name
     return Look(min(max(float(alpha), 0.0), 1.0), min(max(float(threshold), 0.0), 1.0), colormap or None)
 
 

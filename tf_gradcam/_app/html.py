@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
@@ -15,8 +14,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from tf_gradcam.image.opencv import opencv
-from tf_gradcam.image.overlay import colors_of, paint
-from tf_gradcam.image.regions import hot_pixels
+from tf_gradcam.image.overlay import Look, colors_of, paint
 
 if TYPE_CHECKING:
     from tf_gradcam._results.explanation import Explanation
@@ -26,37 +24,14 @@ if TYPE_CHECKING:
 _FAST_PNG = 1  # of PNG's ten levels: three times as fast as OpenCV's default, a tenth larger
 
 
-@dataclass(frozen=True)
-class Look:
-    """The colours of a map.
-
-    Attributes:
-        alpha: weight of the map, in [0, 1].
-        threshold: value relative to the map's maximum below which only the photo is shown, in [0, 1]; 0 for none.
-        colormap: a name that `colormap_colors` knows; None for the default of heatmaps, or of signed maps.
-    """
-
-    alpha: float = 0.4
-    threshold: float = 0.0
-    colormap: str | None = None
-
-
 def overlay_picture(explanation: Explanation, photo: Photo, look: Look, index: int = 0) -> Photo:
-    """Paint the map on a photo of any size, where it is above the threshold; (H0, W0, 3) uint8 RGB."""
-    overlay = explanation.overlay_of(index, photo, look.alpha, look.colormap)
-    return np.where(_is_shown(explanation.shown_at(index, photo.shape[:2]), look)[..., None], overlay, photo)
+    """Paint the map on a photo of any size; (H0, W0, 3) uint8 RGB."""
+    return explanation.overlay_of(index, photo, look.alpha, look.colormap, look.threshold)
 
 
 def map_picture(explanation: Explanation, size: Sequence[int], look: Look, index: int = 0) -> Photo:
     """Paint the map alone, white below the threshold; (H0, W0, 3) uint8 RGB."""
-    values = explanation.shown_at(index, size)
-    white = np.full((*values.shape, 3), 255, np.uint8)
-    colors = paint(white, values, explanation.signed, 1.0, look.colormap)
-    return np.where(_is_shown(values, look)[..., None], colors, white)
-
-
-def _is_shown(values: np.ndarray, look: Look) -> np.ndarray:
-    return hot_pixels(np.abs(values), look.threshold) if look.threshold > 0 else np.ones(values.shape, bool)
+    return paint(None, explanation.shown_at(index, size), explanation.signed, look)
 
 
 def png_bytes(photo: Photo, level: int | None = None) -> bytes:
@@ -74,7 +49,7 @@ def data_uri(photo: Photo) -> str:
 
 def css_gradient(signed: bool, colormap: str | None) -> str:
     """Return the colours of `paint` from left to right, as CSS."""
-    colors = colors_of(signed, colormap)
+    colors = colors_of(signed, Look(colormap=colormap))
     steps = colors[np.linspace(0, len(colors) - 1, 24).round().astype(int)]
     return "linear-gradient(to right, " + ", ".join("rgb({}, {}, {})".format(*color) for color in steps) + ")"
 

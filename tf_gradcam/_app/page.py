@@ -19,8 +19,9 @@ from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
 from tf_gradcam._models.file_kinds import MODEL_SUFFIXES
 from tf_gradcam._models.preprocessing import MODES, PREPROCESSOR
+from tf_gradcam.image.overlay import HEAT
 
-COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr", "coolwarm")
+COLORMAPS = (HEAT, "jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr", "coolwarm")
 _COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam")
 _MAX_HANDLERS = 16  # that wait for a model at the same time; each model runs one job
 _HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
@@ -122,8 +123,8 @@ class Page:
         self.alpha = gr.Slider(0, 1, 0.4, step=0.05, label="Opacity of the map", elem_id="tg-alpha")
         threshold = "Threshold, relative to the map's maximum"
         self.threshold = gr.Slider(0, 0.95, 0, step=0.05, label=threshold, elem_id="tg-threshold")
-        colors = [("usual: jet, or blue to red", ""), *((name, name) for name in COLORMAPS)]
-        self.colormap = combobox(gr, colors, "", "Colours", elem_id="tg-colors")
+        colors = [(name, name) for name in COLORMAPS]
+        self.colormap = combobox(gr, colors, HEAT, "Colours", elem_id="tg-colors")
 
     def _build_model(self) -> None:
         gr, own = self._gr, self._settings

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.session import Answer
 from tf_gradcam._models.hub import is_preset
 from tf_gradcam._models.loading import find_model_name, is_model_file, parse_arguments
 from tf_gradcam._models.preprocessing import PREPROCESSOR
 from tf_gradcam._rules.table import METHODS, needs_of
+from tf_gradcam.image.overlay import HEAT, Look
 from tf_gradcam.targets.base import NamedTarget
 from tf_gradcam.targets.boxes import Box
 
@@ -68,13 +68,9 @@ def suffix_of(answer: Answer, name: str) -> str:
 
 def _add_overlay(script: _Script, look: Look, explanation: str, index: str, indent: str = "") -> None:
     """Add the lines that paint a map on `photo` as the page does."""
-    colormap = f", colormap={look.colormap!r}" if look.colormap else ""
-    script.add(f"{indent}overlay = {explanation}.overlay_of({index}, photo, alpha={look.alpha:g}{colormap})")
-    if look.threshold > 0:
-        values = f"{explanation}.shown_at({index}, photo.shape[:2])"
-        values = f"np.abs({values})" if script.answer.first.signed else values
-        script.add(f"{indent}hot = hot_pixels({values}, {look.threshold:g})", "tf_gradcam.image", "hot_pixels")
-        script.add(f"{indent}overlay = np.where(hot[..., None], overlay, photo)")
+    said = f", colormap={look.colormap!r}" if look.colormap not in (None, HEAT) else ""
+    said += f", threshold={look.threshold:g}" if look.threshold else ""
+    script.add(f"{indent}overlay = {explanation}.overlay_of({index}, photo, alpha={look.alpha:g}{said})")
     if script.answer.first.values is not None:
         script.add(f"{indent}overlay = {explanation}.picture_of({index}, overlay, alpha=0)  # with the value")
 

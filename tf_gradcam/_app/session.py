@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from tf_gradcam._app import uploads
 from tf_gradcam._app.batch import BatchReport
-from tf_gradcam._app.html import Look
 from tf_gradcam._app.model import AppModel, Origin, load_app_model
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.uploads import AppFolder, Sample
@@ -27,6 +26,7 @@ from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import Photo, read_picture
+from tf_gradcam.image.overlay import Look
 from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.text import Asked
 

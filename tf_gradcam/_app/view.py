@@ -14,7 +14,6 @@ import numpy as np
 from tf_gradcam._app import html as apphtml
 from tf_gradcam._app.html import (
     Figure,
-    Look,
     PageBox,
     TableRow,
     data_uri,
@@ -32,6 +31,7 @@ from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam.image.io import Photo, read_picture
 from tf_gradcam.image.masks import class_colors, colored, encoded_mask
+from tf_gradcam.image.overlay import HEAT, Look
 from tf_gradcam.targets.outputs import Distance
 from tf_gradcam.targets.regions import Region
 
@@ -205,14 +205,14 @@ def _cells(explanation: Explanation) -> str:
 
 
 def _ends(answer: Answer, look: Look) -> tuple[str, str] | None:
-    """Return what the two ends of the colours of a value mean, with their names where they are the usual ones."""
+    """Return what the two ends of the colours of a value mean, with their names where they are blue and red."""
     if answer.model.task.name != "regression":
         return None
     low, high = "lowers the value", "raises the value"
     if isinstance(answer.asked.target, Distance):
         reference = f"{answer.asked.target.value:g} {answer.model.said.unit}".rstrip()
         low, high = f"takes it away from {reference}", f"brings it to {reference}"
-    return (low, high) if look.colormap else (f"blue {low}", f"red {high}")
+    return (low, high) if look.colormap not in (None, HEAT) else (f"blue {low}", f"red {high}")
 
 
 _MAX_ROWS = 20  # of labels without a map

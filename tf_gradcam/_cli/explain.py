@@ -84,7 +84,19 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     help="Shift overlays by the measured offset of the layer's cells, a few pixels.",
 )
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Weight of the heatmap.")
-@click.option("--colormap", default="jet", show_default=True, help="A colormap of OpenCV or Matplotlib.")
+@click.option(
+    "--colormap",
+    default="heat",
+    show_default=True,
+    help="heat, which leaves cold regions as they are, or a name of OpenCV or Matplotlib, such as jet.",
+)
+@click.option(
+    "--map-threshold",
+    type=click.FloatRange(0, 1),
+    default=0,
+    show_default=True,
+    help="Value relative to the map's maximum below which the photo is untouched.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images per batch.")
 @click.option("--out", required=True, type=OutFolder(), help="Folder for the results.")
 @click.option("--resume", is_flag=True, help="Explain only the images without results in the folder.")
@@ -151,6 +163,9 @@ def _batch_explainer(
     size: int | None,
     align: Literal["none", "measured"],
     freeze: bool,
+    alpha: float,
+    colormap: str,
+    map_threshold: float,
     **options: Any,
 ) -> BatchExplainer:
     """Load the model and check the options, so that errors come before the first image."""
@@ -164,10 +179,10 @@ def _batch_explainer(
     from tf_gradcam._explain.explainer import Explainer
     from tf_gradcam._models.open_model import check_scaling, open_model
     from tf_gradcam._models.own_code import import_code
-    from tf_gradcam.image.overlay import colormap_colors
+    from tf_gradcam.image.overlay import Look, colormap_colors
     from tf_gradcam.targets.text import asked_by
 
-    colormap_colors(options["colormap"])  # before a large model is loaded
+    colormap_colors(colormap)  # before a large model is loaded
     with downloads_on_stderr():
         opened = open_model(
             model,
@@ -196,7 +211,10 @@ def _batch_explainer(
         fact = f"Expected --decode for a model that finds boxes, received it for a {explainer.task.name} model."
         raise ValueError(f"{fact} Leave it out, or say --task detection.")
     asked = asked_by(target, explainer.task.name, ClassNames(opened.class_names), reads_files=True)
-    batch = BatchExplainer(explainer, opened.preprocessing, side, asked=asked, unit=unit or "", files=paths, **options)
+    look = Look(alpha, map_threshold, colormap)
+    batch = BatchExplainer(
+        explainer, opened.preprocessing, side, asked=asked, unit=unit or "", look=look, files=paths, **options
+    )
     explained = "" if explainer.output_name is None else f", output {explainer.output_name}"
     print_text(
         f"{opened.reader.name}{explained}: layer {batch.layer_name}, {explainer.method}, "

@@ -42,7 +42,7 @@ from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.image.io import Photo, encoded_image, read_picture
 from tf_gradcam.image.masks import RegionFiles, encoded_mask, nearest
-from tf_gradcam.image.overlay import overlay_heatmap
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look, paint
 from tf_gradcam.image.resize import check_size
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.outputs import Distance, Value
@@ -323,8 +323,7 @@ class BatchExplainer:
         threshold: of the probabilities of a multi-label model, as `Explainer.class_maps` takes it, or of a detector's
             scores; None for 0.5 and 0.3.
         unit: of the values of a regression, such as "years"; shown behind them.
-        alpha: weight of the heatmap in overlays, in [0, 1].
-        colormap: of the overlays.
+        look: the colours of the overlays.
         batch_size: images at a time, at least 1.
         given: NAME=VALUE for each further input of the model, as `GivenInputs` takes them.
         files: all images, which a table of values names.
@@ -349,8 +348,7 @@ class BatchExplainer:
         asked: Asked | None = None,
         threshold: Thresholds | None = None,
         unit: str = "",
-        alpha: float = 0.4,
-        colormap: str = "jet",
+        look: Look = DEFAULT_LOOK,
         batch_size: int = 8,
         given: Sequence[str] = (),
         files: Sequence[Path] = (),
@@ -368,8 +366,7 @@ class BatchExplainer:
         self.layer_name = explainer.detection_layers if is_detector else explainer.layer_name
         self._threshold = threshold
         self._unit = unit
-        self._alpha = alpha
-        self._colormap = colormap
+        self._look = look
         self._batch_size = batch_size
         self.task = explainer.task
         self._inputs = GivenInputs(explainer.split.inputs, given, files, preprocessing, size)
@@ -394,7 +391,7 @@ class BatchExplainer:
     def _try_out(self) -> int | None:
         """Compile, raise the errors that concern every image before one is written, and return the class count."""
         black = np.zeros((*self.size, 3), np.uint8)
-        overlay_heatmap(black[:1, :1], np.zeros((1, 1)), self._alpha, self._colormap)
+        paint(black[:1, :1], np.zeros((1, 1)), False, self._look)
         try:
             (maps,) = self._explain([_Loaded(self._inputs.example(), self._example_place())])
         except tf.errors.InvalidArgumentError as error:
@@ -550,8 +547,9 @@ class BatchExplainer:
 
     def _overlay(self, one: ImageMap, photo: Photo) -> np.ndarray:
         if one.found is not None:
-            return detection_overlay(one.found, one.place, photo, self._alpha, self._colormap)
-        return one.explanation.picture_of(one.place, photo, self._alpha, self._colormap)
+            return detection_overlay(one.found, one.place, photo, self._look)
+        look = self._look
+        return one.explanation.picture_of(one.place, photo, look.alpha, look.colormap, look.threshold)
 
     def _label(self, one: ImageMap, class_index: int) -> str:
         """Return what was explained, with the pixel or the mask as the user named it."""

@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from tf_gradcam.image.overlay import colors_of
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look, colors_of
 
 _VECTOR = {"pdf", "svg", "svgz", "eps", "ps"}
 _VECTOR_DPI = 300  # of the photos and maps in them, as journals ask for
@@ -62,7 +62,7 @@ class NearestColor(Normalize):
         return np.round(super().__call__(value, clip) * self._steps) / self._steps
 
 
-def color_scale(signed: bool, colormap: str | None = None) -> tuple[ListedColormap, NearestColor]:
-    """Return a colour map and a norm that give a value the colour that `paint` gives it with alpha 1 on white."""
-    colors = colors_of(signed, colormap)
+def color_scale(signed: bool, look: Look = DEFAULT_LOOK) -> tuple[ListedColormap, NearestColor]:
+    """Return a colour map and a norm that give a value its colour in `colors_of`."""
+    colors = colors_of(signed, look)
     return ListedColormap((colors / 255).tolist()), NearestColor(-1.0 if signed else 0.0, len(colors))

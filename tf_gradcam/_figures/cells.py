@@ -13,7 +13,7 @@ from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, fitted, grid, height_for, sides_of
 from tf_gradcam._figures.signals import AXIS, finish_axis
 from tf_gradcam.image.io import Photos
-from tf_gradcam.image.overlay import colors_of
+from tf_gradcam.image.overlay import Look, colors_of
 from tf_gradcam.image.resize import Placement
 from tf_gradcam.image.thumbnails import shown_photo
 
@@ -32,19 +32,19 @@ _DARK = 110  # mean of RGB below which letters are white
 _MAX_SLICES = 8
 
 
-def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None) -> Figure:
+def cells_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figure:
     """Draw each map at its own cells, beside the photo or below the signal, with the reason.
 
     Args:
         explanation: of B images, maps (B, N) of one to three axes.
         photos: B photos, or B signals (T0,) or (T0, C); None for the maps alone.
-        colormap: as `Explanation.overlay`.
+        look: the colours and the threshold; figures have an opacity of their own.
     """
     placement = explanation.placement
     rank = 2 if len(placement.image_size) == 1 else 1  # of signals: (T0, C) or (T0,)
     is_series = photos is not None and all(np.ndim(photo) <= rank for photo in photos)
     if is_series and isinstance(placement, Placement) and 0 in placement.axes and explanation.heatmaps.ndim == 3:
-        return _under_signals(explanation, placement, np.asarray(photos), colormap)
+        return _under_signals(explanation, placement, np.asarray(photos), look)
     maps = [_mosaic(values) for values in explanation.shown]
     aspect = float(np.clip(maps[0].shape[1] / maps[0].shape[0], 0.6, 2))
     count, caption = len(explanation), caption_height(explanation)
@@ -61,11 +61,11 @@ def cells_figure(explanation: Shown, photos: Photos | None, colormap: str | None
             axes.plot(np.asarray(photos[index]), color="0.35", linewidth=0.6)
         elif photos is not None:
             sheet.picture(_photo(photos[index]), *cards.place(index))
-        axes = sheet.heatmap(values, *cards.place(index, panels - 1), explanation.signed, colormap)
+        axes = sheet.heatmap(values, *cards.place(index, panels - 1), explanation.signed, look)
         axes.set_aspect("auto" if explanation.heatmaps.ndim == 2 else "equal")
         below = top + caption + cards.height + 0.03
         sheet.paragraph(_note(explanation), left, below, cards.card, _NOTE, GREY)
-    sheet.scale_of(cards, sides_of(explanation), colormap)
+    sheet.scale_of(cards, sides_of(explanation), look)
     return sheet.figure
 
 
@@ -93,7 +93,7 @@ def _mosaic(values: np.ndarray) -> np.ndarray:
     return np.hstack([np.pad(values[number], ((0, 0), (0, 1)), constant_values=np.nan) for number in chosen])[:, :-1]
 
 
-def _under_signals(explanation: Shown, times: Placement, signals: np.ndarray, colormap: str | None) -> Figure:
+def _under_signals(explanation: Shown, times: Placement, signals: np.ndarray, look: Look) -> Figure:
     """Draw each signal as a line, and its map below it, time under time; the other axis rises."""
     caption, number = caption_height(explanation), times.axes.index(0)
     step = caption + _LINE + _MAP + _NOTE + 2 * AXIS
@@ -107,14 +107,14 @@ def _under_signals(explanation: Shown, times: Placement, signals: np.ndarray, co
         finish_axis(axes, len(signal))
         top += caption + _LINE + AXIS
         values = np.moveaxis(explanation.shown[index], number, 1)[::-1]
-        axes = sheet.heatmap(values, MARGIN, top, _WIDTH, _MAP, explanation.signed, colormap)
+        axes = sheet.heatmap(values, MARGIN, top, _WIDTH, _MAP, explanation.signed, look)
         first = times.start[number] - times.scale[number] / 2
         axes.images[0].set_extent((first, first + times.scale[number] * values.shape[1], 0, 1))
         axes.set_aspect("auto")
         finish_axis(axes, len(signal))
         axes.set_ylim(0, 1)
         sheet.paragraph(_note(explanation), MARGIN, top + _MAP + 0.2, _WIDTH, _NOTE, GREY)
-    sheet.scale(TITLE + caption, len(explanation) * step - caption - AXIS, sides_of(explanation), colormap)
+    sheet.scale(TITLE + caption, len(explanation) * step - caption - AXIS, sides_of(explanation), look)
     return sheet.figure
 
 
@@ -125,20 +125,20 @@ def are_tokens(explanation: Shown, series: Any) -> bool:
     return (is_text or is_index) and series is not None and max(map(len, series)) <= _MAX_TOKENS
 
 
-def token_figure(explanation: Shown, tokens: Photos, colormap: str | None) -> Figure:
+def token_figure(explanation: Shown, tokens: Photos, look: Look) -> Figure:
     """Draw each text as boxes in the colours of its tokens' relevance, with the tokens' numbers or words.
 
     Args:
         explanation: of B texts, maps (B, N) over T tokens.
         tokens: B lists of T numbers or words.
-        colormap: as `Explanation.overlay`.
+        look: the colours and the threshold; figures have an opacity of their own.
     """
     caption = caption_height(explanation)
     texts = [[str(item) for item in np.asarray(row).flat] for row in tokens]
     heights = [caption + -(-len(row) // _COLUMNS) * _TOKEN_HEIGHT + 0.14 for row in texts]
     sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + sum(heights))
     sheet.title(title_of(explanation))
-    colors, top, width = colors_of(explanation.signed, colormap), TITLE, _WIDTH / _COLUMNS
+    colors, top, width = colors_of(explanation.signed, look), TITLE, _WIDTH / _COLUMNS
     for index, row in enumerate(texts):
         draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
         values = explanation.shown_at(index, (len(row),))
@@ -156,5 +156,5 @@ def token_figure(explanation: Shown, tokens: Photos, colormap: str | None) -> Fi
             inside = fitted(text, width - 0.06, 6.5)
             axes.text(0.5, 0.45, inside, fontsize=6.5, color=letters, ha="center", va="center", parse_math=False)
         top += heights[index]
-    sheet.scale(TITLE + caption, sum(heights) - caption - 0.14, sides_of(explanation), colormap)
+    sheet.scale(TITLE + caption, sum(heights) - caption - 0.14, sides_of(explanation), look)
     return sheet.figure

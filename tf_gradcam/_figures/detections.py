@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tf_gradcam._figures.sheet import GREY, RED, Sheet, alpha_of, aspect_of, grid, height_for, sides_of
-from tf_gradcam.image.overlay import paint, to_photo
+from tf_gradcam._figures.sheet import GREY, RED, Sheet, aspect_of, grid, height_for, painted, sides_of
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look, to_photo
 from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def _draw_boxes(axes: Axes, boxes: Boxed, size: Sequence[int], own: int | None) 
             axes.add_patch(Rectangle(place, x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width))
 
 
-def detection_overlay(
-    boxes: Boxed, index: int, photo: Any, alpha: float = 0.4, colormap: str | None = None
-) -> np.ndarray:
+def detection_overlay(boxes: Boxed, index: int, photo: Any, look: Look = DEFAULT_LOOK) -> np.ndarray:
     """Return map `index` painted on a photo (H0, W0, 3) of any size, with its box."""
-    return with_boxes(boxes, index, np.asarray(boxes.maps.overlay_of(index, photo, alpha, colormap)))
+    return with_boxes(
+        boxes, index, np.asarray(boxes.maps.overlay_of(index, photo, look.alpha, look.colormap, look.threshold))
+    )
 
 
 def with_boxes(boxes: Boxed, index: int, picture: np.ndarray) -> np.ndarray:
@@ -94,13 +94,13 @@ def with_boxes(boxes: Boxed, index: int, picture: np.ndarray) -> np.ndarray:
     return picture
 
 
-def detection_figure(boxes: Boxed, photo: Any = None, colormap: str | None = None) -> Figure:
+def detection_figure(boxes: Boxed, photo: Any = None, look: Look = DEFAULT_LOOK) -> Figure:
     """Draw the photo with all boxes, then the map of each explained detection painted on it, under what it is.
 
     Args:
         boxes: the detections of one image.
         photo: (H0, W0, 3) uint8 RGB, or None for the maps alone.
-        colormap: as of overlays.
+        look: the colours and the threshold; figures have an opacity of their own.
 
     Raises:
         ValueError: more than 50 detections.
@@ -112,7 +112,6 @@ def detection_figure(boxes: Boxed, photo: Any = None, colormap: str | None = Non
         )
     photo = None if photo is None else shown_photo(to_photo(photo))
     size = boxes.image_size if photo is None else photo.shape[:2]
-    ground = np.full((*size, 3), 235, np.uint8) if photo is None else photo
     has_first = photo is not None or not len(boxes)
     count = len(boxes) + has_first
     cards = grid(
@@ -130,6 +129,7 @@ def detection_figure(boxes: Boxed, photo: Any = None, colormap: str | None = Non
     if has_first:
         found = f"{len(boxes.found)} detection{'s' if len(boxes.found) != 1 else ''}"
         sheet.text(found, *cards.corner(0), cards.card, 7.5, GREY)
+        ground = np.full((*size, 3), 235, np.uint8) if photo is None else photo
         _draw_boxes(sheet.picture(ground, *cards.place(0)), boxes, size, None)
     for index, item in enumerate(boxes):
         card = index + has_first
@@ -139,11 +139,10 @@ def detection_figure(boxes: Boxed, photo: Any = None, colormap: str | None = Non
         text = "blank" if np.isnan(own) else f"{own:.0%} of heat in its box, {others:.0%} in others"
         sheet.text(text, left, top + 0.13, cards.card, 6.5, RED if np.isnan(own) else GREY)
         assert maps is not None
-        values = maps.shown_at(index, size)
-        painted = paint(ground, values, maps.signed, 1.0 if photo is None else alpha_of(maps), colormap)
-        _draw_boxes(sheet.picture(painted, *cards.place(card)), boxes, size, boxes.chosen[index])
+        overlay = painted(maps, maps.shown_at(index, size), photo, look)
+        _draw_boxes(sheet.picture(overlay, *cards.place(card)), boxes, size, boxes.chosen[index])
     if maps is not None:
-        sheet.scale_of(cards, sides_of(maps), colormap)
+        sheet.scale_of(cards, sides_of(maps), look)
     if boxes.diagnosis:
         sheet.paragraph(
             boxes.diagnosis, 0.1, cards.top + cards.down * -(-count // cards.columns), sheet.width - 0.2, 0.4

@@ -16,14 +16,14 @@ from tf_gradcam._figures.sheet import (
     MARGIN,
     Sheet,
     Sides,
-    alpha_of,
     aspect_of,
     grid,
     height_for,
+    painted,
     reason_of,
     with_region,
 )
-from tf_gradcam.image.overlay import paint
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +52,9 @@ class PhotoCard(NamedTuple):
     lines: Sequence[Line]
 
 
-def overlay_card(explanation: Shown, index: int, photo: np.ndarray, lines: Sequence[Line]) -> PhotoCard:
+def overlay_card(
+    explanation: Shown, index: int, photo: np.ndarray, lines: Sequence[Line], look: Look = DEFAULT_LOOK
+) -> PhotoCard:
     """Return the card of a map; the diagnosis replaces an overlay without anything to show.
 
     Raises:
@@ -61,18 +63,18 @@ def overlay_card(explanation: Shown, index: int, photo: np.ndarray, lines: Seque
     reason = reason_of(explanation, index)
     if reason is not None:
         return PhotoCard(photo, f"No overlay: {reason}", lines)
-    values = explanation.shown_at(index, photo.shape[:2])
-    painted = paint(photo, values, explanation.signed, alpha_of(explanation))
-    return PhotoCard(photo, with_region(explanation, index, painted), lines)
+    overlay = painted(explanation, explanation.shown_at(index, photo.shape[:2]), photo, look)
+    return PhotoCard(photo, with_region(explanation, index, overlay), lines)
 
 
-def epoch_figure(title: Line, shown: Sequence[PhotoCard], sides: Sides = None) -> Figure:
+def epoch_figure(title: Line, shown: Sequence[PhotoCard], sides: Sides = None, look: Look = DEFAULT_LOOK) -> Figure:
     """Draw the photo and the overlay of each card under its caption.
 
     Args:
         title: two lines over all panels, the second one smaller.
         shown: at least one card, of photos of any sizes.
         sides: of the maps, see `sides_of`.
+        look: the colours and the threshold of the overlays.
 
     Returns:
         Matplotlib Figure, of one size and layout for the same photos and numbers of lines.
@@ -105,5 +107,5 @@ def epoch_figure(title: Line, shown: Sequence[PhotoCard], sides: Sides = None) -
             sheet.paragraph(card.overlay, *cards.place(index, 1))
         else:
             sheet.picture(card.overlay, *cards.place(index, 1))
-    sheet.scale_of(cards, sides)
+    sheet.scale_of(cards, sides, look)
     return sheet.figure

@@ -23,6 +23,7 @@ from tf_gradcam._figures.sheet import (
 )
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.masks import colored
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ _LEGEND_LINES, _LINE, _SQUARE = 2, 0.13, 0.09  # below the card of a segmentatio
 _LEGEND = 0.06 + _LEGEND_LINES * _LINE
 
 
-def explanation_figure(explanation: Shown, photos: Photos | None = None, colormap: str | None = None) -> Figure:
+def explanation_figure(explanation: Shown, photos: Photos | None = None, look: Look = DEFAULT_LOOK) -> Figure:
     """Draw all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
     Maps whose cells are not places in the input are drawn at their own cells, tokens as coloured boxes.
 
     Args:
         photos: B photos (H0, W0, 3) uint8 RGB, or signals or volumes; None for the maps alone.
-        colormap: a colour map of OpenCV or Matplotlib; None for the colours of overlays.
+        look: the colours and the threshold; figures have an opacity of their own.
 
     Raises:
         ValueError: maps of more than three axes.
@@ -57,26 +58,26 @@ def explanation_figure(explanation: Shown, photos: Photos | None = None, colorma
 
     rank = len(explanation.image_size)
     if explanation.unplaced and explanation.heatmaps.ndim <= 4:
-        return cells_figure(explanation, photos, colormap)
+        return cells_figure(explanation, photos, look)
     if rank == 1 and photos is not None and are_tokens(explanation, photos):
-        return token_figure(explanation, photos, colormap)
+        return token_figure(explanation, photos, look)
     if rank == 1:
         from tf_gradcam._figures.signals import signal_figure
 
-        return signal_figure(explanation, photos, colormap)
+        return signal_figure(explanation, photos, look)
     if rank == 3:
         from tf_gradcam._figures.volumes import montage_figure
 
-        return montage_figure(explanation, photos, colormap)
+        return montage_figure(explanation, photos, look)
     if rank > 3 or explanation.heatmaps.ndim > 4:
         raise ValueError(
             f"Expected maps of one to three axes to plot, received {explanation.heatmaps.shape}: plot a part of them, "
             "see .heatmaps."
         )
-    return picture_figure(explanation, photos, colormap)
+    return picture_figure(explanation, photos, look)
 
 
-def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | None) -> Figure:
+def picture_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figure:
     """Draw a card per image: its caption, then photo, map and overlay; without photos the map alone.
 
     Of a segmentation it draws the predicted mask, with the names and shares of its classes, in place of the map; the
@@ -96,8 +97,8 @@ def picture_figure(explanation: Shown, photos: Photos | None, colormap: str | No
         left, top = cards.corner(index)
         draw_caption(sheet, explanation, index, left, top - below, cards.card)
         photo = None if photos is None else shown_photo(photos[index])
-        _draw_card(sheet, explanation, index, photo, colormap, cards)
-    sheet.scale_of(cards, sides_of(explanation), colormap)
+        _draw_card(sheet, explanation, index, photo, look, cards)
+    sheet.scale_of(cards, sides_of(explanation), look)
     return sheet.figure
 
 
@@ -116,9 +117,7 @@ def _cards(explanation: Shown, photos: Any) -> Grid:
     return grid(count, aspect, height, panels=3, columns=columns, **sizes)
 
 
-def _draw_card(
-    sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray | None, colormap: str | None, cards: Grid
-) -> None:
+def _draw_card(sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray | None, look: Look, cards: Grid) -> None:
     signed, masks = explanation.signed, explanation.segmentation
     if masks is not None:
         size = explanation.image_size if photo is None else photo.shape[:2]
@@ -128,17 +127,17 @@ def _draw_card(
         values, place = explanation.shown_at(index, explanation.image_size), cards.place(index, cards.panels - 1)
         if values.any() and masks is not None:
             black = np.zeros((*explanation.image_size, 3), np.uint8)
-            draw_overlay(sheet, explanation, index, black, place, colormap)
+            draw_overlay(sheet, explanation, index, black, place, look)
         elif values.any():
-            sheet.heatmap(values, *place, signed, colormap)
+            sheet.heatmap(values, *place, signed, look)
         else:
             sheet.paragraph(f"Blank map: {explanation.diagnosis[index]}", *place)
         return
     values = explanation.shown_at(index, photo.shape[:2])
     sheet.picture(photo, *cards.place(index, 0))
     if masks is None:
-        sheet.heatmap(values, *cards.place(index, 1), signed, colormap)
-    draw_overlay(sheet, explanation, index, photo, cards.place(index, 2), colormap)
+        sheet.heatmap(values, *cards.place(index, 1), signed, look)
+    draw_overlay(sheet, explanation, index, photo, cards.place(index, 2), look)
 
 
 def _draw_legend(sheet: Sheet, explanation: Shown, index: int, cards: Grid) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tf_gradcam.image.masks import outlined
-from tf_gradcam.image.overlay import paint
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look, paint
 from tf_gradcam.image.resize import Placement, Unplaced
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _MAX_SIDE = 60_000  # pixels of a saved figure; renderers end at 65,536
 _POINTS = 72  # per inch
 _HINTING = 1.03  # by how much letters drawn on pixels are wider than their outlines, at most
 _SCALE_WIDTH, _SCALE_LENGTH = 0.12, 2.6
+_TICK_GAP = 0.08  # between the values of two ticks, so that their numbers do not touch
 _SCALE_LEAST = 1.3  # room for the label of the colour bar
 _LEAST = TITLE + CAPTION + _SCALE_LEAST + 0.3  # a third line of a caption, half a tick
 _LETTER, _REASON_LINE = 0.052, 0.105  # mean width and height of a letter of 6.5 points
@@ -232,13 +234,13 @@ class Sheet:
         width: float,
         height: float,
         signed: bool,
-        colormap: str | None,
+        look: Look,
     ) -> Axes:
         """Draw a map (H0, W0) likewise, in the colours of overlays."""
         from tf_gradcam._figures.canvas import color_scale
 
         axes = self.panel(left, top, width, height)
-        colors, norm = color_scale(signed, colormap)
+        colors, norm = color_scale(signed, look)
         axes.imshow(values, cmap=colors, norm=norm)
         axes.set_anchor("NW")
         return axes
@@ -269,23 +271,25 @@ class Sheet:
         for number, line in enumerate(lines):
             self.text(line, left, top + number * _REASON_LINE, width + 0.15, 6.5, color)
 
-    def scale_of(self, grid: Grid, sides: Sides, colormap: str | None = None) -> None:
+    def scale_of(self, grid: Grid, sides: Sides, look: Look = DEFAULT_LOOK) -> None:
         """Draw the colour bar beside the panels of a grid."""
-        self.scale(grid.top + grid.caption, grid.down - grid.caption - grid.row_gap, sides, colormap)
+        self.scale(grid.top + grid.caption, grid.down - grid.caption - grid.row_gap, sides, look)
 
-    def scale(self, top: float, height: float, sides: Sides, colormap: str | None = None) -> None:
+    def scale(self, top: float, height: float, sides: Sides, look: Look = DEFAULT_LOOK) -> None:
         """Draw the colour bar at the right edge, in the middle of a height, with the meaning of its ends."""
         from matplotlib.cm import ScalarMappable
 
         from tf_gradcam._figures.canvas import color_scale
 
         signed = sides is not None
-        colors, norm = color_scale(signed, colormap)
+        colors, norm = color_scale(signed, look)
         height = max(height, _SCALE_LEAST)
         length = min(height, _SCALE_LENGTH)
         axes = self.panel(self.width - SCALE, top + (height - length) / 2, _SCALE_WIDTH, length)
         axes.set_axis_on()
-        ticks = [-1, 0, 1] if signed else [0, 0.5, 1]
+        cuts = {look.threshold, -look.threshold} if signed else {look.threshold}
+        ends = [-1, 0, 1] if signed else [0, 0.5, 1]
+        ticks = sorted(cuts.union(end for end in ends if all(abs(end - cut) > _TICK_GAP for cut in cuts)))
         bar = self.figure.colorbar(ScalarMappable(norm, colors), cax=axes, ticks=ticks)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, length=2)
@@ -327,9 +331,15 @@ def sides_of(explanation: Shown) -> Sides:
     return ("lowers", "raises") if is_value else ("against", "for")
 
 
-def alpha_of(explanation: Shown) -> float:
-    """Return the weight of a map in a figure; higher for signed maps, which are mostly far below their full weight."""
-    return 0.6 if explanation.signed else 0.4
+def painted(
+    explanation: Shown, values: np.ndarray, photo: np.ndarray | None, look: Look = DEFAULT_LOOK, extra: float = 0.0
+) -> np.ndarray:
+    """Paint values of a map on a photo in the opacity of figures, and `extra`; without a photo the colours alone.
+
+    It is higher for signed maps, which are mostly far below their full weight.
+    """
+    alpha = (0.6 if explanation.signed else 0.4) + extra
+    return paint(photo, values, explanation.signed, replace(look, alpha=alpha))
 
 
 def reason_of(explanation: Shown, index: int) -> str | None:
@@ -338,16 +348,15 @@ def reason_of(explanation: Shown, index: int) -> str | None:
 
 
 def draw_overlay(
-    sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray, place: Place, colormap: str | None = None
+    sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray, place: Place, look: Look = DEFAULT_LOOK
 ) -> None:
     """Draw the overlay, or write the diagnosis of a map without anything to show."""
     reason = reason_of(explanation, index)
     if reason is not None:
         sheet.paragraph(f"No overlay: {reason}", *place)
         return
-    values = explanation.shown_at(index, photo.shape[:2])
-    painted = paint(photo, values, explanation.signed, alpha_of(explanation), colormap)
-    sheet.picture(with_region(explanation, index, painted), *place)
+    overlay = painted(explanation, explanation.shown_at(index, photo.shape[:2]), photo, look)
+    sheet.picture(with_region(explanation, index, overlay), *place)
 
 
 def with_region(explanation: Shown, index: int, picture: np.ndarray) -> np.ndarray:

@@ -18,15 +18,15 @@ from tf_gradcam._figures.sheet import (
     WIDEST,
     Grid,
     Sheet,
-    alpha_of,
     aspect_of,
     detail,
     grid,
     height_for,
+    painted,
     picture_size,
     sides_of,
 )
-from tf_gradcam.image.overlay import paint
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 from tf_gradcam.image.thumbnails import shown_photo
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _EXTRA_ALPHA = 0.1  # beyond other figures: the maps are what is compared
 
 
 def class_figure(
-    of_classes: Sequence[Shown], asked: np.ndarray | None = None, photos: Any = None, colormap: str | None = None
+    of_classes: Sequence[Shown], asked: np.ndarray | None = None, photos: Any = None, look: Look = DEFAULT_LOOK
 ) -> Figure:
     """Draw a row for each image: the photo, then the map of each class painted on it; without photos the maps alone.
 
@@ -53,7 +53,7 @@ def class_figure(
         of_classes: K explanations of the same B images, each of one class of every image.
         asked: (B, K) bool, the maps to draw; None for all.
         photos: B photos (H0, W0, 3) uint8 RGB, or None.
-        colormap: a colour map of OpenCV or Matplotlib; None for the colours of overlays.
+        look: the colours and the threshold; figures have an opacity of their own.
 
     Returns:
         Matplotlib Figure. Panels that do not fit side by side go on in the next line.
@@ -87,8 +87,8 @@ def class_figure(
         chosen = [each for place, each in enumerate(of_classes) if asked is None or asked[number, place]]
         for index, explanation in enumerate(chosen, start=0 if photo is None else 1):
             draw_lines(sheet, explanation, number, *cards.corner(index), cards.card, detail(explanation, number))
-            sheet.picture(_painted(explanation, number, photo, colormap), *cards.place(index))
-    sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, sides_of(first), colormap)
+            sheet.picture(_painted(explanation, number, photo, look), *cards.place(index))
+    sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, sides_of(first), look)
     return sheet.figure
 
 
@@ -168,12 +168,10 @@ def _draw(sheet: Sheet, cards: Grid, index: int, line: Line, picture: np.ndarray
 
 
 def _painted(
-    explanation: Shown, number: int, photo: np.ndarray | None, colormap: str | None = None, extra: float = 0.0
+    explanation: Shown, number: int, photo: np.ndarray | None, look: Look = DEFAULT_LOOK, extra: float = 0.0
 ) -> np.ndarray:
     """Return (H0, W0, 3) uint8: a map on its photo, or the colours alone."""
     if explanation.unplaced:
         explanation, photo = explanation.at_cells(), None  # beside the photo, not over it
     size = picture_size(explanation) if photo is None else photo.shape[:2]
-    ground = np.full((*size, 3), 255, np.uint8) if photo is None else photo
-    alpha = 1.0 if photo is None else alpha_of(explanation) + extra
-    return paint(ground, explanation.shown_at(number, size), explanation.signed, alpha, colormap)
+    return painted(explanation, explanation.shown_at(number, size), photo, look, extra)

@@ -12,6 +12,7 @@ import numpy as np
 from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
 from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, height_for, sides_of
 from tf_gradcam.image.io import Photos
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,13 +29,13 @@ _TRACES = 8
 _POINTS = 4000  # more than a page can show
 
 
-def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: str | None = None) -> Figure:
+def signal_figure(explanation: Shown, signals: Photos | None = None, look: Look = DEFAULT_LOOK) -> Figure:
     """Draw a plot per signal, channels below each other; without signals the relevance is also the line's height.
 
     Args:
         explanation: of B signals, maps (B, T).
         signals: B arrays (T0,) or (T0, C), of any lengths; the first eight channels are drawn. None for the maps alone.
-        colormap: as `Explanation.overlay`.
+        look: the colours and the threshold; figures have an opacity of their own.
 
     Raises:
         ValueError: a signal of another shape.
@@ -51,12 +52,12 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, colormap: s
         draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
         axes = sheet.panel(MARGIN, top + caption, _WIDTH, heights[index])
         for position, trace in enumerate(_stacked(values)):
-            _draw_trace(axes, trace, relevance, explanation.signed, colormap)
+            _draw_trace(axes, trace, relevance, explanation.signed, look)
             if len(values) > 1:
                 axes.text(0, len(values) - position - 0.55, f" {position}", fontsize=6, color=GREY, va="bottom")
         finish_axis(axes, values.shape[1])
         top += caption + heights[index] + AXIS
-    sheet.scale(TITLE + caption, total - caption - AXIS, sides_of(explanation), colormap)
+    sheet.scale(TITLE + caption, total - caption - AXIS, sides_of(explanation), look)
     return sheet.figure
 
 
@@ -81,7 +82,7 @@ def _stacked(values: np.ndarray) -> np.ndarray:
     return scaled + np.arange(len(values))[::-1, None] + 0.1
 
 
-def _draw_trace(axes: Axes, trace: np.ndarray, relevance: np.ndarray, signed: bool, colormap: str | None) -> None:
+def _draw_trace(axes: Axes, trace: np.ndarray, relevance: np.ndarray, signed: bool, look: Look) -> None:
     from matplotlib.collections import LineCollection
 
     from tf_gradcam._figures.canvas import color_scale
@@ -89,7 +90,7 @@ def _draw_trace(axes: Axes, trace: np.ndarray, relevance: np.ndarray, signed: bo
     samples, values, heat = _thinned(trace, relevance)
     points = np.column_stack([samples, values])
     pieces = np.stack([points[:-1], points[1:]], axis=1)
-    colors, norm = color_scale(signed, colormap)
+    colors, norm = color_scale(signed, look)
     # A grey edge shows pieces whose colour is the paper's.
     axes.plot(samples, values, color="0.75", linewidth=2.2, solid_capstyle="round")
     lines = LineCollection(list(pieces), cmap=colors, norm=norm, linewidths=1.4, capstyle="round")

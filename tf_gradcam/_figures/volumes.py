@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, alpha_of, grid, sides_of
+from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, grid, painted, sides_of
 from tf_gradcam.image.io import Photos
-from tf_gradcam.image.overlay import paint
+from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 from tf_gradcam.image.thumbnails import photos_of_slices, shown_photo
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ _WIDTH, _MAX_HEIGHT = 1.25, 1.6  # of a slice
 _PIXELS = 256  # longest side of a slice that is drawn
 
 
-def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: str | None = None) -> Figure:
+def montage_figure(explanation: Shown, volumes: Photos | None = None, look: Look = DEFAULT_LOOK) -> Figure:
     """Draw slices of each volume, evenly spread over its depth; only drawn slices are resized.
 
     Args:
         explanation: of B volumes or series of frames, maps (B, D, H, W).
         volumes: B arrays (D0, H0, W0) or (D0, H0, W0, 1), drawn grey from their lowest value to their highest, or
             (D0, H0, W0, 3), RGB: uint8 unchanged, other numbers stretched likewise. None for the maps alone.
-        colormap: as `Explanation.overlay`.
+        look: the colours and the threshold; figures have an opacity of their own.
 
     Raises:
         ValueError: a volume of another shape, or maps with other axes than the input.
     """
-    blocks = [_block(explanation, index, volumes, colormap) for index in range(len(explanation))]
+    blocks = [_block(explanation, index, volumes, look) for index in range(len(explanation))]
     rows, columns = blocks[0][0][1].shape[:2]
     height, caption = min(_WIDTH * rows / columns, _MAX_HEIGHT), caption_height(explanation)
     slices = grid(
@@ -57,20 +57,18 @@ def montage_figure(explanation: Shown, volumes: Photos | None = None, colormap: 
             left, upper, width, height = own.place(position)
             sheet.picture(picture, left, upper, width, height)
             sheet.text(str(number), left, upper + height + 0.02, width, 6, GREY)
-    sheet.scale(TITLE + caption, top - TITLE - caption - _BLOCK_GAP, sides_of(explanation), colormap)
+    sheet.scale(TITLE + caption, top - TITLE - caption - _BLOCK_GAP, sides_of(explanation), look)
     return sheet.figure
 
 
-def _block(
-    explanation: Shown, index: int, volumes: Photos | None, colormap: str | None
-) -> list[tuple[int, np.ndarray]]:
+def _block(explanation: Shown, index: int, volumes: Photos | None, look: Look) -> list[tuple[int, np.ndarray]]:
     """Return (number, picture) of the slices of one volume."""
     if volumes is None:
         depth, *size = explanation.image_size
         chosen = chosen_slices(depth, len(explanation))
         scale = min(1.0, _PIXELS / max(size))
         height, width = (max(1, round(side * scale)) for side in size)
-        slices = np.full((len(chosen), height, width, 3), 255, np.uint8)
+        slices = None
     else:
         volume = np.asarray(volumes[index])
         is_photo = volume.ndim == 3 and volume.shape[2] in (1, 3) and explanation.image_size[2] not in (1, 3)
@@ -82,11 +80,11 @@ def _block(
         depth = len(volume)
         chosen = chosen_slices(depth, len(explanation))
         slices = np.stack([shown_photo(picture, _PIXELS) for picture in photos_of_slices(volume, chosen)])
-    values = explanation.shown_at(index, (depth, *slices.shape[1:3]), chosen)
-    alpha = 1.0 if volumes is None else alpha_of(explanation)
+        height, width = slices.shape[1:3]
+    values = explanation.shown_at(index, (depth, height, width), chosen)
     return [
-        (number, paint(photo, heat, explanation.signed, alpha, colormap))
-        for number, photo, heat in zip(chosen.tolist(), slices, values, strict=True)
+        (number, painted(explanation, heat, None if slices is None else slices[place], look))
+        for place, (number, heat) in enumerate(zip(chosen.tolist(), values, strict=True))
     ]
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.io import Photos
+from tf_gradcam.image.overlay import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,12 +98,12 @@ class ClassMaps:
         asked[~asked.any(axis=1), 0] = True  # the most probable one comes first
         return asked
 
-    def plot(self, photos: Photos | None = None, colormap: str | None = None) -> Figure:
+    def plot(self, photos: Photos | None = None, colormap: str | None = None, threshold: float = 0.0) -> Figure:
         """Draw a row for each image: its maps, one per class, under the class and its probability.
 
         Args:
             photos: B photos (H0, W0, 3) uint8 RGB, of any sizes, under and before the maps; None for the maps alone.
-            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
+            colormap, threshold: as `Explanation.plot`.
 
         Returns:
             Matplotlib Figure; `figure.savefig(path)` writes it.
@@ -113,7 +114,8 @@ class ClassMaps:
         """
         from tf_gradcam._figures.side_by_side import class_figure
 
-        return class_figure(self.of_each_class(), self.asked, photos, colormap)
+        look = Look(threshold=threshold, colormap=colormap)
+        return class_figure(self.of_each_class(), self.asked, photos, look)
 
     def save(self, directory: str | os.PathLike[str], photos: Photos | None = None) -> list[Path]:
         """Write the maps as arrays and, on photos, as overlays.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tf_gradcam._files.atomic import encoded_array, made_folder, write_files
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import Photo, encoded_image
+from tf_gradcam.image.overlay import Look
 from tf_gradcam.metrics.localisation import box_region, box_share, energy_in_box, energy_in_region
 
 if TYPE_CHECKING:
@@ -155,12 +156,12 @@ class Detections:
 
         return with_boxes(self, position, picture)
 
-    def plot(self, photo: Photo | None = None, colormap: str | None = None) -> Figure:
+    def plot(self, photo: Photo | None = None, colormap: str | None = None, threshold: float = 0.0) -> Figure:
         """Draw the photo with all boxes, then the map of each explained detection with its box.
 
         Args:
             photo: (H0, W0, 3) uint8 RGB, of any size; None for the maps alone.
-            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet".
+            colormap, threshold: as `Explanation.plot`.
 
         Returns:
             Matplotlib Figure; an image without explained detections is its photo under the `diagnosis`.
@@ -170,7 +171,7 @@ class Detections:
         """
         from tf_gradcam._figures.detections import detection_figure
 
-        return detection_figure(self, photo, colormap)
+        return detection_figure(self, photo, Look(threshold=threshold, colormap=colormap))
 
     def save(
         self, directory: str | os.PathLike[str], photo: Photo | None = None, stem: str = "detection"

@@ -22,7 +22,7 @@ from tf_gradcam._results.diagnosis import EMPTY_MASK, EMPTY_REGION, diagnose
 from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam.image.io import Photo, Photos, encoded_image
 from tf_gradcam.image.masks import encoded_mask, outlined
-from tf_gradcam.image.overlay import paint, to_photo
+from tf_gradcam.image.overlay import Look, paint, to_photo
 from tf_gradcam.image.regions import Box, Threshold, boxes_of, contours_of, hot_pixels, largest_of
 from tf_gradcam.image.resize import Placement, Unplaced, place_maps, positive_share, signed_share
 from tf_gradcam.image.thumbnails import photos_of_slices
@@ -306,17 +306,20 @@ class Explanation:
         other.placement = Placement.tiles(cells, cells, self.placement.input_index)
         return other
 
-    def overlay(self, photos: Photos, alpha: float = 0.4, colormap: str | None = None) -> Photo:
+    def overlay(self, photos: Photos, alpha: float = 0.4, colormap: str | None = None, threshold: float = 0.0) -> Photo:
         """Paint heatmaps on photos; a signed target has one colour for and another against.
 
         Of a segmentation, the region that is explained is outlined.
 
         Args:
             photos: (B, H0, W0, 3) uint8 RGB, of any one size.
-            alpha: weight of the heatmap in [0, 1]; 0 returns the photos byte for byte. Signed maps have this weight
-                where they are -1 or 1, and none where they are zero. Defaults to 0.4.
-            colormap: name of a colour map of OpenCV or Matplotlib. Defaults to "jet"; for signed maps, which use both
-                end colours, to "bwr": red for, blue against.
+            alpha: weight of the heatmap in [0, 1]; 0 returns the photos byte for byte. Defaults to 0.4.
+            colormap: "heat", the default, leaves cold regions as they are: its weight is `min(1, 2 * alpha * heat)`,
+                its colours run from violet over green to yellow. A name of OpenCV or Matplotlib, such as "jet", has
+                the weight `alpha` everywhere. Signed maps have `alpha * abs(value)`, and the two end colours of the
+                map, for "heat" those of "bwr": red for, blue against.
+            threshold: value relative to the map's maximum, from 0 to 1, below which the photo is untouched. Defaults to
+                0, none.
 
         Returns:
             (B, H0, W0, 3) uint8 RGB.
@@ -332,15 +335,24 @@ class Explanation:
             raise ValueError(
                 f"Expected photos of one size, received {sorted(sizes)}: use overlay_of(index, photo) for each."
             )
-        return np.stack([self.overlay_of(index, photo, alpha, colormap) for index, photo in enumerate(photos)])
+        painted = [self.overlay_of(index, photo, alpha, colormap, threshold) for index, photo in enumerate(photos)]
+        return np.stack(painted)
 
-    def overlay_of(self, index: int, photo: NDArray[Any], alpha: float = 0.4, colormap: str | None = None) -> Photo:
+    def overlay_of(
+        self,
+        index: int,
+        photo: NDArray[Any],
+        alpha: float = 0.4,
+        colormap: str | None = None,
+        threshold: float = 0.0,
+    ) -> Photo:
         """Paint map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
         self._check_pictures()
         _check_no_path(photo)
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not -len(self) <= index < len(self):
             raise IndexError(f"Expected index, the number of a map, from 0 to {len(self) - 1}, received {index!r}.")
-        painted = paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, alpha, colormap)
+        look = Look(alpha, threshold, colormap)
+        painted = paint(photo, self.shown_at(index, np.shape(photo)[:2]), self.signed, look)
         return painted if self.segmentation is None or not alpha else outlined(painted, self.segmentation.inside[index])
 
     def taken_photos(self, photos: Any) -> Any:
@@ -470,7 +482,12 @@ class Explanation:
         return other
 
     def plot(
-        self, photos: Photos | None = None, colormap: str | None = None, *, labels: Labels | None = None
+        self,
+        photos: Photos | None = None,
+        colormap: str | None = None,
+        *,
+        labels: Labels | None = None,
+        threshold: float = 0.0,
     ) -> Figure:
         """Draw all maps with their explained, predicted and true classes, diagnoses of blank maps and a colour bar.
 
@@ -480,6 +497,7 @@ class Explanation:
                 (D0, H0, W0, 3).
             colormap: as `overlay`.
             labels: the true class of each image, B indices or names; a wrong prediction is written in red.
+            threshold: as `overlay`; the colour bar is cut there.
 
         Returns:
             Matplotlib Figure, which a notebook shows. `figure.savefig(path)` writes it, .pdf and .svg with text as text
@@ -493,7 +511,8 @@ class Explanation:
         from tf_gradcam._figures.photos import explanation_figure
 
         shown = self.with_photos(photos, labels)
-        return explanation_figure(shown, shown.series if shown.photos is None else shown.photos, colormap)
+        look = Look(threshold=threshold, colormap=colormap)
+        return explanation_figure(shown, shown.series if shown.photos is None else shown.photos, look)
 
     def _repr_html_(self) -> str | None:
         """Return the figure of the first maps for a notebook, None where nothing can be drawn."""
@@ -512,10 +531,15 @@ class Explanation:
         return other
 
     def picture_of(
-        self, index: int, photo: NDArray[Any], alpha: float = 0.4, colormap: str | None = None
+        self,
+        index: int,
+        photo: NDArray[Any],
+        alpha: float = 0.4,
+        colormap: str | None = None,
+        threshold: float = 0.0,
     ) -> NDArray[np.uint8]:
         """Return `overlay_of`; of a regression with the value and its unit in the upper left corner, as in files."""
-        painted = np.asarray(self.overlay_of(index, photo, alpha, colormap))
+        painted = np.asarray(self.overlay_of(index, photo, alpha, colormap, threshold))
         if self.values is None:
             return painted
         from tf_gradcam._figures.labels import with_text

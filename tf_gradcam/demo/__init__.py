@@ -153,8 +153,8 @@ def _figure(phantom: Phantom, heatmaps: np.ndarray, rows: list[DemoRow]) -> Figu
         )
         line[0].imshow(photo)
         line[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
-        drawn = line[2].imshow(heatmap, cmap="jet", vmin=0, vmax=1)
-        line[3].imshow(overlay_heatmap(photo, heatmap))
+        drawn = line[2].imshow(heatmap, cmap="viridis", vmin=0, vmax=1)
+        line[3].imshow(overlay_heatmap(photo, heatmap, colormap="heat"))
         for panel, title in zip(line, titles, strict=True):
             panel.set_title(title, fontsize=9)
             panel.set_axis_off()

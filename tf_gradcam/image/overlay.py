@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,29 @@ from tf_gradcam.image.io import Photo
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.resize import resize_heatmaps
 
+HEAT = "heat"  # the default: the colours of viridis, the more of them the hotter
+_OF_HEAT, _OF_SIGNED = "viridis", "bwr"
+_STEPS = 127  # levels of a signed map on either side of zero, which has a colour of its own
 _PREFIX = "COLORMAP_"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colours of a map, and their weight on a photo.
+
+    Attributes:
+        alpha: weight of the colours, in [0, 1].
+        threshold: value relative to the map's maximum, of signed maps its absolute value, below which the photo is
+            untouched, in [0, 1]; 0 for none.
+        colormap: a name that `colormap_colors` knows; None for "heat".
+    """
+
+    alpha: float = 0.4
+    threshold: float = 0.0
+    colormap: str | None = None
+
+
+DEFAULT_LOOK = Look()
 
 
 def colormap_colors(name: str) -> NDArray[np.uint8]:
@@ -25,7 +47,8 @@ def colormap_colors(name: str) -> NDArray[np.uint8]:
     hsv, ocean, pink, and rainbow, which OpenCV runs from red to violet.
 
     Args:
-        name: an OpenCV name in lower case ("jet", "turbo", ...), or a Matplotlib name ("Reds", "viridis_r", ...).
+        name: "heat", which has the colours of viridis, an OpenCV name in lower case ("jet", "turbo", ...), or a
+            Matplotlib name ("Reds", "viridis_r", ...).
 
     Returns:
         (256, 3) uint8 RGB.
@@ -37,6 +60,7 @@ def colormap_colors(name: str) -> NDArray[np.uint8]:
     if not isinstance(name, str):
         raise TypeError(f"Expected the name of a colour map, such as 'jet', received {type(name).__name__}.")
     cv2 = opencv()
+    name = _OF_HEAT if name == HEAT else name
     code = getattr(cv2, _PREFIX + name.upper(), None) if name.islower() else None
     if code is not None:
         levels = np.arange(256, dtype=np.uint8)[:, None]
@@ -49,14 +73,20 @@ def colormap_colors(name: str) -> NDArray[np.uint8]:
         rgb = colormaps[name](np.linspace(0.0, 1.0, 256))[:, :3]
         return np.rint(255 * rgb).astype(np.uint8)
     of_opencv = sorted(key[len(_PREFIX) :].lower() for key in dir(cv2) if key.startswith(_PREFIX))
-    raise ValueError(unknown_name("colour map", name, [*of_opencv, *colormaps]))
+    raise ValueError(unknown_name("colour map", name, [HEAT, *of_opencv, *colormaps]))
 
 
-def overlay_heatmap(image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, colormap: str = "jet") -> Photo:
+def overlay_heatmap(
+    image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, colormap: str = "jet", threshold: float = 0.0
+) -> Photo:
     """Paint a heatmap over a photo: `photo * (1 - alpha) + colour * alpha`, rounded to nearest.
 
         overlay_heatmap(photo, heatmap)
+        overlay_heatmap(photo, heatmap, colormap="heat")    # cold regions show the photo as it is
         overlay_heatmap(photo, heatmap, alpha=1, colormap="viridis")    # the colours alone
+
+    The weight of "heat" grows with the heat: `min(1, 2 * alpha * heat)` in place of `alpha`, which is that of a heat of
+    one half.
 
     Args:
         image: (H0, W0, 3) or (H0, W0), a photo as `to_photo` accepts it: uint8, or floats in 0..255.
@@ -64,34 +94,111 @@ def overlay_heatmap(image: ArrayLike, heatmap: ArrayLike, alpha: float = 0.4, co
             the map's 256 colours, 1 the last, a value between them the nearest.
         alpha: weight of the heatmap in [0, 1]: 0 is the photo byte for byte, 1 the colours. Defaults to 0.4.
         colormap: a name that `colormap_colors` knows. Defaults to "jet".
+        threshold: heat in [0, 1] below which the photo is untouched. Defaults to 0, none.
 
     Returns:
         (H0, W0, 3) uint8 RGB, a new array.
 
     Raises:
-        TypeError: if `alpha` is not a number, `colormap` not a string, or an array not numeric.
-        ValueError: if `image` is not a photo; if `heatmap` is not of rank 2, has NaN or leaves [0, 1]; if `alpha`
-            leaves [0, 1]; if the colour map is unknown.
+        TypeError: if `alpha` or `threshold` is not a number, `colormap` not a string, or an array not numeric.
+        ValueError: if `image` is not a photo; if `heatmap` is not of rank 2, has NaN or leaves [0, 1]; if `alpha` or
+            `threshold` leaves [0, 1]; if the colour map is unknown.
     """
-    photo = to_photo(image)
-    heat = _check_heatmap(heatmap)
-    if not isinstance(alpha, numbers.Real):
-        raise TypeError(f"Expected alpha, the weight of the heatmap, as a number, received {alpha!r}.")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"Expected alpha, the weight of the heatmap, in [0, 1], received {alpha!r}.")
-    colors = colormap_colors(colormap)
-    if heat.shape != photo.shape[:2]:
-        heat = resize_heatmaps(heat[None], photo.shape[:2])[0]
-    levels = np.rint(heat * 255).astype(np.uint8)
+    if colormap is None:  # of `Look` the default
+        colormap_colors(colormap)
+    return paint(image, heatmap, False, Look(alpha, threshold, colormap))
 
-    # 256 photo values and 256 heat levels have 65 536 blends per channel: each is computed once, in float64, and looked
-    # up by the pixels. Blending every pixel in float64 would take gigabytes for a large photo.
-    weight, values = float(alpha), np.arange(256.0)
-    overlay = np.empty_like(photo)
-    for channel in range(3):
-        blends = np.rint(values * (1 - weight) + colors[:, channel, None] * weight).astype(np.uint8)
-        overlay[..., channel] = blends[levels, photo[..., channel]]
-    return overlay
+
+def paint(photo: ArrayLike | None, values: ArrayLike, signed: bool, look: Look = DEFAULT_LOOK) -> Photo:
+    """Paint a map over a photo: `photo * (1 - w) + colour * w`, rounded to nearest, where `w = min(1, alpha * f)`.
+
+    - A map of [0, 1] has f = 2 * value in "heat", so that cold regions show the photo as it is and `alpha` is the
+      weight of one half, and f = 1 in all other colours.
+    - A signed map of [-1, 1] has f = abs(value), and the last colour above zero, the first below: of "heat" red and
+      blue, those of "bwr".
+    - Below the threshold f is 0.
+
+    Args:
+        photo: (H0, W0, 3) or (H0, W0), as `to_photo` accepts it; None for the colours alone, as `colors_of`.
+        values: (H, W), resized to the size of the photo.
+        signed: whether the map has a side for and a side against.
+        look: the colours and their weight.
+
+    Returns:
+        (H0, W0, 3) uint8 RGB, a new array.
+
+    Raises:
+        TypeError, ValueError: as `overlay_heatmap`.
+    """
+    check_look(look)
+    under = None if photo is None else to_photo(photo)
+    heat = _check_signed(values) if signed else _check_heatmap(values)
+    if under is not None and heat.shape != under.shape[:2]:
+        heat = resize_heatmaps(heat[None], (under.shape[0], under.shape[1]))[0]
+    rows = (np.rint(heat * _STEPS) + _STEPS if signed else np.rint(heat * 255)).astype(np.uint8)
+    if under is None:
+        painted = colors_of(signed, look)[rows]
+    else:
+        # 256 colours and 256 values of a photo have 65 536 blends per channel: each is computed once, in float64, and
+        # looked up by the pixels. Blending every pixel in float64 would take gigabytes for a large photo.
+        blends, painted = _blends(signed, look), np.empty_like(under)
+        for channel in range(3):
+            painted[..., channel] = blends[channel][rows, under[..., channel]]
+    if look.threshold > 0:  # of the value itself, not of its nearest colour
+        cold = np.abs(heat) < np.float32(look.threshold)
+        painted[cold] = 255 if under is None else under[cold]
+    return painted
+
+
+def colors_of(signed: bool, look: Look = DEFAULT_LOOK) -> NDArray[np.uint8]:
+    """Return the colours of a map alone, as in colour bars, from the lowest value to the highest.
+
+    "heat" does not fade here, so that its lightness grows with the value. A signed map lies on white.
+
+    Args:
+        signed: whether the map has a side for and a side against.
+        look: the colours; those below the threshold are white.
+
+    Returns:
+        uint8 RGB: (256, 3) for the values 0..1; of signed maps (255, 3) for -1..1, row 127 for zero.
+
+    Raises:
+        TypeError, ValueError: as `colormap_colors`.
+    """
+    if signed:
+        colors = _blends(signed, Look(1.0, colormap=look.colormap))[:, :, 255].T
+    else:
+        colors = colormap_colors(look.colormap or HEAT)
+    cold = np.abs(np.linspace(-1 if signed else 0, 1, len(colors))) < look.threshold
+    return np.where(cold[:, None], np.uint8(255), colors)
+
+
+def _blends(signed: bool, look: Look) -> NDArray[np.uint8]:
+    """Return the blend of each colour of a map with each value of a photo, (3 channels, N colours, 256 values)."""
+    name = look.colormap or HEAT
+    if signed:
+        steps = np.arange(-_STEPS, _STEPS + 1)
+        colors = colormap_colors(_OF_SIGNED if name == HEAT else name)[np.where(steps < 0, 0, -1)]
+        weights = look.alpha * np.abs(steps) / _STEPS
+    else:
+        colors = colormap_colors(name)
+        weights = np.minimum(2 * look.alpha * np.arange(256) / 255, 1) if name == HEAT else np.full(256, look.alpha)
+    weights = weights.astype(np.float64)[:, None]
+    photo_parts = np.arange(256.0) * (1 - weights)
+    return np.stack([np.rint(photo_parts + color[:, None] * weights).astype(np.uint8) for color in colors.T])
+
+
+def check_look(look: Look) -> None:
+    """Raise the errors of `overlay_heatmap` for an opacity, a threshold or a colour map."""
+    for name, what, value in (
+        ("alpha", "weight of the heatmap", look.alpha),
+        ("threshold", "least heat that is painted", look.threshold),
+    ):
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"Expected {name}, the {what}, as a number, received {value!r}.")
+        if not 0 <= value <= 1:
+            raise ValueError(f"Expected {name}, the {what}, in [0, 1], received {value!r}.")
+    colormap_colors(look.colormap or HEAT)
 
 
 def to_photo(image: ArrayLike) -> Photo:
@@ -160,77 +267,11 @@ def _check_heatmap(heatmap: ArrayLike) -> NDArray[np.float32]:
     return heat.astype(np.float32)
 
 
-_STEPS = 127  # levels on either side of zero, which has a colour of its own
-
-
-def diverging_colors(colormap: str = "bwr") -> NDArray[np.uint8]:
-    """Return the colours of a signed map on white: 127 below zero, white, 127 above.
-
-    Args:
-        colormap: a name that `colormap_colors` knows; only its first and last colour count. Defaults to "bwr".
-
-    Returns:
-        (255, 3) uint8 RGB: row 0 paints -1, row 127 zero, row 254 one.
-
-    Raises:
-        TypeError, ValueError: as `colormap_colors`.
-    """
-    return _blends(colormap, 1.0)[:, 255]
-
-
-def overlay_signed(image: ArrayLike, signed: ArrayLike, alpha: float = 0.4, colormap: str = "bwr") -> Photo:
-    """Paint a signed map over a photo: the larger the absolute value, the less of the photo shows.
-
-        photo * (1 - alpha * abs(v)) + end * alpha * abs(v)
-
-    where `end` is the last colour of the map for v above zero, the first for v below. Zero shows the photo unchanged.
-
-    Args:
-        image: (H0, W0, 3) or (H0, W0), a photo as `to_photo` accepts it.
-        signed: (H, W) in [-1, 1], resized to the size of the image.
-        alpha: weight of the colour where the map is -1 or 1, in [0, 1]. Defaults to 0.4.
-        colormap: a name that `colormap_colors` knows. Defaults to "bwr", from blue to red.
-
-    Returns:
-        (H0, W0, 3) uint8 RGB, a new array.
-
-    Raises:
-        TypeError, ValueError: as `overlay_heatmap`; `signed` is not of rank 2, has NaN or leaves [-1, 1].
-    """
-    photo = to_photo(image)
-    overlay_heatmap(photo[:1, :1], np.zeros((1, 1)), alpha, colormap)  # checks the two
+def _check_signed(signed: ArrayLike) -> NDArray[np.float32]:
     values = np.asarray(signed)
     if values.ndim != 2 or values.dtype.kind != "f" or not (values.size and values.min() >= -1 and values.max() <= 1):
         raise ValueError(
             f"Expected one signed map, floats (H, W) in [-1, 1], received {values.dtype} {values.shape}"
             f"{f' in {values.min():g}..{values.max():g}' if values.size and values.dtype.kind in 'if' else ''}."
         )
-    if values.shape != photo.shape[:2]:
-        values = resize_heatmaps(values[None], (photo.shape[0], photo.shape[1]))[0]
-    levels = np.rint(values * _STEPS).astype(np.intp) + _STEPS
-    blends = _blends(colormap, float(alpha))
-    overlay = np.empty_like(photo)
-    for channel in range(3):
-        overlay[..., channel] = blends[levels, photo[..., channel], channel]
-    return overlay
-
-
-def _blends(colormap: str, alpha: float) -> NDArray[np.uint8]:
-    """Return the blend of each level with each value of a photo, channel by channel, (255, 256, 3)."""
-    colors = colormap_colors(colormap).astype(np.float64)
-    steps = np.arange(-_STEPS, _STEPS + 1)
-    ends = np.where(steps[:, None] < 0, colors[0], colors[-1])[:, None]
-    weights = (alpha * np.abs(steps) / _STEPS)[:, None, None]
-    return np.rint(np.arange(256.0)[:, None] * (1 - weights) + ends * weights).astype(np.uint8)
-
-
-def paint(photo: Any, values: np.ndarray, signed: bool, alpha: float = 0.4, colormap: str | None = None) -> Photo:
-    """Paint a map on a photo: by `overlay_signed` ("bwr" by default) if signed, else by `overlay_heatmap` ("jet")."""
-    if signed:
-        return overlay_signed(photo, values, alpha, colormap or "bwr")
-    return overlay_heatmap(photo, values, alpha, colormap or "jet")
-
-
-def colors_of(signed: bool, colormap: str | None = None) -> NDArray[np.uint8]:
-    """Return the colours of `paint` from the lowest value to the highest: (255, 3) for signed maps, else (256, 3)."""
-    return diverging_colors(colormap or "bwr") if signed else colormap_colors(colormap or "jet")
+    return values.astype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.image.opencv import opencv
-from tf_gradcam.image.overlay import colors_of, paint
+from tf_gradcam.image.overlay import paint
 from tf_gradcam.image.resize import resize_heatmaps
 
 _MAP_SIDE = 112  # longer side of a heatmap, pixels
@@ -136,8 +136,7 @@ def paint_map(heatmap: np.ndarray, image_size: tuple[int, int], is_signed: bool 
     scale = _MAP_SIDE / max(image_size)
     size = (max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale)))
     shown = resize_heatmaps(values[None], size)[0]
-    places = np.rint(shown * 127).astype(int) + 127 if is_signed else np.rint(shown * 255).astype(int)
-    return colors_of(signed=is_signed)[places]
+    return paint(None, shown, is_signed)
 
 
 def mark_region(photo: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ def _scope(whose: str, others: str, changes: str) -> str:
     )
 
 
-_RELATIVE = "from blue (0) over green to red (1), relative to the map's maximum"
+_RELATIVE = "from violet (0) over green to yellow (1), relative to the map's maximum"
 _REPETITION = (
     "Repetition is the mean correlation of a heatmap with the mean of the others: near 1, the model looks at the same "
     "place in every image, which is unusual for an object that moves. Clusters are groups of similar heatmaps, the one "
@@ -55,7 +55,7 @@ WORDS = {
         ("recognises a class", "recognises classes"),
         "images of other classes",
         "Heatmaps of each class",
-        "The mean heatmap of all images predicted as the class, relative to the map's maximum (red). " + _REPETITION,
+        "The mean heatmap of all images predicted as the class, relative to the map's maximum (yellow). " + _REPETITION,
         "predicted",
         _scope("a class", "images of other classes", "predictions"),
         f"Heatmaps are of the predicted class, {_RELATIVE}.",
@@ -66,8 +66,8 @@ WORDS = {
         ("recognises a label", "recognises labels"),
         "images without the label",
         "Heatmaps of each label",
-        "The mean heatmap of all images where the label is above its threshold, relative to the map's maximum (red). "
-        + _REPETITION,
+        "The mean heatmap of all images where the label is above its threshold, relative to the map's maximum "
+        "(yellow). " + _REPETITION,
         "above its threshold",
         _scope("a label", "images without it", "predictions"),
         "Heatmaps are of the label that a picture is shown for, elsewhere of the best label above its threshold, "
@@ -80,7 +80,7 @@ WORDS = {
         "images of opposite values",
         "Heatmaps of high, low and wrong values",
         "High and low are the upper and the lower third of the predicted values, with the mean heatmap of what raises "
-        "or lowers the value, relative to the map's maximum (red). Overestimated and underestimated are the images "
+        "or lowers the value, relative to the map's maximum (yellow). Overestimated and underestimated are the images "
         "whose error is above the mean absolute error, with their mean signed heatmap: red raises the value, blue "
         "lowers it. " + _REPETITION,
         "images",
@@ -95,7 +95,7 @@ WORDS = {
         "images of other classes",
         "Heatmaps of each class",
         "The mean heatmap of the predicted region of the class, over all images where it covers at least 1% of the "
-        "picture, relative to the map's maximum (red). " + _REPETITION,
+        "picture, relative to the map's maximum (yellow). " + _REPETITION,
         "images with at least 1%",
         "",
         "Heatmaps are of the predicted region of the class that a picture is shown for, elsewhere of the class of most "
