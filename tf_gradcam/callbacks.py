@@ -23,10 +23,9 @@ from tf_gradcam._errors import unknown_name
 from tf_gradcam._explain.class_maps import ONE_PASS, Thresholds, threshold_of_each
 from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Explainer
-from tf_gradcam._figures.captions import Line
 from tf_gradcam._figures.detections import detection_overlay
 from tf_gradcam._figures.epochs import PhotoCard, epoch_figure, overlay_card
-from tf_gradcam._figures.sheet import GREY, RED, Sides, sides_of, value_of
+from tf_gradcam._figures.sheet import GREY, RED, Line, Sides, sides_of, value_of
 from tf_gradcam._files.atomic import checked_path, write_bytes
 from tf_gradcam._files.class_names import (
     ClassNames,
@@ -416,7 +415,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         is_detector = self.task.name == "detection"
         layer = self._explainer.detection_layers if is_detector else self._explainer.layer_name
         title = (self._when(number), f"{self._explainer.method} at {layer}, for {what}")
-        figure = epoch_figure(title, cards, sides, self._look)
+        name = max(self._shown.names.by_index.values(), key=len, default="")
+        figure = epoch_figure(title, cards, sides, self._look, f"Predicted: {name}, 100.0%")
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi="figure")
         figure.clear()  # frees its pixels now: its parts refer to each other, and wait for the garbage collector

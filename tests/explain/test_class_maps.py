@@ -567,9 +567,10 @@ def test_figure_has_a_row_an_image_with_photo_and_overlays(named: Maps) -> None:
         for position in (0, 1):
             overlay = maps.of_class(position).overlay(PHOTOS)[number]
             np.testing.assert_array_equal(shown[3 * number + 1 + position], overlay)
-    captions = [caption for caption in texts(figure) if caption in NAMES]
+    captions = [text.partition(",")[0] for text in texts(figure)[1:] if text.partition(",")[0] in NAMES]
     assert captions == [label for row in maps.labels for label in row]
-    assert f"{maps.probabilities[0, 0]:.1%}" in texts(figure)
+    assert f"{captions[0]}, {maps.probabilities[0, 0]:.1%}" in texts(figure)
+    assert figure.get_suptitle() == "3 images"
     rows = [axes.get_position().y1 for axes in figure.axes if axes.images]
     assert len({round(top, 6) for top in rows}) == 3
 

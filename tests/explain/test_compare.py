@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.helpers.drawing import drawing_model
 from tests.helpers.explanations import explained, first_channel, seeing
 from tests.zoo.styles import photos, plain_model
 from tf_gradcam import METHODS, Explainer
@@ -17,6 +18,7 @@ from tf_gradcam._explain.compare import compare
 
 IMAGE = photos(1)[0]
 PHOTO = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+PICTURE = np.random.default_rng(1).random((6, 10, 1))
 NAMES = ["ant", "bee", "cat", "dog"]
 
 
@@ -82,7 +84,10 @@ def test_signed_target_has_a_symmetric_scale() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12, 20])
 def test_panels_do_not_overlap_and_stay_in_the_figure(count: int) -> None:
-    explanations = {f"a method with a long name, number {n}": seeing(first_channel) for n in range(count)}
+    explanations = {
+        f"a method with a long name, number {n}": seeing(lambda images, n=n: images[..., 0] ** (n + 1))
+        for n in range(count)
+    }
     figure = compare(explanations, IMAGE, photo=PHOTO).figure
     boxes = [axes.get_position() for axes in figure.axes]
     assert all(0 <= box.x0 < box.x1 <= 1 and 0 <= box.y0 < box.y1 <= 1 for box in boxes)
@@ -162,3 +167,47 @@ def test_compare_refuses_what_is_no_model() -> None:
 def test_compare_refuses_signals() -> None:
     with pytest.raises(ValueError, match="of a picture at 'cells'"):
         compare({"map": seeing(lambda images: np.ones((1, 5)), image_size=(5,))}, IMAGE)
+
+
+# Methods of one map.
+
+ONE = "one map: behind global average pooling and a linear layer the gradient is the same in every cell"
+METHODS_OF_ONE = ["gradcam", "hirescam", "xgradcam", "shapleycam", "cam"]
+
+
+def captions(figure: Any) -> list[str]:
+    return [" ".join(text.split()) for text in texts(figure)]
+
+
+def test_equal_maps_behind_pooling_are_drawn_once_with_the_reason() -> None:
+    def other(activations: Any, gradients: Any) -> Any:
+        return activations
+
+    comparison = compare(drawing_model(6, 10), PICTURE, [*METHODS_OF_ONE, other], layer="cells", photo=PHOTO)
+    assert len(comparison.explanations) == 6
+    assert len(panels(comparison.figure)) == 3
+    assert captions(comparison.figure)[-4:] == ["photo", ", ".join(METHODS_OF_ONE), ONE, "other"]
+
+
+def test_equal_maps_of_another_head_are_drawn_once_without_that_reason() -> None:
+    maps = {"one": seeing(first_channel), "two": seeing(first_channel), "other": seeing(lambda images: images[..., 1])}
+    figure = compare(maps, IMAGE).figure
+    assert captions(figure)[-3:] == ["one, two", "one map, equal up to rounding", "other"]
+    assert len(panels(figure)) == 2
+
+
+@pytest.mark.parametrize(("step", "count"), [(1e-3, 2), (1e-5, 1)])
+def test_maps_are_one_up_to_rounding_only(step: float, count: int) -> None:
+    near = {"one": seeing(lambda images: ramp()), "two": seeing(lambda images: ramp(step))}
+    assert len(panels(compare(near, IMAGE).figure)) == count
+
+
+def ramp(step: float = 0.0) -> np.ndarray:
+    cells = np.arange(60.0).reshape(1, 6, 10) / 59
+    cells[0, 3, 3] += step
+    return cells
+
+
+def test_blank_maps_are_not_one() -> None:
+    blank = {name: seeing(lambda images: -images[..., 0]) for name in ("one", "two")}
+    assert len(panels(compare(blank, IMAGE).figure)) == 2

@@ -1,4 +1,4 @@
-"""Figures of many images: nothing overlaps, names are cut where their card ends, pictures are those of overlays."""
+"""Figures of many images: nothing overlaps, names are wrapped where their card ends, pictures are those of overlays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tests.helpers.explanations import explained
-from tf_gradcam._figures.sheet import MARGIN, SCALE, grid
+from tf_gradcam._figures.sheet import MARGIN, SCALE, grid, width_of, wrapped
 from tf_gradcam._results.explanation import Explanation
 
 DRAWN = explained(np.random.default_rng(0).random((3, 6, 10)))
@@ -62,10 +62,77 @@ def test_colour_bar_of_a_flat_figure_is_whole(size: tuple[int, ...]) -> None:
     assert box.y1 <= figure.bbox.height
 
 
-def test_long_name_is_cut_where_its_card_ends() -> None:
-    (label,) = (text for text in texts(explained(np.ones((1, 6, 10)), labels=[LONG]).plot()) if text.startswith("Amer"))
-    assert label.endswith("…")
-    assert len(label) > 30
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_long_name_is_wrapped_between_words_and_nothing_is_left_out(count: int) -> None:
+    figure = explained(np.ones((count, 6, 10)), labels=[LONG] * count).plot()
+    names = [text.get_text().splitlines() for text in figure.texts if text.get_text().startswith("American")]
+    joined = [" ".join(lines) for lines in names]
+    assert joined.count(f"{LONG}, 75.0%") == count
+    assert len(joined) == (1 if count == 1 else count + 1)  # the title too
+    assert max(map(len, names)) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("one two  three", ["one two", "three"]),
+        ("n0209_golden_retriever", ["n0209_", "golden_", "retriever"]),
+        ("block/expand/relu", ["block/", "expand/", "relu"]),
+        ("score -0.0123", ["score", "-0.0123"]),
+        ("a - b", ["a - b"]),
+        ("", [""]),
+    ],
+)
+def test_text_is_wrapped_behind_spaces_and_joints(text: str, lines: list[str]) -> None:
+    assert wrapped(text, width_of("retriever", 7) + 1e-6, 7).splitlines() == [line for line in lines if line]
+
+
+def test_word_longer_than_a_line_goes_on_in_the_next() -> None:
+    """Letters of one width: three fit into a little over three."""
+    assert wrapped("before xxxxxxxx", 3.2 * width_of("x", 7), 7).replace("\n", "") == "beforexxxxxxxx"
+    assert wrapped("xxxxxxxx", 3.2 * width_of("x", 7), 7) == "xxx\nxxx\nxx"
+
+
+# Titles, and the ends of the colour bar.
+
+
+def test_title_of_one_image_is_what_is_explained_and_the_method_stands_below() -> None:
+    figure = explained(np.ones((1, 6, 10))).plot()
+    assert figure.get_suptitle() == "sun, 75.0%"
+    assert texts(figure)[0] == "by_hand at cells"
+    assert figure.texts[1].get_fontsize() < figure._suptitle.get_fontsize()
+    assert figure.texts[1].get_position()[1] < figure._suptitle.get_position()[1]
+    assert "sun, 75.0%" not in texts(figure)  # once
+
+
+def test_title_of_several_images_is_what_they_have_in_common() -> None:
+    assert explained(np.ones((2, 6, 10))).plot().get_suptitle() == "sun, 2 images"
+    figure = explained(np.ones((2, 6, 10)), classes=[0, 1]).plot()
+    assert figure.get_suptitle() == "2 images"
+    assert [text for text in texts(figure) if text in ("sun, 75.0%", "moon, 25.0%")] == ["sun, 75.0%", "moon, 25.0%"]
+
+
+def bar_texts(figure: Figure) -> list[str]:
+    """What is written beside the colour bar, from its lower end to its upper one."""
+    found = [text for text in figure.texts if text.get_rotation() == 90]
+    return [text.get_text().replace("\n", " ") for text in sorted(found, key=lambda text: text.get_position()[1])]
+
+
+def test_colour_bar_of_a_contrast_names_both_classes() -> None:
+    sides = ("for Walker hound", "for beagle")
+    assert bar_texts(explained(np.ones((2, 6, 10)), signed=True, sides=[sides] * 2).plot()) == [*sides]
+    others = [sides, ("for wolf", "for beagle")]
+    assert bar_texts(explained(np.ones((2, 6, 10)), signed=True, sides=others).plot()) == ["against", "for"]
+
+
+@pytest.mark.parametrize("size", [(6, 60), (60, 10), (6, 10)])
+def test_no_word_is_cut_at_the_colour_bar(size: tuple[int, int]) -> None:
+    sides = (f"for {LONG}", "for beagle")
+    figure = explained(np.ones((1, *size)), signed=True, sides=[sides]).plot()
+    assert bar_texts(figure) == [*sides]
+    boxes = [text.get_window_extent(FigureCanvasAgg(figure).get_renderer()) for text in figure.texts]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 for box in boxes)
+    assert not any(box.overlaps(other) for index, box in enumerate(boxes) for other in boxes[:index])
 
 
 def test_map_in_a_photo_of_another_size_is_resized_to_it() -> None:
@@ -94,8 +161,8 @@ def test_plot_refuses_preprocessed_images() -> None:
 
 def test_diagnosis_of_a_blank_map_is_written_in_full_in_place_of_it() -> None:
     blank = explained(-np.ones((1, 6, 10)))
-    label, detail, *reason = texts(blank.plot())
-    assert (label, detail) == ("sun", "75.0%, blank map")
+    _, detail, *reason = texts(blank.plot())
+    assert detail == "blank map"
     assert " ".join(reason) == f"Blank map: {blank.diagnosis[0]}"
     figure = blank.plot(photos_of(blank))
     assert len(panels(figure)) == 2  # photo and map
@@ -107,11 +174,11 @@ def test_headings_of_a_single_explanation_touch_its_panels() -> None:
 
     def heights(count: int) -> dict[str, float]:
         explanation = explained(np.ones((count, 6, 10)) * np.arange(1, 11))
-        figure = explanation.plot(photos_of(explanation))
+        figure = explanation.plot(photos_of(explanation), labels=[0] * count)
         return {text.get_text(): text.get_position()[1] for text in figure.texts}
 
-    assert heights(1)["photo"] < heights(1)["75.0%"]
-    assert heights(2)["photo"] > heights(2)["75.0%"]
+    assert heights(1)["photo"] < heights(1)["True and predicted"]
+    assert heights(2)["photo"] > heights(2)["True and predicted"]
 
 
 def test_figure_can_be_pickled() -> None:
@@ -130,7 +197,8 @@ def test_text_stays_text_in_vector_files() -> None:
 
 def test_grid_places_cards_row_by_row() -> None:
     """Cards of two panels 2 wide and 1 high, 0.1 apart: a card is 4.1 wide, the next begins 0.2 behind it."""
-    cards = grid(5, 2.0, 1.0, caption=0.5, panels=2, gap=0.1, card_gap=0.2, row_gap=0.3, top=1.0, columns=2)
+    cards = grid(5, 2.0, 1.0, caption=0.5, panels=2, gap=0.1, card_gap=0.2, row_gap=0.3, columns=2)
+    cards = cards._replace(top=1.0)
     assert cards.card == pytest.approx(4.1)
     assert cards.corner(0) == pytest.approx((MARGIN, 1.0))
     assert cards.corner(3) == pytest.approx((MARGIN + 4.3, 1.0 + 1.8))
@@ -149,3 +217,31 @@ def test_grid_is_no_wider_than_asked(columns: int | None) -> None:
 def test_grid_left_to_itself_is_nearly_as_wide_as_high() -> None:
     """Of twelve squares 4 x 3, wider than high, has no empty place and the proportions nearest to 1.4."""
     assert grid(12, 1.0, 1.0, caption=0.2, card_gap=0.2, row_gap=0.0).columns == 4
+
+
+# The map at its own cells.
+
+
+@pytest.mark.parametrize("has_photos", [True, False])
+def test_cells_are_drawn_as_squares_of_their_values(has_photos: bool) -> None:
+    """3 x 5 cells of a picture of 60 x 100 pixels."""
+    explanation = explained(np.random.default_rng(0).random((2, 3, 5)), image_size=(60, 100))
+    figure = explanation.plot(photos_of(explanation, 30, 50) if has_photos else None, cells=True)
+    maps = panels(figure)[1::2] if has_photos else panels(figure)
+    assert len(maps) == 2
+    for axes, heatmap in zip(maps, explanation.heatmaps, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), heatmap)
+        assert axes.images[0].get_interpolation() == "nearest"
+    assert texts(figure).count("3 x 5 cells") == 2
+
+
+def test_cells_of_a_signal_and_of_a_volume_are_drawn_too() -> None:
+    for shape, size in (((1, 5), (50,)), ((1, 2, 3, 4), (8, 9, 12))):
+        explanation = explained(np.random.default_rng(0).random(shape), image_size=size)
+        assert any(text.endswith(" cells") for text in texts(explanation.plot(cells=True)))
+
+
+def test_cells_of_text_are_refused() -> None:
+    explanation = explained(np.ones((1, 3)), series=np.array([[4, 5, 6]]))
+    with pytest.raises(ValueError, match=r"Expected no cells=True for text.*Leave it out"):
+        explanation.plot(cells=True)

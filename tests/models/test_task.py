@@ -407,7 +407,7 @@ def test_map_of_a_value_shows_both_what_raises_and_what_lowers_it() -> None:
 def test_unit_stands_behind_the_value_in_a_figure() -> None:
     explanation = Explainer(ending_in(layers.Dense(1)), unit="years")(IMAGES)
     texts = {text.get_text() for text in explanation.plot().findobj(lambda artist: hasattr(artist, "get_text"))}
-    assert {f"{score:.4g} years" for score in explanation.scores} <= {text.partition(",")[0] for text in texts}
+    assert {f"{score:.4g} years" for score in explanation.scores} <= {text.rpartition(", ")[2] for text in texts}
 
 
 # Segmentation.

@@ -16,7 +16,7 @@ from keras import layers
 
 from tf_gradcam import Explainer
 from tf_gradcam._files.class_names import ClassNames
-from tf_gradcam.targets.base import NamedTarget, called, with_indices
+from tf_gradcam.targets.base import NamedTarget, called, labels_of, sides_of, with_indices
 from tf_gradcam.targets.classes import ClassScore, Contrast, Counterfactual, Finer, MultiLabel, Unit
 from tf_gradcam.targets.outputs import Distance, Element, OutputOf, Similarity, Value
 from tf_gradcam.targets.regions import Region
@@ -569,3 +569,33 @@ def test_output_of_a_model_of_several(names: bool) -> None:
     explanation = Explainer(model, "conv")(IMAGES, OutputOf("breed" if names else 1, 3))
     np.testing.assert_allclose(explanation.raw, expected.raw, rtol=1e-6)
     np.testing.assert_allclose(explanation.scores, expected.scores, rtol=1e-6)
+
+
+# The sides of signed targets.
+
+
+@pytest.mark.parametrize(
+    ("target", "label", "sides"),
+    [
+        (Contrast("dog", "wolf"), "dog - wolf", ("for wolf", "for dog")),
+        (Contrast("dog"), "dog - fox", ("for fox", "for dog")),
+        (Contrast(), "fox - wolf", ("for wolf", "for fox")),
+        (Contrast(None, 3), "fox - wolf", ("for wolf", "for fox")),
+        (Contrast(None, 2), "top class - fox", ("for fox", "for top class")),
+        (Counterfactual("dog"), "against dog", ("for dog", "against dog")),
+        (Counterfactual(Contrast()), "against fox - wolf", ("for fox - wolf", "against fox - wolf")),
+        (Finer("dog"), "dog - 0.6 * nearest 3", ("for the 3 nearest classes", "for dog")),
+        (ClassScore("dog"), "dog", None),
+    ],
+)
+def test_signed_target_names_its_sides_as_the_image_decides(target: Any, label: str, sides: Any) -> None:
+    """Of the logits 0, 1, 5, 4 the top class is fox and the runner-up wolf."""
+    names, outputs = ClassNames(["cat", "dog", "fox", "wolf"]), np.array([[0.0, 1.0, 5.0, 4.0]])
+    assert labels_of(target, outputs, names) == [label]
+    assert sides_of(target, outputs, names) == (None if sides is None else [sides])
+
+
+def test_contrast_of_one_unit_names_both_of_its_sides() -> None:
+    """A logit of -2 speaks for the first class."""
+    names = ClassNames(["healthy", "ill"])
+    assert sides_of(Contrast(), np.array([[-2.0]]), names) == [("for ill", "for healthy")]

@@ -33,7 +33,7 @@ from tf_gradcam._models.task import task_of
 from tf_gradcam._models.transformers import NO_BLOCKS, TokenLayout, block_ends, find_layout
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam.image.resize import plain_placement
-from tf_gradcam.targets.base import Target, TargetLike, labels_of, with_indices
+from tf_gradcam.targets.base import Target, TargetLike, labels_of, sides_of, with_indices
 
 
 def rollout(scores: Sequence[Any]) -> Any:
@@ -350,6 +350,7 @@ class AttentionExplainer:
             has_open_head=compiled.has_open_head,
             class_names=self._class_names.by_index,
             signed=getattr(target, "signed", False),
+            sides=sides_of(target, results.outputs, names) if called else None,
         )
 
     def _pass(self, target: Target | None) -> AttentionPass:

@@ -51,7 +51,7 @@ from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
-from tf_gradcam.targets.base import TargetLike, labels_of, with_indices
+from tf_gradcam.targets.base import TargetLike, labels_of, sides_of, with_indices
 from tf_gradcam.targets.boxes import bound, boxes_in
 from tf_gradcam.targets.outputs import Distance, Value
 from tf_gradcam.targets.regions import Region, as_region, check_mask, place_spec, region_in
@@ -271,6 +271,8 @@ class Explainer:
             has_open_head=compiled.has_open_head,
             class_names=self._class_names.by_index,
             signed=self._is_signed(target),
+            sides=sides_of(target, results.outputs, names) if is_callable else None,
+            is_behind_pooling=self._is_behind_pooling,
             unit=self._unit_of(target, results),
             values=self._values_of(target, results),
             needs=needs_of(self._rule),
@@ -284,6 +286,11 @@ class Explainer:
         """Return whether negative values of the map have a meaning: what lowers a value, or speaks against a target."""
         is_value = self.task.name == "regression" and (not callable(target) or isinstance(target, Region))
         return is_value or getattr(target, "signed", False)
+
+    @cached_property
+    def _is_behind_pooling(self) -> bool:
+        """Whether the layer's cells meet the outputs by their mean and one linear layer alone."""
+        return not self._is_whole and linear_tail(self.split) is not None
 
     def _unit_of(self, target: Any, results: MapArrays | None = None) -> str | None:
         """Return the unit of the values that a target is about; None where it is not about one value of the model."""

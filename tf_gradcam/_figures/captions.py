@@ -1,4 +1,4 @@
-"""Captions of pictures: the explained, the predicted and the true class.
+"""Titles and captions of pictures: the explained, the predicted and the true class, the method and the layer.
 
 Axis legend: B images, K classes.
 """
@@ -7,23 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tf_gradcam._figures.sheet import CAPTION, GREY, RED, Sheet, detail, reason_of, value_of
+from tf_gradcam._figures.sheet import GREY, RED, Line, reason_of, value_of
 
 if TYPE_CHECKING:
     from tf_gradcam._figures.sheet import Shown
 
-Line = tuple[str, str]  # text, colour
 
-_VERDICT = 0.12  # height of the third line
-
-
-def _class_count(explanation: Shown) -> int | None:
-    """Return None where the outputs are not classes of the whole image."""
-    probabilities = explanation.probabilities
-    return probabilities.shape[1] if probabilities is not None and probabilities.ndim == 2 else None
-
-
-def title_of(explanation: Shown) -> str:
+def source_of(explanation: Shown) -> str:
     """Return the method and the layer, the frame of a layer of one frame, and that cells are not over the input."""
     return f"{explanation.method} at {explanation.layer_name}{place_of(explanation)}"
 
@@ -34,17 +24,38 @@ def place_of(explanation: Shown) -> str:
     return ", cells not over the input" if explanation.unplaced else "" if frame is None else f", frame {frame}"
 
 
+def title_of(explanation: Shown, *notes: str) -> list[Line]:
+    """Return what was explained, and below it the method, the layer, and notes on the picture.
+
+    Of several images this is the class that all have in common, or their number: each caption has its own class.
+    """
+    count, labels = len(explanation), dict.fromkeys(explanation.labels)
+    several = f"{next(iter(labels))}, {count} images" if len(labels) == 1 else f"{count} images"
+    title = explained_of(explanation, 0) if count == 1 else several
+    return [(title, "black"), ("; ".join([source_of(explanation), *notes]), GREY)]
+
+
 def headline(explanation: Shown) -> str:
     """Return what was explained of the first image, and the predicted class where it is another one."""
-    line = f"{explanation.labels[0]}, {detail(explanation, 0)}"
-    if _class_count(explanation) is None:
-        return line
+    line, predicted = explained_of(explanation, 0), predicted_of(explanation)
+    return line if not predicted or line == predicted else f"{line}; predicted: {predicted}"
+
+
+def predicted_of(explanation: Shown) -> str:
+    """Return the predicted class of the first image and its probability, "" where outputs are not classes of it."""
+    if explanation.probabilities is None or explanation.probabilities.ndim != 2:
+        return ""
     label, probability = explanation.top(1)[0][0]
-    return line if label == explanation.labels[0] else f"{line}; predicted: {label}, {probability:.1%}"
+    return f"{label}, {probability:.1%}"
+
+
+def explained_of(explanation: Shown, index: int) -> str:
+    """Return the label of what was explained, with its probability, value or score."""
+    return f"{explanation.labels[index]}, {value_of(explanation, index)}"
 
 
 def _verdict(explanation: Shown, index: int) -> Line | None:
-    """Return the true and the predicted class, None where the caption's first lines name it already."""
+    """Return the true and the predicted class, None where the caption's first line names it already."""
     explained, probabilities = int(explanation.class_indices[index]), explanation.probabilities
     truth = None if explanation.truth is None else int(explanation.truth[index])
     if probabilities is None or probabilities.ndim != 2:
@@ -61,25 +72,19 @@ def _verdict(explanation: Shown, index: int) -> Line | None:
     return f"True: {named(truth)}. Predicted: {named(best)}", RED
 
 
-def caption_height(explanation: Shown) -> float:
-    """Return the inches of two lines, or of three where any image has a verdict."""
-    return CAPTION + (_VERDICT if any(_verdict(explanation, index) for index in range(len(explanation))) else 0)
+def card_lines(explanation: Shown, index: int) -> list[Line]:
+    """Return what was explained, why its map shows nothing, and what is true and predicted.
 
-
-def draw_caption(sheet: Sheet, explanation: Shown, index: int, left: float, top: float, width: float) -> None:
-    """Write what was explained; its probability, or why the map shows nothing; what is true and predicted."""
-    is_blank_picture = explanation.heatmaps.ndim == 3 and not explanation.shown[index].any()  # its panel says why
-    second = f"{value_of(explanation, index)}, blank map" if is_blank_picture else detail(explanation, index)
-    draw_lines(sheet, explanation, index, left, top, width, second)
+    The title of a single image has the first of these.
+    """
+    lines = [] if len(explanation) == 1 else [(explained_of(explanation, index), "black")]
     verdict = _verdict(explanation, index)
-    if verdict is not None:
-        sheet.text(verdict[0], left, top + 0.25, width, 6.5, verdict[1])
+    return [*lines, *blank_lines(explanation, index), *([] if verdict is None else [verdict])]
 
 
-def draw_lines(
-    sheet: Sheet, explanation: Shown, index: int, left: float, top: float, width: float, second: str
-) -> None:
-    """Write the first line, what was explained, and a second one, in red where the map shows nothing."""
-    sheet.text(explanation.labels[index], left, top, width, 7.5)
-    color = GREY if reason_of(explanation, index) is None else RED
-    sheet.text(second, left, top + 0.13, width, 6.5, color)
+def blank_lines(explanation: Shown, index: int) -> list[Line]:
+    """Return the diagnosis of a map that cannot be read; that it is blank where the panel of a picture says why."""
+    reason, is_blank = reason_of(explanation, index), not explanation.shown[index].any()
+    if is_blank and explanation.heatmaps.ndim == 3:
+        return [("blank map", RED)]
+    return [] if reason is None else [(f"blank: {reason}" if is_blank else reason, RED)]

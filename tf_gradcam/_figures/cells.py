@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, fitted, grid, height_for, sides_of
+from tf_gradcam._figures.captions import card_lines, title_of
+from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, fitted, grid, height_for, lines_height, sides_of
 from tf_gradcam._figures.signals import AXIS, finish_axis
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import Look, colors_of
@@ -33,7 +33,7 @@ _MAX_SLICES = 8
 
 
 def cells_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figure:
-    """Draw each map at its own cells, beside the photo or below the signal, with the reason.
+    """Draw each map at its own cells, beside the photo or below the signal; the reason where it has no other place.
 
     Args:
         explanation: of B images, maps (B, N) of one to three axes.
@@ -47,23 +47,23 @@ def cells_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figur
         return _under_signals(explanation, placement, np.asarray(photos), look)
     maps = [_mosaic(values) for values in explanation.shown]
     aspect = float(np.clip(maps[0].shape[1] / maps[0].shape[0], 0.6, 2))
-    count, caption = len(explanation), caption_height(explanation)
+    count, captions = len(explanation), [card_lines(explanation, index) for index in range(len(explanation))]
     height = height_for(count, _HEIGHTS, _SMALLEST) / max(1.0, aspect / 1.8)
     panels = 1 if photos is None else 2
-    cards = grid(count, aspect, height, caption=caption, panels=panels, row_gap=0.12 + _NOTE)
-    sheet = Sheet.of(cards)
-    sheet.title(title_of(explanation))
+    cards = grid(count, aspect, height, panels=panels, row_gap=0.12 + _NOTE)
+    sheet, cards = Sheet.of(cards, title_of(explanation), captions, sides_of(explanation))
     for index, values in enumerate(maps):
         left, top = cards.corner(index)
-        draw_caption(sheet, explanation, index, left, top, cards.card)
+        sheet.lines(captions[index], left, top, cards.card)
         if photos is not None and is_series:
             axes = sheet.panel(*cards.place(index))
             axes.plot(np.asarray(photos[index]), color="0.35", linewidth=0.6)
         elif photos is not None:
             sheet.picture(_photo(photos[index]), *cards.place(index))
         axes = sheet.heatmap(values, *cards.place(index, panels - 1), explanation.signed, look)
+        axes.images[0].set_interpolation("nearest")
         axes.set_aspect("auto" if explanation.heatmaps.ndim == 2 else "equal")
-        below = top + caption + cards.height + 0.03
+        below = top + cards.caption + cards.height + 0.03
         sheet.paragraph(_note(explanation), left, below, cards.card, _NOTE, GREY)
     sheet.scale_of(cards, sides_of(explanation), look)
     return sheet.figure
@@ -71,7 +71,7 @@ def cells_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figur
 
 def _note(explanation: Shown) -> str:
     cells = " x ".join(map(str, explanation.heatmaps.shape[1:]))
-    return f"{cells} cells: {explanation.unplaced}"
+    return f"{cells} cells: {explanation.unplaced}" if explanation.unplaced else f"{cells} cells"
 
 
 def _photo(photo: Any) -> np.ndarray:
@@ -95,13 +95,13 @@ def _mosaic(values: np.ndarray) -> np.ndarray:
 
 def _under_signals(explanation: Shown, times: Placement, signals: np.ndarray, look: Look) -> Figure:
     """Draw each signal as a line, and its map below it, time under time; the other axis rises."""
-    caption, number = caption_height(explanation), times.axes.index(0)
-    step = caption + _LINE + _MAP + _NOTE + 2 * AXIS
-    sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + len(explanation) * step)
-    sheet.title(title_of(explanation))
+    captions, number = [card_lines(explanation, index) for index in range(len(explanation))], times.axes.index(0)
+    caption = max(lines_height(lines, _WIDTH) for lines in captions)
+    step, sides = caption + _LINE + _MAP + _NOTE + 2 * AXIS, sides_of(explanation)
+    sheet, start = Sheet.titled(_WIDTH + MARGIN, len(explanation) * step, title_of(explanation), sides, caption=caption)
     for index, signal in enumerate(signals):
-        top = TITLE + index * step
-        draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
+        top = start + index * step
+        sheet.lines(captions[index], MARGIN, top, _WIDTH)
         axes = sheet.panel(MARGIN, top + caption, _WIDTH, _LINE)
         axes.plot(np.arange(len(signal)) + 0.5, signal, color="0.35", linewidth=0.6)
         finish_axis(axes, len(signal))
@@ -114,7 +114,7 @@ def _under_signals(explanation: Shown, times: Placement, signals: np.ndarray, lo
         finish_axis(axes, len(signal))
         axes.set_ylim(0, 1)
         sheet.paragraph(_note(explanation), MARGIN, top + _MAP + 0.2, _WIDTH, _NOTE, GREY)
-    sheet.scale(TITLE + caption, len(explanation) * step - caption - AXIS, sides_of(explanation), look)
+    sheet.scale(start + caption, len(explanation) * step - caption - AXIS, sides, look)
     return sheet.figure
 
 
@@ -133,14 +133,14 @@ def token_figure(explanation: Shown, tokens: Photos, look: Look) -> Figure:
         tokens: B lists of T numbers or words.
         look: the colours and the threshold; figures have an opacity of their own.
     """
-    caption = caption_height(explanation)
+    captions, sides = [card_lines(explanation, index) for index in range(len(explanation))], sides_of(explanation)
+    caption = max(lines_height(lines, _WIDTH) for lines in captions)
     texts = [[str(item) for item in np.asarray(row).flat] for row in tokens]
     heights = [caption + -(-len(row) // _COLUMNS) * _TOKEN_HEIGHT + 0.14 for row in texts]
-    sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + sum(heights))
-    sheet.title(title_of(explanation))
-    colors, top, width = colors_of(explanation.signed, look), TITLE, _WIDTH / _COLUMNS
+    sheet, start = Sheet.titled(_WIDTH + MARGIN, sum(heights), title_of(explanation), sides, caption=caption)
+    colors, top, width = colors_of(explanation.signed, look), start, _WIDTH / _COLUMNS
     for index, row in enumerate(texts):
-        draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
+        sheet.lines(captions[index], MARGIN, top, _WIDTH)
         values = explanation.shown_at(index, (len(row),))
         share = (values + 1) / 2 if explanation.signed else values
         boxes = colors[np.rint(share * (len(colors) - 1)).astype(int)]
@@ -156,5 +156,5 @@ def token_figure(explanation: Shown, tokens: Photos, look: Look) -> Figure:
             inside = fitted(text, width - 0.06, 6.5)
             axes.text(0.5, 0.45, inside, fontsize=6.5, color=letters, ha="center", va="center", parse_math=False)
         top += heights[index]
-    sheet.scale(TITLE + caption, sum(heights) - caption - 0.14, sides_of(explanation), look)
+    sheet.scale(start + caption, sum(heights) - caption - 0.14, sides, look)
     return sheet.figure

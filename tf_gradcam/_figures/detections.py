@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tf_gradcam._figures.sheet import GREY, RED, Sheet, aspect_of, grid, height_for, painted, sides_of
+from tf_gradcam._figures.captions import source_of
+from tf_gradcam._figures.sheet import (
+    GREY,
+    RED,
+    Line,
+    Sheet,
+    aspect_of,
+    grid,
+    height_for,
+    painted,
+    sides_of,
+)
 from tf_gradcam.image.overlay import DEFAULT_LOOK, Look, to_photo
 from tf_gradcam.image.thumbnails import shown_photo
 
@@ -18,7 +29,7 @@ if TYPE_CHECKING:
     from tf_gradcam._figures.sheet import Shown
 
 _MAX_DETECTIONS = 50
-_TITLES, _CAPTION, _GAP = 0.36, 0.3, 0.08
+_GAP = 0.08
 _HEIGHTS, _SMALLEST = {2: 2.6, 5: 2.1, 11: 1.7}, 1.35
 _OWN, _OTHER = (255, 255, 255), (170, 170, 170)
 
@@ -114,37 +125,35 @@ def detection_figure(boxes: Boxed, photo: Any = None, look: Look = DEFAULT_LOOK)
     size = boxes.image_size if photo is None else photo.shape[:2]
     has_first = photo is not None or not len(boxes)
     count = len(boxes) + has_first
-    cards = grid(
-        count,
-        aspect_of([size]),
-        height_for(count, _HEIGHTS, _SMALLEST),
-        caption=_CAPTION,
-        card_gap=_GAP,
-        row_gap=0.1,
-        top=_TITLES,
-    )
-    sheet = Sheet.of(cards, below=0.45 if boxes.diagnosis else 0.0)
     maps: Shown | None = boxes.maps
-    sheet.title(f"{maps.method} at {maps.layer_name}" if maps is not None else "no detection explained")
+    found = f"{len(boxes.found)} detection{'s' if len(boxes.found) != 1 else ''}"
+    captions = [_caption(boxes, index) for index in range(len(boxes))]
+    titles: list[Line] = [(found if maps is None or len(boxes) > 1 else str(boxes[0]), "black")]
+    titles.append(("no detection explained" if maps is None else source_of(maps), GREY))
+    cards = grid(count, aspect_of([size]), height_for(count, _HEIGHTS, _SMALLEST), card_gap=_GAP, row_gap=0.1)
+    sides = None if maps is None else sides_of(maps)
+    below = 0.45 if boxes.diagnosis else 0.0
+    lines = [[(found, GREY)], *captions] if has_first else captions
+    sheet, cards = Sheet.of(cards, titles, lines, sides, below=below)
+    for card, each in enumerate(lines):
+        sheet.lines(each, *cards.corner(card), cards.card)
     if has_first:
-        found = f"{len(boxes.found)} detection{'s' if len(boxes.found) != 1 else ''}"
-        sheet.text(found, *cards.corner(0), cards.card, 7.5, GREY)
         ground = np.full((*size, 3), 235, np.uint8) if photo is None else photo
         _draw_boxes(sheet.picture(ground, *cards.place(0)), boxes, size, None)
-    for index, item in enumerate(boxes):
-        card = index + has_first
-        left, top = cards.corner(card)
-        sheet.text(f"{boxes.chosen[index]}: {item.label} {item.score:.2f}", left, top, cards.card, 7.5)
-        own, others = boxes.energy[index], boxes.energy_of_others[index]
-        text = "blank" if np.isnan(own) else f"{own:.0%} of heat in its box, {others:.0%} in others"
-        sheet.text(text, left, top + 0.13, cards.card, 6.5, RED if np.isnan(own) else GREY)
+    for index in range(len(boxes)):
         assert maps is not None
         overlay = painted(maps, maps.shown_at(index, size), photo, look)
-        _draw_boxes(sheet.picture(overlay, *cards.place(card)), boxes, size, boxes.chosen[index])
+        _draw_boxes(sheet.picture(overlay, *cards.place(index + has_first)), boxes, size, boxes.chosen[index])
     if maps is not None:
-        sheet.scale_of(cards, sides_of(maps), look)
+        sheet.scale_of(cards, sides, look)
     if boxes.diagnosis:
-        sheet.paragraph(
-            boxes.diagnosis, 0.1, cards.top + cards.down * -(-count // cards.columns), sheet.width - 0.2, 0.4
-        )
+        sheet.paragraph(boxes.diagnosis, 0.1, cards.top + cards.down, sheet.width - 0.2, 0.4)
     return sheet.figure
+
+
+def _caption(boxes: Boxed, index: int) -> list[Line]:
+    """Return the number, class and score of a detection, and where the heat of its map lies."""
+    item, own, others = boxes[index], boxes.energy[index], boxes.energy_of_others[index]
+    text = "blank" if np.isnan(own) else f"{own:.0%} of heat in its box, {others:.0%} in others"
+    number = f"{boxes.chosen[index]}: {item.label} {item.score:.2f}"
+    return [(number, "black"), (text, RED if np.isnan(own) else GREY)]

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tf_gradcam._figures.captions import Line
 from tf_gradcam._figures.sheet import (
     GREY,
-    MARGIN,
+    Line,
     Sheet,
     Sides,
     aspect_of,
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 
     from tf_gradcam._figures.sheet import Shown
 
-_TITLE, _HEADING = 0.44, 0.15
-_FIRST_LINE, _LINE = 0.13, 0.12
+_HEADING = 0.15
 _CARD_GAP = 0.2
 _SIDES = {2: 2.2, 6: 1.8}  # of a square photo, for up to so many; others have its area
 _SMALLEST = 1.5
@@ -44,7 +42,7 @@ class PhotoCard(NamedTuple):
     Attributes:
         photo: (H0, W0, 3) uint8 RGB.
         overlay: likewise, or the reason why there is none.
-        lines: of the caption; a line longer than the card is cut.
+        lines: of the caption.
     """
 
     photo: np.ndarray
@@ -67,7 +65,13 @@ def overlay_card(
     return PhotoCard(photo, with_region(explanation, index, overlay), lines)
 
 
-def epoch_figure(title: Line, shown: Sequence[PhotoCard], sides: Sides = None, look: Look = DEFAULT_LOOK) -> Figure:
+def epoch_figure(
+    title: Line,
+    shown: Sequence[PhotoCard],
+    sides: Sides = None,
+    look: Look = DEFAULT_LOOK,
+    longest: str = "",
+) -> Figure:
     """Draw the photo and the overlay of each card under its caption.
 
     Args:
@@ -75,33 +79,23 @@ def epoch_figure(title: Line, shown: Sequence[PhotoCard], sides: Sides = None, l
         shown: at least one card, of photos of any sizes.
         sides: of the maps, see `sides_of`.
         look: the colours and the threshold of the overlays.
+        longest: the longest line that a card of another epoch may have, whose room is kept free.
 
     Returns:
         Matplotlib Figure, of one size and layout for the same photos and numbers of lines.
     """
     aspect = aspect_of([card.photo.shape[:2] for card in shown])
-    cards = grid(
-        len(shown),
-        aspect,
-        height_for(len(shown), _SIDES, _SMALLEST) / aspect**0.5,
-        caption=_FIRST_LINE + _LINE * (max(len(card.lines) for card in shown) - 1) + 0.03,
-        panels=2,
-        card_gap=_CARD_GAP,
-        row_gap=0.14,
-        top=_TITLE + _HEADING,
-        widest=_WIDEST,
-    )
-    sheet = Sheet.of(cards)
-    sheet.title(title[0])
-    sheet.text(title[1], MARGIN, 0.26, sheet.width - 2 * MARGIN, 7, GREY)
+    height = height_for(len(shown), _SIDES, _SMALLEST) / aspect**0.5
+    cards = grid(len(shown), aspect, height, panels=2, card_gap=_CARD_GAP, row_gap=0.14, widest=_WIDEST)
+    captions = [card.lines for card in shown]
+    most = max(map(len, captions))
+    lines = [(title[0], "black"), (title[1], GREY)]
+    sheet, cards = Sheet.of(cards, lines, [*captions, [(longest, GREY)] * most], sides, heading=_HEADING)
     for column in range(cards.columns):
         for number, heading in enumerate(("photo", "overlay")):
-            sheet.text(heading, cards.place(column, number)[0], _TITLE, cards.width, 6.5, GREY)
+            sheet.text(heading, cards.place(column, number)[0], cards.top - _HEADING, cards.width, 6.5, GREY)
     for index, card in enumerate(shown):
-        left, top = cards.corner(index)
-        for number, (text, color) in enumerate(card.lines):
-            below = 0 if number == 0 else _FIRST_LINE + (number - 1) * _LINE
-            sheet.text(text, left, top + below, cards.card, 7.5 if number == 0 else 6.5, color)
+        sheet.lines(card.lines, *cards.corner(index), cards.card)
         sheet.picture(card.photo, *cards.place(index))
         if isinstance(card.overlay, str):
             sheet.paragraph(card.overlay, *cards.place(index, 1))

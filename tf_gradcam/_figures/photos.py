@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
+from tf_gradcam._figures.captions import card_lines, title_of
 from tf_gradcam._figures.sheet import (
     GREY,
     MARGIN,
     SCALE,
-    TITLE,
     Grid,
     Sheet,
     aspect_of,
@@ -42,7 +41,9 @@ _LEGEND_LINES, _LINE, _SQUARE = 2, 0.13, 0.09  # below the card of a segmentatio
 _LEGEND = 0.06 + _LEGEND_LINES * _LINE
 
 
-def explanation_figure(explanation: Shown, photos: Photos | None = None, look: Look = DEFAULT_LOOK) -> Figure:
+def explanation_figure(
+    explanation: Shown, photos: Photos | None = None, look: Look = DEFAULT_LOOK, cells: bool = False
+) -> Figure:
     """Draw all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
     Maps whose cells are not places in the input are drawn at their own cells, tokens as coloured boxes.
@@ -50,16 +51,21 @@ def explanation_figure(explanation: Shown, photos: Photos | None = None, look: L
     Args:
         photos: B photos (H0, W0, 3) uint8 RGB, or signals or volumes; None for the maps alone.
         look: the colours and the threshold; figures have an opacity of their own.
+        cells: whether to draw maps at their own cells.
 
     Raises:
-        ValueError: maps of more than three axes.
+        ValueError: maps of more than three axes, `cells` of text.
     """
     from tf_gradcam._figures.cells import are_tokens, cells_figure, token_figure
 
     rank = len(explanation.image_size)
-    if explanation.unplaced and explanation.heatmaps.ndim <= 4:
+    is_text = rank == 1 and photos is not None and are_tokens(explanation, photos)
+    if cells and is_text:
+        raise ValueError("Expected no cells=True for text, whose tokens are drawn each in its colour. Leave it out.")
+    if (cells or explanation.unplaced) and explanation.heatmaps.ndim <= 4:
         return cells_figure(explanation, photos, look)
-    if rank == 1 and photos is not None and are_tokens(explanation, photos):
+    if is_text:
+        assert photos is not None
         return token_figure(explanation, photos, look)
     if rank == 1:
         from tf_gradcam._figures.signals import signal_figure
@@ -83,19 +89,21 @@ def picture_figure(explanation: Shown, photos: Photos | None, look: Look) -> Fig
     Of a segmentation it draws the predicted mask, with the names and shares of its classes, in place of the map; the
     region that is explained is outlined in the overlay.
     """
-    cards = _cards(explanation, photos)
+    captions = [card_lines(explanation, index) for index in range(len(explanation))]
     # A single caption stands above the headings, which then touch their panels; several stand below, as in a table.
-    below = _HEADING if photos is not None and len(explanation) == 1 else 0.0
-    sheet = Sheet.of(cards)
-    sheet.title(title_of(explanation))
+    heading = 0.0 if photos is None else _HEADING
+    sheet, cards = Sheet.of(
+        _cards(explanation, photos), title_of(explanation), captions, sides_of(explanation), heading=heading
+    )
+    is_over = photos is not None and len(explanation) == 1
     headings = ("photo", "heatmap" if explanation.segmentation is None else "predicted mask", "overlay")
     for column in range(0 if photos is None else cards.columns):
-        for number, heading in enumerate(headings):
-            top = TITLE + (cards.caption if below else 0)
-            sheet.text(heading, cards.place(column, number)[0], top, cards.width, 6.5, GREY)
-    for index in range(len(explanation)):
+        for number, text in enumerate(headings):
+            top = cards.top - heading + (cards.caption if is_over else 0)
+            sheet.text(text, cards.place(column, number)[0], top, cards.width, 6.5, GREY)
+    for index, lines in enumerate(captions):
         left, top = cards.corner(index)
-        draw_caption(sheet, explanation, index, left, top - below, cards.card)
+        sheet.lines(lines, left, top - (heading if is_over else 0), cards.card)
         photo = None if photos is None else shown_photo(photos[index])
         _draw_card(sheet, explanation, index, photo, look, cards)
     sheet.scale_of(cards, sides_of(explanation), look)
@@ -103,18 +111,17 @@ def picture_figure(explanation: Shown, photos: Photos | None, look: Look) -> Fig
 
 
 def _cards(explanation: Shown, photos: Any) -> Grid:
-    count, caption = len(explanation), caption_height(explanation)
+    count = len(explanation)
     row_gap = _ROW_GAP + (0 if explanation.segmentation is None else _LEGEND)
     if photos is None:
         panels, height = 1 if explanation.segmentation is None else 2, height_for(count, _ALONE, _SMALLEST)
         aspect = aspect_of([explanation.image_size])
-        return grid(count, aspect, height, caption=caption, panels=panels, row_gap=row_gap)
+        return grid(count, aspect, height, panels=panels, row_gap=row_gap)
     aspect = aspect_of([np.shape(photo)[:2] for photo in photos])
     columns = 1 if count <= 2 else 2 if count <= 10 else 3
     widest = (_WIDEST[columns] - MARGIN - SCALE) / columns - _CARD_GAP
     height = min(_HIGHEST, (widest - 2 * _GAP) / 3 / aspect)
-    sizes = {"caption": caption, "gap": _GAP, "card_gap": _CARD_GAP, "row_gap": row_gap, "top": TITLE + _HEADING}
-    return grid(count, aspect, height, panels=3, columns=columns, **sizes)
+    return grid(count, aspect, height, panels=3, columns=columns, gap=_GAP, card_gap=_CARD_GAP, row_gap=row_gap)
 
 
 def _draw_card(sheet: Sheet, explanation: Shown, index: int, photo: np.ndarray | None, look: Look, cards: Grid) -> None:

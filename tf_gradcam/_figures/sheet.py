@@ -5,6 +5,7 @@ Lengths are inches from the top left corner of the figure; letters are points.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 
 MARGIN = 0.12
-TITLE, CAPTION = 0.36, 0.28  # heights of the line over all panels, and of the two lines over a card
 SCALE = 0.75  # width of the colour bar with its numbers
 DPI = 150  # of what is saved as pixels; text in .pdf and .svg stays text
 WIDEST = 10.5  # of a figure; a page is 7
@@ -30,6 +30,7 @@ GREY, RED = "0.4", "#b00020"
 
 Place = tuple[float, float, float, float]  # left, top, width, height
 Sides = tuple[str, str] | None  # the meaning of a map's two ends
+Line = tuple[str, str]  # text, colour
 
 _ASPECTS = (0.6, 1.8)  # narrowest and widest panel, in heights
 _MAX_SIDE = 60_000  # pixels of a saved figure; renderers end at 65,536
@@ -37,8 +38,12 @@ _POINTS = 72  # per inch
 _HINTING = 1.03  # by how much letters drawn on pixels are wider than their outlines, at most
 _SCALE_WIDTH, _SCALE_LENGTH = 0.12, 2.6
 _TICK_GAP = 0.08  # between the values of two ticks, so that their numbers do not touch
-_SCALE_LEAST = 1.3  # room for the label of the colour bar
-_LEAST = TITLE + CAPTION + _SCALE_LEAST + 0.3  # a third line of a caption, half a tick
+_SCALE_LEAST, _UNDER_SCALE = 1.3, 0.15  # room for the label of the colour bar; for half a tick
+_LABEL, _LABEL_LEFT, _LABEL_GAP = 7, 0.39, 0.06  # letters of that label; behind the bar's numbers; at its end
+_TITLE_LETTERS, _CARD_LETTERS = (9.5, 7.5), (7.5, 6.5)  # of the first line and of the others
+_OVER_TITLE, _UNDER_TITLE, _UNDER_CAPTION = 0.1, 0.08, 0.03
+_LINE = 1.25  # height of a line, in letters
+_PIECE = re.compile(r"\s*\S+?(?:(?<=[^\W_])[/_-](?=\w)|(?=\s)|$)")  # text that may end a line
 _LETTER, _REASON_LINE = 0.052, 0.105  # mean width and height of a letter of 6.5 points
 
 
@@ -51,6 +56,10 @@ class Shown(Protocol):
     def shown(self) -> np.ndarray: ...
     @property
     def signed(self) -> bool: ...
+    @property
+    def is_behind_pooling(self) -> bool: ...
+    @property
+    def sides(self) -> Sequence[tuple[str, str]] | None: ...
     @property
     def probabilities(self) -> np.ndarray | None: ...
     @property
@@ -142,12 +151,11 @@ def grid(
     aspect: float,
     height: float,
     *,
-    caption: float,
+    caption: float = 0.3,
     panels: int = 1,
     gap: float = 0.05,
     card_gap: float = 0.2,
     row_gap: float = 0.12,
-    top: float = TITLE,
     columns: int | None = None,
     widest: float = WIDEST,
 ) -> Grid:
@@ -157,7 +165,7 @@ def grid(
         count: number of cards, at least 1.
         aspect: width of a panel over its height.
         height: of a panel.
-        caption, panels, gap, card_gap, row_gap, top: as `Grid`.
+        caption, panels, gap, card_gap, row_gap: as `Grid`; the first is known when there are columns, see `Sheet.of`.
         columns: number of cards side by side, at most as many as fit; None for the number whose full grid is nearest
             to 1.4 times as wide as high.
         widest: width of the figure, margin and colour bar included.
@@ -165,7 +173,7 @@ def grid(
     Returns:
         `Grid`, of at least one column.
     """
-    made = Grid(count, 1, height * aspect, height, panels, caption, gap, card_gap, row_gap, top)
+    made = Grid(count, 1, height * aspect, height, panels, caption, gap, card_gap, row_gap, 0.0)
     card, step = made.across, made.down / count
 
     def misses(number: int) -> float:
@@ -193,23 +201,68 @@ def height_for(count: int, heights: Mapping[int, float], smallest: float) -> flo
 
 
 class Sheet:
-    """A figure of a width and height, with pictures, heatmaps and text at places in inches.
+    """A figure of a width and height, with pictures, heatmaps and text at places in inches."""
 
-    It is never too low for the colour bar and its label.
-    """
-
-    def __init__(self, width: float, height: float):
+    def __init__(self, width: float, height: float, scale_width: float = SCALE):
         from tf_gradcam._figures.canvas import NotebookFigure
 
-        height = max(height, _LEAST)
-        self.width, self.height = width, height
+        self.width, self.height, self._scale_left = width, height, width - scale_width
         dpi = min(DPI, _MAX_SIDE / max(width, height))
         self.figure: Figure = NotebookFigure(figsize=(width, height), dpi=dpi)
 
     @classmethod
-    def of(cls, grid: Grid, below: float = 0.0) -> Sheet:
-        """Return a sheet for a grid with a colour bar, and `below` inches of room under it."""
-        return cls(MARGIN + grid.across + SCALE, grid.top + grid.down + below)
+    def titled(
+        cls,
+        across: float,
+        down: float,
+        title: Sequence[Line],
+        sides: Sides,
+        caption: float = 0.0,
+        heading: float = 0.0,
+    ) -> tuple[Sheet, float]:
+        """Return a sheet under a title, and the upper edge of what stands below.
+
+        Args:
+            across: width up to the colour bar, without the margin.
+            down: height of what stands below; more where the colour bar needs it.
+            title: lines, the first one larger.
+            sides: of the colour bar.
+            caption: height of what stands over the colour bar.
+            heading: room below the title.
+        """
+        length = _scale_length(down - caption, sides)
+        label_lines = max(_side_text(side, length).count("\n") for side in sides or ("",))
+        scale_width = SCALE + label_lines * _LABEL * _LINE / _POINTS
+        width = MARGIN + across + scale_width
+        top = _OVER_TITLE + lines_height(title, width - 2 * MARGIN, _TITLE_LETTERS) + _UNDER_TITLE + heading
+        sheet = cls(width, top + max(down, caption + _scale_length(0, sides) + _UNDER_SCALE), scale_width)
+        sheet._draw_title(title)
+        return sheet, top
+
+    @classmethod
+    def of(
+        cls,
+        cards: Grid,
+        title: Sequence[Line],
+        captions: Sequence[Sequence[Line]],
+        sides: Sides,
+        *,
+        rows: int = 1,
+        heading: float = 0.0,
+        below: float = 0.0,
+    ) -> tuple[Sheet, Grid]:
+        """Return a sheet for a grid with a colour bar, and the grid at its place below the title.
+
+        Args:
+            cards: the grid.
+            title, sides, heading: as `titled`.
+            captions: of the cards, which all have the height of the highest.
+            rows: number of such grids below each other.
+            below: room under them.
+        """
+        cards = cards._replace(caption=max(lines_height(lines, cards.card) for lines in captions))
+        sheet, top = cls.titled(cards.across, rows * cards.down + below, title, sides, cards.caption, heading)
+        return sheet, cards._replace(top=top)
 
     def panel(self, left: float, top: float, width: float, height: float) -> Axes:
         """Add axes of this place and size, without ticks and frame."""
@@ -245,22 +298,38 @@ class Sheet:
         axes.set_anchor("NW")
         return axes
 
-    def title(self, text: str, size: float = 9) -> None:
-        """Write the line over all panels."""
-        shown = fitted(text, self.width - 2 * MARGIN, size)
-        place = {"x": MARGIN / self.width, "y": 1 - 0.1 / self.height, "ha": "left", "va": "top"}
-        self.figure.suptitle(shown, fontsize=size, parse_math=False, **place)
+    def _draw_title(self, lines: Sequence[Line]) -> None:
+        (text, color), *others = lines
+        width, (size, smaller) = self.width - 2 * MARGIN, _TITLE_LETTERS
+        place = {"x": MARGIN / self.width, "y": 1 - _OVER_TITLE / self.height, "ha": "left", "va": "top"}
+        self.figure.suptitle(wrapped(text, width, size), fontsize=size, color=color, parse_math=False, **place)
+        self.lines(others, MARGIN, _OVER_TITLE + _height_of(text, width, size), width, (smaller, smaller))
+
+    def lines(
+        self,
+        lines: Sequence[Line],
+        left: float,
+        top: float,
+        width: float,
+        letters: tuple[float, float] = _CARD_LETTERS,
+    ) -> None:
+        """Write lines below each other, the first one in larger letters, each `wrapped` to a width."""
+        for number, (text, color) in enumerate(lines):
+            size = letters[min(number, 1)]
+            self.text(text, left, top, width, size, color)
+            top += _height_of(text, width, size)
 
     def text(self, text: str, left: float, top: float, width: float, size: float, color: str = "black") -> None:
-        """Write one line, cut with an ellipsis where it is longer than `width`; `top` is its upper edge."""
+        """Write a text, `wrapped` to a width; `top` is its upper edge."""
         self.figure.text(
             left / self.width,
             1 - top / self.height,
-            fitted(text, width, size),
+            wrapped(text, width, size),
             fontsize=size,
             color=color,
             ha="left",
             va="top",
+            linespacing=1.2,
             parse_math=False,
         )
 
@@ -283,9 +352,9 @@ class Sheet:
 
         signed = sides is not None
         colors, norm = color_scale(signed, look)
-        height = max(height, _SCALE_LEAST)
-        length = min(height, _SCALE_LENGTH)
-        axes = self.panel(self.width - SCALE, top + (height - length) / 2, _SCALE_WIDTH, length)
+        length = _scale_length(height, sides)
+        height = max(height, length)
+        axes = self.panel(self._scale_left, top + (height - length) / 2, _SCALE_WIDTH, length)
         axes.set_axis_on()
         cuts = {look.threshold, -look.threshold} if signed else {look.threshold}
         ends = [-1, 0, 1] if signed else [0, 0.5, 1]
@@ -293,7 +362,68 @@ class Sheet:
         bar = self.figure.colorbar(ScalarMappable(norm, colors), cax=axes, ticks=ticks)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, length=2)
-        bar.set_label("relative to the\nmap's maximum" if sides is None else "          ".join(sides), fontsize=7)
+        if sides is None:
+            bar.set_label("relative to the\nmap's maximum", fontsize=_LABEL)
+            return
+        for number, side in enumerate(sides):
+            middle = top + height / 2 - (number - 0.5) * length / 2
+            self.figure.text(
+                (self._scale_left + _LABEL_LEFT) / self.width,
+                1 - middle / self.height,
+                _side_text(side, length),
+                fontsize=_LABEL,
+                rotation=90,
+                ha="left",
+                va="center",
+                multialignment="center",
+                parse_math=False,
+            )
+
+
+def _scale_length(height: float, sides: Sides) -> float:
+    """Return the length of a colour bar: half of it holds the longest word of its label."""
+    longest = max((width_of(word, _LABEL) for side in sides or () for word in side.split()), default=0.0)
+    return float(np.clip(height, max(_SCALE_LEAST, 2 * (longest + _LABEL_GAP) + 1e-6), _SCALE_LENGTH))
+
+
+def _side_text(side: str, length: float) -> str:
+    """Return the meaning of one end of a colour bar, wrapped to half of its length."""
+    return wrapped(side, length / 2 - _LABEL_GAP, _LABEL)
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """Return a text in lines no wider than `width`, broken between words or behind a joint such as "/".
+
+    A word longer than a line is broken between letters; nothing is left out.
+    """
+    lines = [""]
+    for piece in _PIECE.findall(" ".join(text.split())):
+        if width_of(lines[-1] + piece, size) <= width:
+            lines[-1] += piece
+            continue
+        rest = piece.lstrip()
+        if lines[-1]:
+            lines.append("")
+        while (count := _fitting(rest, width, size)) < len(rest):
+            lines[-1:] = [rest[:count], ""]
+            rest = rest[count:]
+        lines[-1] = rest
+    return "\n".join(lines)
+
+
+def _fitting(text: str, width: float, size: float) -> int:
+    """Return the number of letters that fit into `width`, at least one."""
+    return max(1, int(np.count_nonzero(np.cumsum(_advances(text, size)) <= width)))
+
+
+def lines_height(lines: Sequence[Line], width: float, letters: tuple[float, float] = _CARD_LETTERS) -> float:
+    """Return the inches that `Sheet.lines` needs, with a gap below; 0 without lines."""
+    heights = [_height_of(text, width, letters[min(number, 1)]) for number, (text, _) in enumerate(lines)]
+    return sum(heights) + (_UNDER_CAPTION if heights else 0.0)
+
+
+def _height_of(text: str, width: float, size: float) -> float:
+    return (wrapped(text, width, size).count("\n") + 1) * size * _LINE / _POINTS
 
 
 def fitted(text: str, width: float, size: float) -> str:
@@ -327,6 +457,8 @@ def sides_of(explanation: Shown) -> Sides:
     """Return what the lowest and the highest colour of a map mean; None for a map of one side."""
     if not explanation.signed:
         return None
+    if len(set(explanation.sides or ())) == 1:
+        return explanation.sides[0]  # type: ignore[index]
     is_value = explanation.values is not None and np.array_equal(explanation.values, explanation.scores)
     return ("lowers", "raises") if is_value else ("against", "for")
 
@@ -374,9 +506,3 @@ def value_of(explanation: Shown, index: int) -> str:
     if explanation.values is not None:
         return f"{explanation.values[index]:.4g} {explanation.unit or ''}".rstrip()
     return f"score {explanation.scores[index]:.4g}"
-
-
-def detail(explanation: Shown, index: int) -> str:
-    """Return the value of what was explained, and the diagnosis of a map that cannot be read."""
-    value, reason = value_of(explanation, index), reason_of(explanation, index)
-    return value if reason is None else f"{value}, {'' if explanation.shown[index].any() else 'blank: '}{reason}"

@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_gradcam._figures.captions import Line, draw_lines, headline, place_of, title_of
+from tf_gradcam._figures.captions import blank_lines, explained_of, headline, place_of, predicted_of, source_of
 from tf_gradcam._figures.sheet import (
-    CAPTION,
     GREY,
     MARGIN,
     RED,
     SCALE,
-    TITLE,
     WIDEST,
     Grid,
+    Line,
     Sheet,
     aspect_of,
-    detail,
     grid,
     height_for,
+    lines_height,
     painted,
     picture_size,
     sides_of,
@@ -39,9 +38,13 @@ _MAX_CLASSES = 50  # more make a figure that no screen and few renderers hold
 _CLASSES, _LAYERS = (1.0, 1.9), (1.3, 2.2)  # lowest and highest panel: a row is read from left to right
 _METHODS = {2: 2.4, 5: 1.9, 11: 1.6}  # height of a panel, by the largest number of panels
 _SMALLEST = 1.35
-_NAME, _LINE = 0.16, 0.14  # heights
-_TITLES = 0.56  # height of a title of two lines
+_NOTES = (6.5, 6.5)  # letters of the notes below
 _EXTRA_ALPHA = 0.1  # beyond other figures: the maps are what is compared
+
+# Maps that differ less than this everywhere are one map: a fortieth of a colour's step.
+_SAME = 1e-4
+_ONE_BEHIND_POOLING = {"cam", "gradcam", "hirescam", "shapleycam", "xgradcam"}  # see the methods' formulas
+_REASON = "one map: behind global average pooling and a linear layer the gradient is the same in every cell"
 
 
 def class_figure(
@@ -76,24 +79,33 @@ def class_figure(
         photos = first.taken_photos(photos)
     aspect = aspect_of([picture_size(first)] if photos is None else [np.shape(photo)[:2] for photo in photos])
     count = len(of_classes) if asked is None else int(asked.sum(axis=1).max())
-    row = _row(count + (photos is not None), aspect, _GAP, _CLASSES, TITLE)
-    sheet = Sheet.of(row, below=(len(first) - 1) * row.down)
-    sheet.title(title_of(first))
-    for number in range(len(first)):
+    row = _row(count + (photos is not None), aspect, _GAP, _CLASSES)
+    chosen = [
+        [each for place, each in enumerate(of_classes) if asked is None or asked[number, place]]
+        for number in range(len(first))
+    ]
+    captions = [
+        [[(explained_of(each, number), "black"), *blank_lines(each, number)] for each in some]
+        for number, some in enumerate(chosen)
+    ]
+    predicted = predicted_of(first)
+    title = f"{len(first)} images" if len(first) > 1 else f"Predicted: {predicted}" if predicted else f"{count} values"
+    lines = [line for some in captions for line in some]
+    sheet, row = Sheet.of(row, [(title, "black"), (source_of(first), GREY)], lines, sides_of(first), rows=len(first))
+    for number, some in enumerate(chosen):
         photo = None if photos is None else shown_photo(photos[number])
-        cards = row._replace(top=TITLE + number * row.down)
+        cards = row._replace(top=row.top + number * row.down)
         if photo is not None:
-            _draw(sheet, cards, 0, (f"photo {number}", GREY), photo)
-        chosen = [each for place, each in enumerate(of_classes) if asked is None or asked[number, place]]
-        for index, explanation in enumerate(chosen, start=0 if photo is None else 1):
-            draw_lines(sheet, explanation, number, *cards.corner(index), cards.card, detail(explanation, number))
-            sheet.picture(_painted(explanation, number, photo, look), *cards.place(index))
-    sheet.scale(TITLE + CAPTION, len(first) * row.down - CAPTION - row.row_gap, sides_of(first), look)
+            _draw(sheet, cards, 0, [(f"photo {number}", GREY)], photo)
+        for index, explanation in enumerate(some):
+            picture = _painted(explanation, number, photo, look)
+            _draw(sheet, cards, index + (photo is not None), captions[number][index], picture)
+    sheet.scale(row.top + row.caption, len(first) * row.down - row.caption - row.row_gap, sides_of(first), look)
     return sheet.figure
 
 
 def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str], photo: np.ndarray | None) -> Figure:
-    """Draw the photo, then the map of each method painted on it; without a photo the maps alone.
+    """Draw the photo, then each different map painted on it, under the methods that have it; without a photo the maps.
 
     Args:
         explanations: name -> explanation of the one image.
@@ -102,23 +114,56 @@ def method_figure(explanations: Mapping[str, Shown], refused: Mapping[str, str],
     """
     first = next(iter(explanations.values()))
     photo = None if photo is None else shown_photo(photo)
-    count = len(explanations) + (photo is not None)
-    aspect = aspect_of([picture_size(first) if photo is None else photo.shape[:2]])
-    height = height_for(count, _METHODS, _SMALLEST)
-    cards = grid(count, aspect, height, caption=_NAME, card_gap=_GAP, row_gap=0.1, top=_TITLES)
-    sheet = Sheet.of(cards, below=len(refused) * _LINE + MARGIN)
+    groups = _different(explanations)
+    captions = [_group_lines(explanations, names) for names in groups]
+    pictures = [_painted(explanations[names[0]], 0, photo, extra=_EXTRA_ALPHA) for names in groups]
     layers = dict.fromkeys(explanation.layer_name for explanation in explanations.values())
-    _draw_titles(sheet, headline(first), f"at {', '.join(layers)}{place_of(first)}")
+    title = [(headline(first), "black"), (f"at {', '.join(layers)}{place_of(first)}", GREY)]
     if photo is not None:
-        _draw(sheet, cards, 0, ("photo", GREY), photo)
-    for index, (name, explanation) in enumerate(explanations.items(), start=0 if photo is None else 1):
-        line = (name, "black") if explanation.shown.any() else (f"{name}: blank", RED)
-        _draw(sheet, cards, index, line, _painted(explanation, 0, photo, extra=_EXTRA_ALPHA))
+        captions, pictures = [[("photo", GREY)], *captions], [photo, *pictures]
+    height = height_for(len(pictures), _METHODS, _SMALLEST)
+    aspect = aspect_of([picture_size(first) if photo is None else photo.shape[:2]])
+    cards = grid(len(pictures), aspect, height, caption=0.16, card_gap=_GAP, row_gap=0.1)
+    notes = [(f"without {name}: {reason}", GREY) for name, reason in refused.items()]
+    below = lines_height(notes, cards.across, _NOTES) + MARGIN
+    sheet, cards = Sheet.of(cards, title, captions, sides_of(first), below=below)
+    for index, (lines, picture) in enumerate(zip(captions, pictures, strict=True)):
+        _draw(sheet, cards, index, lines, picture)
     sheet.scale_of(cards, sides_of(first))
-    for index, (name, reason) in enumerate(refused.items()):
-        top = cards.top + cards.down + 0.05 + index * _LINE
-        sheet.text(f"without {name}: {reason}", MARGIN, top, sheet.width - 2 * MARGIN, 6.5, GREY)
+    sheet.lines(notes, MARGIN, cards.top + cards.down + 0.05, cards.across, _NOTES)
     return sheet.figure
+
+
+def _different(explanations: Mapping[str, Shown]) -> list[list[str]]:
+    """Return the names of the methods of each different map, in their order."""
+    groups: list[list[str]] = []
+    for name, explanation in explanations.items():
+        for group in groups:
+            if _are_one(explanations[group[0]], explanation):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return groups
+
+
+def _are_one(one: Shown, other: Shown) -> bool:
+    """Return whether two maps of one layer are the same up to rounding; blank ones have reasons of their own."""
+    maps = one.shown, other.shown
+    is_alike = one.layer_name == other.layer_name and maps[0].shape == maps[1].shape and maps[0].any()
+    return bool(is_alike and np.abs(maps[0] - maps[1]).max() < _SAME)
+
+
+def _group_lines(explanations: Mapping[str, Shown], names: Sequence[str]) -> list[Line]:
+    """Return the names of the methods of a map, and why several have the same one."""
+    title = ", ".join(names)
+    if not explanations[names[0]].shown.any():
+        return [(f"{title}: blank", RED)]
+    if len(names) == 1:
+        return [(title, "black")]
+    own = [explanations[name] for name in names]
+    is_proven = all(each.is_behind_pooling and each.method in _ONE_BEHIND_POOLING for each in own)
+    return [(title, "black"), (_REASON if is_proven else "one map, equal up to rounding", GREY)]
 
 
 def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray | None) -> Figure:
@@ -131,39 +176,35 @@ def layer_figure(explanations: Sequence[Shown], method: str, photo: np.ndarray |
     first = explanations[0]
     photo = None if photo is None else shown_photo(photo)
     aspect = aspect_of([picture_size(first) if photo is None else photo.shape[:2]])
-    cards = _row(len(explanations) + (photo is not None), aspect, 0.1, _LAYERS, _TITLES)
-    sheet = Sheet.of(cards)
-    _draw_titles(sheet, headline(first), f"{method}, from layer to layer")
+    captions = [_layer_lines(explanation) for explanation in explanations]
+    pictures = [_painted(explanation, 0, photo, extra=_EXTRA_ALPHA) for explanation in explanations]
     if photo is not None:
-        _draw(sheet, cards, 0, ("photo", GREY), photo)
-    for index, explanation in enumerate(explanations, start=0 if photo is None else 1):
-        name = explanation.layer_name.rpartition("/")[2]  # the end of a long path says more
-        _draw(sheet, cards, index, (name, "black"), _painted(explanation, 0, photo, extra=_EXTRA_ALPHA))
-        reason = explanation.diagnosis[0]
-        if reason is not None and not explanation.shown[0].any():
-            text, color = f"blank: {reason}", RED
-        else:
-            text, color = f"{' x '.join(map(str, explanation.heatmaps.shape[1:]))} cells", GREY
-        left, top = cards.corner(index)
-        sheet.text(text, left, top + 0.13, cards.card, 6.5, color)
+        captions, pictures = [[("photo", GREY)], *captions], [photo, *pictures]
+    title = [(headline(first), "black"), (f"{method}, from layer to layer", GREY)]
+    sheet, cards = Sheet.of(_row(len(pictures), aspect, 0.1, _LAYERS), title, captions, sides_of(first))
+    for index, (lines, picture) in enumerate(zip(captions, pictures, strict=True)):
+        _draw(sheet, cards, index, lines, picture)
     sheet.scale_of(cards, sides_of(first))
     return sheet.figure
 
 
-def _row(count: int, aspect: float, gap: float, heights: tuple[float, float], top: float) -> Grid:
+def _layer_lines(explanation: Shown) -> list[Line]:
+    """Return the end of a layer's path, which says more than its beginning, and its cells or why its map is blank."""
+    name, reason = explanation.layer_name.rpartition("/")[2], explanation.diagnosis[0]
+    if reason is not None and not explanation.shown[0].any():
+        return [(name, "black"), (f"blank: {reason}", RED)]
+    return [(name, "black"), (f"{' x '.join(map(str, explanation.heatmaps.shape[1:]))} cells", GREY)]
+
+
+def _row(count: int, aspect: float, gap: float, heights: tuple[float, float]) -> Grid:
     """Lay out as many panels side by side as fit without becoming too small to be read."""
     height = float(np.clip(((WIDEST - MARGIN - SCALE) / count - gap) / aspect, *heights))
-    return grid(count, aspect, height, caption=CAPTION, card_gap=gap, top=top, columns=count)
+    return grid(count, aspect, height, card_gap=gap, columns=count)
 
 
-def _draw_titles(sheet: Sheet, title: str, below: str) -> None:
-    sheet.title(title)
-    sheet.text(below, MARGIN, 0.3, sheet.width - 2 * MARGIN, 7.5, GREY)
-
-
-def _draw(sheet: Sheet, cards: Grid, index: int, line: Line, picture: np.ndarray) -> None:
-    """Draw a panel under its first line."""
-    sheet.text(line[0], *cards.corner(index), cards.card, 7.5, line[1])
+def _draw(sheet: Sheet, cards: Grid, index: int, lines: Sequence[Line], picture: np.ndarray) -> None:
+    """Draw a panel under its lines."""
+    sheet.lines(lines, *cards.corner(index), cards.card)
     sheet.picture(picture, *cards.place(index))
 
 

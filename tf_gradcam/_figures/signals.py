@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, height_for, sides_of
+from tf_gradcam._figures.captions import card_lines, title_of
+from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, height_for, lines_height, sides_of
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 
@@ -40,16 +40,17 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, look: Look 
     Raises:
         ValueError: a signal of another shape.
     """
-    count, caption = len(explanation), caption_height(explanation)
+    count, sides = len(explanation), sides_of(explanation)
+    captions = [card_lines(explanation, index) for index in range(count)]
+    caption = max(lines_height(lines, _WIDTH) for lines in captions)
     traces = [_traces(explanation, index, signals) for index in range(count)]
     height = height_for(count, _HEIGHTS, _SMALLEST)
     heights = [max(height, _PER_TRACE * len(values)) for values, _ in traces]
     total = sum(heights) + count * (caption + AXIS)
-    sheet = Sheet(2 * MARGIN + _WIDTH + SCALE, TITLE + total)
-    sheet.title(title_of(explanation))
-    top = TITLE
+    sheet, start = Sheet.titled(_WIDTH + MARGIN, total, title_of(explanation), sides, caption=caption)
+    top = start
     for index, (values, relevance) in enumerate(traces):
-        draw_caption(sheet, explanation, index, MARGIN, top, _WIDTH)
+        sheet.lines(captions[index], MARGIN, top, _WIDTH)
         axes = sheet.panel(MARGIN, top + caption, _WIDTH, heights[index])
         for position, trace in enumerate(_stacked(values)):
             _draw_trace(axes, trace, relevance, explanation.signed, look)
@@ -57,7 +58,7 @@ def signal_figure(explanation: Shown, signals: Photos | None = None, look: Look 
                 axes.text(0, len(values) - position - 0.55, f" {position}", fontsize=6, color=GREY, va="bottom")
         finish_axis(axes, values.shape[1])
         top += caption + heights[index] + AXIS
-    sheet.scale(TITLE + caption, total - caption - AXIS, sides_of(explanation), look)
+    sheet.scale(start + caption, total - caption - AXIS, sides, look)
     return sheet.figure
 
 

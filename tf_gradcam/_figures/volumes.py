@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tf_gradcam._figures.captions import caption_height, draw_caption, title_of
-from tf_gradcam._figures.sheet import GREY, MARGIN, SCALE, TITLE, Sheet, grid, painted, sides_of
+from tf_gradcam._figures.captions import card_lines, title_of
+from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, grid, lines_height, painted, sides_of
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 from tf_gradcam.image.thumbnails import photos_of_slices, shown_photo
@@ -41,23 +41,24 @@ def montage_figure(explanation: Shown, volumes: Photos | None = None, look: Look
     """
     blocks = [_block(explanation, index, volumes, look) for index in range(len(explanation))]
     rows, columns = blocks[0][0][1].shape[:2]
-    height, caption = min(_WIDTH * rows / columns, _MAX_HEIGHT), caption_height(explanation)
+    height, sides = min(_WIDTH * rows / columns, _MAX_HEIGHT), sides_of(explanation)
     slices = grid(
         max(map(len, blocks)), columns / rows, height, caption=0.0, card_gap=0.04, row_gap=_LABEL, columns=_COLUMNS
     )
-    grids, top = [], TITLE
-    for block in blocks:
-        grids.append(slices._replace(cards=len(block), top=top + caption))
-        top += caption + grids[-1].down + _BLOCK_GAP
-    sheet = Sheet(2 * MARGIN + slices.across + SCALE, top)
-    sheet.title(title_of(explanation))
+    captions = [card_lines(explanation, index) for index in range(len(explanation))]
+    caption = max(lines_height(lines, slices.across) for lines in captions)
+    grids = [slices._replace(cards=len(block)) for block in blocks]
+    total = sum(caption + own.down + _BLOCK_GAP for own in grids)
+    sheet, start = Sheet.titled(slices.across + MARGIN, total, title_of(explanation), sides, caption=caption)
+    top = start
     for index, (block, own) in enumerate(zip(blocks, grids, strict=True)):
-        draw_caption(sheet, explanation, index, MARGIN, own.top - caption, own.across)
+        sheet.lines(captions[index], MARGIN, top, own.across)
+        own, top = own._replace(top=top + caption), top + caption + own.down + _BLOCK_GAP
         for position, (number, picture) in enumerate(block):
             left, upper, width, height = own.place(position)
             sheet.picture(picture, left, upper, width, height)
             sheet.text(str(number), left, upper + height + 0.02, width, 6, GREY)
-    sheet.scale(TITLE + caption, top - TITLE - caption - _BLOCK_GAP, sides_of(explanation), look)
+    sheet.scale(start + caption, total - caption - _BLOCK_GAP, sides, look)
     return sheet.figure
 
 

@@ -35,7 +35,7 @@ _MAX_IN_NOTEBOOK = 24
 _PER_IMAGE = {
     *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels", "values"),
     *("_gradient_peaks", "_finite_images", "_activation_peaks", "_roundings", "diagnosis", "photos", "truth", "series"),
-    "segmentation",
+    *("segmentation", "sides"),
 }
 
 
@@ -81,6 +81,8 @@ class Explanation:
         placement: where the cells lie in that input, or the reason why it is not known.
         offset: (down, right) pixels from the middle of the input to the middle of the maps, by axis of the maps.
         signed: whether the target is a balance of two sides: pictures then show `signed_heatmaps`.
+        sides: B pairs of what the lowest and the highest value of a signed map speak for, None where it is not known.
+        is_behind_pooling: whether the layer's cells meet the outputs by their mean and one linear layer alone.
         class_names: {index: name} of the classes, empty where none are known.
         output_name: the explained one of several outputs; None for one output, or a callable target that may read any.
         unit: of `values`, "" for numbers without one; None where what is explained is not a value.
@@ -106,6 +108,8 @@ class Explanation:
         has_open_head: bool,
         class_names: Mapping[int, str] | None = None,
         signed: bool = False,
+        sides: Sequence[tuple[str, str]] | None = None,
+        is_behind_pooling: bool = False,
         needs: str = "gradients",
         output_name: str | int | None = None,
         earlier_layer: str | None = None,
@@ -132,6 +136,8 @@ class Explanation:
         self.unit = unit
         self.values = None if unit is None else arrays.scores if values is None else values
         self.signed = signed
+        self.sides = None if sides is None else list(sides)
+        self.is_behind_pooling = is_behind_pooling
         self._gradient_peaks = arrays.gradient_peaks
         self._finite_images = arrays.finite_images
         self._has_open_head = has_open_head
@@ -488,8 +494,12 @@ class Explanation:
         *,
         labels: Labels | None = None,
         threshold: float = 0.0,
+        cells: bool = False,
     ) -> Figure:
-        """Draw all maps with their explained, predicted and true classes, diagnoses of blank maps and a colour bar.
+        """Draw all maps under what they explain and its probability, with predicted and true classes and a colour bar.
+
+            explanation.plot(photos, labels=labels)
+            explanation.plot(photos, cells=True)    # the map's own cells as squares, such as 14 x 14
 
         Args:
             photos: pictures beside the maps; None for the photos of `with_photos`, else the maps alone. B photos
@@ -498,6 +508,8 @@ class Explanation:
             colormap: as `overlay`.
             labels: the true class of each image, B indices or names; a wrong prediction is written in red.
             threshold: as `overlay`; the colour bar is cut there.
+            cells: draw the values of the map's own cells beside the photo, in place of the map resized to the photo.
+                Defaults to False.
 
         Returns:
             Matplotlib Figure, which a notebook shows. `figure.savefig(path)` writes it, .pdf and .svg with text as text
@@ -506,13 +518,13 @@ class Explanation:
         Raises:
             TypeError: paths instead of photos, labels that are neither indices nor names.
             ValueError: the number of photos or labels is not the number of maps; an unknown class; maps of more than
-                three axes, or with other axes than the input.
+                three axes, or with other axes than the input; `cells` of text, whose cells are its tokens.
         """
         from tf_gradcam._figures.photos import explanation_figure
 
         shown = self.with_photos(photos, labels)
         look = Look(threshold=threshold, colormap=colormap)
-        return explanation_figure(shown, shown.series if shown.photos is None else shown.photos, look)
+        return explanation_figure(shown, shown.series if shown.photos is None else shown.photos, look, cells)
 
     def _repr_html_(self) -> str | None:
         """Return the figure of the first maps for a notebook, None where nothing can be drawn."""

@@ -49,7 +49,11 @@ class NamedTarget:
         """
         raise NotImplementedError
 
-    def of_outputs(self, values: np.ndarray) -> NamedTarget:
+    def sides(self, names: ClassNames, unit_count: int | None = None) -> tuple[str, str] | None:
+        """Return what negative and positive values of a signed map speak for, None where words alone say it."""
+        return None
+
+    def of_outputs(self, values: np.ndarray, names: ClassNames) -> NamedTarget:
         """Return the target that this one is for an image of outputs `values`, where they decide."""
         return self
 
@@ -118,9 +122,17 @@ def name_of(target: object, names: ClassNames | None = None, unit_count: int | N
 def labels_of(target: object, outputs: np.ndarray, names: ClassNames) -> list[str]:
     """Return the label of a target for each image of outputs (B, ..., K)."""
     if isinstance(target, NamedTarget):
-        target = [target.of_outputs(values) for values in outputs]
+        target = [target.of_outputs(values, names) for values in outputs]
         return [name_of(each, names, outputs.shape[-1]) for each in target]
     return [name_of(target, names, outputs.shape[-1])] * len(outputs)
+
+
+def sides_of(target: object, outputs: np.ndarray, names: ClassNames) -> list[tuple[str, str]] | None:
+    """Return the sides of a signed target for each image of outputs (B, ..., K), None where it does not name them."""
+    if not isinstance(target, NamedTarget):
+        return None
+    sides = [target.of_outputs(values, names).sides(names, outputs.shape[-1]) for values in outputs]
+    return None if None in sides else sides  # type: ignore[return-value]
 
 
 def label_of(index: Class, names: ClassNames) -> str:

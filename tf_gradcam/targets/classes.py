@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from tf_gradcam._files.class_names import ClassNames
@@ -146,6 +147,13 @@ class Counterfactual(NamedTarget):
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"against {name_of(self.target, names, unit_count)}"
 
+    def sides(self, names: ClassNames, unit_count: int | None = None) -> tuple[str, str] | None:
+        name = name_of(self.target, names, unit_count)
+        return f"for {name}", f"against {name}"
+
+    def of_outputs(self, values: np.ndarray, names: ClassNames) -> NamedTarget:
+        return Counterfactual(self.target.of_outputs(values, names)) if isinstance(self.target, NamedTarget) else self
+
 
 @dataclass(frozen=True)
 class Contrast(NamedTarget):
@@ -176,6 +184,19 @@ class Contrast(NamedTarget):
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         other = "runner-up" if self.against is None else label_of(self.against, names)
         return f"{label_of(self.index, names)} - {other}"
+
+    def sides(self, names: ClassNames, unit_count: int | None = None) -> tuple[str, str] | None:
+        other = "the runner-up" if self.against is None else label_of(self.against, names)
+        return f"for {other}", f"for {label_of(self.index, names)}"
+
+    def of_outputs(self, values: np.ndarray, names: ClassNames) -> NamedTarget:
+        """Return the contrast of the two classes that it is for these logits; unchanged where an image has only one."""
+        logits = np.array([-values[0], values[0]]) if values.shape == (1,) else values
+        index, against = (names.index(one) if isinstance(one, str) else one for one in (self.index, self.against))
+        index = int(logits.argmax()) if index is None else index
+        others = np.where(np.arange(len(logits)) == index, -np.inf, logits)
+        against = int(others.argmax()) if against is None else against
+        return self if index == against else Contrast(index, against)
 
 
 @dataclass(frozen=True)
@@ -224,6 +245,9 @@ class Finer(NamedTarget):
 
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"{label_of(self.index, names)} - {self.strength:g} * nearest {self.references or _REFERENCES}"
+
+    def sides(self, names: ClassNames, unit_count: int | None = None) -> tuple[str, str] | None:
+        return f"for the {self.references or _REFERENCES} nearest classes", f"for {label_of(self.index, names)}"
 
 
 def as_target(value: Class | Target) -> Target:

@@ -198,3 +198,6 @@ class OutputOf(NamedTarget):
 
     def label(self, names: ClassNames, unit_count: int | None = None) -> str:
         return f"{self.output if isinstance(self.output, str) else f'output {self.output}'}: {name_of(self.target)}"
+
+    def sides(self, names: ClassNames, unit_count: int | None = None) -> tuple[str, str] | None:
+        return self.target.sides(ClassNames(None)) if isinstance(self.target, NamedTarget) else None
