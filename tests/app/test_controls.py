@@ -7,7 +7,9 @@ from html import unescape
 import pytest
 
 from tests.helpers.app_sessions import new_events
+from tests.helpers.redblue import red_blue_model
 from tf_gradcam._app.controls import look_of
+from tf_gradcam._app.events import FIRST
 
 
 def last(values):
@@ -36,3 +38,40 @@ def test_unknown_method_and_colours_are_refused(sessions, session):
         new_events(sessions).describe(session.token, "gradkam")
     with pytest.raises(ValueError, match="viridis"):
         look_of(0.4, 0, "viridiss")
+
+
+@pytest.mark.filterwarnings("ignore:The weights are random:tf_gradcam._errors.ModelWarning")
+def test_network_is_loaded_by_its_name_and_the_first_model_comes_back(sessions, session):
+    events = new_events(sessions)
+    headline, layer, target, *_ = events.load_network(session.token, "MobileNet", "none")
+    assert "Model: MobileNet, 1000 classes, images of 224 x 224" in headline
+    assert "The weights are random, and so are the heatmaps." in headline
+    assert layer["value"] == "conv_pw_13_relu"
+    assert len(target["choices"]) == 1001
+    headline, layer, *_ = events.load_network(session.token, FIRST, "none")
+    assert "Model: red_blue.keras, 2 classes" in headline
+    assert layer["value"] == "hue"
+    assert session.model is sessions.model
+
+
+@pytest.mark.parametrize(("name", "weights"), [("red_blue.keras", "none"), ("MobileNet", "red_blue.keras")])
+def test_file_of_this_machine_is_not_loaded_as_a_network(sessions, session, tmp_path, monkeypatch, name, weights):
+    red_blue_model().save(tmp_path / "red_blue.keras")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="Expected a network and its weights from the lists, received"):
+        session.load_network(name, weights)
+
+
+def test_weights_that_cannot_be_downloaded_are_told_and_the_model_before_stays(
+    sessions, session, monkeypatch, tmp_path
+):
+    def unreachable(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", unreachable)
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    events = new_events(sessions)
+    assert "red_blue.keras" in events.load_network(session.token, "MobileNet", "imagenet")[0]
+    status = unescape(last(events.again(session.token, "hue", "gradcam", -1, -1, "raw"))[0])
+    assert "The ImageNet weights of MobileNet could not be downloaded" in status
+    assert status.endswith("Choose the weights 'none', or upload a model file.</p>")

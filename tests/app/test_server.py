@@ -355,7 +355,7 @@ def test_scaling_that_the_pictures_contradict_is_noted_and_detected(tmp_path):
     picture = Path(write_photo(tmp_path, photo=noise))
     note = model.doubt([picture], "raw")
     assert note.startswith("1 picture fits the scaling unit clearly better than raw")
-    assert note.endswith("choose unit in Pixel values, under Another model.")
+    assert note.endswith("choose unit in Pixel values, under Change model.")
     assert model.doubt([picture], "tf") is None  # chosen
     assert model.doubt([picture], "detect").startswith("Scaling: unit (RGB in [0, 1]), detected from 1 picture")
     assert model.preprocessing("detect").mode == "unit"

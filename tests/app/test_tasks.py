@@ -119,7 +119,7 @@ def png(data: bytes) -> np.ndarray:
     [
         (
             "multilabel",
-            "multilabel, as its output is 3 sigmoid units. Say another by Task, under Another model.",
+            "multilabel, as its output is 3 sigmoid units. Say another by Task, under Change model.",
             {"target", "against", "above"},
         ),
         ("binary", "classification, as its output is one sigmoid unit, with two sides. Say another", {"target"}),

@@ -33,7 +33,7 @@ def faults_of(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_tab_and_no_error_has_a_fault_of_access(browser, server, scheme):
     one = Page(browser, server.address, color_scheme=scheme)
-    for part in ("Another model", "Python code for this picture"):
+    for part in ("Change model", "Python code for this picture"):
         one.page.get_by_role("button", name=part).click()
     one.page.wait_for_selector("#tg-lines .cm-line")
     one.page.click("#tg-layer [role=combobox]")

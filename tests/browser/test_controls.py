@@ -95,14 +95,28 @@ def test_several_layers_are_chosen_in_one_list(page):
     assert page.page.locator("#tg-view h3").all_inner_texts()[1:] == ["block5_conv1", "block5_conv3"]
 
 
-def test_lists_offer_what_a_new_model_has(page, tmp_path):
+def test_model_is_changed_at_the_top_and_the_lists_offer_what_it_has(page, tmp_path):
     page.choose("class", "pituitary")
     page.shows("pituitary, ")
+    page.change_model()
+    page.choose("network", "MobileNet")
+    page.page.get_by_label("none (random)").check()
+    page.page.click("#tg-load")
+    page.shows("MobileNet, 1000 classes", "head")
+    page.shows("at conv_pw_13_relu, 7 x 7 cells")
+    assert focused(page) == "tg-load"
+    page.page.fill("#tg-class [role=combobox]", "99 class")
+    assert page.page.locator(f"{OPEN} [role=option]").all_inner_texts() == [
+        f"class {number}" for number in range(1000) if "99" in str(number)
+    ]
+    page.page.keyboard.press("Escape")
     red_blue_model().save(tmp_path / "model.keras")
-    page.another_model()
     page.drop("model-file", ("red_blue.keras", (tmp_path / "model.keras").read_bytes()))
     page.shows("at hue, 6 x 10 cells")
     assert entries(page, "class") == ["top class", "class 0", "class 1"]
     assert entries(page, "against") == ["nothing", "class 0", "class 1"]
     assert entries(page, "layer") == ["scale (6 x 10)", "hue (6 x 10) default"]
     assert page.page.input_value("#tg-class [role=combobox]") == "top class"
+    page.choose("network", "bundled model (at the start)")
+    page.page.click("#tg-load")
+    page.shows("at block5_conv3, 14 x 14 cells")

@@ -235,7 +235,7 @@ def test_closed_window_leaves_no_file(browser, server):
 
 def test_uploaded_model_is_explained_with_its_names(page, tmp_path):
     red_blue_model().save(tmp_path / "model.keras")
-    page.another_model()
+    page.change_model()
     page.drop("model-file", ("red_blue.keras", (tmp_path / "model.keras").read_bytes()))
     page.shows("red_blue.keras, 2 classes, images of 6 x 10", "head")
     page.shows("at hue, 6 x 10 cells")
@@ -252,7 +252,7 @@ def test_uploaded_model_is_explained_with_its_names(page, tmp_path):
 def test_model_that_brings_code_is_refused(page, tmp_path):
     code = keras.layers.Lambda(lambda means: means * 2)
     red_blue_model(code).save(tmp_path / "code.keras")
-    page.another_model()
+    page.change_model()
     page.drop("model-file", ("code.keras", (tmp_path / "code.keras").read_bytes()))
     page.shows("it holds a Lambda layer, and Keras would run the code in it", "status")
     assert "bundled model" in page.text("head")

@@ -59,9 +59,9 @@ def opened(browser: Any, folder: Path, task: str) -> Iterator[Page]:
     with served(folder / "temporary", str(folder / f"{task}.keras"), names, case.said, imports=case.imports) as server:
         page = Page(browser, server.address, has_map=False)
         if task == "detection":
-            page.another_model()
+            page.change_model()
             page.choose("mode", "unit")
-            page.another_model()
+            page.change_model()
         page.drop("file", ("shapes.png", encoded(case.photo, "PNG")))
         ready(page, "shapes.png, 256 x 192")
         yield page

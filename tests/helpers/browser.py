@@ -59,9 +59,9 @@ class Page:
     def tab(self, name):
         self.page.get_by_role("tab", name=name).click()
 
-    def another_model(self):
+    def change_model(self):
         """Open or close the part with the controls of the model."""
-        self.page.get_by_role("button", name="Another model").click()
+        self.page.get_by_role("button", name="Change model").click()
 
     def sample(self, number):
         self.page.click(f"#tg-sample-{number}")

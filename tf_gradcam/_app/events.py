@@ -27,6 +27,7 @@ from tf_gradcam._models.images import model_failure
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam._terminal import print_message
 
+FIRST = "first"  # the model that the page began with, in the list of networks
 READY = '<p class="tg-ready">Ready.</p>'
 Values = tuple[Any, ...]
 Work = Callable[[Session, Job], Any]
@@ -236,12 +237,27 @@ class Events:
         """Load a dropped model; `again` follows. Outputs: the emptied file; as `controls_of`."""
 
         def load(session: Session) -> None:
-            with self._loading:  # one at a time, or all would pass the limit on models before any is loaded
-                if not session.has_own_model:
-                    self._sessions.check_model_count()
-                session.use(session.load_model(str(file)))
+            self._use_own(session, lambda: session.load_model(str(file)))
 
         return (None, *self._changed(token, load if file is not None else None))
+
+    def _use_own(self, session: Session, load: Callable[[], AppModel]) -> None:
+        """Use a model of a window's own; one is loaded at a time, or all would pass the limit before any is there."""
+        with self._loading:
+            if not session.has_own_model:
+                self._sessions.check_model_count()
+            session.use(load())
+
+    def load_network(self, token: str, name: str, weights: str) -> Values:
+        """Load a network of keras.applications, or the `FIRST` model; `again` follows. Outputs: as `controls_of`."""
+
+        def load(session: Session) -> None:
+            if name == FIRST:
+                session.use(self._sessions.model)
+            else:
+                self._use_own(session, lambda: session.load_network(name, weights))
+
+        return self._changed(token, load)
 
     def name_classes(self, token: str, file: str | None) -> Values:
         """Apply dropped class names; `again` follows. Outputs: as `load_model`."""

@@ -394,7 +394,7 @@ class AppModel:
         if mode == DETECT:
             self._detected = settled.preprocessing
             return f"Scaling: {settled.preprocessing.statement}"
-        return f"{doubt} choose {better} in Pixel values, under Another model." if better else None
+        return f"{doubt} choose {better} in Pixel values, under Change model." if better else None
 
     def stages(self) -> list[str]:
         """Return the layers through the depth of the network, as `plot_layers` does, and those of the task."""
@@ -478,10 +478,10 @@ def headline(model: AppModel) -> str:
     statement = how if known.source == "assumed" else known.statement
     text = f"Model: {model.title}{_count_of(model)}, images of {height} x {width}. Scaling: {statement}"
     if known.source in ("assumed", "unknown"):
-        text += " If you trained on other values, such as pictures / 255, choose them under Another model."
+        text += " If you trained on other values, such as pictures / 255, choose them under Change model."
     task = f"Task: {for_page(model.task.statement)}"
     if not model.task.is_given:
-        task += " Say another by Task, under Another model."
+        task += " Say another by Task, under Change model."
     lines = "".join(f'<p class="tg-model">{escape(line)}</p>' for line in (text, task))
     return lines + notice_html(" ".join(model.notes))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tf_gradcam._app.combobox import combobox
 from tf_gradcam._app.controls import method_choices, settings, task_choices
-from tf_gradcam._app.events import READY, Events
+from tf_gradcam._app.events import FIRST, READY, Events
 from tf_gradcam._app.html import progress_html
 from tf_gradcam._app.model import DETECT, AppModel, headline
 from tf_gradcam._app.question import POINT
@@ -18,6 +18,7 @@ from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
 from tf_gradcam._files.find import SUFFIXES
 from tf_gradcam._models.file_kinds import MODEL_SUFFIXES
+from tf_gradcam._models.loading import model_names
 from tf_gradcam._models.preprocessing import MODES, PREPROCESSOR
 from tf_gradcam.image.overlay import HEAT
 
@@ -74,6 +75,7 @@ class Page:
         with gr.Column(elem_id="tg-head"):
             self._html("<h1>tf-gradcam</h1><p>See what a prediction rests on. Nothing leaves this machine.</p>")
             self.headline = self._html(headline(model))
+            self._build_model(model)
         with gr.Row(elem_id="tg-main"):
             with gr.Column(elem_id="tg-pick"):
                 self._html(_HEADING.format("Picture"))
@@ -82,7 +84,6 @@ class Page:
                 self._html(_HEADING.format("Question"))
                 self._build_question()
                 self._build_look()
-                self._build_model()
             with gr.Column(elem_id="tg-out"):
                 self._html(_HEADING.format("Result"))
                 self._build_results(model)
@@ -126,26 +127,34 @@ class Page:
         colors = [(name, name) for name in COLORMAPS]
         self.colormap = combobox(gr, colors, HEAT, "Colours", elem_id="tg-colors")
 
-    def _build_model(self) -> None:
+    def _build_model(self, model: AppModel) -> None:
         gr, own = self._gr, self._settings
-        with gr.Accordion("Another model", open=False):
-            self.model_file = gr.File(
-                label="Model (.keras, .h5, .hdf5, .model, .zip)",
-                file_types=[*MODEL_SUFFIXES, ".model", ".zip"],
-                height=130,
-                elem_id="tg-model-file",
-            )
-            self.names_file = gr.File(
-                label="Class names (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"
-            )
-            modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
-            modes.append(("preprocessor: as the model's own preprocessor makes them (keras_hub)", PREPROCESSOR))
-            modes.append(("detect: find them from the picture, or from those of Batch", DETECT))
-            self.mode = combobox(gr, modes, **own["mode"], label="Pixel values", elem_id="tg-mode")
-            self.task = combobox(gr, task_choices(), **own["task"], label="Task", elem_id="tg-task")
-            self.unit = gr.Textbox(**own["unit"], label="Unit, such as years", max_length=40, elem_id="tg-unit")
-            decode = "Boxes are written as, such as center_xywh (empty: read from their values)"
-            self.decode = gr.Textbox(**own["decode"], label=decode, max_length=80, elem_id="tg-decode")
+        names = [(f"{model.title} (at the start)", FIRST), *((name, name) for name in model_names())]
+        with gr.Accordion("Change model", open=False, elem_id="tg-model"), gr.Row(elem_id="tg-model-parts"):
+            with gr.Column():
+                self.network = combobox(gr, names, FIRST, "Network of keras.applications", elem_id="tg-network")
+                weights = [("ImageNet, downloaded once", "imagenet"), ("none (random)", "none")]
+                self.weights = gr.Radio(weights, value="imagenet", label="Weights", elem_id="tg-weights")
+                self.load = gr.Button("Load this network", elem_id="tg-load")
+            with gr.Column():
+                self.model_file = gr.File(
+                    label="or your own model (.keras, .h5, .zip)",
+                    file_types=[*MODEL_SUFFIXES, ".model", ".zip"],
+                    height=130,
+                    elem_id="tg-model-file",
+                )
+                self.names_file = gr.File(
+                    label="Class names (.txt, .json)", file_types=[".txt", ".json"], height=130, elem_id="tg-names"
+                )
+            with gr.Column():
+                modes = [(f"{mode}: {MODES[mode].meaning}", mode) for mode in MODES]
+                modes.append(("preprocessor: as the model's own preprocessor makes them (keras_hub)", PREPROCESSOR))
+                modes.append(("detect: find them from the picture, or from those of Batch", DETECT))
+                self.mode = combobox(gr, modes, **own["mode"], label="Pixel values", elem_id="tg-mode")
+                self.task = combobox(gr, task_choices(), **own["task"], label="Task", elem_id="tg-task")
+                self.unit = gr.Textbox(**own["unit"], label="Unit, such as years", max_length=40, elem_id="tg-unit")
+                decode = "Boxes are written as, such as center_xywh (empty: read from their values)"
+                self.decode = gr.Textbox(**own["decode"], label=decode, max_length=80, elem_id="tg-decode")
 
     def _build_results(self, model: AppModel) -> None:
         gr = self._gr
@@ -232,6 +241,7 @@ class Page:
             changed = loading.then(own(handler), inputs, outputs, **_HIDDEN)
             explained(changed.then(own(events.again), question, result, **working))
 
+        changing(self.load.click, events.load_network, [self.network, self.weights], controls)
         changing(self.model_file.upload, events.load_model, self.model_file, [self.model_file, *controls])
         changing(self.names_file.upload, events.name_classes, self.names_file, [self.names_file, *controls])
         said = [self.task, self.unit, self.decode]

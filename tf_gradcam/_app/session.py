@@ -22,7 +22,9 @@ from tf_gradcam._app.model import AppModel, Origin, load_app_model
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.uploads import AppFolder, Sample
 from tf_gradcam._app.worker import Job
+from tf_gradcam._errors import for_page
 from tf_gradcam._files.class_names import load_class_names
+from tf_gradcam._models.loading import model_names
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import Photo, read_picture
@@ -224,6 +226,20 @@ class Session:
         model.origin = Origin(path.name, own_code=own_code)
         model.notes = [uploads.without_folder(note, [path]) for note in model.notes]
         return model
+
+    def load_network(self, name: str, weights: str) -> AppModel:
+        """Build a network of keras.applications with the weights "imagenet" or "none".
+
+        Raises:
+            ValueError: another name, which could be a file of this machine; the weights cannot be downloaded.
+        """
+        if name not in model_names() or weights not in ("imagenet", "none"):
+            raise ValueError(f"Expected a network and its weights from the lists, received {name!r} and {weights!r}.")
+        try:
+            return load_app_model(name, weights)
+        except ConnectionError as error:
+            fact = for_page(error.args[0]).removesuffix(" Without a network,")
+            raise ValueError(f"{fact} Choose the weights 'none', or upload a model file.") from error
 
     def name_classes(self, upload: str | os.PathLike[str]) -> AppModel:
         """Return the model with the class names of an uploaded file.

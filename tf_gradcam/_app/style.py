@@ -48,6 +48,8 @@ CSS = (
 .tg-model { margin: 0; font-size: .9rem; }
 #tg-head h1 { font-size: 1.5rem; font-weight: 700; margin: 0; }
 #tg-head p { margin: .2rem 0 0; color: var(--body-text-color); }
+#tg-model { margin-top: 8px; overflow: visible !important; }
+#tg-model-parts { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }
 #tg-main { display: grid !important; grid-template-columns: 320px minmax(0, 1fr);
   grid-template-areas: "pick out" "set out"; grid-template-rows: auto 1fr; gap: 16px; align-items: start; }
 #tg-pick, #tg-set { gap: 10px !important; }
