@@ -654,3 +654,14 @@ def test_nothing_accumulates(tmp_path: Path, epochs: int) -> None:
     assert counts[2]["Explainer"] > 0
     assert counts[2]["ConcreteFunction"] > 0
     assert len(list(tmp_path.glob("*.png"))) == epochs + 1
+
+
+def test_true_boxes_and_masks_are_drawn_on_photo_and_overlay(tmp_path: Path, drawing: list[Any]) -> None:
+    boxes: list[Any] = [[(1, 2, 5, 6)]] + [[]] * (len(IMAGES) - 1)
+    look(GradCAMCallback(IMAGES, tmp_path, boxes=boxes), classifier())
+    np.testing.assert_array_equal(drawing[1][0].truth.boxes, [(1, 2, 5, 6)])
+    figure = epoch_figure(*drawing)
+    panels = [axes for axes in figure.axes if axes.images]
+    assert [bool(axes.patches) for axes in panels[:4]] == [True, True, False, False]
+    with pytest.raises(ValueError, match="Expected masks of"):
+        GradCAMCallback(IMAGES, tmp_path, masks=[None])

@@ -26,6 +26,7 @@ from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._figures.detections import detection_overlay
 from tf_gradcam._figures.epochs import PhotoCard, epoch_figure, overlay_card
 from tf_gradcam._figures.sheet import GREY, RED, Line, Sides, sides_of, value_of
+from tf_gradcam._figures.truth import taken_truth
 from tf_gradcam._files.atomic import checked_path, write_bytes
 from tf_gradcam._files.class_names import (
     ClassNames,
@@ -65,12 +66,13 @@ class FixedImages:
         images: a copy, in the same structure.
         photos: B photos uint8 RGB, no larger than a panel of a figure can show.
         labels: (B,) int32 classes; None where there are none, or they are not classes.
+        truth: true boxes and mask of each image, None without any.
         names: of the classes.
 
     Raises:
         TypeError: images that are not numbers, such as paths or a dataset.
-        ValueError: no or more than 64 images, another number of photos or labels, no photos for images that are not
-            photos, an unknown label.
+        ValueError: no or more than 64 images, another number of photos, labels, boxes or masks, no photos for images
+            that are not photos, an unknown label.
     """
 
     def __init__(
@@ -80,10 +82,14 @@ class FixedImages:
         labels: Labels | None,
         class_names: ClassNamesLike | None,
         task: str | None = None,
+        boxes: Sequence[Any] | None = None,
+        masks: Sequence[Any] | None = None,
     ):
         self.names = ClassNames(class_names)
         self.images = _copied(images)
         self.photos = _photos(self.images, photos)
+        sizes = [np.shape(photo)[:2] for photo in (self.images if photos is None else photos)]
+        self.truth = taken_truth(boxes, masks, sizes)
         self.labels: NDArray[np.int32] | None = None
         labels = _named_rows(labels, self.names)
         self._given, self._numbers = labels, None if labels is None else _numbers(labels, len(self.photos))
@@ -229,6 +235,7 @@ class GradCAMCallback(keras.callbacks.Callback):
             names for each image; of a regression the true values (B,) or (B, K). None where unknown, and for
             segmentation and detection.
         photos: B photos (H0, W0, 3) uint8 RGB to paint on, of any sizes; None where the images are RGB in 0..255.
+        boxes, masks: true boxes and masks, drawn over the photos, as `Explanation.plot` takes them.
         class_names: names in class order, or {index: name}.
         model: the classifier to explain, if it is inside the trained model: a model that shares its weights, or the
             name of a layer that is a model. Defaults to the trained model.
@@ -269,6 +276,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         labels: Labels | None = None,
         *,
         photos: Photos | None = None,
+        boxes: Sequence[Any] | None = None,
+        masks: Sequence[Any] | None = None,
         class_names: ClassNamesLike | None = None,
         model: keras.Model | str | None = None,
         layer: LayerLike | Sequence[LayerLike] | None = None,
@@ -290,7 +299,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         find_method(method)
         if task is not None and task not in TASKS:
             raise ValueError(unknown_name("task", str(task), TASKS))
-        self._shown = FixedImages(images, photos, labels, class_names, task)
+        self._shown = FixedImages(images, photos, labels, class_names, task, boxes, masks)
         self._target, self._is_asked = target, target is not None
         may_be_boxes = task == "detection" or decode is not None or (isinstance(target, str) and target == "all")
         if not callable(target) and not may_be_boxes:
@@ -415,6 +424,9 @@ class GradCAMCallback(keras.callbacks.Callback):
         is_detector = self.task.name == "detection"
         layer = self._explainer.detection_layers if is_detector else self._explainer.layer_name
         title = (self._when(number), f"{self._explainer.method} at {layer}, for {what}")
+        if self._shown.truth is not None:  # a card shows one of these photos itself
+            truth = dict(zip(map(id, self._shown.photos), self._shown.truth, strict=True))
+            cards = [card._replace(truth=truth[id(card.photo)]) for card in cards]
         name = max(self._shown.names.by_index.values(), key=len, default="")
         figure = epoch_figure(title, cards, sides, self._look, f"Predicted: {name}, 100.0%")
         stream = io.BytesIO()

@@ -5,6 +5,7 @@ Axis legend: B images, T tokens, N cells of the layer (any number of spatial axe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from tf_gradcam._figures.captions import card_lines, title_of
 from tf_gradcam._figures.sheet import GREY, MARGIN, Sheet, fitted, grid, height_for, lines_height, sides_of
 from tf_gradcam._figures.signals import AXIS, finish_axis
+from tf_gradcam._figures.truth import NOTE, TruthOfImage, draw_truth
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.overlay import Look, colors_of
 from tf_gradcam.image.resize import Placement
@@ -32,12 +34,15 @@ _DARK = 110  # mean of RGB below which letters are white
 _MAX_SLICES = 8
 
 
-def cells_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figure:
+def cells_figure(
+    explanation: Shown, photos: Photos | None, look: Look, truth: Sequence[TruthOfImage] | None = None
+) -> Figure:
     """Draw each map at its own cells, beside the photo or below the signal; the reason where it has no other place.
 
     Args:
         explanation: of B images, maps (B, N) of one to three axes.
         photos: B photos, or B signals (T0,) or (T0, C); None for the maps alone.
+        truth: true boxes and masks of photos, or None.
         look: the colours and the threshold; figures have an opacity of their own.
     """
     placement = explanation.placement
@@ -51,7 +56,8 @@ def cells_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figur
     height = height_for(count, _HEIGHTS, _SMALLEST) / max(1.0, aspect / 1.8)
     panels = 1 if photos is None else 2
     cards = grid(count, aspect, height, panels=panels, row_gap=0.12 + _NOTE)
-    sheet, cards = Sheet.of(cards, title_of(explanation), captions, sides_of(explanation))
+    title = title_of(explanation, *([] if truth is None else [NOTE]))
+    sheet, cards = Sheet.of(cards, title, captions, sides_of(explanation))
     for index, values in enumerate(maps):
         left, top = cards.corner(index)
         sheet.lines(captions[index], left, top, cards.card)
@@ -59,7 +65,9 @@ def cells_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figur
             axes = sheet.panel(*cards.place(index))
             axes.plot(np.asarray(photos[index]), color="0.35", linewidth=0.6)
         elif photos is not None:
-            sheet.picture(_photo(photos[index]), *cards.place(index))
+            photo = _photo(photos[index])
+            axes = sheet.picture(photo, *cards.place(index))
+            draw_truth(axes, None if truth is None else truth[index], photo.shape)
         axes = sheet.heatmap(values, *cards.place(index, panels - 1), explanation.signed, look)
         axes.images[0].set_interpolation("nearest")
         axes.set_aspect("auto" if explanation.heatmaps.ndim == 2 else "equal")

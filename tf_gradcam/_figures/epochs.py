@@ -22,6 +22,7 @@ from tf_gradcam._figures.sheet import (
     reason_of,
     with_region,
 )
+from tf_gradcam._figures.truth import NOTE, TruthOfImage, draw_truth
 from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class PhotoCard(NamedTuple):
         photo: (H0, W0, 3) uint8 RGB.
         overlay: likewise, or the reason why there is none.
         lines: of the caption.
+        truth: true boxes and mask of the photo, or None.
     """
 
     photo: np.ndarray
     overlay: np.ndarray | str
     lines: Sequence[Line]
+    truth: TruthOfImage | None = None
 
 
 def overlay_card(
@@ -89,17 +92,18 @@ def epoch_figure(
     cards = grid(len(shown), aspect, height, panels=2, card_gap=_CARD_GAP, row_gap=0.14, widest=_WIDEST)
     captions = [card.lines for card in shown]
     most = max(map(len, captions))
-    lines = [(title[0], "black"), (title[1], GREY)]
+    note = f"; {NOTE}" if any(card.truth is not None for card in shown) else ""
+    lines = [(title[0], "black"), (title[1] + note, GREY)]
     sheet, cards = Sheet.of(cards, lines, [*captions, [(longest, GREY)] * most], sides, heading=_HEADING)
     for column in range(cards.columns):
         for number, heading in enumerate(("photo", "overlay")):
             sheet.text(heading, cards.place(column, number)[0], cards.top - _HEADING, cards.width, 6.5, GREY)
     for index, card in enumerate(shown):
         sheet.lines(card.lines, *cards.corner(index), cards.card)
-        sheet.picture(card.photo, *cards.place(index))
+        draw_truth(sheet.picture(card.photo, *cards.place(index)), card.truth, card.photo.shape)
         if isinstance(card.overlay, str):
             sheet.paragraph(card.overlay, *cards.place(index, 1))
         else:
-            sheet.picture(card.overlay, *cards.place(index, 1))
+            draw_truth(sheet.picture(card.overlay, *cards.place(index, 1)), card.truth, card.overlay.shape)
     sheet.scale_of(cards, sides, look)
     return sheet.figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tf_gradcam._figures.sheet import (
     sides_of,
     width_of,
 )
+from tf_gradcam._figures.truth import NOTE, TruthOfImage, draw_truth
 from tf_gradcam.image.io import Photos
 from tf_gradcam.image.masks import colored
 from tf_gradcam.image.overlay import DEFAULT_LOOK, Look
@@ -42,7 +44,11 @@ _LEGEND = 0.06 + _LEGEND_LINES * _LINE
 
 
 def explanation_figure(
-    explanation: Shown, photos: Photos | None = None, look: Look = DEFAULT_LOOK, cells: bool = False
+    explanation: Shown,
+    photos: Photos | None = None,
+    look: Look = DEFAULT_LOOK,
+    cells: bool = False,
+    truth: Sequence[TruthOfImage] | None = None,
 ) -> Figure:
     """Draw all maps: pictures as a grid of cards, signals as coloured lines, volumes and frames as montages.
 
@@ -52,6 +58,7 @@ def explanation_figure(
         photos: B photos (H0, W0, 3) uint8 RGB, or signals or volumes; None for the maps alone.
         look: the colours and the threshold; figures have an opacity of their own.
         cells: whether to draw maps at their own cells.
+        truth: true boxes and masks of photos, or None.
 
     Raises:
         ValueError: maps of more than three axes, `cells` of text.
@@ -63,7 +70,7 @@ def explanation_figure(
     if cells and is_text:
         raise ValueError("Expected no cells=True for text, whose tokens are drawn each in its colour. Leave it out.")
     if (cells or explanation.unplaced) and explanation.heatmaps.ndim <= 4:
-        return cells_figure(explanation, photos, look)
+        return cells_figure(explanation, photos, look, truth)
     if is_text:
         assert photos is not None
         return token_figure(explanation, photos, look)
@@ -80,10 +87,12 @@ def explanation_figure(
             f"Expected maps of one to three axes to plot, received {explanation.heatmaps.shape}: plot a part of them, "
             "see .heatmaps."
         )
-    return picture_figure(explanation, photos, look)
+    return picture_figure(explanation, photos, look, truth)
 
 
-def picture_figure(explanation: Shown, photos: Photos | None, look: Look) -> Figure:
+def picture_figure(
+    explanation: Shown, photos: Photos | None, look: Look, truth: Sequence[TruthOfImage] | None = None
+) -> Figure:
     """Draw a card per image: its caption, then photo, map and overlay; without photos the map alone.
 
     Of a segmentation it draws the predicted mask, with the names and shares of its classes, in place of the map; the
@@ -92,9 +101,8 @@ def picture_figure(explanation: Shown, photos: Photos | None, look: Look) -> Fig
     captions = [card_lines(explanation, index) for index in range(len(explanation))]
     # A single caption stands above the headings, which then touch their panels; several stand below, as in a table.
     heading = 0.0 if photos is None else _HEADING
-    sheet, cards = Sheet.of(
-        _cards(explanation, photos), title_of(explanation), captions, sides_of(explanation), heading=heading
-    )
+    title = title_of(explanation, *([] if truth is None else [NOTE]))
+    sheet, cards = Sheet.of(_cards(explanation, photos), title, captions, sides_of(explanation), heading=heading)
     is_over = photos is not None and len(explanation) == 1
     headings = ("photo", "heatmap" if explanation.segmentation is None else "predicted mask", "overlay")
     for column in range(0 if photos is None else cards.columns):
@@ -105,7 +113,12 @@ def picture_figure(explanation: Shown, photos: Photos | None, look: Look) -> Fig
         left, top = cards.corner(index)
         sheet.lines(lines, left, top - (heading if is_over else 0), cards.card)
         photo = None if photos is None else shown_photo(photos[index])
+        drawn = len(sheet.figure.axes)
         _draw_card(sheet, explanation, index, photo, look, cards)
+        if truth is not None and photo is not None:
+            for axes in sheet.figure.axes[drawn:]:
+                if axes.images:  # the others are squares of a legend
+                    draw_truth(axes, truth[index], photo.shape)
     sheet.scale_of(cards, sides_of(explanation), look)
     return sheet.figure
 

@@ -495,11 +495,14 @@ class Explanation:
         labels: Labels | None = None,
         threshold: float = 0.0,
         cells: bool = False,
+        boxes: Sequence[Any] | None = None,
+        masks: Sequence[Any] | None = None,
     ) -> Figure:
         """Draw all maps under what they explain and its probability, with predicted and true classes and a colour bar.
 
             explanation.plot(photos, labels=labels)
             explanation.plot(photos, cells=True)    # the map's own cells as squares, such as 14 x 14
+            explanation.plot(photos, boxes=[[(40, 60, 180, 200)], []])    # of the first photo, none of the second
 
         Args:
             photos: pictures beside the maps; None for the photos of `with_photos`, else the maps alone. B photos
@@ -510,21 +513,33 @@ class Explanation:
             threshold: as `overlay`; the colour bar is cut there.
             cells: draw the values of the map's own cells beside the photo, in place of the map resized to the photo.
                 Defaults to False.
+            boxes: true boxes, drawn over photos: B lists of (xmin, ymin, xmax, ymax) in pixels of the photo.
+            masks: true masks, outlined likewise: B masks (H0, W0) of the photos' size, bool or 0 and 1; None for a
+                photo without one.
 
         Returns:
             Matplotlib Figure, which a notebook shows. `figure.savefig(path)` writes it, .pdf and .svg with text as text
             and photos at 300 dpi.
 
         Raises:
-            TypeError: paths instead of photos, labels that are neither indices nor names.
-            ValueError: the number of photos or labels is not the number of maps; an unknown class; maps of more than
-                three axes, or with other axes than the input; `cells` of text, whose cells are its tokens.
+            TypeError: paths instead of photos, labels that are neither indices nor names, boxes that are not numbers.
+            ValueError: the number of photos, labels, boxes or masks is not the number of maps; an unknown class; maps
+                of more than three axes, or with other axes than the input; `cells` of text, whose cells are its
+                tokens; a box outside its photo, a mask of another size, or either without photos.
         """
         from tf_gradcam._figures.photos import explanation_figure
+        from tf_gradcam._figures.truth import taken_truth
 
-        shown = self.with_photos(photos, labels)
+        shown, truth = self.with_photos(photos, labels), None
+        if boxes is not None or masks is not None:
+            if shown.photos is None or len(self.image_size) != 2:
+                received = "none" if shown.photos is None else f"the input {self.image_size}"
+                raise ValueError(
+                    f"Expected photos (H0, W0, 3) beside boxes and masks, which are drawn on them, received {received}."
+                )
+            truth = taken_truth(boxes, masks, [np.shape(photo)[:2] for photo in shown.photos])
         look = Look(threshold=threshold, colormap=colormap)
-        return explanation_figure(shown, shown.series if shown.photos is None else shown.photos, look, cells)
+        return explanation_figure(shown, shown.series if shown.photos is None else shown.photos, look, cells, truth)
 
     def _repr_html_(self) -> str | None:
         """Return the figure of the first maps for a notebook, None where nothing can be drawn."""
