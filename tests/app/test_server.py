@@ -791,7 +791,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.found.append(tag)
-        if tag not in ("img", "br"):
+        if tag not in ("img", "br", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -147,7 +147,7 @@ def test_headline_says_the_task_and_why_and_controls_of_others_are_hidden(
 def test_all_labels_above_the_threshold_have_a_map_in_one_view(window: Any) -> None:
     one = window("multilabel")
     html = one.explain()
-    assert titles(html) == ["Photo", "red", "blue"]
+    assert titles(html) == ["red", "Photo", "red", "blue"]
     np.testing.assert_allclose(one.maps["red"], RED, atol=1e-6)
     np.testing.assert_allclose(one.maps["blue"], BLUE, atol=1e-6)
     shares = [f"{share:.1%}" for share in PROBABILITIES]
@@ -158,8 +158,8 @@ def test_all_labels_above_the_threshold_have_a_map_in_one_view(window: Any) -> N
 
 def test_threshold_of_labels_decides_which_are_explained(window: Any) -> None:
     one = window("multilabel")
-    assert titles(one.explain(above=0.85)) == ["Photo", "Map", "Overlay"]  # red alone, at 0.89
-    assert titles(one.explain(above=0.1)) == ["Photo", "red", "blue", "green"]
+    assert titles(one.explain(above=0.85)) == ["Overlay", "Photo", "Map"]  # red alone, at 0.89
+    assert titles(one.explain(above=0.1)) == ["red", "Photo", "red", "blue", "green"]
     html = one.explain(above=0.95)
     assert "No class is above its threshold; the most probable one is explained." in html
     assert list(one.maps) == ["red"]
@@ -190,7 +190,7 @@ def test_slow_method_explains_the_labels_one_after_the_other(window: Any) -> Non
 def test_both_sides_of_one_unit_are_shown_with_both_probabilities(window: Any) -> None:
     one = window("binary")
     html = one.explain()
-    assert titles(html) == ["Photo", "blue", "red"]
+    assert titles(html) == ["blue", "Photo", "blue", "red"]
     np.testing.assert_allclose(one.maps["red"], RED, atol=1e-6)
     np.testing.assert_allclose(one.maps["blue"], BLUE, atol=1e-6)
     red = 1 / (1 + np.exp(-PAIR_LOGIT))
@@ -234,7 +234,7 @@ def test_several_values_are_chosen_by_name_or_all(window: Any) -> None:
     one = window("regression")
     one.explain(1)
     np.testing.assert_allclose(one.maps["cold"], BLUE, atol=1e-5)
-    assert titles(one.explain("all")) == ["Photo", "heat", "cold"]
+    assert titles(one.explain("all")) == ["heat", "Photo", "heat", "cold"]
     assert "Expected one value near a reference, received all values." in one.explain("all", near="3") + one.status
 
 
@@ -268,7 +268,7 @@ def test_value_with_places_is_explained_at_the_clicked_pixel(window: Any, monkey
 def test_region_of_the_largest_class_is_explained_beside_the_predicted_classes(window: Any) -> None:
     one = window("segmentation")
     html = one.explain(layer="decoder")
-    assert titles(html) == ["Photo", "Predicted classes", "Map", "Overlay"]
+    assert titles(html) == ["Overlay", "Photo", "Predicted classes", "Map"]
     assert "region of blue" in html
     np.testing.assert_allclose(next(iter(one.maps.values())), BLUE, atol=1e-6)
     assert rows(html) == {"blue": "60.0%", "red": "40.0%"}
@@ -362,7 +362,7 @@ def test_clicked_box_is_explained(window: Any) -> None:
 @pytest.mark.slow
 def test_every_box_and_the_best_of_a_class_are_chosen(window: Any) -> None:
     one = window("detection")
-    assert titles(one.explain("all")) == ["Photo", "0: red", "1: blue"]
+    assert titles(one.explain("all")) == ["0: red", "Photo", "0: red", "1: blue"]
     one.explain(1)  # the best blue one
     assert list(one.maps) == ["1: blue"]
 

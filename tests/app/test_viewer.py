@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import io
+import json
 import re
 from html import unescape
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.app_sessions import QUESTION, new_events, new_sessions, upload
+from tests.helpers.explanations import explained
+from tests.helpers.pictures import encoded, random_photo
 from tests.helpers.redblue import red_blue_model
-from tf_gradcam._app.html import scale_html
+from tf_gradcam._app.html import overlay_picture, scale_html
 from tf_gradcam._app.model import AppModel
+from tf_gradcam._app.view import download
+from tf_gradcam._app.viewer import cell_axes, map_data
+from tf_gradcam.image.overlay import Look
+from tf_gradcam.image.resize import Placement
 
 NAMES7 = ["red", "blue", "third", "fourth", "fifth", "sixth", "seventh"]
 
@@ -54,3 +65,77 @@ def test_colour_bar_is_cut_where_only_the_photo_is_shown(signed, threshold, left
     cut = re.findall(r'class="tg-cut" style="left:([\d.]+)%;width:([\d.]+)%"', html)
     assert [tuple(map(float, each)) for each in cut] == ([] if left is None else [(left, width)])
     assert (f"cut below {threshold:.0%}" in html) == bool(cut)
+
+
+def value_at(data: dict, x: float, y: float) -> float:
+    """Read a map as the page's script does, at a place in shares of the width and the height; in a dull style."""
+    rows, columns = data["axes"]
+    cells = np.frombuffer(base64.b64decode(data["values"]), "<i2").reshape(rows["cells"], columns["cells"]) / 32767
+    places = []
+    for axis, share in ((rows, y), (columns, x)):
+        pixel = share * axis["side"]
+        if not axis["first"] <= pixel <= axis["last"]:
+            return 0.0
+        places.append(min(max((pixel - axis["start"]) / axis["scale"], 0.0), axis["cells"] - 1.0))
+    by_row = [np.interp(places[1], np.arange(columns["cells"]), line) for line in cells]
+    return float(np.interp(places[0], np.arange(rows["cells"]), by_row))
+
+
+TILES = Placement.tiles((4, 5), (24, 40))
+PLACES = {
+    "tiles": TILES,
+    "shifted": dataclasses.replace(TILES, start=(5.0, 2.5), known_by="measured"),
+    "cropped": dataclasses.replace(TILES, scale=(3.0, 4.0), start=(7.5, 10.0), reach=((6.0, 18.0), (8.0, 28.0))),
+    "turned": Placement(0, (40, 24), (1, 0), TILES.scale, TILES.start, "probes"),
+    "one axis": Placement(0, (24, 40), (0, -1), (6.0, 1.0), (3.0, 0.5), "probes"),
+}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("name", PLACES)
+def test_map_of_the_page_has_the_values_of_the_resized_map_at_every_pixel(name, signed):
+    cells = np.random.default_rng(3).normal(size=(4, 1) if name == "one axis" else (4, 5)).astype(np.float32)
+    explanation = explained(cells[None], placement=PLACES[name], signed=signed)
+    data, (height, width) = json.loads(map_data(explanation)), (31, 53)
+    read = [[value_at(data, (x + 0.5) / width, (y + 0.5) / height) for x in range(width)] for y in range(height)]
+    np.testing.assert_allclose(read, explanation.shown_at(0, (height, width)), atol=1e-4)
+    if not signed:
+        np.testing.assert_allclose(read, explanation.resized((height, width))[0], atol=1e-4)
+
+
+def test_cell_of_a_place_is_the_one_whose_centre_is_nearest():
+    rows, columns = cell_axes(PLACES["cropped"], (4, 5))
+    assert [rows.nearest(pixel / 24) for pixel in (0, 8.9, 9.1, 11.9, 12.1, 24)] == [0, 0, 1, 1, 2, 3]
+    assert columns.nearest(14.5 / 40) == 1
+    assert [axis.cells for axis in cell_axes(PLACES["turned"], (4, 5))] == [5, 4]
+
+
+def test_pictures_in_more_pixels_are_offered_only_where_the_page_shows_fewer():
+    """A photo of 20 x 3000 is shown at 512, and fetched with all its pixels; one of 60 x 100 is shown as it is."""
+    sessions = new_sessions()
+    session = sessions.new()
+    session.show_upload(upload(sessions))
+    *_, (_, html, _) = new_events(sessions).explain(session.token, *QUESTION)
+    assert "data-more" not in html
+    photo = random_photo(20, 3000)
+    session.show_upload(upload(sessions, encoded(photo, "PNG")))
+    *_, (_, html, _) = new_events(sessions).explain(session.token, *QUESTION)
+    addresses = re.findall(r'data-more="download/[\w-]+/([\w.]+)\?', html)
+    assert addresses == ["photo.closely", "0.closely"]
+    look = Look(0.7)
+    pictures = [np.asarray(Image.open(io.BytesIO(download(session, name, look)))) for name in addresses]
+    np.testing.assert_array_equal(pictures[0], photo)
+    np.testing.assert_array_equal(pictures[1], overlay_picture(session.answers["explore"].first, photo, look))
+    for name in ("1.closely", "-1.closely", "x.closely"):
+        with pytest.raises(ValueError, match="one of 1 overlays"):
+            download(session, name, look)
+    sessions.close()
+
+
+def test_picture_that_is_looked_at_closely_has_at_most_4096_pixels_a_side():
+    sessions = new_sessions()
+    session = sessions.new()
+    session.show_upload(upload(sessions, encoded(np.zeros((8, 5000, 3), np.uint8), "PNG")))
+    _ = list(new_events(sessions).explain(session.token, *QUESTION))
+    assert Image.open(io.BytesIO(download(session, "photo.closely", Look()))).size == (4096, 7)
+    sessions.close()

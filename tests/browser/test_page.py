@@ -52,7 +52,7 @@ def test_first_map_is_there_soon_after_the_page(page):
     assert page.first_map < FIRST_MAP
     page.shows("glioma")
     assert "slice-1-glioma.png, 224 x 224; true class: glioma" in page.text()
-    assert page.page.locator("#tg-view img").count() == 3
+    assert page.page.locator("#tg-view h3").all_inner_texts() == ["Overlay", "Photo", "Map"]
     page.shot("wide")
 
 
@@ -113,12 +113,12 @@ def test_contrast_is_downloaded_with_both_signs(page, explain):
 
 def test_opacity_reacts_while_the_model_is_busy(page):
     """The slow method holds the model; what is painted meanwhile is the map that is kept."""
-    before = page.page.get_attribute("#tg-view figure:nth-child(3) img", "src")
+    before = page.page.get_attribute("#tg-view img.tg-overlay", "src")
     page.choose("method", "iscam (slow)")
     page.page.wait_for_selector("#tg-status progress")
     page.slide("alpha", 0.9)
     page.page.wait_for_function(
-        "before => document.querySelector('#tg-view figure:nth-child(3) img').src !== before",
+        "before => document.querySelector('#tg-view img.tg-overlay').src !== before",
         arg=before,
         timeout=5 * SECOND,
     )

@@ -91,27 +91,27 @@ def test_labels_above_the_threshold_are_shown_together(browser: Any, tmp_path: P
     with opened(browser, tmp_path, "multilabel") as page:
         assert "Task: multilabel, as its output is 3 sigmoid units." in page.text("head")
         page.shows("above 0.5")
-        assert sorted(titles(page)) == ["Photo", "blue disc", "red square"]
+        assert sorted(titles(page)) == ["Photo", "blue disc", "blue disc", "red square"]
         looked_at(page, "multilabel")
         page.page.get_by_role("button", name="blue disc", exact=True).click()
         page.page.wait_for_function(
             "document.querySelectorAll('#tg-view h3').length === 3 && "
-            "document.querySelectorAll('#tg-view h3')[1].innerText === 'Map'"
+            "document.querySelectorAll('#tg-view h3')[2].innerText === 'Map'"
         )
         ready(page, "blue disc, ")
         page.slide("above", 0.01)
         page.choose("class", "all above")
-        page.page.wait_for_selector("#tg-view .tg-four, #tg-view .tg-three:has(figure:nth-child(3))")
+        page.page.wait_for_selector("#tg-view .tg-two figure:nth-child(3)")
 
 
 def test_both_sides_are_shown(browser: Any, tmp_path: Path) -> None:
     with opened(browser, tmp_path, "binary") as page:
         assert "classification, as its output is one sigmoid unit, with two sides" in page.text("head")
-        assert titles(page) == ["Photo", "no square", "red square"]
+        assert titles(page) == ["no square", "Photo", "no square", "red square"]
         looked_at(page, "binary")
         page.choose("class", "red square")
         ready(page, "at features")
-        assert titles(page) == ["Photo", "Map", "Overlay"]
+        assert titles(page) == ["Overlay", "Photo", "Map"]
 
 
 def test_value_and_its_unit_are_shown_and_compared(browser: Any, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_value_and_its_unit_are_shown_and_compared(browser: Any, tmp_path: Path)
 def test_pixel_is_clicked(browser: Any, tmp_path: Path) -> None:
     with opened(browser, tmp_path, "segmentation") as page:
         assert "Task: segmentation" in page.text("head")
-        assert titles(page) == ["Photo", "Predicted classes", "Map", "Overlay"]
+        assert titles(page) == ["Overlay", "Photo", "Predicted classes", "Map"]
         page.shows("Predicted classes, by their share")
         mask = tasks.shapes(1, seed=5, there=(0, 1, 2)).masks[0]
         down, right = (int(np.median(axis)) for axis in np.nonzero(mask == 1))

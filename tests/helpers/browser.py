@@ -37,7 +37,7 @@ class Page:
         self.page.goto(address)
         self.up = time.monotonic()
         if has_map:
-            self.page.wait_for_selector("#tg-view .tg-three img", timeout=PATIENCE)
+            self.page.wait_for_selector("#tg-view .tg-lens img", timeout=PATIENCE)
             self.first_map = time.monotonic() - self.up
             self.page.wait_for_selector("#tg-view a.tg-link", timeout=PATIENCE)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tf_gradcam.image.io import Photo
 
 
-_FAST_PNG = 1  # of PNG's ten levels: three times as fast as OpenCV's default, a tenth larger
+FAST_PNG = 1  # of PNG's ten levels: three times as fast as OpenCV's default, a tenth larger
 
 
 def overlay_picture(explanation: Explanation, photo: Photo, look: Look, index: int = 0) -> Photo:
@@ -44,7 +44,7 @@ def png_bytes(photo: Photo, level: int | None = None) -> bytes:
 
 def data_uri(photo: Photo) -> str:
     """Encode a photo as the `src` of an image, so that the page needs no file for it."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes(photo, _FAST_PNG)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png_bytes(photo, FAST_PNG)).decode("ascii")
 
 
 def css_gradient(signed: bool, colormap: str | None) -> str:
@@ -64,6 +64,8 @@ class Figure(NamedTuple):
         caption: below it.
         over: HTML that lies over the picture.
         pick: what a click on the picture chooses, "" for nothing.
+        data: of `map_data`, of a map that can be looked at closely, else "".
+        more: the address of the picture in more pixels, "" for none.
     """
 
     title: str
@@ -72,22 +74,32 @@ class Figure(NamedTuple):
     caption: str
     over: str = ""
     pick: str = ""
+    data: str = ""
+    more: str = ""
 
 
 def figures_html(figures: Iterable[Figure], layout: str) -> str:
-    """Lay out pictures in a grid; `layout` is "three" or "four" for one row, "many" for as many as fit."""
+    """Lay out pictures in a grid; `layout` is "three" for one row, "two", or "many" for as many as fit."""
     return f'<div class="tg-grid tg-{layout}">{"".join(map(_figure, figures))}</div>'
 
 
 def _figure(figure: Figure) -> str:
     pick = f' data-pick="{escape(figure.pick)}"' if figure.pick else ""
-    image = f'<img src="{figure.source}" alt="{escape(figure.alt)}">' if figure.source else ""
+    image = f'<img src="{figure.source}" alt="{escape(figure.alt)}"{of_map(figure)}>' if figure.source else ""
     image = f'<div class="tg-picture"{pick}>{image}{figure.over}</div>' if image else ""
     empty = "" if figure.source else " tg-empty"
+    name = escape(f"Look closely at {figure.title}")
+    look = f'<button type="button" class="tg-look" data-look aria-label="{name}">Look closely</button>'
     return (
         f'<figure class="tg-figure{empty}"><h3>{escape(figure.title)}</h3>{image}'
-        f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
+        f"<figcaption>{escape(figure.caption)}</figcaption>{look if figure.data else ''}</figure>"
     )
+
+
+def of_map(figure: Figure) -> str:
+    """Return the attributes of an image from which the viewer's script reads its map."""
+    data = f' data-map="{escape(figure.data)}"' if figure.data else ""
+    return data + (f' data-more="{escape(figure.more)}"' if figure.more else "")
 
 
 def point_html(point: tuple[float, float]) -> str:
@@ -195,11 +207,16 @@ def _row(row: TableRow) -> str:
     return f'<tr{mark}><th scope="row">{name}{notes}</th>{bar}<td class="tg-number">{escape(row.text)}</td></tr>'
 
 
+def address_of(token: str, file: str, look: Look) -> str:
+    """Return the address of a download."""
+    query = urlencode({"alpha": look.alpha, "threshold": look.threshold, "colormap": look.colormap or ""})
+    return f"download/{token}/{file}?{query}"
+
+
 def links_html(token: str, names: Sequence[tuple[str, str, str]], look: Look) -> str:
     """Draw the links of downloads, each given as (file, name to save it as, text)."""
-    query = urlencode({"alpha": look.alpha, "threshold": look.threshold, "colormap": look.colormap or ""})
     links = "".join(
-        f'<a class="tg-link" href="download/{token}/{file}?{escape(query)}" download="{escape(saved)}">'
+        f'<a class="tg-link" href="{escape(address_of(token, file, look))}" download="{escape(saved)}">'
         f"{escape(text)}</a>"
         for file, saved, text in names
     )

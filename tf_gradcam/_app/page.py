@@ -16,6 +16,7 @@ from tf_gradcam._app.model import DETECT, AppModel, headline
 from tf_gradcam._app.question import POINT
 from tf_gradcam._app.session import MAX_SESSIONS, Sessions
 from tf_gradcam._app.view import view_of
+from tf_gradcam._app.viewer import SCRIPT as VIEWER
 from tf_gradcam._files.find import SUFFIXES
 from tf_gradcam._models.file_kinds import MODEL_SUFFIXES
 from tf_gradcam._models.loading import model_names
@@ -27,26 +28,6 @@ _COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigen
 _MAX_HANDLERS = 16  # that wait for a model at the same time; each model runs one job
 _HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 _HEADING = '<h2 class="tg-unseen">{}</h2>'  # for screen readers, which go from heading to heading
-# A click on what names a choice: a box, a row of a table, or a point of a picture. The keyboard's focus stays there.
-_CLICKS = """
-let last = null;
-element.addEventListener('click', event => {
-  const one = event.target.closest('[data-pick]');
-  if (!one || !element.contains(one)) return;
-  const frame = one.getBoundingClientRect();
-  const share = (place, start, length) => Math.min(Math.max((place - start) / length, 0), 1);
-  last = one.tagName === 'BUTTON' ? [one.className.split(' ')[0], one.dataset.pick] : null;
-  trigger('select', {
-    pick: one.dataset.pick,
-    x: share(event.clientX, frame.left, frame.width),
-    y: share(event.clientY, frame.top, frame.height),
-  });
-});
-watch('value', () => {
-  if (last === null || document.activeElement !== document.body) return;
-  element.querySelector(`.${last[0]}[data-pick="${last[1]}"]`)?.focus({preventScroll: true});
-});
-"""
 
 
 class Page:
@@ -180,7 +161,7 @@ class Page:
                 )
                 self.run = gr.Button("Explain all", variant="primary", elem_id="tg-run")
         self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
-        self.view = self._html(start.html, elem_id="tg-view", js_on_load=_CLICKS)
+        self.view = self._html(start.html, elem_id="tg-view", js_on_load=VIEWER)
         with gr.Accordion("Python code for this picture", open=False):
             self.lines = gr.Code(
                 start.lines,

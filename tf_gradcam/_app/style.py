@@ -70,11 +70,10 @@ CSS = (
 #tg-stop { flex: 0 0 auto; min-width: 90px; transition: none; }
 .tg-grid { display: grid; gap: 12px; }
 .tg-three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
-.tg-four { grid-template-columns: repeat(4, minmax(0, 1fr)); }
-@media (max-width: 1200px) { .tg-four { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+.tg-two { grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .tg-many { grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 @media (max-width: 560px) { .tab-container button { padding: 0 4px !important; }
-  #tg-samples button { font-size: .62rem; } .tg-three, .tg-four { grid-template-columns: minmax(0, 1fr); } }
+  #tg-samples button { font-size: .62rem; } .tg-three { grid-template-columns: minmax(0, 1fr); } }
 .tg-figure { margin: 0; min-width: 0; } .tg-figure h3 { margin: 0 0 4px; font-size: .9rem; font-weight: 600; }
 .tg-figure img { width: 100%; height: auto; display: block; border-radius: 4px;
   border: 1px solid var(--border-color-primary); }
@@ -101,7 +100,6 @@ tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--ba
   border: 1px solid var(--border-color-primary); }
 .tg-cut { position: absolute; top: 0; bottom: 0;
   background: repeating-linear-gradient(45deg, #fff 0 3px, #94a3b8 3px 4px); }
-.tg-bar, .tg-cut, .tg-fill, .tg-color { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .tg-headline { font-weight: 600; margin: 0 0 8px; }
 .tg-notice { padding: 8px 12px; border-radius: 6px; margin: 0 0 10px; border-left: 4px solid; overflow-wrap: anywhere; }
 .tg-note { background: #fff4d6; color: #4a3500; border-color: #b7791f; }
@@ -133,9 +131,41 @@ tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--ba
   border-bottom: 1px solid var(--border-color-primary); vertical-align: top; overflow-wrap: break-word; }
 body:not(.dark) #tg-lines .cm-line span { color: #1e3a5f; } /* Gradio's colours are too pale on white */
 #tg-lines .icon-button { min-width: 24px; min-height: 24px; }
-.tg-bar, .tg-cell, .tg-fill, .tg-color, .tg-notice { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-@media print { #tg-pick, #tg-set, #tg-bar-row, .tab-container, .tg-links, footer { display: none !important; }
+.tg-bar, .tg-cut, .tg-cell, .tg-fill, .tg-color, .tg-notice {
+  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+@media print { #tg-pick, #tg-set, #tg-bar-row, .tab-container, .tg-links, .tg-tools, .tg-readout, footer {
+  display: none !important; }
   #tg-main { display: block !important; } .tg-figure, .tg-top { break-inside: avoid; } }
+.tg-closely { display: grid; grid-template-columns: minmax(0, 1fr) minmax(260px, 36%); gap: 16px; align-items: start; }
+@media (max-width: 1100px) { .tg-closely { grid-template-columns: minmax(0, 1fr); } }
+.tg-stage { position: relative; overflow: hidden; width: 100%; min-height: 200px; max-height: min(58vh, 640px);
+  background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 4px;
+  touch-action: pan-y; user-select: none; }
+.tg-stage.tg-zoomed { touch-action: none; cursor: grab; }
+.tg-stage .tg-picture { position: absolute; left: 0; top: 0; width: 100%; height: 100%; }
+.tg-stage img { position: absolute; left: 0; top: 0; width: 100%; height: 100%; max-width: none; border: 0;
+  border-radius: 0; }
+.tg-stage:focus-visible { outline: 3px solid #2b6cb0; outline-offset: 2px; }
+.tg-split { position: absolute; width: 2px; margin-left: -1px; background: #fff;
+  box-shadow: 0 0 0 1px #111; cursor: ew-resize; touch-action: none; }
+.tg-split::after { content: ""; position: absolute; top: 0; bottom: 0; left: -9px; right: -9px; }
+.tg-cross { display: none; position: absolute; width: 0; height: 0; pointer-events: none; }
+.tg-cross.tg-on { display: block; }
+.tg-cross::before, .tg-cross::after { content: ""; position: absolute; background: #fff; box-shadow: 0 0 0 1px #111; }
+.tg-cross::before { left: -14px; top: -1px; width: 28px; height: 2px; }
+.tg-cross::after { left: -1px; top: -14px; width: 2px; height: 28px; }
+.tg-tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin-top: 8px; font-size: .85rem; }
+.tg-slide { display: flex; flex: 1 1 100%; gap: 8px; align-items: center; }
+.tg-slide input { flex: 1; min-width: 60px; accent-color: #2b6cb0; }
+.tg-tools button, .tg-look { min-width: 34px; min-height: 30px; padding: 2px 9px; font-size: .85rem; cursor: pointer;
+  color: var(--body-text-color); background: var(--button-secondary-background-fill);
+  border: 1px solid var(--border-color-primary); border-radius: 6px; }
+.tg-tools [aria-pressed=true] { color: #fff; background: #1d4ed8; }
+.tg-zoom { min-width: 3.2em; text-align: right; font-variant-numeric: tabular-nums; }
+.tg-readout { margin: 6px 0 2px; font-size: .85rem; font-variant-numeric: tabular-nums; }
+.tg-look { margin-top: 4px; }
+.tg-two img { max-height: 240px; object-fit: contain; object-position: left top; border: 0; }
+.tg-closely .tg-top th { width: 46%; }
 """
     + combobox.CSS
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 
 from tf_gradcam._app import html as apphtml
 from tf_gradcam._app.html import (
+    FAST_PNG,
     Figure,
     PageBox,
     TableRow,
@@ -24,6 +26,7 @@ from tf_gradcam._app.html import (
 from tf_gradcam._app.question import box_number
 from tf_gradcam._app.script import figure_lines, python_lines, suffix_of
 from tf_gradcam._app.session import Answer, Session, Snapshot
+from tf_gradcam._app.viewer import MAX_SIDE, Lens, lens_html, map_data
 from tf_gradcam._errors import for_page
 from tf_gradcam._explain.compare import Comparison
 from tf_gradcam._results.detections import Detections
@@ -32,6 +35,7 @@ from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam.image.io import Photo, read_picture
 from tf_gradcam.image.masks import class_colors, colored, encoded_mask
 from tf_gradcam.image.overlay import HEAT, Look
+from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.outputs import Distance
 from tf_gradcam.targets.regions import Region
 
@@ -80,18 +84,42 @@ def _explore(now: Snapshot, answer: Answer) -> str:
     look, names = now.look, list(answer.explanations)
     notices = apphtml.notice_html(answer.note or "")
     if not names:
-        return notices + apphtml.figures_html([_photo_figure(answer)], "three") + _table(answer)
+        over = _clicks(answer)[0]
+        return notices + apphtml.figures_html([_photo_figure(answer)._replace(over=over)], "three") + _table(answer)
     reasons = (for_page(each.diagnosis[0] or "") for each in answer.explanations.values())
     notices += "".join(map(apphtml.notice_html, dict.fromkeys(reasons)))
-    if len(names) == 1:
-        figures = [_photo_figure(answer), *_map_and_overlay(answer, look)]
-    else:
-        figures = [_photo_figure(answer), *(_overlay_figure(answer, name, look) for name in names)]
+    overlays = [_overlay_figure(now, answer, name) for name in names]
+    figures = [_photo_figure(answer), *(overlays if len(overlays) > 1 else [_map_figure(answer, look)])]
     if answer.first.segmentation is not None:
         figures.insert(1, _mask_figure(answer, answer.first.segmentation))
-    layout = {3: "three", 4: "four"}.get(len(figures), "many")
     scale = apphtml.scale_html(answer.first.signed, look.colormap, look.threshold, _ends(answer, look))
-    return notices + apphtml.figures_html(figures, layout) + scale + _table(answer) + _links(now, answer)
+    small = apphtml.figures_html(figures, "two")
+    return (
+        f'{notices}<div class="tg-closely"><div>{_lens(now, answer, overlays)}{scale}</div>'
+        f"<div>{small}{_table(answer)}</div></div>{_links(now, answer)}"
+    )
+
+
+def _lens(now: Snapshot, answer: Answer, overlays: Sequence[Figure]) -> str:
+    """Show the photo and the first overlay in one place, with what can be clicked on them."""
+    picture, first = answer.picture, overlays[0]
+    over, pick, hint = _clicks(answer)
+    title = first.title if len(overlays) > 1 else "Overlay"
+    lens = Lens(
+        _photo_figure(answer)._replace(more=_more(now, answer, "photo")),
+        first._replace(title=title, caption=f"{first.caption}{hint}", over=over, pick=pick),
+        picture.size,
+        picture.shown.shape[1],
+        f"{picture.path.parent.name}/{picture.name}",
+        "/".join([*answer.explanations, answer.first.method, answer.first.layer_name]),
+    )
+    return lens_html(lens)
+
+
+def _more(now: Snapshot, answer: Answer, part: str) -> str:
+    """Return the address of a picture in more pixels than the page shows, "" where it shows them all."""
+    picture = answer.picture
+    return "" if picture.shown.shape[:2] == picture.size else apphtml.address_of(now.token, f"{part}.closely", now.look)
 
 
 def _links(now: Snapshot, answer: Answer) -> str:
@@ -109,20 +137,23 @@ def _links(now: Snapshot, answer: Answer) -> str:
 
 
 def _photo_figure(answer: Answer) -> Figure:
-    """Show the photo, with its boxes or the point to be clicked."""
-    picture, over, pick = answer.picture, "", ""
+    picture = answer.picture
     height, width = picture.size
     caption = f"{picture.name}, {width} x {height}"
     if picture.sample is not None:
         caption += f"; true class: {picture.sample.label}"
+    return Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", caption)
+
+
+def _clicks(answer: Answer) -> tuple[str, str, str]:
+    """Return what lies over the picture to be clicked, what a click beside it chooses, and words on both."""
     if answer.found is not None:
-        over = apphtml.boxes_html(_page_boxes(answer.found))
-        caption += f"; {len(answer.found.found)} boxes, click one" if answer.found.found else ""
+        count = len(answer.found.found)
+        return apphtml.boxes_html(_page_boxes(answer.found)), "", f"; {count} boxes, click one" if count else ""
     if answer.model.has_places:
-        over, pick = _point(answer), "point"
         noun = "value" if answer.model.task.name == "regression" else "class"
-        caption += f"; click a point to explain the {noun} there"
-    return Figure("Photo", data_uri(picture.shown), f"Photo {picture.name}", caption, over, pick)
+        return _point(answer), "point", f"; click a point to explain the {noun} there"
+    return "", "", ""
 
 
 def _page_boxes(found: Detections) -> list[PageBox]:
@@ -144,24 +175,19 @@ def _point(answer: Answer) -> str:
     return apphtml.point_html(target.point) if isinstance(target, Region) and isinstance(target.point, tuple) else ""
 
 
-def _map_and_overlay(answer: Answer, look: Look) -> list[Figure]:
-    picture, explanation = answer.picture, answer.first
-    name, label = next(iter(answer.explanations)), explanation.labels[0]
-    colors = map_picture(explanation, picture.shown.shape[:2], look)
+def _map_figure(answer: Answer, look: Look) -> Figure:
+    explanation = answer.first
+    colors = map_picture(explanation, answer.picture.shown.shape[:2], look)
     where = f"{explanation.method} at {explanation.layer_name}"
     role = answer.model.roles.get(explanation.layer_name, "")
     cells = f"{where}, {_cells(explanation)} cells{f' ({role})' if role else ''}"
-    over = _point(answer)
-    return [
-        Figure("Map", data_uri(colors), f"Map of {label} by {where}", cells, over),
-        _overlay_figure(answer, name, look)._replace(title="Overlay", over=over),
-    ]
+    return Figure("Map", data_uri(colors), f"Map of {explanation.labels[0]} by {where}", cells)
 
 
-def _overlay_figure(answer: Answer, name: str, look: Look) -> Figure:
+def _overlay_figure(now: Snapshot, answer: Answer, name: str) -> Figure:
     """Show one map painted on the photo, with its box if it is of a detector."""
     picture, explanation = answer.picture, answer.explanations[name]
-    overlay, label = _overlay(answer, name, picture.shown, look), explanation.labels[0]
+    overlay, label = _overlay(answer, name, picture.shown, now.look), explanation.labels[0]
     over = f"{label}, {_score(explanation, answer)}"
     share = None if picture.sample is None or explanation.signed else picture.sample.heat_share(explanation)
     if share is not None:
@@ -173,7 +199,9 @@ def _overlay_figure(answer: Answer, name: str, look: Look) -> Figure:
             f"; {found.energy[place]:.0%} of the heat in its box ({found.box_shares[place]:.0%} of the picture), "
             f"{found.energy_of_others[place]:.0%} in other boxes"
         )
-    return Figure(name, data_uri(overlay), f"Map of {label} painted on {picture.name}", over)
+    more = _more(now, answer, str(list(answer.explanations).index(name)))
+    alt = f"Map of {label} painted on {picture.name}"
+    return Figure(name, data_uri(overlay), alt, over, data=map_data(explanation), more=more)
 
 
 def _place_of(answer: Answer, name: str) -> int | None:
@@ -197,7 +225,7 @@ def _mask_figure(answer: Answer, masks: Segmentation) -> Figure:
     cells = " x ".join(map(str, masks.predicted.shape[1:]))
     source = data_uri(colored(masks.values(0, picture.shown.shape[:2])))
     caption = f"the class of each pixel, at {cells}"
-    return Figure("Predicted classes", source, f"Predicted classes of {picture.name}", caption, _point(answer))
+    return Figure("Predicted classes", source, f"Predicted classes of {picture.name}", caption)
 
 
 def _cells(explanation: Explanation) -> str:
@@ -394,6 +422,7 @@ MEDIA = {
     ".py": "text/x-python",
     ".pdf": "application/pdf",
     ".zip": "application/zip",
+    ".closely": "image/png",
 }
 
 
@@ -403,7 +432,8 @@ def download(session: Session, name: str, look: Look) -> bytes:
     Args:
         session: the session.
         name: "overlay.png", "map.png", "heatmap.npy" (of the first map), "maps.zip", "mask.png", "explain.py" of
-            *Explore*; "compare.png" or .pdf, "layers.png" or .pdf; "heatmaps.zip" of *Batch*.
+            *Explore*; "photo.closely", "0.closely" (the first overlay), ...: pictures to zoom in, no larger than
+            `MAX_SIDE`, as PNG; "compare.png" or .pdf, "layers.png" or .pdf; "heatmaps.zip" of *Batch*.
         look: the colours of the map; figures have their own.
 
     Raises:
@@ -430,11 +460,20 @@ def download(session: Session, name: str, look: Look) -> bytes:
         buffer = io.BytesIO()
         np.save(buffer, answer.first.shown[0], allow_pickle=False)
         return buffer.getvalue()
+    if kind == "closely":
+        return _closely(answer, stem, look)
     if name == "map.png":
         return png_bytes(map_picture(answer.first, answer.picture.size, look))
     if name == "overlay.png":
         return png_bytes(_overlay(answer, next(iter(answer.explanations)), _photo(answer), look))
     raise ValueError(f"There is no file '{name}'.")
+
+
+def _closely(answer: Answer, part: str, look: Look) -> bytes:
+    photo, names = shown_photo(_photo(answer), MAX_SIDE), list(answer.explanations)
+    if part != "photo" and not (part.isdecimal() and int(part) < len(names)):
+        raise ValueError(f"Expected the photo or one of {len(names)} overlays, received '{part}'.")
+    return png_bytes(photo if part == "photo" else _overlay(answer, names[int(part)], photo, look), FAST_PNG)
 
 
 def _archive(answer: Answer, look: Look) -> bytes:
