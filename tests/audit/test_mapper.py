@@ -5,6 +5,7 @@ Also tests _models/images.py, image/thumbnails.py.
 
 import os
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.helpers.redblue import (
 from tf_gradcam._models.description import NAMES_MEMBER
 from tf_gradcam._models.preprocessing import ImageRangeWarning
 from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
-from tf_gradcam.audit.sources import Samples
+from tf_gradcam.audit.sources import DatasetSource, Samples
 from tf_gradcam.image.io import load_image
 
 NAMES = ["red", "blue"]
@@ -372,6 +373,29 @@ def test_picture_replaced_after_the_pass_is_noticed(tmp_path):
     assert model.changed == set()
     model.images([1, 2])
     assert model.changed == {str(paths[1])}
+
+
+def test_larger_pictures_are_those_that_were_explained(tmp_path):
+    """A file that was replaced, and one that is gone, have none."""
+    paths = [write_photo(tmp_path, f"{number}.png", np.zeros((300, 600, 3), np.uint8)) for number in range(3)]
+    subject = mapper()
+    samples = Samples([str(path) for path in paths], np.zeros(3, np.int32), NAMES)
+    model = ModelUnderAudit(subject, samples, subject(batch_of(*paths)).digest)
+    write_photo(tmp_path, "1.png", red_blue_photo())
+    paths[2].unlink()
+    found = dict(model.larger([2, 0, 1]))
+    assert cv2.imdecode(np.frombuffer(found[0], np.uint8), cv2.IMREAD_COLOR).shape == (192, 384, 3)
+    assert [found[1], found[2]] == [b"", b""]
+
+
+def test_larger_pictures_of_a_dataset_are_its_images():
+    images = np.stack([np.full((6, 10, 3), shade, np.float32) for shade in (0, 120, 240)])
+    subject = mapper(preprocess="raw")
+    model = ModelUnderAudit(subject, DatasetSource(tf.data.Dataset.from_tensor_slices(images)))
+    found = dict(model.larger([2, 1]))
+    assert sorted(found) == [1, 2]
+    for row, data in found.items():
+        np.testing.assert_allclose(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), 120 * row, atol=2)
 
 
 @pytest.mark.filterwarnings("ignore:The code in:tf_gradcam._errors.ModelWarning")

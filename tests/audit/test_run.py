@@ -66,6 +66,8 @@ def test_the_planted_mark_is_the_only_shortcut(result: AuditResult) -> None:
 def test_the_page_and_the_numbers_tell_of_it(result: AuditResult) -> None:
     page = (result.directory / "index.html").read_text(encoding="utf-8")
     assert "lower right corner" in page
+    pictures = {path.name for path in (result.directory / "images").glob("*.jpg")}
+    assert pictures == {f"{row}.jpg" for row in range(len(result.rows.index))}
     numbers = json.loads((result.directory / "audit.json").read_text(encoding="utf-8"))
     assert numbers["findings"][0]["label"] == LABEL
 
@@ -120,6 +122,9 @@ def test_a_dataset_gives_the_same_findings(result: AuditResult, given: Given, tm
     found = audit(given.world.model, dataset, tmp_path, num_images=0, sanity=False, class_names=list(CLASS_NAMES))
     np.testing.assert_array_equal(found.rows.predicted, result.rows.predicted)
     assert [finding.sentence for finding in found.shortcuts] == [finding.sentence for finding in result.shortcuts]
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert f"over a tf.data.Dataset of {len(numbers)} images</title>" in page
+    assert "BatchDataset" not in page
     for variable, value in zip(given.world.model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 

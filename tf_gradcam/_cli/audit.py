@@ -101,6 +101,7 @@ def audit(
 
     \b
     OUT/index.html      the report, one page: open it in a browser
+    OUT/images/         larger pictures for it
     OUT/audit.json      its numbers
     OUT/rows/           a Parquet data set, one row per image; an interrupted audit continues from it
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
@@ -22,7 +22,7 @@ from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.explainer import Explainer
 from tf_gradcam._files.manifest import DONE, FAILED
 from tf_gradcam._models.given_inputs import GivenInputs
-from tf_gradcam._models.images import ImageBatch, Reading, model_failure
+from tf_gradcam._models.images import ImageBatch, Reading, model_failure, photos_of
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.loading import is_model_file
 from tf_gradcam._models.open_model import check_scaling, open_model, usual_weights
@@ -34,11 +34,14 @@ from tf_gradcam._rules.table import MethodName
 from tf_gradcam.audit.rows import Rows, nothing_mapped
 from tf_gradcam.audit.sources import Samples
 from tf_gradcam.audit.tasks import Explained, audit_task
+from tf_gradcam.image.io import read_picture
 from tf_gradcam.image.resize import Placement
+from tf_gradcam.image.thumbnails import thumbnail
 
 # Threads that read pictures: OpenCV works outside Python's lock; more threads only hold more photos in memory.
 THREADS = min(8, os.cpu_count() or 1)
 _PREDICTION_BATCH = 32  # images per call of the model
+_LARGER = 384  # longer side of pictures that a report opens, pixels
 
 
 class AuditMapper:
@@ -413,6 +416,25 @@ class ModelUnderAudit:
         """Return all inputs of the model: images (n, H0, W0, C), and the further inputs of the rows they belong to."""
         given, files = self._mapper.inputs, getattr(self._source, "files", None)  # tables are of files only
         return given.joined(images, [given.others("" if files is None else files[row]) for row in rows])
+
+    def larger(self, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield (row, JPEG) of some rows, larger than their thumbnails; b"" of a file that was replaced or is gone."""
+        if not isinstance(self._source, Samples):
+            for row, image in self._source.some_images(rows):
+                (photo,) = photos_of(image[None], self._mapper.images.preprocessing.mode)
+                yield row, thumbnail(photo, _LARGER)
+            return
+
+        def read(row: int) -> tuple[int, bytes]:
+            try:
+                picture = read_picture(self._source.files[row], (_LARGER, _LARGER))
+            except (OSError, ValueError, MemoryError):
+                return row, b""
+            is_other = self._digests is not None and picture.digest != self._digests[row]
+            return row, b"" if is_other else thumbnail(picture.photo, _LARGER)
+
+        with ThreadPool(THREADS) as pool:
+            yield from pool.imap(read, rows)
 
     def predict(self, photos: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (n, K) probabilities or values of changed photos (n, H0, W0, 3) in 0..255 of these rows."""

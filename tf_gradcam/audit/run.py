@@ -150,7 +150,7 @@ def audit(
             **({"unit": unit} if unit else {}),
             **({"notes on the model": " ".join(map(for_page, mapper.notes))} if mapper.notes else {}),
             "scaling": mapper.preprocessing.statement if isinstance(source, Samples) else "as the data set gives it.",
-            "data": _shown(data),
+            "data": _shown(data, len(rows.index)),
             **_about_names(mapper, task),
             "engine": engine if engine == "local" else f"{engine}, {workers} workers",
             "seconds of the pass": f"{passed:.0f}",
@@ -173,7 +173,8 @@ def audit(
             unit,
         )
         write_numbers(result, directory / "audit.json")
-        write_report(result, directory / "index.html")
+        write_report(result, directory / "index.html", under_audit.larger)
+        report("pictures", 1, 1)
     return result
 
 
@@ -348,5 +349,5 @@ def _some(rows: Rows, count: int, seed: int, first: np.ndarray | None = None) ->
     return np.sort(done[:count])
 
 
-def _shown(data: object) -> str:
-    return os.fspath(data) if isinstance(data, (str, os.PathLike)) else f"{type(data).__name__} of (images, labels)"
+def _shown(data: object, count: int) -> str:
+    return os.fspath(data) if isinstance(data, (str, os.PathLike)) else f"a tf.data.Dataset of {count:,} images"

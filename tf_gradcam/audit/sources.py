@@ -457,12 +457,19 @@ class DatasetSource:
             IndexError: a row is beyond the end.
             ValueError: the data set fails.
         """
-        wanted, found, start = set(map(int, rows)), {}, 0
+        found = dict(self.some_images(rows))
+        return np.stack([found[int(row)] for row in rows])
+
+    def some_images(self, rows: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (row, image) of some rows in the order of the data set; as `images`."""
+        wanted, start = set(map(int, rows)), 0
         for images, _ in self._read(64):
-            found.update({start + n: images[n] for n in range(len(images)) if start + n in wanted})
+            for row in sorted(wanted.intersection(range(start, start + len(images)))):
+                wanted.remove(row)
+                yield row, images[row - start]
             start += len(images)
-            if len(found) == len(wanted):
-                return np.stack([found[int(row)] for row in rows])
+            if not wanted:
+                return
         raise IndexError(f"Expected rows below {start}, the length of the data set, received {max(wanted)}.")
 
 

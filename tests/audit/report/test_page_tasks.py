@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.audit.report.test_page import HEADINGS, HOSTILE, Page, page_of
-from tests.helpers.audits import SIZE, labels_result, values_result
+from tests.helpers.audits import labels_result, values_result
 from tf_gradcam.audit.report.cards import (
     best_rows,
     errors_of,
@@ -24,7 +24,6 @@ from tf_gradcam.audit.report.cards import (
     unknown_rows,
 )
 from tf_gradcam.audit.report.page import write_numbers
-from tf_gradcam.audit.report.pictures import paint_map
 from tf_gradcam.audit.report.text import format_interval
 from tf_gradcam.audit.result import AuditResult
 
@@ -77,7 +76,7 @@ def test_page_is_whole_and_names_nothing_outside_itself(page: Page) -> None:
             assert key != "style"
             assert not key.startswith("on")
             if key in ("href", "src"):
-                assert str(value).startswith(("#", "data:image/jpeg;base64,"))
+                assert str(value).startswith(("#", "data:image/jpeg;base64,", "data:image/webp;base64,"))
     levels = [HEADINGS.index(tag) for tag, _ in page.tags if tag in HEADINGS]
     assert max(np.diff(levels)) <= 1
 
@@ -257,14 +256,30 @@ def test_values_that_nobody_knows_are_shown_by_size(tmp_path: Path) -> None:
     assert {"highest", "lowest"} <= set(page.ids)
 
 
-def test_signed_map_has_red_above_zero_white_at_zero_and_blue_below() -> None:
-    heatmap = np.zeros((5, 7), np.float32)
-    heatmap[0, 0], heatmap[-1, -1] = 0.4, -0.2
-    picture = paint_map(heatmap, SIZE, is_signed=True)
-    np.testing.assert_array_equal(picture[0, 0], [255, 0, 0])
-    np.testing.assert_array_equal(picture[40, 56], [255, 255, 255])
-    assert picture[-1, -1].argmax() == 2
-    assert 100 < picture[-1, -1, 0] < 150  # half as strong
+def test_maps_of_a_value_have_a_bar_for_each_kind(values: tuple[AuditResult, Page]) -> None:
+    _, page = values
+    assert "0 the map's maximum" in page.text
+    assert "lowers the value raises it" in page.text
+
+
+def test_list_of_labels_says_which_labels_are_wrong(labels: tuple[AuditResult, Page]) -> None:
+    result, page = labels
+    rows = result.rows
+    mistakes = (rows.probabilities > 0.5) != (rows.truth == 1)
+    for row, _, kind, *rest in page.listing["rows"]:
+        if not rows.is_done[row]:
+            assert page.listing["texts"][kind] == "failed"
+        elif np.isfinite(rows.truth[row]).all():
+            assert page.listing["texts"][kind] == ("wrong" if mistakes[row].any() else "right")
+            assert rest[-2:] == [np.flatnonzero(rows.truth[row] == 1).tolist(), rows.mapped[row].tolist()]
+
+
+def test_list_of_values_is_sorted_by_error(values: tuple[AuditResult, Page]) -> None:
+    result, page = values
+    assert list(page.listing["numbers"]) == ["value", "error"]
+    errors = [one for one in page.listing["numbers"]["error"] if one is not None]
+    assert errors == sorted(errors, reverse=True)
+    assert page.listing["rows"][0][0] == np.nanargmax(np.abs(errors_of(result)))
 
 
 def test_nothing_of_a_data_set_becomes_a_tag(task: str, page: Page, tmp_path: Path) -> None:

@@ -96,11 +96,17 @@ def best_rows(result: AuditResult) -> np.ndarray:
 
 def lowest_iou_rows(result: AuditResult) -> np.ndarray:
     """Return the rows with a mask of true classes, the lowest mean IoU over the classes of the image first."""
+    mean = mean_ious(result)
+    members = np.flatnonzero(result.is_labelled & np.isfinite(mean))
+    return members[np.argsort(mean[members], kind="stable")]
+
+
+def mean_ious(result: AuditResult) -> np.ndarray:
+    """Return (N,) means over the classes that are in the image or predicted there; NaN where there is none."""
     ious = image_ious(result.rows.truth)
     some = np.isfinite(ious)
-    members = np.flatnonzero(result.is_labelled & some.any(axis=1))
-    mean = np.where(some, ious, 0).sum(axis=1)[members] / some.sum(axis=1)[members]
-    return members[np.argsort(mean, kind="stable")]
+    mean = np.where(some, ious, 0).sum(axis=1) / np.maximum(1, some.sum(axis=1))
+    return np.where(some.any(axis=1), mean, np.nan)
 
 
 def lowest_iou_of(result: AuditResult, index: int) -> np.ndarray:
@@ -121,6 +127,31 @@ def extreme_rows(result: AuditResult, sign: int) -> np.ndarray:
     return members[np.argsort(-sign * result.rows.score[members], kind="stable")]
 
 
+def worst_rows(result: AuditResult) -> np.ndarray:
+    """Return all rows, the worst first; those that failed come last.
+
+    Worst are confident errors, then the least certain; the largest error of a value; the lowest mean IoU.
+    """
+    rows, known = result.rows, result.is_labelled
+    badness = -np.nan_to_num(rows.probability, nan=0.0).astype(np.float64)
+    if result.task == "classification":
+        badness = np.where(known & (rows.predicted != rows.label), 1 - badness, badness)
+    elif result.task == "multilabel":
+        badness += np.array([len(mistaken_labels(result, row)) for row in range(len(known))])
+    elif result.task == "regression":
+        badness = np.nan_to_num(np.abs(errors_of(result)), nan=-1.0)
+    elif known.any():
+        badness = np.where(known, 1 - np.nan_to_num(mean_ious(result), nan=1.0), -1.0)
+    return np.lexsort((-badness, ~rows.is_done))
+
+
+def mistaken_labels(result: AuditResult, row: int) -> list[int]:
+    """Return the labels that an image has and does not get, or gets and does not have."""
+    truth = result.rows.truth[row]
+    given = result.rows.probabilities[row] > np.asarray(result.thresholds)
+    return [int(label) for label in np.flatnonzero(np.isfinite(truth) & (given != (truth == 1)))]
+
+
 def blank_rows(result: AuditResult) -> dict[str, np.ndarray]:
     """Return the explained rows with a blank heatmap, by diagnosis, the most frequent first."""
     rows = result.rows
@@ -132,32 +163,11 @@ def failed_rows(result: AuditResult) -> dict[str, np.ndarray]:
     return _by_text(np.flatnonzero(~result.rows.is_done), result.rows.error)
 
 
-def confusion_cells(result: AuditResult) -> dict[tuple[int, int], np.ndarray]:
-    """Return the rows of each cell (true, predicted) of the confusion matrix, the most confident first."""
-    rows = result.rows
-    members = np.flatnonzero(result.is_labelled)
-    members = members[np.argsort(-rows.probability[members], kind="stable")]
-    codes = rows.label[members].astype(np.int64) * len(result.class_names) + rows.predicted[members]
-    order = np.argsort(codes, kind="stable")
-    found, starts = np.unique(codes[order], return_index=True)
-    groups = np.split(members[order], starts[1:]) if len(found) else []
-    return {
-        divmod(int(code), len(result.class_names)): group for code, group in zip(found.tolist(), groups, strict=True)
-    }
-
-
 def most_confused(confusion: np.ndarray, limit: int) -> list[tuple[int, int]]:
     """Return up to `limit` cells (true, predicted) off the diagonal of (K, K) counts, the largest first."""
     errors = confusion * ~np.eye(len(confusion), dtype=bool)
     order = np.argsort(-errors, axis=None, kind="stable")[:limit]
     return [divmod(int(place), len(confusion)) for place in order if errors.flat[place]]
-
-
-def take_turns(groups: list[np.ndarray], limit: int) -> list[tuple[int, int]]:
-    """Return (group, row): the first row of every group, then the second of every group, up to `limit` of each."""
-    return [
-        (number, int(group[turn])) for turn in range(limit) for number, group in enumerate(groups) if turn < len(group)
-    ]
 
 
 def _by_confidence(result: AuditResult, chosen: np.ndarray) -> np.ndarray:
@@ -180,6 +190,7 @@ class Card(NamedTuple):
     """An image and its caption.
 
     Attributes:
+        row: its position in the table.
         shot: its pictures; None if there are none.
         file: name of the file in the caption.
         kind: "right", "wrong", or "" if that is not known, or is a matter of degree.
@@ -190,6 +201,7 @@ class Card(NamedTuple):
         next: what else is predicted, such as the second class with its probability; "" for nothing.
     """
 
+    row: int
     shot: Shot | None
     file: str
     kind: str
@@ -233,6 +245,14 @@ class CardMaker:
 
     def card(self, row: int, answer: ModelAnswer | None = None) -> Card:
         """Return the card of an explained row; of several labels with the map of one, if its answer is named."""
+        has_map = answer is not None and (
+            self._result.task == "multilabel" or answer.index in self._result.rows.mapped[row]
+        )
+        label = answer.index if answer is not None and has_map else None
+        return self.caption(row, answer)._replace(shot=self._pictures(row, label))
+
+    def caption(self, row: int, answer: ModelAnswer | None = None) -> Card:
+        """Return the card of an explained row without its pictures."""
         if self._result.task == "multilabel":
             return self._of_labels(row, answer)
         if self._result.task == "regression":
@@ -243,7 +263,8 @@ class CardMaker:
         truth, predicted = int(rows.label[row]), int(rows.predicted[row])
         kind = "" if truth < 0 else "right" if truth == predicted else "wrong"
         return Card(
-            self._pictures(row),
+            row,
+            None,
             self.file(row),
             kind,
             names[predicted],
@@ -262,7 +283,8 @@ class CardMaker:
             remark = f"{_CROSS}false alarm" if is_given else f"{_CROSS}missed, threshold {of.reading.threshold:g}"
         others = [one for one in self._result.rows.mapped[row].tolist() if one != of.index]
         return Card(
-            self._pictures(row, None if answer is None else answer.index),
+            row,
+            None,
             self.file(row),
             "" if truth < 0 else "wrong" if remark else "right",
             of.name,
@@ -281,15 +303,7 @@ class CardMaker:
                 remark = f"mean IoU {np.nanmean(ious):.2f}" if np.isfinite(ious).any() else ""
             else:
                 remark = f"IoU {np.nan_to_num(ious[index]):.2f}, true {rows.truth[row, index]:.1%}"
-        has_map = answer is not None and index in rows.mapped[row]
-        return Card(
-            self._pictures(row, index if has_map else None),
-            self.file(row),
-            "",
-            result.class_names[index],
-            share,
-            remark,
-        )
+        return Card(row, None, self.file(row), "", result.class_names[index], share, remark)
 
     def _of_value(self, row: int) -> Card:
         rows, result = self._result.rows, self._result
@@ -298,7 +312,7 @@ class CardMaker:
             "" if np.isnan(truth) else f"true {result.in_words(truth)}, error {result.in_words(value - truth, '+')}"
         )
         name = result.class_names[0]
-        return Card(self._pictures(row), self.file(row), "", name, result.in_words(value), remark)
+        return Card(row, None, self.file(row), "", name, result.in_words(value), remark)
 
     def gallery(self, rows: Sequence[int] | np.ndarray, limit: int, answer: ModelAnswer | None = None) -> Gallery:
         """Return the cards of the first rows, up to `limit`."""

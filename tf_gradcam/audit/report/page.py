@@ -1,7 +1,7 @@
 """The report of an audit: one HTML page without outside resources, and its numbers as JSON.
 
-A data set cannot run code in the page: names are escaped and shown without control characters, pictures are JPEGs, and
-a Content-Security-Policy allows only one style and one script, by their hashes.
+A data set cannot run code in the page: names are escaped and shown without control characters, pictures are encoded
+anew, and a Content-Security-Policy allows only one style and one script, by their hashes.
 
 Axis legend: K classes.
 """
@@ -23,6 +23,7 @@ import numpy as np
 
 from tf_gradcam._errors import for_page, require
 from tf_gradcam._files.atomic import write_bytes
+from tf_gradcam.audit.report.listing import LargerPhotos, listing, write_pictures
 from tf_gradcam.audit.report.text import escape_invisible, format_count, format_interval, format_number, format_percent
 from tf_gradcam.audit.report.view import PageView, stage_bars, title_of
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, SanityCheck
@@ -31,18 +32,25 @@ from tf_gradcam.metrics.intervals import Interval
 __all__ = ["write_numbers", "write_report"]
 
 
-def write_report(result: AuditResult, path: str | os.PathLike[str]) -> Path:
+def write_report(result: AuditResult, path: str | os.PathLike[str], larger: LargerPhotos | None = None) -> Path:
     """Write the report as one HTML page, whole or not at all; the same result gives the same bytes.
 
-    The page is smaller than 15 MB for any data set: galleries show a part of the images, and state the total. An
-    existing file is replaced.
+    The page is smaller than 15 MB for any data set: it lists the worst 10,000 images, and states the total. It stands
+    on its own; what the folder `images` beside it adds are the pictures of the list, and larger ones. Existing files
+    are replaced.
+
+    Args:
+        result: of the audit.
+        path: of the page.
+        larger: rows -> (row, JPEG), larger pictures of some rows; None for the thumbnails.
 
     Raises:
         ImportError: Jinja2 is not installed.
         OSError: as `write_bytes`.
     """
     path = Path(path)
-    write_bytes(path, _page(result).encode("utf-8"))
+    sizes = write_pictures(result, path.parent, larger) if path.parent.is_dir() else {}  # `write_bytes` refuses
+    write_bytes(path, _page(result, sizes).encode("utf-8"))
     return path
 
 
@@ -62,7 +70,7 @@ def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _page(result: AuditResult) -> str:
+def _page(result: AuditResult, sizes: dict[int, tuple[int, int]]) -> str:
     jinja2, markup = require("jinja2", extra="audit"), require("markupsafe", extra="audit")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tf_gradcam.audit.report"),
@@ -102,9 +110,11 @@ def _page(result: AuditResult) -> str:
     )
     style, script = (_asset(name) for name in ("report.css", "report.js"))
     model, data = title_of(result.about)
+    view = PageView(result)
     return str(
         environment.get_template("report.html.j2").render(
-            view=PageView(result),
+            view=view,
+            listing=markup.Markup(listing(result, view.cards, sizes)),
             model=model,
             data=data,
             style=markup.Markup(style),

@@ -18,7 +18,6 @@ from tf_gradcam.audit.report.cards import (
     Gallery,
     best_rows,
     blank_rows,
-    confusion_cells,
     extreme_rows,
     failed_rows,
     false_rows,
@@ -30,14 +29,21 @@ from tf_gradcam.audit.report.cards import (
     most_confused,
     over_rows,
     right_rows,
-    take_turns,
     uncertain_rows,
     under_rows,
     unknown_rows,
     unlabelled_rows,
     wrong_rows,
 )
-from tf_gradcam.audit.report.pictures import Picture, PictureStore, RowPictures, mark_region, paint_map
+from tf_gradcam.audit.report.pictures import (
+    ColourBar,
+    Picture,
+    PictureStore,
+    RowPictures,
+    Shot,
+    colour_bar,
+    mark_region,
+)
 from tf_gradcam.audit.report.text import base_name, format_count, format_number, format_percent
 from tf_gradcam.audit.report.words import WORDS
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
@@ -47,7 +53,7 @@ BASELINES = ("random", "centre")
 
 _PICTURE_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
 _SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # bytes of pictures of findings
-_GALLERY_CARDS, _FINDING_CARDS, _CLUSTER_CARDS, _CELL_CARDS = 24, 8, 4, 12  # most cards of each
+_GALLERY_CARDS, _FINDING_CARDS, _CLUSTER_CARDS = 24, 8, 4  # most cards of each
 _MATRIX_CLASSES = 30  # more classes have a list of pairs in place of a matrix
 _LISTED_PAIRS = 40
 _LISTED_FAILURES = 100  # files per error, and errors
@@ -215,37 +221,36 @@ class Scatter(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of the confusion matrix; `shade`, 0 to 8, grows with its share of the true class."""
+    """A cell of the confusion matrix.
 
-    key: str
-    images: int
-    shade: int
+    Attributes:
+        row, column: the true and the predicted class, truth and predicted: their names.
+        images: number of images, share: of the true class.
+        shade: 0 to 8, grows with the share.
+    """
+
+    row: int
+    column: int
     truth: str
     predicted: str
-    is_right: bool
-
-
-class Panel(NamedTuple):
-    """The images of a cell."""
-
-    cell: Cell
+    images: int
     share: float
-    gallery: Gallery
+    shade: int
 
 
 class ClusterView(NamedTuple):
     images: int
-    picture: Picture | None
+    shot: Shot | None
     cards: list[Card]
 
 
 class ClassView(NamedTuple):
-    """The heatmaps of one answer; `stats` are its numbers, (name, text)."""
+    """The heatmaps of one answer; `stats` are its numbers, (name, text), and no image gets it if `look` is None."""
 
     name: str
-    look: ClassLook
+    look: ClassLook | None
     stats: list[tuple[str, str]]
-    picture: Picture | None
+    shot: Shot | None
     clusters: list[ClusterView]
 
 
@@ -258,7 +263,7 @@ class PageView:
         self.store = PictureStore(_PICTURE_BUDGET)
         self._is_signed = result.task == "regression"
         self._pictures = RowPictures(result.rows, self.store, self._is_signed)
-        self._cards = CardMaker(result, self._pictures)
+        self.cards = CardMaker(result, self._pictures)
         self._confusion = result.confusion
         self._count()
         self.headline = self._headline()
@@ -266,10 +271,14 @@ class PageView:
         self.metrics: list[MetricRow] = metric_rows(result.metrics)
         self.baselines = [name for name in BASELINES if any(one.method == name for one in result.metrics)]
         self._galleries()
-        maps = {look.class_index: self._mean_map(look) for look in result.looks}
+        looks = {look.class_index: look for look in result.looks}
+        shown = self._shown_answers()
+        maps = {answer.index: self._mean_map(looks[answer.index]) for answer in shown if answer.index in looks}
+        self.left_out = len(looks.keys() - {answer.index for answer in shown})
+        self.bars = self._bars()
         self.harmless = self._findings(False, _HARMLESS_BUDGET)
         self.weaker = [one for one in result.findings if not one.is_shortcut][_SHOWN_HARMLESS:]
-        self.classes = [self._class(look, maps[look.class_index]) for look in result.looks]
+        self.classes = [self._class(answer, looks.get(answer.index), maps.get(answer.index)) for answer in shown]
         self.scatter = self._scatter()
         self.has_confusion = result.task == "classification" and self.labelled > 0
         self._matrix()
@@ -334,7 +343,7 @@ class PageView:
         if has_picture and finding.picture is not None:
             picture = self.store.add_photo(f"f{number}", finding.picture, 86)
         answer = self._answer(finding.class_index)
-        cards = self._cards.with_pictures(finding.images[:_FINDING_CARDS], answer) if has_picture else []
+        cards = self.cards.with_pictures(finding.images[:_FINDING_CARDS], answer) if has_picture else []
         numbers = self._numbers(finding, words)
         return FindingView(finding, kind, numbers, picture, self._region(number, finding), cards)
 
@@ -382,7 +391,7 @@ class PageView:
         return self.store.add_photo(f"l{number}", mark_region(photo, finding.region))
 
     def _galleries(self) -> None:
-        gallery, result = self._cards.gallery, self.result
+        gallery, result = self.cards.gallery, self.result
         makers = {
             "multilabel": self._label_galleries,
             "regression": self._value_galleries,
@@ -395,7 +404,7 @@ class PageView:
         self.blank_count = sum(map(len, blank.values()))
         self.failed_left = max(0, len(failed) - _LISTED_FAILURES)
         self.failed = [
-            (text, [self._cards.file(int(row)) for row in rows[:_LISTED_FAILURES]], len(rows))
+            (text, [self.cards.file(int(row)) for row in rows[:_LISTED_FAILURES]], len(rows))
             for text, rows in list(failed.items())[:_LISTED_FAILURES]
         ]
 
@@ -430,7 +439,7 @@ class PageView:
         ]
         order = ("wrong", "right", "confident", "uncertain")  # of storing: the most important pictures first
         made = {
-            key: self._cards.gallery(rows, _GALLERY_CARDS)
+            key: self.cards.gallery(rows, _GALLERY_CARDS)
             for key, _, _, rows, _ in sorted(chosen, key=lambda one: order.index(one[0]))
         }
         galleries = [GalleryView(key, title, note, made[key], empty) for key, title, note, _, empty in chosen]
@@ -447,7 +456,7 @@ class PageView:
             ("above", "Above the threshold, label unknown", "The highest probability.", unknown_rows),
         ]
         made = {
-            (key, answer.index): self._cards.gallery(rows_of(answer), limit, answer)
+            (key, answer.index): self.cards.gallery(rows_of(answer), limit, answer)
             for key, _, _, rows_of in kinds
             for answer in answers
         }
@@ -470,7 +479,7 @@ class PageView:
         limit = int(np.clip(_LABEL_CARDS // max(1, len(answers)), 4, 12))
         groups = []
         if self.labelled:
-            worst = self._cards.gallery(lowest_iou_rows(result), _GALLERY_CARDS)
+            worst = self.cards.gallery(lowest_iou_rows(result), _GALLERY_CARDS)
             note = (
                 "The mean over the classes that are in the image or predicted there; heat of the class of most pixels."
             )
@@ -485,20 +494,20 @@ class PageView:
                     f"low-{answer.index}",
                     "Lowest IoU",
                     "Where the class is true or predicted.",
-                    self._cards.gallery(low, limit, answer),
+                    self.cards.gallery(low, limit, answer),
                 ),
                 GalleryView(
                     f"large-{answer.index}",
                     "Largest predicted",
                     "The largest share of the picture.",
-                    self._cards.gallery(large, limit, answer),
+                    self.cards.gallery(large, limit, answer),
                 ),
             ]
             groups.append(GalleryGroup(f"class-{answer.index}", answer.name, views, len(answers) <= _OPEN_LABELS))
         return groups
 
     def _value_galleries(self) -> list[GalleryGroup]:
-        result, gallery = self.result, self._cards.gallery
+        result, gallery = self.result, self.cards.gallery
         if self.labelled:
             chosen = [
                 ("over", "Overestimated most", "Predicted far above the true value.", over_rows(result)),
@@ -515,26 +524,58 @@ class PageView:
         ]
         return [GalleryGroup("", "", galleries)]
 
-    def _mean_map(self, look: ClassLook) -> Picture | None:
-        return self._map(f"m{look.class_index}", look.mean_map, self.result.answers[look.class_index].is_signed)
+    def _shown_answers(self) -> list[ModelAnswer]:
+        """Return the answers that occur in the data set, the worst first.
 
-    def _map(self, key: str, heatmap: np.ndarray, is_signed: bool) -> Picture | None:
-        return self.store.add_photo(key, paint_map(heatmap, self.result.image_size, is_signed))
+        An answer occurs where it is right for an image, or given to one of which nobody knows.
+        """
+        shown = []
+        for answer in self.result.answers:
+            truth = answer.truth
+            if (answer.done & (truth == 1)).any() or (truth[answer.members] < 0).any():
+                shown.append((self._score(answer, truth), answer))
+        return [answer for _, answer in sorted(shown, key=lambda pair: pair[0])]
 
-    def _class(self, look: ClassLook, picture: Picture | None) -> ClassView:
+    def _score(self, answer: ModelAnswer, truth: np.ndarray) -> float:
+        """Return the number that answers are sorted by: their recall, average precision or IoU; 2 where unknown."""
+        score = math.nan
+        if self.result.label_scores:
+            score = self.result.label_scores[answer.index].average_precision.value
+        elif self.result.segmentation_score is not None:
+            score = self.result.segmentation_score.classes[answer.index].iou.value
+        elif self.result.task == "classification":
+            score = _share(int((answer.given & (truth == 1)).sum()), int((answer.done & (truth == 1)).sum()))
+        return score if math.isfinite(score) else 2.0
+
+    def _bars(self) -> list[ColourBar]:
+        """Return a bar of each kind of heatmap."""
+        bars = [colour_bar("0", "the map's maximum")]
+        if self._is_signed:
+            bars.append(colour_bar("lowers the value", "raises it", is_signed=True))
+        return bars
+
+    def _mean_map(self, look: ClassLook) -> Shot | None:
         answer = self.result.answers[look.class_index]
-        clusters = []
-        if len(look.clusters) > 1 and look.cluster_maps is not None:
-            for number, count in enumerate(look.clusters):
-                rows = look.cluster_rows[number][:_CLUSTER_CARDS] if number < len(look.cluster_rows) else []
-                key = f"c{look.class_index}_{number}_"
-                shown = self._map(key, look.cluster_maps[number], answer.is_signed)
-                cards = self._cards.with_pictures(rows, self._answer(answer.index))
-                clusters.append(ClusterView(count, shown, cards))
-        return ClassView(answer.name, look, self._stats(look, answer), picture, clusters)
+        return self._mean_shot(f"m{look.class_index}", answer.members, look.mean_map, answer.is_signed)
 
-    def _stats(self, look: ClassLook, answer: ModelAnswer) -> list[tuple[str, str]]:
-        stats = [(self.words.given, format_count(look.count))]
+    def _mean_shot(
+        self, key: str, rows: Sequence[int] | np.ndarray, heatmap: np.ndarray, is_signed: bool
+    ) -> Shot | None:
+        return self._pictures.mean_shot(key, rows, heatmap, self.result.image_size, is_signed)
+
+    def _class(self, answer: ModelAnswer, look: ClassLook | None, shot: Shot | None) -> ClassView:
+        clusters = []
+        if look is not None and len(look.clusters) > 1 and look.cluster_maps is not None:
+            for number, count in enumerate(look.clusters):
+                rows = look.cluster_rows[number] if number < len(look.cluster_rows) else []
+                key = f"c{look.class_index}_{number}_"
+                shown = self._mean_shot(key, rows, look.cluster_maps[number], answer.is_signed)
+                cards = self.cards.with_pictures(rows[:_CLUSTER_CARDS], self._answer(answer.index))
+                clusters.append(ClusterView(count, shown, cards))
+        return ClassView(answer.name, look, self._stats(look, answer), shot, clusters)
+
+    def _stats(self, look: ClassLook | None, answer: ModelAnswer) -> list[tuple[str, str]]:
+        stats = [(self.words.given, format_count(len(answer.members)))]
         if self.result.task == "regression":
             stats += self._value_stats(answer)
         elif self.result.task == "segmentation":
@@ -551,10 +592,11 @@ class PageView:
         if self.result.label_scores:
             average = self.result.label_scores[answer.index].average_precision.value
             stats.append(("average precision", format_number(average)))
-        return [*stats, ("repetition", format_number(look.repetition, 2))]
+        return stats if look is None else [*stats, ("repetition", format_number(look.repetition, 2))]
 
     def _region_stats(self, answer: ModelAnswer) -> list[tuple[str, str]]:
-        stats = [("of their pixels", format_percent(float(answer.measured[answer.members].mean())))]
+        members = answer.members
+        stats = [("of their pixels", format_percent(float(answer.measured[members].mean())))] if len(members) else []
         if self.result.segmentation_score is not None:
             stats.append(("IoU", format_number(self.result.segmentation_score.classes[answer.index].iou.value)))
         return stats
@@ -585,24 +627,11 @@ class PageView:
         return Scatter(places, ticks, len(known))
 
     def _matrix(self) -> None:
-        """Fill the matrix, or the list of its largest cells, and the images of each."""
+        """Fill the matrix, or the list of its largest cells."""
         confusion, count = self._confusion, len(self.result.class_names)
         self.has_matrix = count <= _MATRIX_CLASSES
-        members = confusion_cells(self.result)
-        errors = most_confused(confusion, count * count if self.has_matrix else _LISTED_PAIRS)
-        shown = errors + ([(index, index) for index in range(count)] if self.has_matrix else [])
-        shown = [cell for cell in shown if cell in members]
-        cards: dict[int, list[Card]] = {}
-        for number, row in take_turns([members[cell] for cell in shown], _CELL_CARDS):
-            cards.setdefault(number, []).extend(self._cards.with_pictures([row]))
-        panels = [
-            Panel(self._cell(*cell), _share(len(members[cell]), int(confusion[cell[0]].sum())), gallery)
-            for number, cell in enumerate(shown)
-            for gallery in [Gallery(cards.get(number, []), len(members[cell]))]
-        ]
-        self.errors = [panel for panel in panels if not panel.cell.is_right]
+        self.errors = [self._cell(*cell) for cell in most_confused(confusion, _LISTED_PAIRS)]
         self.error_count = int(((confusion > 0) & ~np.eye(count, dtype=bool)).sum())
-        self.panels = panels
         self.matrix = (
             [[self._cell(row, column) for column in range(count)] for row in range(count)] if self.has_matrix else []
         )
@@ -614,7 +643,7 @@ class PageView:
         share = _share(number, int(self._confusion[row].sum()))
         # The root of the share for errors, which are all small with many classes.
         shade = math.ceil((share if row == column else math.sqrt(share)) * _CELL_SHADES) if number else 0
-        return Cell(f"cell-{row}-{column}", number, shade, names[row], names[column], row == column)
+        return Cell(row, column, names[row], names[column], number, share, shade)
 
 
 def _share(part: int, whole: int) -> float:

@@ -16,6 +16,7 @@ class Words(NamedTuple):
         given: number of the images that get an answer, in the table of a heatmap.
         scope: how suspects are found and tested, and what is called a shortcut.
         foot: what the colours of the heatmaps mean.
+        worst: the number that classes or labels are sorted by, "" for no order.
         untested: why nothing is tested by intervention; "" where suspects are.
     """
 
@@ -28,6 +29,7 @@ class Words(NamedTuple):
     given: str
     scope: str
     foot: str
+    worst: str = ""
     untested: str = ""
 
 
@@ -41,11 +43,11 @@ def _scope(whose: str, others: str, changes: str) -> str:
     )
 
 
-_RELATIVE = "from violet (0) over green to yellow (1), relative to the map's maximum"
-_REPETITION = (
-    "Repetition is the mean correlation of a heatmap with the mean of the others: near 1, the model looks at the same "
-    "place in every image, which is unusual for an object that moves. Clusters are groups of similar heatmaps, the one "
-    "most unlike the rest first."
+_RELATIVE = "relative to the map's maximum"
+_SHOWN = (
+    f"over the mean of these images, {_RELATIVE}. Repetition is the mean correlation of a heatmap with the mean of the "
+    "others: near 1, the model looks at the same place in every image, which is unusual for an object that moves. "
+    "Clusters are groups of similar heatmaps, the one most unlike the rest first."
 )
 
 WORDS = {
@@ -55,10 +57,11 @@ WORDS = {
         ("recognises a class", "recognises classes"),
         "images of other classes",
         "Heatmaps of each class",
-        "The mean heatmap of all images predicted as the class, relative to the map's maximum (yellow). " + _REPETITION,
+        "The mean heatmap of all images predicted as the class, " + _SHOWN,
         "predicted",
         _scope("a class", "images of other classes", "predictions"),
         f"Heatmaps are of the predicted class, {_RELATIVE}.",
+        "recall",
     ),
     "multilabel": Words(
         "label",
@@ -66,12 +69,12 @@ WORDS = {
         ("recognises a label", "recognises labels"),
         "images without the label",
         "Heatmaps of each label",
-        "The mean heatmap of all images where the label is above its threshold, relative to the map's maximum "
-        "(yellow). " + _REPETITION,
+        "The mean heatmap of all images where the label is above its threshold, " + _SHOWN,
         "above its threshold",
         _scope("a label", "images without it", "predictions"),
         "Heatmaps are of the label that a picture is shown for, elsewhere of the best label above its threshold, "
         f"{_RELATIVE}.",
+        "average precision",
     ),
     "regression": Words(
         "group of values",
@@ -80,13 +83,12 @@ WORDS = {
         "images of opposite values",
         "Heatmaps of high, low and wrong values",
         "High and low are the upper and the lower third of the predicted values, with the mean heatmap of what raises "
-        "or lowers the value, relative to the map's maximum (yellow). Overestimated and underestimated are the images "
-        "whose error is above the mean absolute error, with their mean signed heatmap: red raises the value, blue "
-        "lowers it. " + _REPETITION,
+        "or lowers the value. Overestimated and underestimated are the images whose error is above the mean absolute "
+        "error, with their mean signed heatmap. Each is shown " + _SHOWN,
         "images",
         _scope("the upper and the lower third of the predicted values", "images of the other third", "the value")
         + " The change counts from a fifth of the difference between high and low values on.",
-        "Heatmaps are signed: red raises the value, blue lowers it, relative to the largest absolute value of the map.",
+        "Heatmaps are signed: they show what raises and what lowers the value, relative to the largest absolute value.",
     ),
     "segmentation": Words(
         "class",
@@ -95,11 +97,12 @@ WORDS = {
         "images of other classes",
         "Heatmaps of each class",
         "The mean heatmap of the predicted region of the class, over all images where it covers at least 1% of the "
-        "picture, relative to the map's maximum (yellow). " + _REPETITION,
+        "picture, " + _SHOWN,
         "images with at least 1%",
         "",
         "Heatmaps are of the predicted region of the class that a picture is shown for, elsewhere of the class of most "
         f"pixels, {_RELATIVE}.",
+        "IoU",
         "Shortcuts are not tested in a segmentation: to erase a part of a picture takes away the class of its pixels, "
         "whatever the model looks at. Look at the mean heatmap of each class, and at the images of the lowest IoU.",
     ),
