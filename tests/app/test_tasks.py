@@ -52,6 +52,7 @@ TASKS: dict[str, tuple[Callable[[], keras.Model], list[str] | None, Said, str]] 
     "detection": (detection_model, ["red", "blue"], Said(decode="xyxy"), "hue"),
 }
 NOTHING = -1
+PAIR = float(1 / (1 + np.exp(-PAIR_LOGIT)))  # of red
 
 
 class Window:
@@ -193,8 +194,7 @@ def test_both_sides_of_one_unit_are_shown_with_both_probabilities(window: Any) -
     assert titles(html) == ["blue", "Photo", "blue", "red"]
     np.testing.assert_allclose(one.maps["red"], RED, atol=1e-6)
     np.testing.assert_allclose(one.maps["blue"], BLUE, atol=1e-6)
-    red = 1 / (1 + np.exp(-PAIR_LOGIT))
-    assert rows(html) == {"red": f"{red:.1%}", "blue": f"{1 - red:.1%}"}
+    assert rows(html) == {"red": f"{PAIR:.1%}", "blue": f"{1 - PAIR:.1%}"}
     one.explain(0)
     assert list(one.maps) == ["blue"]
 
@@ -482,25 +482,26 @@ def test_layers_are_compared(window: Any, task: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "label", "files"),
+    ("task", "lines", "files"),
     first(
         1,
         [
-            ("multilabel", "red; blue", ["class-0", "class-1"]),
-            ("binary", "blue; red", ["class-0", "class-1"]),
-            ("regression", f"heat {VALUES[0]:.6g} {UNIT}", [""]),
-            ("segmentation", "region of blue", [""]),
-            ("detection", "red", ["box-0"]),
+            ("multilabel", [f"red, {PROBABILITIES[0]:.1%}", f"blue, {PROBABILITIES[1]:.1%}"], ["class-0", "class-1"]),
+            ("binary", [f"blue, {1 - PAIR:.1%}", f"red, {PAIR:.1%}"], ["class-0", "class-1"]),
+            ("regression", [f"heat, {VALUES[0]:.6g} {UNIT}"], [""]),
+            ("segmentation", ["region of blue, score ", f"largest class: blue, {0.6:.1%}"], [""]),
+            ("detection", [f"red, {PROBABILITIES[0]:.2f}"], ["box-0"]),
         ],
     ),
 )
-def test_batch_explains_what_the_page_explains(window: Any, task: str, label: str, files: list[str]) -> None:
+def test_batch_explains_what_the_page_explains(window: Any, task: str, lines: list[str], files: list[str]) -> None:
     one = window(task)
     one.events.select("batch", one.session.token)
     path = upload(one.sessions, encoded(one.photo, "PNG"), "a.png")
     *_, (_, status, html, _) = one.events.batch(one.session.token, [path], *one.question())
     assert "Ready" in status
-    assert f"<td>{label}" in html
+    for found, line in zip(re.findall("<span>(.*?)</span>", html), lines, strict=True):
+        assert found.startswith(line)
     with zipfile.ZipFile(io.BytesIO(download(one.session, "heatmaps.zip", one.session.look))) as archive:
         names = [f"a{f'.{name}' if name else ''}.{kind}" for name in files for kind in ("heatmap.npy", "overlay.png")]
         masks = ["a.mask.png"] if task == "segmentation" else []
@@ -514,7 +515,7 @@ def test_point_without_a_class_is_explained_in_each_picture_of_a_batch(window: A
     photos = {"a.png": one.photo, "b.png": red_blue_photo(columns=0)}
     paths = [upload(one.sessions, encoded(photo, "PNG"), name) for name, photo in photos.items()]
     *_, (_, _, html, _) = one.events.batch(one.session.token, paths, *one.question(where="point", across=25))
-    assert re.findall(r"<td>(\w+ at 25%, 50%)", html) == ["red at 25%, 50%", "blue at 25%, 50%"]
+    assert re.findall(r"<span>(\w+ at 25%, 50%)", html) == ["red at 25%, 50%", "blue at 25%, 50%"]
 
 
 # Downloads, and the lines that make them.

@@ -48,10 +48,14 @@ def test_no_tab_and_no_error_has_a_fault_of_access(browser, server, scheme):
     one.page.click("#tg-run")
     one.shows("Choose between 1 and 200 pictures", "status")
     assert faults_of(one.page) == []
-    one.drop("files", SCAN)
+    one.drop("files", SCAN, SCAN, ("text.png", b"no picture"))
     one.shows("Ready", "status")  # an error is answered by a choice
     one.page.click("#tg-run")
-    one.shows("1 of 1 pictures explained")
+    one.shows("2 of 3 pictures explained")
+    assert faults_of(one.page) == []
+    one.page.click(".tg-card[data-open='1']")
+    one.page.wait_for_selector("#tg-view .tg-strip ~ .tg-links")
+    one.shows("Ready", "status")
     assert faults_of(one.page) == []
     assert one.problems == []
     one.context.close()

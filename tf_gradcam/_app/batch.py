@@ -1,8 +1,9 @@
-"""The explanation of many uploaded pictures, as one archive."""
+"""The explanation of many uploaded pictures: an archive of all maps, and the pictures to open one by one."""
 
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from pathlib import Path
 
 from tf_gradcam._app.model import AppModel
 from tf_gradcam._app.question import Question
-from tf_gradcam._app.uploads import check_picture, without_folder, zip_folder
+from tf_gradcam._app.uploads import check_picture, take_upload, without_folder, zip_folder
 from tf_gradcam._app.worker import Job
 from tf_gradcam._explain.batch import BatchExplainer, Result
 from tf_gradcam._files.find import output_stems
 from tf_gradcam._files.manifest import FAILED, Manifest, Row
 from tf_gradcam.image.overlay import Look
+
+_THUMBNAIL = 256  # longest side of a thumbnail, pixels: a card of the gallery on a screen of fine pixels
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,27 @@ class BatchReport:
     """The result of a batch.
 
     Attributes:
+        folder: of its files, with a name that no other batch has.
         archive: zip file with overlays, heatmaps and manifest.csv.
-        results: one per picture, in their order.
+        results: one per picture, in their order, with a thumbnail where it has a map.
+        pictures: the file of each picture; None where it failed.
+        question: the settings; None once the model was changed, which may not have their layer or class.
+        note: a doubt about the scaling of all pictures, or None.
     """
 
+    folder: Path
     archive: Path
     results: list[Result]
+    pictures: list[Path | None]
+    question: Question | None
+    note: str | None
 
-    @property
-    def failed(self) -> int:
-        return sum(result.row.status == FAILED for result in self.results)
+    def thumbnail(self, number: int) -> bytes:
+        """Return the JPEG of a picture; raise ValueError where it has none."""
+        found = self.results[number].thumbnail if number < len(self.results) else b""
+        if not found:
+            raise ValueError(f"There is no thumbnail {number}: the batch has {len(self.results)} pictures.")
+        return found
 
 
 def explain_batch(
@@ -42,35 +56,47 @@ def explain_batch(
 
     Args:
         model: the model.
-        paths: the uploaded pictures, which are removed at the end, also after an error.
+        paths: the uploaded pictures; those with a map are moved to the report's folder, all others are removed.
         question: the settings, the same for all.
         look: the colours of the overlays.
-        folder: of the session; the archive is written there.
+        folder: of the session; the report's folder is made in it, and removed after an error.
         job: gets a report after each picture.
 
     Raises:
-        Stopped: the job was cancelled; no archive is left.
+        Stopped: the job was cancelled.
         ValueError: as `Explainer`.
     """
-    out = folder / "batch"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    own = folder / f"batch-{secrets.token_hex(4)}"
+    out = own / "maps"
+    out.mkdir(parents=True)
     try:
-        results = _run(model, paths, question, look, out, job)
-        archive = folder / "heatmaps.zip"
+        results, note = _run(model, paths, question, look, out, job)
+        archive = own / "heatmaps.zip"
         zip_folder(out, archive)
-        return BatchReport(archive, results)
+        shutil.rmtree(out)
+        kept: dict[Path, Path] = {}  # equal files that were chosen together have one path
+        for number, (path, result) in enumerate(zip(paths, results, strict=True)):
+            if result.row.status != FAILED and path not in kept:
+                kept[path] = take_upload(path, own / str(number))  # in a folder of its own: two may have one name
+        pictures = [kept.get(path) for path in paths]
+        job.check()
+        return BatchReport(own, archive, results, pictures, question, note)
+    except BaseException:
+        shutil.rmtree(own, ignore_errors=True)
+        raise
     finally:
-        shutil.rmtree(out, ignore_errors=True)
         for path in paths:
             path.unlink(missing_ok=True)
 
 
-def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look, out: Path, job: Job) -> list[Result]:
+def _run(
+    model: AppModel, paths: Sequence[Path], question: Question, look: Look, out: Path, job: Job
+) -> tuple[list[Result], str | None]:
+    """Return the results in the order of the pictures, and a doubt about the scaling."""
     job.report(0.0, f"{len(paths)} pictures")
     refused = {path: reason for path in paths if (reason := _refusal(path))}
     taken = [path for path in paths if path not in refused]
-    model.doubt(taken, question.mode)
+    note = model.doubt(taken, question.mode)
     asked = model.asked(question)
     has_threshold = model.task.name == "detection" or asked.is_above
     batch = BatchExplainer(
@@ -81,6 +107,7 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
         unit=model.said.unit,
         look=look,
         batch_size=4,
+        thumbnail_side=_THUMBNAIL,
     )
     results = {path: Result([Row(str(path), FAILED, error=reason)], [], []) for path, reason in refused.items()}
     for path, result in zip(taken, batch.run(taken, output_stems(taken), out), strict=True):
@@ -90,7 +117,7 @@ def _run(model: AppModel, paths: Sequence[Path], question: Question, look: Look,
     with Manifest(out / "manifest.csv") as manifest:
         for result in ordered:
             manifest.add(*result.rows)
-    return ordered
+    return ordered, note
 
 
 def _refusal(path: Path) -> str | None:

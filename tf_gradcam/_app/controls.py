@@ -53,6 +53,10 @@ def method_choices() -> list[MethodChoice]:
     return choices
 
 
+# The controls that ask, in the order of the arguments of `question_of`.
+QUESTION = ("layer", "method", "target", "against", "mode", "above", "near", "where", "across", "down")
+
+
 def question_of(
     layer: str,
     method: MethodName,
@@ -197,8 +201,10 @@ def settings(model: AppModel, asked: Question) -> dict[str, dict[str, Any]]:
     counted = "Probability above which a label is explained"
     if task == "detection":
         counted = "Score from which a box counts"
-    targets = target_choices(model)
+    targets = target_choices(model, chosen=asked.target)
     first = targets[0][1]
+    place = asked.where if isinstance(asked.where, tuple) else None
+    across, down = (0.5, 0.5) if place is None else place
     return {
         "layer": {"choices": layers, "value": asked.layer},
         "target": {
@@ -207,18 +213,22 @@ def settings(model: AppModel, asked: Question) -> dict[str, dict[str, Any]]:
             "label": _NOUNS.get(task, "Class"),
             "visible": len(targets) > 1,
         },
-        "against": {"choices": [("nothing", NOTHING), *class_choices(model)], "value": NOTHING, "visible": has_classes},
+        "against": {
+            "choices": [("nothing", NOTHING), *class_choices(model)],
+            "value": NOTHING if asked.against is None else asked.against,
+            "visible": has_classes,
+        },
         "mode": {"value": asked.mode},
         "layers": {"choices": layers, "value": model.stages()},
         "above": {
-            "value": model.threshold,
+            "value": model.threshold if asked.above is None else asked.above,
             "label": counted,
             "visible": task in ("multilabel", "detection"),
         },
-        "near": {"value": "", "visible": task == "regression"},
-        "where": {"choices": places, "value": REGION, "visible": model.has_places},
-        "across": {"value": 50, "visible": model.has_places},
-        "down": {"value": 50, "visible": model.has_places},
+        "near": {"value": "" if asked.near is None else str(asked.near), "visible": task == "regression"},
+        "where": {"choices": places, "value": POINT if place else asked.where, "visible": model.has_places},
+        "across": {"value": round(100 * across, 2), "visible": model.has_places},
+        "down": {"value": round(100 * down, 2), "visible": model.has_places},
         "task": {"value": model.said.task or ""},
         "unit": {"value": model.said.unit, "visible": task == "regression"},
         "decode": {"value": model.said.decode or "", "visible": task == "detection"},

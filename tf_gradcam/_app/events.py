@@ -13,8 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_gradcam._app.batch import explain_batch
-from tf_gradcam._app.controls import look_of, method_choices, names_of, question_of, settings, target_choices
+from tf_gradcam._app.controls import (
+    QUESTION,
+    look_of,
+    method_choices,
+    names_of,
+    question_of,
+    settings,
+    target_choices,
+)
 from tf_gradcam._app.html import notice_html, progress_html
 from tf_gradcam._app.model import AppModel, Said, headline
 from tf_gradcam._app.question import POINT, REGION, Question
@@ -120,11 +127,7 @@ class Events:
         if not 0 < len(paths) <= MAX_BATCH:
             yield (None, *self._failed(token, ValueError(f"Choose between 1 and {MAX_BATCH} pictures.")))
             return
-
-        def work(session: Session, job: Job) -> None:
-            session.batch = explain_batch(session.model, paths, asked, session.look, session.folder, job)
-
-        for values in self._work(token, "batch", asked, work):
+        for values in self._work(token, "batch", asked, lambda session, job: session.explain_batch(paths, asked, job)):
             yield (None, *values)
 
     def _work(self, token: str, tab: str, asked: Question, work: Work) -> Iterator[Values]:
@@ -218,6 +221,32 @@ class Events:
             chosen = int(number) if kind == "class" else f"box {number}"
             return self._targets(token, chosen), self._update(value=REGION), same, same
         raise ValueError(f"Expected a click on a picture, a box or a name, received {picked}.")
+
+    def open(self, token: str, picked: Any) -> Values:
+        """Show a picture of the batch; `again` follows. Outputs: the controls of `QUESTION`; the list of tabs.
+
+        From the gallery it is explained as the batch was, from *Explore* as the controls say.
+
+        Args:
+            picked: {"open": number of the picture}.
+
+        Raises:
+            ValueError: not a number, which only a request that is not the page's own can have.
+        """
+        number = picked.get("open") if isinstance(picked, dict) else None
+        if type(number) is not int or number < 0:
+            raise ValueError(f"Expected the number of a picture, received {picked}.")
+        session, changes = self._sessions.find(token), {}
+        asked = session.batch.question if session.batch is not None and session.tab == "batch" else None
+        try:
+            session.show_kept(number)
+            session.tab = "explore"
+            if asked is not None:
+                changes = {**settings(session.model, asked), "method": {"value": asked.method}}
+        except ValueError as error:
+            session.error = str(error)
+        tab = self._update(selected=session.tab)
+        return *(self._update(**changes.get(name, {})) for name in QUESTION), tab
 
     def boxes(self, token: str, target: int | str | None) -> Any:
         """Offer the boxes of the picture that is shown. Outputs: the list of classes."""

@@ -221,14 +221,3 @@ def links_html(token: str, names: Sequence[tuple[str, str, str]], look: Look) ->
         for file, saved, text in names
     )
     return f'<nav class="tg-links" aria-label="Downloads">{links}</nav>'
-
-
-def table_html(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Draw a plain table."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="tg-scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="tg-table">'
-        f"<caption>{escape(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )

@@ -8,8 +8,9 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from tf_gradcam._app import gallery
 from tf_gradcam._app.combobox import combobox
-from tf_gradcam._app.controls import method_choices, settings, task_choices
+from tf_gradcam._app.controls import QUESTION, method_choices, settings, task_choices
 from tf_gradcam._app.events import FIRST, READY, Events
 from tf_gradcam._app.html import progress_html
 from tf_gradcam._app.model import DETECT, AppModel, headline
@@ -143,8 +144,8 @@ class Page:
         with gr.Row(elem_id="tg-bar-row"):
             self.status = self._html(READY, elem_id="tg-status")
             self.stop = gr.Button("Stop", size="sm", elem_id="tg-stop")
-        with gr.Tabs():
-            with gr.Tab("Explore", elem_id="tg-tab-explore") as explore:
+        with gr.Tabs() as self.tab_list:
+            with gr.Tab("Explore", id="explore", elem_id="tg-tab-explore") as explore:
                 pass
             with gr.Tab("Compare", elem_id="tg-tab-compare") as compare:
                 methods = [(choice.label, choice.name) for choice in method_choices()]
@@ -155,13 +156,13 @@ class Page:
                     gr, **self._settings["layers"], multiple=True, label="Layers", elem_id="tg-layers"
                 )
                 self.deepen = gr.Button("Explain these layers", variant="primary", elem_id="tg-deepen")
-            with gr.Tab("Batch", elem_id="tg-tab-batch") as batch:
+            with gr.Tab("Batch", id="batch", elem_id="tg-tab-batch") as batch:
                 self.files = gr.File(
                     label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=160, elem_id="tg-files"
                 )
                 self.run = gr.Button("Explain all", variant="primary", elem_id="tg-run")
         self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
-        self.view = self._html(start.html, elem_id="tg-view", js_on_load=VIEWER)
+        self.view = self._html(start.html, elem_id="tg-view", js_on_load=gallery.SCRIPT + VIEWER)
         with gr.Accordion("Python code for this picture", open=False):
             self.lines = gr.Code(
                 start.lines,
@@ -174,8 +175,7 @@ class Page:
 
     def _wire(self) -> None:
         events, own = self._events, self._own
-        answers = [self.above, self.near, self.where, self.across, self.down]
-        question = [self.layer, self.method, self.target, self.against, self.mode, *answers]
+        question = [getattr(self, name) for name in QUESTION]
         shown = [self.view, self.lines]
         result = [self.status, *shown]
         working = {"trigger_mode": "multiple", **_HIDDEN}  # a new job cancels the old one
@@ -199,6 +199,8 @@ class Page:
             **at_once,
         )
         explained(picked.then(own(events.explain), question, result, **working))
+        opened = self.view.submit(self._own(events.open, is_of_event=True), None, [*question, self.tab_list], **at_once)
+        explained(opened.then(own(events.again), question, result, **working))
         self.method.change(own(events.describe), self.method, self.method, **at_once)
         explained(self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working))
         for number, button in enumerate(self.samples):
@@ -251,7 +253,7 @@ class Page:
             return next(values_of(request, *values))
 
         def value_of_event(request: Any, event: Any, *values: Any) -> Any:
-            return value_of(request, {name: _said_by(event, name) for name in ("pick", "x", "y")}, *values)
+            return value_of(request, {name: _said_by(event, name) for name in ("pick", "x", "y", "open")}, *values)
 
         return self._asking(value_of_event if is_of_event else values_of if is_long else value_of)
 

@@ -111,7 +111,9 @@ def _served(gradio: Any, sessions: Sessions, host: str, auth: str | None) -> Any
         except (ValueError, OSError) as error:
             return fastapi.responses.PlainTextResponse(str(error), 404)
         media = MEDIA[name[name.rfind(".") :]]
-        return fastapi.Response(data, media_type=media, headers={"cache-control": "no-store"})
+        # Thumbnails are shown again and again, and have an address of their own in each batch.
+        cache = "private, max-age=3600" if media == MEDIA[".jpg"] else "no-store"
+        return fastapi.Response(data, media_type=media, headers={"cache-control": cache})
 
     page = Page(gradio, sessions).blocks
     app.add_api_route("/download/{token}/{name}", file, response_model=None)

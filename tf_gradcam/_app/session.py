@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tf_gradcam._app import uploads
-from tf_gradcam._app.batch import BatchReport
+from tf_gradcam._app.batch import BatchReport, explain_batch
 from tf_gradcam._app.model import AppModel, Origin, load_app_model
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.uploads import AppFolder, Sample
@@ -45,6 +45,7 @@ class PagePicture:
         size: (height, width) of the file.
         sample: the sample slice that it is, or None.
         note: what was chosen or changed to read it, "" for nothing.
+        origin: folder of the batch that it is of, and its number there; None for another picture.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class PagePicture:
     size: tuple[int, int]
     sample: Sample | None = None
     note: str = ""
+    origin: tuple[Path, int] | None = None
 
     @property
     def name(self) -> str:
@@ -99,6 +101,12 @@ class Snapshot(NamedTuple):
     picture: PagePicture | None
     answer: Answer | None
     batch: BatchReport | None
+
+    @property
+    def place(self) -> int | None:
+        """Number of the picture in the batch; None for another picture."""
+        origin = None if self.picture is None else self.picture.origin
+        return origin[1] if origin and self.batch and origin[0] == self.batch.folder else None
 
 
 class Session:
@@ -172,7 +180,25 @@ class Session:
         Raises:
             ValueError: the file is too large or not a picture; the one before stays.
         """
-        path = uploads.take_upload(upload, self.folder / secrets.token_hex(4))
+        return self._show_file(uploads.take_upload(upload, self.folder / secrets.token_hex(4)))
+
+    def show_kept(self, number: int) -> PagePicture:
+        """Show a picture of the last batch, as a copy, because the next batch removes its file.
+
+        Raises:
+            ValueError: there is none of this number, or it has no map.
+        """
+        batch = self.batch
+        kept = batch.pictures[number] if batch is not None and number < len(batch.pictures) else None
+        if batch is None or kept is None:
+            raise ValueError(f"Expected a picture of the last batch, received number {number}. Choose one in Batch.")
+        path = self.folder / secrets.token_hex(4) / kept.name
+        path.parent.mkdir()
+        shutil.copyfile(kept, path)
+        return self._show_file(path, (batch.folder, number))
+
+    def _show_file(self, path: Path, origin: tuple[Path, int] | None = None) -> PagePicture:
+        """Show a file that has its folder for itself; remove it where it is not a picture."""
         try:
             uploads.check_picture(path)
             read = read_picture(path, (_SHOWN, _SHOWN))
@@ -180,8 +206,8 @@ class Session:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise ValueError(uploads.without_folder(str(error), [path])) from error
         photo = read.photo
-        shown = shown_photo(photo, _SHOWN)
-        return self._show(PagePicture(path, shown, (photo.shape[0], photo.shape[1]), note=read.note))
+        shown, size = shown_photo(photo, _SHOWN), (photo.shape[0], photo.shape[1])
+        return self._show(PagePicture(path, shown, size, note=read.note, origin=origin))
 
     def show_sample(self, number: int) -> PagePicture:
         sample = self.samples[number]
@@ -201,6 +227,8 @@ class Session:
         self.stop()
         before, self.model = self.model, model
         self.answers = {}
+        if self.batch is not None:
+            self.batch = dataclasses.replace(self.batch, question=None)
         if before.worker not in (model.worker, self._shared.worker):
             before.close()
 
@@ -291,6 +319,13 @@ class Session:
             answer = dataclasses.replace(answer, explanations=dict(explanations), refused=dict(refused))
             self._keep(tab, answer, job)
         return answer
+
+    def explain_batch(self, paths: Sequence[Path], question: Question, job: Job) -> BatchReport:
+        """Explain uploaded pictures for *Batch*; the files of the batch before are removed."""
+        before, self.batch = self.batch, explain_batch(self.model, paths, question, self.look, self.folder, job)
+        if before is not None:
+            shutil.rmtree(before.folder, ignore_errors=True)
+        return self.batch
 
     def _ask(self, question: Question) -> Answer:
         if self.picture is None:

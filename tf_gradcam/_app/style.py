@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from tf_gradcam._app import combobox
+from tf_gradcam._app import combobox, gallery
 
 FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "monospace")
@@ -113,7 +113,7 @@ tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--ba
 .tg-progress progress:indeterminate { background: repeating-linear-gradient(45deg, #cbd5e1 0 8px, #93c5fd 8px 16px); }
 .tg-progress progress:indeterminate::-webkit-progress-bar { background: transparent; }
 .tg-top { width: 100%; border-collapse: collapse; font-size: .88rem; margin: 18px 0; }
-.tg-top caption, .tg-table caption { text-align: left; font-weight: 600; padding-bottom: 4px; }
+.tg-top caption { text-align: left; font-weight: 600; padding-bottom: 4px; }
 .tg-top th { text-align: left; font-weight: 400; padding: 3px 10px 3px 0; width: 34%; overflow-wrap: anywhere; }
 .tg-top td { padding: 3px 0; } .tg-cell { background: var(--background-fill-secondary); }
 .tg-fill { display: block; height: 14px; background: #2b6cb0; border-radius: 2px; }
@@ -124,11 +124,8 @@ tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--ba
   background: var(--button-secondary-background-fill); color: var(--body-text-color) !important;
   text-decoration: none; }
 .tg-link:hover { text-decoration: underline; }
-.tg-link:focus-visible, .tg-scroll:focus-visible, .gradio-container button:focus-visible {
+.tg-link:focus-visible, .tg-sieve select:focus-visible, .gradio-container button:focus-visible {
   outline: 3px solid #2b6cb0 !important; outline-offset: 2px; }
-.tg-scroll { overflow-x: auto; } .tg-table { border-collapse: collapse; font-size: .82rem; width: 100%; }
-.tg-table th, .tg-table td { text-align: left; padding: 4px 10px 4px 0;
-  border-bottom: 1px solid var(--border-color-primary); vertical-align: top; overflow-wrap: break-word; }
 body:not(.dark) #tg-lines .cm-line span { color: #1e3a5f; } /* Gradio's colours are too pale on white */
 #tg-lines .icon-button { min-width: 24px; min-height: 24px; }
 .tg-bar, .tg-cut, .tg-cell, .tg-fill, .tg-color, .tg-notice {
@@ -168,6 +165,7 @@ body:not(.dark) #tg-lines .cm-line span { color: #1e3a5f; } /* Gradio's colours 
 .tg-closely .tg-top th { width: 46%; }
 """
     + combobox.CSS
+    + gallery.CSS
 )
 
 

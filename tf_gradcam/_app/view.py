@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from html import escape
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_gradcam._app import html as apphtml
+from tf_gradcam._app.gallery import batch_strip, gallery_html
 from tf_gradcam._app.html import (
     FAST_PNG,
     Figure,
@@ -63,10 +65,11 @@ def view_of(session: Session) -> WindowContent:
 def _view(now: Snapshot) -> WindowContent:
     if now.tab == "batch":
         return WindowContent(_report(now), "")
+    strip = batch_strip(now.batch, now.token, now.place) if now.tab == "explore" and now.batch is not None else ""
     if now.answer is None:
-        return WindowContent(_photo_alone(now), "")
+        return WindowContent(strip + _photo_alone(now), "")
     if now.tab == "explore":
-        return WindowContent(_explore(now, now.answer), python_lines(now.answer, now.look))
+        return WindowContent(strip + _explore(now, now.answer), python_lines(now.answer, now.look))
     return WindowContent(_many(now, now.answer), figure_lines(now.answer, now.tab))
 
 
@@ -397,27 +400,17 @@ def _score(explanation: Explanation, answer: Answer) -> str:
 
 
 def _report(now: Snapshot) -> str:
-    """Show the result of *Batch* as a table of its pictures."""
+    """Show the result of *Batch* as a gallery of its pictures."""
     report = now.batch
     if report is None:
         return '<p class="tg-hint">Drop pictures above, then press "Explain all".</p>'
-    rows = []
-    for result in report.results:
-        share = f"{result.top[0][0]}, {result.top[0][1]:.1%}" if result.top else ""
-        numbers = [""] * len(result.rows) if result.top or not result.numbers else result.numbers
-        if result.row.task == "detection":
-            numbers = [f"{float(each.probability):.2f}" if each.probability else "" for each in result.rows]
-        labels = (f"{each.label} {text}".rstrip() for each, text in zip(result.rows, numbers, strict=True))
-        notes = dict.fromkeys([*filter(None, (each.note for each in result.rows)), *map(for_page, result.notes)])
-        rows.append((result.row.file, "; ".join(labels), share, result.row.error or " ".join(notes)))
     links = apphtml.links_html(now.token, [("heatmaps.zip", "heatmaps.zip", "All maps (ZIP)")], now.look)
-    done = len(rows) - report.failed
-    heads = ("file", "explained class", "most probable", "remark")
-    return links + apphtml.table_html(f"{done} of {len(rows)} pictures explained", heads, rows)
+    return links + gallery_html(report, now.token, now.place)
 
 
 MEDIA = {
     ".png": "image/png",
+    ".jpg": "image/jpeg",
     ".npy": "application/octet-stream",
     ".py": "text/x-python",
     ".pdf": "application/pdf",
@@ -433,7 +426,8 @@ def download(session: Session, name: str, look: Look) -> bytes:
         session: the session.
         name: "overlay.png", "map.png", "heatmap.npy" (of the first map), "maps.zip", "mask.png", "explain.py" of
             *Explore*; "photo.closely", "0.closely" (the first overlay), ...: pictures to zoom in, no larger than
-            `MAX_SIDE`, as PNG; "compare.png" or .pdf, "layers.png" or .pdf; "heatmaps.zip" of *Batch*.
+            `MAX_SIDE`, as PNG; "compare.png" or .pdf, "layers.png" or .pdf; "heatmaps.zip" and "thumbnail-0.jpg" (of
+            the first picture) of *Batch*.
         look: the colours of the map; figures have their own.
 
     Raises:
@@ -442,6 +436,8 @@ def download(session: Session, name: str, look: Look) -> bytes:
     stem, _, kind = name.rpartition(".")
     if name == "heatmaps.zip" and session.batch is not None:
         return session.batch.archive.read_bytes()
+    if (found := re.fullmatch(r"thumbnail-(\d{1,3})\.jpg", name)) and session.batch is not None:
+        return session.batch.thumbnail(int(found[1]))
     answer = session.answers.get(stem if stem in _BUTTONS else "explore")
     if answer is None or not answer.explanations:
         raise ValueError(f"There is no '{name}' yet: explain a picture first.")

@@ -44,6 +44,7 @@ from tf_gradcam.image.io import Photo, encoded_image, read_picture
 from tf_gradcam.image.masks import RegionFiles, encoded_mask, nearest
 from tf_gradcam.image.overlay import DEFAULT_LOOK, Look, paint
 from tf_gradcam.image.resize import check_size
+from tf_gradcam.image.thumbnails import thumbnail
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.outputs import Distance, Value
 from tf_gradcam.targets.regions import Region
@@ -177,12 +178,14 @@ class Result:
             pixels, with their share; empty where unknown.
         numbers: of each map, its value and unit, the score of its detection, or the score that is explained.
         notes: on its picture and its maps, such as why one shows nothing, or that no class is above its threshold.
+        thumbnail: the first overlay as a small JPEG, b"" where none was asked for.
     """
 
     rows: list[Row]
     top: list[tuple[str, float]]
     notes: list[str]
     numbers: list[str] = field(default_factory=list)
+    thumbnail: bytes = b""
 
     @property
     def row(self) -> Row:
@@ -327,6 +330,7 @@ class BatchExplainer:
         batch_size: images at a time, at least 1.
         given: NAME=VALUE for each further input of the model, as `GivenInputs` takes them.
         files: all images, which a table of values names.
+        thumbnail_side: longest side of the thumbnails of results, in pixels; 0 for none.
 
     Attributes:
         task: of the model.
@@ -352,9 +356,11 @@ class BatchExplainer:
         batch_size: int = 8,
         given: Sequence[str] = (),
         files: Sequence[Path] = (),
+        thumbnail_side: int = 0,
     ):
         self._explainer = explainer
         self._asked = asked or Asked()
+        self._thumbnail_side = thumbnail_side
         is_detector = explainer.task.name == "detection"
         if is_detector and isinstance(threshold, Mapping):
             raise ValueError(f"Expected one threshold for all detections, received {dict(threshold)}.")
@@ -511,11 +517,15 @@ class BatchExplainer:
     def _finish(self, path: Path, output: Path, maps: list[ImageMap]) -> Result:
         """Write the files of one image; the photo is read again, so that no batch of large photos fills the memory."""
         files: list[tuple[Path, bytes]] = []
+        small = b""
         try:
             read = read_picture(path, self.size)
             for one in maps:
                 picture, array = (output.parent / each for each in files_of(output.name, one.name))
-                files += [(picture, encoded_image(picture, self._overlay(one, read.photo)))]
+                overlay = self._overlay(one, read.photo)
+                if self._thumbnail_side and one is maps[0]:
+                    small = thumbnail(overlay, self._thumbnail_side)
+                files += [(picture, encoded_image(picture, overlay))]
                 files += [(array, encoded_array(one.explanation.heatmaps[one.place]))]
             masks, mask = maps[0].explanation.segmentation, ""
             if masks is not None:
@@ -528,7 +538,7 @@ class BatchExplainer:
         rows = [self._row(path, output.name, each, read.note, mask) for each in maps]
         notes = [read.note] if read.note else []
         notes += [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
-        return Result(rows, self._largest(maps[0]), notes, [self._number(each) for each in maps])
+        return Result(rows, self._largest(maps[0]), notes, [self._number(each) for each in maps], small)
 
     def _number(self, one: ImageMap) -> str:
         if one.found is not None:

@@ -1,0 +1,127 @@
+"""Several pictures on the web page, in Debian's Chromium: the gallery of a batch and the strip of Explore.
+
+`TF_GRADCAM_SCREENSHOTS=folder` keeps pictures of the page, to be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.helpers.app_server import Server, served
+from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, Page
+from tests.helpers.pictures import encoded
+from tests.helpers.redblue import red_blue_model, red_blue_photo
+
+pytestmark = NEEDS_BROWSER
+# Name -> number of red columns of 10. A red column scores 200 and a blue one 100: 4 columns are hardly enough for red.
+COLUMNS = {"p2.png": 2, "p10.png": 10, "p1_with_a_name_that_is_much_longer_than_a_card_is_wide.png": 4}
+BROKEN = "p3.png"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: Any) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("gallery")
+    red_blue_model().save(folder / "red_blue.keras")
+    (folder / "names.txt").write_text("red\nblue", encoding="utf-8")
+    with served(folder / "temporary", str(folder / "red_blue.keras"), str(folder / "names.txt")) as one:
+        yield one
+
+
+@pytest.fixture(params=[1440, 390])
+def page(request: Any, browser: Any, server: Server) -> Iterator[Page]:
+    one = Page(browser, server.address, has_map=False, viewport={"width": request.param, "height": 900})
+    yield one
+    assert one.problems == []
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= request.param
+    one.context.close()
+
+
+def picture(name: str, scale: int = 20) -> tuple[str, bytes]:
+    return name, encoded(red_blue_photo(scale=scale, columns=COLUMNS[name]), "PNG")
+
+
+def explain_all(page: Page) -> None:
+    page.tab("Batch")
+    page.drop("files", *map(picture, COLUMNS), (BROKEN, b"no picture"))
+    page.page.wait_for_selector("#tg-files .file-preview")
+    page.page.click("#tg-run")
+    page.shows("3 of 4 pictures explained")
+    page.shows("Ready", "status")
+
+
+def shown(page: Page) -> list[str]:
+    return page.page.locator(".tg-cards li:visible strong").all_inner_texts()
+
+
+def select(page: Page, name: str, value: str) -> None:
+    page.page.select_option(f"[data-sieve={name}]", value)
+
+
+def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -> None:
+    two, ten, long = COLUMNS
+    explain_all(page)
+    assert shown(page) == [two, ten, long, BROKEN]
+    page.page.focus("[data-sieve=order]")
+    for names in (
+        [ten, two, long, BROKEN],  # by probability: the most red, the most blue, the undecided
+        [long, two, ten, BROKEN],  # the other way round
+        [long, two, BROKEN, ten],  # by name: 3 is before 10
+    ):
+        page.page.keyboard.press("ArrowDown")
+        assert shown(page) == names
+    select(page, "label", "red")
+    assert shown(page) == [long, ten]
+    assert page.text("view").count("2 of 4 shown") == 1
+    page.tab("Explore")
+    page.page.wait_for_selector(".tg-cards", state="detached")
+    page.tab("Batch")
+    page.page.wait_for_selector(".tg-cards")
+    assert shown(page) == [long, ten]  # as it was left
+    page.shot(f"gallery-{page.page.viewport_size['width']}")
+    select(page, "label", "")
+    select(page, "state", "failed")
+    assert shown(page) == [BROKEN]
+    assert page.page.locator(".tg-cards li:visible button").count() == 0
+    select(page, "state", "")
+
+    page.page.focus("[data-sieve=state]")
+    page.page.keyboard.press("Tab")
+    page.page.keyboard.press("Enter")
+    page.shows(f"{long}, 200 x 120")
+    page.shows("Ready", "status")
+    focus = "document.activeElement.title + document.activeElement.ariaCurrent"
+    assert page.page.evaluate(focus) == f"{long}true"
+    page.page.keyboard.press("ArrowRight")  # the last one: nothing changes
+    page.page.keyboard.press("ArrowLeft")
+    page.shows(f"{ten}, 200 x 120")
+    page.page.keyboard.press("Home")
+    page.shows(f"{two}, 200 x 120")
+    page.shows("Ready", "status")
+    assert page.page.evaluate(focus) == f"{two}true"
+    assert page.page.locator(".tg-thumb[tabindex='0']").count() == 1
+    page.page.wait_for_function("[...document.querySelectorAll('.tg-thumb img')].every(one => one.naturalWidth > 0)")
+    page.shot(f"strip-{page.page.viewport_size['width']}")
+
+
+def test_card_brings_the_question_of_its_batch(browser: Any, server: Server) -> None:
+    page = Page(browser, server.address, has_map=False)
+    page.choose("method", "hirescam")
+    page.choose("against", "blue")
+    explain_all(page)
+    page.choose("method", "gradcam")
+    page.choose("against", "nothing")
+    page.page.click(".tg-cards button >> nth=1")
+    page.shows("red against blue", "view")
+    page.shows("hirescam at hue")
+    assert page.page.input_value("#tg-method input") == "hirescam"
+    page.choose("method", "gradcam")
+    page.shows("gradcam at hue")
+    page.page.click(".tg-thumb >> nth=0")  # with what was chosen since
+    page.page.wait_for_selector(".tg-thumb[aria-current] >> nth=0", timeout=PATIENCE)
+    page.shows("p2.png")
+    page.shows("gradcam at hue")
+    assert page.problems == []
+    page.context.close()
