@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +34,7 @@ def server(tmp_path_factory: Any) -> Iterator[Server]:
 @pytest.fixture(params=[1440, 390])
 def page(request: Any, browser: Any, server: Server) -> Iterator[Page]:
     one = Page(browser, server.address, has_map=False, viewport={"width": request.param, "height": 900})
+    one.page.wait_for_selector("#tg-veil", state="attached")
     yield one
     assert one.problems == []
     assert one.page.evaluate("document.documentElement.scrollWidth") <= request.param
@@ -104,6 +106,62 @@ def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -
     assert page.page.locator(".tg-thumb[tabindex='0']").count() == 1
     page.page.wait_for_function("[...document.querySelectorAll('.tg-thumb img')].every(one => one.naturalWidth > 0)")
     page.shot(f"strip-{page.page.viewport_size['width']}")
+
+
+# Files as the browser hands them over: (name, base64) each.
+HAND_OVER = """([kind, place, files]) => {
+  const given = new DataTransfer();
+  for (const [name, text] of files)
+    given.items.add(new File([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))], name));
+  const target = document.querySelector(place);
+  const options = {bubbles: true, cancelable: true, dataTransfer: given, clipboardData: given};
+  if (kind === 'paste') return target.dispatchEvent(new ClipboardEvent('paste', options));
+  return target.dispatchEvent(new DragEvent(kind, options));
+}"""
+
+
+def hand_over(page: Page, kind: str, *files: tuple[str, bytes], place: str = "#tg-head") -> bool:
+    """Return whether the page left the event to the browser."""
+    named = [(name, base64.b64encode(data).decode()) for name, data in files]
+    return bool(page.page.evaluate(HAND_OVER, [kind, place, named]))
+
+
+def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
+    two, ten, _ = COLUMNS
+    veil = page.page.locator("#tg-veil")
+    assert not veil.is_visible()
+    assert not hand_over(page, "dragover", picture(two))
+    assert veil.is_visible()
+    assert "Drop pictures here" in veil.inner_text()
+    page.shot(f"veil-{page.page.viewport_size['width']}")
+    hand_over(page, "dragleave")
+    assert not veil.is_visible()
+    hand_over(page, "dragover", picture(two))
+    page.tab("Layers")
+    assert not hand_over(page, "drop", picture(two))
+    page.shows(f"{two}, 200 x 120")  # one in Explore
+    page.shows("Ready", "status")
+    assert not veil.is_visible()
+
+    for place in (
+        "#tg-file button",
+        "#tg-head",
+    ):  # also on the field for one picture; the second drop adds to the first
+        assert not hand_over(page, "drop", picture(ten), (BROKEN, b"no picture"), place=place)
+        page.page.wait_for_selector("#tg-files .file-preview")
+    page.page.wait_for_selector("#tg-files .file-preview tr >> nth=3")
+    page.page.click("#tg-run")
+    page.shows("2 of 4 pictures explained")
+
+    assert not hand_over(page, "paste", ("image.png", picture(ten)[1]), place="body")
+    page.shows("image.png, 200 x 120")
+    page.shows("Ready", "status")
+    assert hand_over(page, "paste", place="#tg-alpha input")  # text, which is none of ours
+    hand_over(page, "drop", ("notes.txt", b"no picture"))
+    page.page.get_by_text("Invalid file type: notes.txt").wait_for()
+    hand_over(page, "drop", ("bad.png", b"no picture"))
+    page.shows("'bad.png' is not one", "status")
+    assert "image.png" in page.text()
 
 
 def test_card_brings_the_question_of_its_batch(browser: Any, server: Server) -> None:

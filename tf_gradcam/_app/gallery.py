@@ -15,7 +15,9 @@ from tf_gradcam._errors import for_page
 from tf_gradcam._explain.batch import Result
 from tf_gradcam._files.manifest import FAILED, Row
 
-SCRIPT = (files("tf_gradcam") / "_app" / "gallery.js").read_text(encoding="utf-8")
+SCRIPT, DROP_SCRIPT = (
+    (files("tf_gradcam") / "_app" / name).read_text(encoding="utf-8") for name in ("gallery.js", "drop.js")
+)
 _MAX_LINES = 4  # of explained labels or boxes on a card
 _STATES = {"failed": "failed", "blank": "blank map", "noted": "with a note", "plain": "without remark"}
 
@@ -194,6 +196,10 @@ CSS = """
 button.tg-card { cursor: pointer; } button.tg-card:hover, .tg-card[aria-current] { border-color: #2b6cb0; }
 .tg-card[aria-current] { box-shadow: inset 0 0 0 1px #2b6cb0; }
 .tg-card img { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 4px; margin: 0 0 4px; }
+#tg-veil { position: fixed; inset: 12px; z-index: 9999; display: grid; place-items: center; pointer-events: none;
+  border: 3px dashed #fff; border-radius: 12px; background: rgb(15 23 42 / .82); color: #fff; }
+#tg-veil[hidden] { display: none; } #tg-veil p { margin: 0; font-size: 1.6rem; text-align: center; }
+#tg-veil small { font-size: 1rem; }
 .tg-strip { position: relative; display: flex; gap: 6px; overflow-x: auto; padding: 5px; margin: 0 0 10px; }
 .tg-thumb { flex: 0 0 auto; width: 60px; height: 60px; padding: 2px; border: 1px solid var(--border-color-primary);
   border-radius: 6px; background: var(--background-fill-secondary); cursor: pointer; }

@@ -11,7 +11,8 @@ FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "monospace")
 
 # Screen readers read out changes of the status; Gradio has no argument for that.
-SCRIPT = """() => {
+SCRIPT = (
+    """() => {
   const status = document.querySelector('#tg-status');
   if (status) { status.setAttribute('role', 'status'); status.setAttribute('aria-live', 'polite'); }
   document.documentElement.lang = 'en';
@@ -34,7 +35,10 @@ SCRIPT = """() => {
   };
   name();
   new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
-}"""
+"""
+    + gallery.DROP_SCRIPT
+    + "}"
+)
 
 CSS = (
     """

@@ -1,0 +1,46 @@
+// Files that are dropped anywhere on the page, and pictures that are pasted: one goes to Explore, several to Batch.
+// They go through the page's own fields for files, so that the limits and the guard of uploads hold. It runs once.
+{
+  const veil = document.createElement('div');
+  veil.id = 'tg-veil';
+  veil.hidden = true;
+  veil.innerHTML = '<p>Drop pictures here<br><small>one is explained, several go to Batch</small></p>';
+  document.body.append(veil);
+
+  const hand = async files => {
+    const [tab, field] = files.length > 1 ? ['batch', 'files'] : ['explore', 'file'];
+    document.getElementById(`tg-tab-${tab}-button`).click();
+    let input = null;  // Gradio makes it when the tab is opened, and again after an upload
+    while (!(input = document.querySelector(`#tg-${field} input[type=file]`)))
+      await new Promise(resolve => setTimeout(resolve, 50));
+    const given = new DataTransfer();
+    for (const file of files) given.items.add(file);
+    input.files = given.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+  };
+
+  let isOwn = false;  // a picture of the page itself is dragged
+  document.addEventListener('dragstart', () => { isOwn = true; });
+  document.addEventListener('dragend', () => { isOwn = false; });
+  const isForUs = event => !isOwn && event.dataTransfer?.types.includes('Files')
+    && !event.target.closest?.('#tg-model-parts');  // which has fields for a model and for names
+  document.addEventListener('dragover', event => {
+    veil.hidden = !isForUs(event);
+    if (!veil.hidden) event.preventDefault();
+  });
+  document.addEventListener('dragleave', event => { if (!event.relatedTarget) veil.hidden = true; });
+  document.addEventListener('drop', event => {
+    veil.hidden = true;
+    if (!isForUs(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (event.dataTransfer.files.length) hand([...event.dataTransfer.files]);
+  }, true);
+  document.addEventListener('paste', event => {
+    const files = [...event.clipboardData?.files ?? []];
+    const isText = event.target.matches?.('input, textarea') && event.clipboardData.types.includes('text/plain');
+    if (!files.length || isText) return;
+    event.preventDefault();
+    hand(files);
+  });
+}
