@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.app_sessions import QUESTION, new_events, new_sessions, upload
+from tests.helpers.app_sessions import QUESTION, app_model, new_events, new_sessions, upload
 from tests.helpers.explanations import explained
 from tests.helpers.pictures import encoded, random_photo
 from tests.helpers.redblue import red_blue_model
@@ -139,3 +139,98 @@ def test_picture_that_is_looked_at_closely_has_at_most_4096_pixels_a_side():
     _ = list(new_events(sessions).explain(session.token, *QUESTION))
     assert Image.open(io.BytesIO(download(session, "photo.closely", Look()))).size == (4096, 7)
     sessions.close()
+
+
+class Clicks:
+    """A window that looks at the red and blue photo, and the places that are clicked in it."""
+
+    def __init__(self, model: AppModel):
+        self.sessions = new_sessions(model)
+        self.session = self.sessions.new()
+        self.session.show_upload(upload(self.sessions))
+        self.events = new_events(self.sessions)
+
+    def explain(self, target: int = -1, method: str = "gradcam") -> str:
+        *_, (_, html, _) = self.events.explain(self.session.token, "hue", method, target, -1, "raw")
+        return html
+
+    def click(self, x: float, y: float) -> str:
+        *_, (self.status, html, _) = self.events.place(self.session.token, {"pick": "place", "x": x, "y": y})
+        return unescape(html)
+
+
+def spoken(html: str) -> tuple[str, dict[str, str]]:
+    """The cell of the clicked place, and the classes it speaks for with their values."""
+    cell = re.search(r"This place, cell \((.*?)\), speaks most for \(of all (\d) classes\)", html)
+    assert cell, html
+    rows = re.findall(r'data-pick="class \d">([^<]*)</button>.*?tg-number">([^<]*)<', html[cell.start() :])
+    return cell[1], dict(rows)
+
+
+def test_clicked_place_speaks_for_the_class_that_its_cell_scores():
+    """A red pixel adds 200/255 and a blue one 100/255 to its class's mean over 60 cells, and nothing to the other."""
+    clicks = Clicks(app_model())
+    assert "the first click runs the model once more" in clicks.explain()
+    cell, classes = spoken(clicks.click(0.35, 0.9))  # the fourth column and the last row, still red
+    assert cell == "row 5, column 3"
+    assert classes == {"red": f"{200 / 255 / 60:.3g}"}
+    assert "runs the model once more" not in clicks.click(0.35, 0.9)
+    first = clicks.session.answers["explore"].place
+    clicks.explain(1)  # another class at the same layer: place and maps stay
+    assert clicks.session.answers["explore"].place is first
+    clicks.session.model.class_maps = None  # a second click does not need the model
+    cell, classes = spoken(clicks.click(0.45, 0.1))
+    assert cell == "row 0, column 4"
+    assert classes == {"blue": f"{100 / 255 / 60:.3g}"}
+    clicks.sessions.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("eigencam", "received 'eigencam': its map is the same for every class"),
+        ("ablationcam", "received 'ablationcam', which runs the network again for each class"),
+    ],
+)
+def test_place_says_why_a_method_cannot_tell(method, reason):
+    clicks = Clicks(app_model())
+    before = clicks.explain(method=method)
+    html = clicks.click(0.5, 0.5)
+    assert reason in html
+    assert "tg-lens" in html
+    assert before != html
+    assert "Ready" in clicks.status
+    clicks.sessions.close()
+
+
+def test_place_that_speaks_for_no_class_says_so():
+    sessions = Clicks(seven_classes())  # its kernel is zero
+    sessions.explain()
+    assert "speaks for none of all 7 classes" in sessions.click(0.5, 0.5)
+    sessions.sessions.close()
+
+
+def test_place_before_an_explanation_and_malformed_clicks_are_refused():
+    clicks = Clicks(app_model())
+    clicks.click(0.5, 0.5)
+    assert "none is explained" in clicks.status
+    for x in (None, "1", 1.5, True):
+        with pytest.raises(ValueError, match="Expected a click on a picture"):
+            clicks.click(x, 0.5)
+    clicks.sessions.close()
+
+
+def test_place_is_said_of_the_most_probable_of_many_classes_behind_a_deep_head():
+    """Class k scores 25 - k, and red adds most to the first: each of the classes costs a pass of the head."""
+    hidden, head = keras.layers.Dense(2, "relu", name="hidden"), keras.layers.Dense(25, "softmax", name="many")
+    model = red_blue_model(hidden, head)
+    hidden.set_weights([np.eye(2), np.zeros(2)])
+    head.set_weights([np.stack([25.0 - np.arange(25), np.zeros(25)]), 25.0 - np.arange(25)])
+    clicks = Clicks(AppModel(model, [f"name {index}" for index in range(25)]))
+    clicks.explain()
+    html = clicks.click(0.1, 0.5)
+    assert "speaks most for (of the 20 most probable of 25 classes)" in html
+    assert re.findall(r'data-pick="(class \d+)">', html[html.index("speaks most") :])[0::2] == [
+        f"class {index}" for index in range(5)
+    ]
+    clicks.sessions.close()

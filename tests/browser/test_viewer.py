@@ -38,6 +38,9 @@ class Viewer:
     def __init__(self, page):
         self.page = page.page
 
+    def scroll(self):
+        self.page.evaluate("document.querySelector('.tg-stage').scrollIntoView({block: 'center'})")
+
     @property
     def frame(self):
         return self.page.locator(".tg-stage").bounding_box()
@@ -91,6 +94,7 @@ def test_picture_is_looked_at_closely(browser, server, values, width):
     page.shows("scan.png, 896 x 600")
     page.shows("Ready", "status")
     viewer = Viewer(page)
+    viewer.scroll()
     check_values(viewer, values)
     assert viewer.page.get_attribute(".tg-overlay", "src").startswith("data:")
 
@@ -135,6 +139,12 @@ def test_picture_is_looked_at_closely(browser, server, values, width):
     viewer.page.wait_for_selector(".tg-overlay[data-more*='alpha=0.7'][src^='blob:']", timeout=PATIENCE)
     assert viewer.zoom == pytest.approx(zoom)
     assert viewer.clipped() > 0
+    viewer.scroll()
+    viewer.point(*at)
+    cell = viewer.read()[3:]
+    viewer.page.mouse.down()
+    viewer.page.mouse.up()
+    page.shows(f"This place, cell (row {cell[0]}, column {cell[1]}), speaks ")
     page.shot(f"closely-{width}")
     assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width
     viewer.do("fit")
@@ -165,6 +175,10 @@ def test_keyboard_alone_reads_cells_and_explains_a_row(browser, server):
     line = viewer.page.inner_text(".tg-readout")
     viewer.page.wait_for_function("text => document.querySelector('.tg-said').textContent === text", arg=line)
     assert viewer.page.get_attribute(".tg-said", "aria-live") == "polite"
+    viewer.page.keyboard.press("Enter")
+    page.shows(f"This place, cell (row {moved[3]}, column {moved[4]}), speaks ")
+    page.shows("Ready", "status")
+    assert viewer.page.evaluate("document.activeElement.className").startswith("tg-stage")
     page.shot("closely-dark")
     viewer.page.keyboard.press("Escape")
     assert viewer.page.locator(".tg-cross.tg-on").count() == 0

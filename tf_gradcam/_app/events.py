@@ -92,6 +92,28 @@ class Events:
             return
         yield from self._work(token, "explore", asked, lambda session, job: session.explain(asked, job))
 
+    def place(self, token: str, picked: Any) -> Iterator[Values]:
+        """Say which classes a clicked place speaks for. Outputs: result.
+
+        Args:
+            picked: {"x": ..., "y": ...}, as shares of the picture.
+
+        Raises:
+            ValueError: another click, which only a request that is not the page's own can have.
+        """
+        shares = [picked.get("x"), picked.get("y")]
+        if not all(type(value) in (int, float) and 0 <= value <= 1 for value in shares):
+            raise ValueError(f"Expected a click on a picture, received {picked}.")
+        x, y = map(float, shares)
+        try:
+            session = self._sessions.find(token)
+            if session.is_busy:
+                raise ValueError("The model still runs. Click again when it has ended, or press Stop first.")
+        except ValueError as error:
+            yield self._failed(token, error)
+            return
+        yield from self._work(token, "place", session.question, lambda session, job: session.ask_place((x, y), job))
+
     def compare(self, token: str, methods: Sequence[str], *question: Any) -> Iterator[Values]:
         """Compare the chosen methods; each map is shown when it is ready. Outputs: result."""
         asked = question_of(*question)

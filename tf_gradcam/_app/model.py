@@ -35,6 +35,8 @@ from tf_gradcam._models.own_code import OwnCode
 from tf_gradcam._models.preprocessing import MODES, PREPROCESSOR, Preprocessing, Source
 from tf_gradcam._models.reader import ModelReader, reader_of
 from tf_gradcam._models.segmentation import segmentation_layers
+from tf_gradcam._models.split import linear_tail
+from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of
@@ -44,6 +46,7 @@ from tf_gradcam.targets.boxes import Box
 from tf_gradcam.targets.text import Asked
 
 DETECT = "detect"  # a choice of pixel values beside the keys of `MODES`
+_FEW_CLASSES = 20  # that are mapped one after the other in a moment
 _MAX_EXPLAINERS = 24  # kept compiled; they share the model's weights
 
 
@@ -309,6 +312,26 @@ class AppModel:
             ImageMap(explainer(image, int(index), progress=_progress(job, number, count)), 0, f"class-{index}")
             for number, index in enumerate(chosen, start=1)
         ]
+
+    def class_maps(self, picture: Path, question: Question, job: Job) -> ClassMaps:
+        """Return the maps of many classes of a picture, on one scale; runs in the thread of `worker`.
+
+        They are of all classes where these are few or cost one matrix product, else of the most probable ones.
+
+        Raises:
+            ValueError: a method whose maps do not tell classes apart, or that runs the model again for each.
+        """
+        job.report(0.0, "maps of the classes")
+        method = question.method
+        if needs_of(METHODS[method]) == "activations":
+            raise ValueError(
+                f"Expected a method whose map depends on the class, received '{method}': its map is the same for "
+                "every class. Choose another one."
+            )
+        explainer = self.explainer(question.layer, method)
+        is_cheap = len(self.labels) <= _FEW_CLASSES or linear_tail(explainer.split) is not None
+        image = self.image(picture, question.mode)[None]
+        return explainer.class_maps(image, top=None if is_cheap else _FEW_CLASSES)
 
     def _explain_boxes(self, explainer: Explainer, image: np.ndarray, question: Question, job: Job) -> PictureMaps:
         """Find the boxes of an image, and explain those that are asked for.

@@ -201,6 +201,7 @@ class Page:
         explained(picked.then(own(events.explain), question, result, **working))
         opened = self.view.submit(self._own(events.open, is_of_event=True), None, [*question, self.tab_list], **at_once)
         explained(opened.then(own(events.again), question, result, **working))
+        self.view.click(self._own(events.place, is_of_event=True), None, result, **working)
         self.method.change(own(events.describe), self.method, self.method, **at_once)
         explained(self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working))
         for number, button in enumerate(self.samples):
@@ -252,10 +253,15 @@ class Page:
         def value_of(request: Any, *values: Any) -> Any:
             return next(values_of(request, *values))
 
-        def value_of_event(request: Any, event: Any, *values: Any) -> Any:
-            return value_of(request, {name: _said_by(event, name) for name in ("pick", "x", "y", "open")}, *values)
+        def values_of_event(request: Any, event: Any, *values: Any) -> Any:
+            yield from values_of(request, {name: _said_by(event, name) for name in ("pick", "x", "y", "open")}, *values)
 
-        return self._asking(value_of_event if is_of_event else values_of if is_long else value_of)
+        def value_of_event(request: Any, event: Any, *values: Any) -> Any:
+            return next(values_of_event(request, event, *values))
+
+        if is_of_event:
+            return self._asking(values_of_event if is_long else value_of_event)
+        return self._asking(values_of if is_long else value_of)
 
     def _asking(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Annotate a handler, so that Gradio passes it the request, which knows the window, and the event."""

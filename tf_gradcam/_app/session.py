@@ -25,6 +25,7 @@ from tf_gradcam._app.worker import Job
 from tf_gradcam._errors import for_page
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._models.loading import model_names
+from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import Photo, read_picture
@@ -61,6 +62,21 @@ class PagePicture:
 
 
 @dataclass(frozen=True)
+class AskedPlace:
+    """A clicked place of the picture, and the maps that say which classes it speaks for.
+
+    Attributes:
+        point: (x, y) as shares of the width and the height.
+        maps: of many classes; None where there are none.
+        reason: why there are none, else "".
+    """
+
+    point: tuple[float, float]
+    maps: ClassMaps | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Answer:
     """The maps of one picture, kept so that they can be painted again.
 
@@ -70,6 +86,7 @@ class Answer:
         found: of a detector, the boxes of the picture; else None.
         refused: name of a method or layer without a map -> the reason.
         note: a warning about the picture, or None.
+        place: the clicked place, or None.
     """
 
     question: Question
@@ -80,6 +97,7 @@ class Answer:
     found: Detections | None = None
     refused: dict[str, str] = field(default_factory=dict)
     note: str | None = None
+    place: AskedPlace | None = None
 
     @property
     def first(self) -> Explanation:
@@ -169,6 +187,10 @@ class Session:
     def is_current(self, job: Job) -> bool:
         """Return whether no other job was started since."""
         return job is self._job
+
+    @property
+    def is_busy(self) -> bool:
+        return self._job is not None and self._job.is_active
 
     def stop(self) -> None:
         if self._job is not None:
@@ -296,8 +318,29 @@ class Session:
             found=maps.found,
             note="; ".join(filter(None, notes)) or None,
         )
+        before = self.answers.get("explore")
+        if before is not None and _is_of_same_maps(before, answer):
+            answer = dataclasses.replace(answer, place=before.place)
         self._keep("explore", answer, job)
         return answer
+
+    def ask_place(self, point: tuple[float, float], job: Job) -> None:
+        """Choose a place of the explained picture; the maps of its classes are made for the first one, and kept.
+
+        Raises:
+            ValueError: nothing is explained.
+        """
+        answer = self.answers.get("explore")
+        if answer is None or not answer.explanations:
+            raise ValueError("Expected a place of an explained picture, but none is explained. Choose a picture.")
+        if answer.place is not None:
+            place = dataclasses.replace(answer.place, point=point)
+        else:
+            try:
+                place = AskedPlace(point, answer.model.class_maps(answer.picture.path, answer.question, job))
+            except (TypeError, ValueError) as error:
+                place = AskedPlace(point, reason=for_page(error.args[0]))
+        self._keep("explore", dataclasses.replace(answer, place=place), job)
 
     def explain_each(self, tab: str, questions: dict[str, Question], job: Job) -> Answer:
         """Explain the picture for each question, or note the reason of a failure; the answer grows map by map."""
@@ -343,6 +386,13 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.has_own_model:
             self.model.close()
+
+
+def _is_of_same_maps(one: Answer, other: Answer) -> bool:
+    """Return whether two answers have the same maps of classes: they may explain different ones."""
+    asked = [(each.picture, each.model, each.question.layer, each.question.method) for each in (one, other)]
+    is_same = all(left is right or left == right for left, right in zip(*asked, strict=True))
+    return is_same and one.question.mode == other.question.mode
 
 
 class _Part(Job):

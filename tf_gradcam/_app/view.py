@@ -28,7 +28,7 @@ from tf_gradcam._app.html import (
 from tf_gradcam._app.question import box_number
 from tf_gradcam._app.script import figure_lines, python_lines, suffix_of
 from tf_gradcam._app.session import Answer, Session, Snapshot
-from tf_gradcam._app.viewer import MAX_SIDE, Lens, lens_html, map_data
+from tf_gradcam._app.viewer import MAX_SIDE, Lens, cell_axes, in_picture_order, lens_html, map_data
 from tf_gradcam._errors import for_page
 from tf_gradcam._explain.compare import Comparison
 from tf_gradcam._results.detections import Detections
@@ -37,6 +37,7 @@ from tf_gradcam._results.segmentation import Segmentation
 from tf_gradcam.image.io import Photo, read_picture
 from tf_gradcam.image.masks import class_colors, colored, encoded_mask
 from tf_gradcam.image.overlay import HEAT, Look
+from tf_gradcam.image.resize import Placement
 from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.outputs import Distance
 from tf_gradcam.targets.regions import Region
@@ -99,7 +100,7 @@ def _explore(now: Snapshot, answer: Answer) -> str:
     small = apphtml.figures_html(figures, "two")
     return (
         f'{notices}<div class="tg-closely"><div>{_lens(now, answer, overlays)}{scale}</div>'
-        f"<div>{small}{_table(answer)}</div></div>{_links(now, answer)}"
+        f"<div>{small}{_table(answer)}{_place(answer)}</div></div>{_links(now, answer)}"
     )
 
 
@@ -156,6 +157,10 @@ def _clicks(answer: Answer) -> tuple[str, str, str]:
     if answer.model.has_places:
         noun = "value" if answer.model.task.name == "regression" else "class"
         return _point(answer), "point", f"; click a point to explain the {noun} there"
+    if answer.model.task.name in ("classification", "multilabel"):
+        cost = "" if answer.place else ": the first click runs the model once more"
+        mark = apphtml.point_html(answer.place.point) if answer.place else ""
+        return mark, "place", f"; click a place to see which class it speaks for{cost}"
     return "", "", ""
 
 
@@ -281,6 +286,35 @@ def _classes(answer: Answer, probabilities: np.ndarray, explained: list[str]) ->
         marks = [f"rank {rank} of {len(order)}"] if rank > _BEST else []
         rows.append(TableRow(label, f"{share:.1%}", share, marks + _marks(label in named), f"class {index}"))
     return apphtml.rows_html("Most probable classes", rows)
+
+
+def _place(answer: Answer) -> str:
+    """Show which classes the clicked place speaks for most, by the values of their maps there, "" without a place."""
+    if answer.place is None:
+        return ""
+    if answer.place.maps is None:
+        return apphtml.notice_html(answer.place.reason)
+    maps, (x, y) = answer.place.maps, answer.place.point
+    placement = maps.of_class(0).placement
+    assert isinstance(placement, Placement)  # or no overlay could be painted
+    rows, columns = cell_axes(placement, maps.raw.shape[2:])
+    values = in_picture_order(maps.raw[0], placement)[:, rows.nearest(y), columns.nearest(x)]
+    where = f"cell (row {rows.nearest(y)}, column {columns.nearest(x)})"
+    count, total = len(values), len(answer.model.labels)
+    among = f"all {total}" if count == total else f"the {count} most probable of {total}"
+    best = [int(index) for index in np.argsort(-values, kind="stable")[:_BEST] if values[index] > 0]
+    if not (rows.sees(y) and columns.sees(x)):
+        return apphtml.notice_html("The layer does not see this place.")
+    if not best:
+        return apphtml.notice_html(f"This place, {where}, speaks for none of {among} classes.")
+    explained = [each.class_indices[0] for each in answer.explanations.values()]
+    shown = []
+    for place in best:
+        index, value = int(maps.class_indices[0, place]), float(values[place])
+        marks = _marks(index in explained)
+        share = value / float(values[best[0]])
+        shown.append(TableRow(answer.model.labels[index], f"{value:.3g}", share, marks, f"class {index}"))
+    return apphtml.rows_html(f"This place, {where}, speaks most for (of {among} classes)", shown)
 
 
 def _marks(is_explained: bool) -> list[str]:

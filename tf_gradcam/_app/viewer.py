@@ -50,6 +50,10 @@ class CellAxis(NamedTuple):
         position = math.floor((share * self.side - self.start) / self.scale + 0.5)
         return min(max(position, 0), self.cells - 1)
 
+    def sees(self, share: float) -> bool:
+        """Return whether a place, a share of the side, reaches the layer."""
+        return self.first <= share * self.side <= self.last
+
 
 def cell_axes(placement: Placement, cells: Sequence[int]) -> list[CellAxis]:
     """Return the axes of the picture, with the cells of a map (of `cells` cells along its own axes)."""
