@@ -10,10 +10,12 @@ import io
 import itertools
 import os
 import random
+import re
 import shutil
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +38,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 6, 10, 3)).astype("float3
 LABELS = [2, 0, 1]
 TRAINING = np.random.default_rng(1).integers(0, 256, (12, 6, 10, 3)).astype("float32")
 CLASSES = np.arange(12) % 3
+NUMBER = "gradcam/probability"
 
 
 def quiet() -> list[Any]:
@@ -450,37 +453,137 @@ def test_model_that_is_not_built_is_refused_with_the_remedy(tmp_path: Path) -> N
 # TensorBoard.
 
 
-def pictures_of(log_dir: Path) -> dict[int, bytes]:
-    """Step -> PNG, as it lies in the event file."""
+def logged_in(log_dir: Path) -> dict[str, dict[int, Any]]:
+    """Tag -> step -> PNG or number, as they lie in the event file."""
     (path,) = (log_dir / "gradcam").iterdir()
-    found = {}
+    found: dict[str, dict[int, Any]] = {}
     for record in tf.data.TFRecordDataset(str(path)):
         event = tf.compat.v1.Event.FromString(record.numpy())
         for value in event.summary.value:
-            assert value.tag == "gradcam"
-            assert value.metadata.plugin_data.plugin_name in {"images", ""}  # told once, at the first step
-            width, height, png = tf.make_ndarray(value.tensor).tolist()
-            assert Image.open(io.BytesIO(png)).size == (int(width), int(height))
-            found[event.step] = png
+            content = tf.make_ndarray(value.tensor).tolist()
+            if isinstance(content, list):
+                assert value.metadata.plugin_data.plugin_name in {"images", ""}  # told once, at the first step
+                width, height, content = content
+                assert Image.open(io.BytesIO(content)).size == (int(width), int(height))
+            found.setdefault(value.tag, {})[event.step] = content
     return found
 
 
 def test_pictures_go_to_tensorboard_with_the_number_of_the_epoch(run: Run) -> None:
     files = {int(path.stem[-4:]): path.read_bytes() for path in (run.folder / "new" / "png").iterdir()}
-    assert pictures_of(run.folder / "logs") == files
+    assert logged_in(run.folder / "logs")["gradcam"] == files
     assert sorted(files) == [0, 1, 2, 3]
+
+
+def test_each_image_has_a_tag_of_its_own_and_is_large(run: Run) -> None:
+    logged = logged_in(run.folder / "logs")
+    assert sorted(logged) == ["gradcam", "gradcam/blank_maps", *(f"gradcam/image_0{n}" for n in range(3)), NUMBER]
+    for number in range(3):
+        own = logged[f"gradcam/image_0{number}"]
+        assert sorted(own) == [0, 1, 2, 3]
+        width, height = Image.open(io.BytesIO(own[3])).size
+        assert width > 2 * 400  # the photo beside its overlay
+        assert height < width
+    assert len({own[3] for tag, own in logged.items() if "image" in tag}) == 3
+
+
+def test_numbers_are_those_of_the_explanation(run: Run) -> None:
+    logged, explanation = logged_in(run.folder / "logs"), run.callback.explanation
+    assert isinstance(explanation, Explanation)
+    assert explanation.probabilities is not None
+    mean = np.mean([explanation.probabilities[row, label] for row, label in enumerate(LABELS)])
+    assert logged[NUMBER][3] == pytest.approx(mean)
+    assert logged["gradcam/blank_maps"][3] == sum(map(bool, explanation.diagnosis))
 
 
 def test_pictures_do_not_depend_on_how_others_record(tmp_path: Path) -> None:
     """keras.callbacks.TensorBoard(update_freq=100) leaves such a condition behind between its batches."""
     with tf.summary.record_if(False):
         look(GradCAMCallback(IMAGES[:1], tmp_path / "png", log_dir=tmp_path), classifier())
-    assert list(pictures_of(tmp_path)) == [0]
+    assert list(logged_in(tmp_path)["gradcam"]) == [0]
 
 
 def test_no_event_file_unless_asked(tmp_path: Path) -> None:
     look(GradCAMCallback(IMAGES[:1], tmp_path), classifier())
     assert names_in(tmp_path) == ["epoch_0000.png"]
+
+
+# Other clients, each in its offline mode.
+
+
+def test_unknown_client_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"wand.*wandb"):
+        GradCAMCallback(IMAGES, tmp_path, LABELS, log_to="wand")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("client", ["wandb", "mlflow"])
+def test_missing_client_is_named_with_its_command(tmp_path: Path, client: Any) -> None:
+    if find_spec(client):
+        pytest.skip(f"{client} is installed")
+    with pytest.raises(ImportError, match=f"the package '{client}'.*install.*{client}"):
+        GradCAMCallback(IMAGES, tmp_path, LABELS, log_to=client)
+
+
+needs_wandb = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed: the extra wandb")
+needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed: the extra mlflow")
+
+
+@pytest.mark.parametrize(
+    "client", [pytest.param("wandb", marks=needs_wandb), pytest.param("mlflow", marks=needs_mlflow)]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_no_run_is_started_for_a_client(tmp_path: Path, client: Any) -> None:
+    callback = GradCAMCallback(IMAGES, tmp_path, LABELS, log_to=client)
+    with pytest.raises(ValueError, match=f"an active run for log_to='{client}', found none. Start it"):
+        train(classifier(), callback)
+
+
+@needs_wandb
+@pytest.mark.filterwarnings("ignore")
+def test_active_run_of_wandb_gets_pictures_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with wandb.init(mode="offline", dir=tmp_path, project="test") as run:
+        run.log({"other": 1}, step=40)
+        callback = GradCAMCallback(IMAGES, tmp_path / "png", LABELS, log_to="wandb")
+        train(classifier(), callback)
+        assert wandb.run is run
+        media = Path(run.dir) / "media" / "images"
+        assert len(list(media.glob("gradcam_*.png"))) == 3  # before training, and after two epochs
+        assert len(list((media / "gradcam").glob("image_02_*.png"))) == 3
+        assert run.summary["gradcam/epoch"] == 2
+        assert isinstance(callback.explanation, Explanation)
+        assert callback.explanation.probabilities is not None
+        own = callback.explanation.probabilities[range(3), LABELS]
+        assert run.summary[NUMBER] == pytest.approx(own.mean())
+        assert callback.missing == []
+
+
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore")
+def test_active_run_of_mlflow_gets_pictures_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder, since mlflow-skinny has no database
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    with mlflow.start_run() as run:
+        callback = GradCAMCallback(IMAGES, tmp_path / "png", LABELS, log_to="mlflow")
+        train(classifier(), callback)
+        assert mlflow.active_run().info.run_id == run.info.run_id
+    client = mlflow.MlflowClient()
+    history = client.get_metric_history(run.info.run_id, NUMBER)
+    assert [one.step for one in history] == [0, 1, 2]
+    assert isinstance(callback.explanation, Explanation)
+    assert callback.explanation.probabilities is not None
+    assert history[-1].value == pytest.approx(callback.explanation.probabilities[range(3), LABELS].mean())
+    names = [Path(one.path).name for one in client.list_artifacts(run.info.run_id, "images")]
+    pictures = [re.split(r"[+%]", name)[:3] for name in names if name.endswith(".png")]  # either, by version
+    tags = ["gradcam", *(f"gradcam/image_0{number}" for number in range(3))]
+    assert sorted((re.sub("[~#]", "/", tag), step) for tag, _, step in pictures) == [
+        (tag, str(step)) for tag in tags for step in range(3)
+    ]
+    assert callback.missing == []
 
 
 # Trouble.
@@ -502,7 +605,7 @@ def test_failure_in_training_is_told_once_and_survived(tmp_path: Path) -> None:
     assert "there is no folder" in told[0]
     assert callback.missing == [2, 3]
     assert names_in(folder) == ["epoch_0004.png"]
-    assert sorted(pictures_of(tmp_path)) == [0, 1, 2, 3, 4]
+    assert sorted(logged_in(tmp_path)["gradcam"]) == [0, 1, 2, 3, 4]
     assert len(model.history.epoch) == 4
 
 

@@ -12,14 +12,14 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import require, unknown_name
 from tf_gradcam._explain.class_maps import ONE_PASS, Thresholds, threshold_of_each
 from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Explainer
@@ -51,6 +51,9 @@ from tf_gradcam.image.overlay import Look, check_look, to_photo
 from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.base import TargetLike
 from tf_gradcam.targets.outputs import Distance, Value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MAX_IMAGES = 64  # more make a picture that no screen holds; they are explained in one batch during training
 _CHOOSE = "Choose some, as images[:16]."
@@ -213,6 +216,7 @@ def _as_photos(images: Any) -> list[np.ndarray]:
 __all__ = ["GradCAMCallback"]
 
 _TAG = "gradcam"
+_LARGE_DPI = 200  # of the figure of one image: 440 pixels for the side of a square photo
 
 
 class GradCAMCallback(keras.callbacks.Callback):
@@ -250,8 +254,12 @@ class GradCAMCallback(keras.callbacks.Callback):
         map_threshold: `threshold` of `Explanation.overlay`: value relative to the map's maximum below which the photo
             is untouched. Defaults to 0, none.
         every: epochs between pictures, at least 1. Defaults to 1.
-        log_dir: folder for TensorBoard, which gets the same pictures in `log_dir/gradcam`, step 0 before training and
-            step n after epoch n. Only looking at them needs the `tensorboard` package.
+        log_dir: folder for TensorBoard: `log_dir/gradcam` gets the same picture under the tag "gradcam", each image
+            large under its own tag, such as "gradcam/image_03", and as scalars the mean probability of what is
+            explained (of values the mean absolute error, of boxes the heat inside) and the number of blank maps; step 0
+            before training and step n after epoch n. Only looking at them needs the `tensorboard` package.
+        log_to: "wandb" or "mlflow", to log the same to the active run of Weights & Biases or MLflow, which stays yours
+            to start and to finish. None for neither.
 
     Attributes:
         explanation: of the last picture, None before the first: an `Explanation`; `ClassMaps` of the labels of a
@@ -294,6 +302,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         map_threshold: float = 0.0,
         every: int = 1,
         log_dir: str | os.PathLike[str] | None = None,
+        log_to: Literal["wandb", "mlflow"] | None = None,
     ):
         super().__init__()
         find_method(method)
@@ -324,12 +333,15 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._every = every
         self.directory = _writable_folder("directory", directory)
         self._log_folder = None if log_dir is None else _writable_folder("log_dir", log_dir, _TAG)
+        if log_to is not None and log_to not in _CLIENTS:
+            raise ValueError(unknown_name("client to log to", str(log_to), _CLIENTS))
+        self._client = None if log_to is None else _CLIENTS[log_to](require(log_to, extra=log_to))
         self.explanation: Explanation | ClassMaps | list[Detections] | None = None
         self.task: Task | None = None
         self._truth: NDArray[Any] | None = None
         self.missing: list[int] = []
         self._explainer: Explainer | None = None
-        self._events: _Events | None = None
+        self._logs: list[_Events | _WandbRun | _MlflowRun] = []
         self._has_begun = False
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
@@ -349,8 +361,10 @@ class GradCAMCallback(keras.callbacks.Callback):
                 f"Expected no threshold for the task {self.task}, received {self._threshold!r}. Leave it out: it is "
                 "for multi-label models and detectors."
             )
-        if self._log_folder is not None:
-            self._events = _Events(self._log_folder)
+        self._logs = [] if self._log_folder is None else [_Events(self._log_folder)]
+        if self._client is not None:
+            self._client.begin()
+            self._logs.append(self._client)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Write the picture before training; here, since `on_train_begin` may run before a resumed model is loaded."""
@@ -379,10 +393,10 @@ class GradCAMCallback(keras.callbacks.Callback):
                 )
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Close the file for TensorBoard."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        """Close the file for TensorBoard; a run of another client is its owner's to finish."""
+        for log in self._logs:
+            log.close()
+        self._logs = []
 
     def _reader_of(self, model: keras.Model) -> ModelReader:
         """Return the reader of a model; one inside the trained model has the loss of that one, if their outputs fit."""
@@ -428,15 +442,45 @@ class GradCAMCallback(keras.callbacks.Callback):
             truth = dict(zip(map(id, self._shown.photos), self._shown.truth, strict=True))
             cards = [card._replace(truth=truth[id(card.photo)]) for card in cards]
         name = max(self._shown.names.by_index.values(), key=len, default="")
-        figure = epoch_figure(title, cards, sides, self._look, f"Predicted: {name}, 100.0%")
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi="figure")
-        figure.clear()  # frees its pixels now: its parts refer to each other, and wait for the garbage collector
+        longest = f"Predicted: {name}, 100.0%"
+        grid = _png(epoch_figure(title, cards, sides, self._look, longest))
         try:
-            write_bytes(self.directory / f"epoch_{number:04d}.png", stream.getvalue())
+            write_bytes(self.directory / f"epoch_{number:04d}.png", grid)
         finally:
-            if self._events is not None:
-                self._events.write(stream.getvalue(), number)
+            if self._logs:
+                pictures = {_TAG: grid}
+                for index, photo in enumerate(self._shown.photos):
+                    own = [card for card in cards if card.photo is photo]
+                    figure = epoch_figure(title, own, sides, self._look, longest)
+                    pictures[f"{_TAG}/image_{index:02d}"] = _png(figure, _LARGE_DPI)
+                numbers = {f"{_TAG}/{key}": value for key, value in self._numbers().items() if np.isfinite(value)}
+                for log in self._logs:
+                    log.write(pictures, numbers, number)
+
+    def _numbers(self) -> dict[str, float]:
+        """Return what was measured on the images, by name."""
+        found, truth = self.explanation, self._truth
+        if isinstance(found, list):
+            energy = np.concatenate([each.energy for each in found])
+            return {"heat_in_box": float(np.nanmean(energy))} if np.isfinite(energy).any() else {}
+        if isinstance(found, ClassMaps):
+            first = found.of_each_class()[0]
+            assert first.probabilities is not None
+            asked = found.asked if truth is None else _label_rows(truth, first.probabilities.shape[1])
+            places = (
+                first.probabilities
+                if truth is not None
+                else np.take_along_axis(first.probabilities, found.class_indices, axis=1)
+            )
+            return {"probability": float(places[asked].mean()) if asked.any() else np.nan}
+        assert found is not None
+        numbers = {"blank_maps": float(sum(text is not None for text in found.diagnosis))}
+        indices, probabilities = found.class_indices, found.probabilities
+        if probabilities is not None and probabilities.ndim == 2 and (indices >= 0).all():
+            numbers["probability"] = float(np.take_along_axis(probabilities, indices[:, None], axis=1).mean())
+        if self.task is not None and self.task.name == "regression" and truth is not None:
+            numbers["error"] = float(np.abs(found.outputs.reshape(truth.shape) - truth).mean())
+        return numbers
 
     def _when(self, number: int) -> str:
         return f"After epoch {number} of {self.params['epochs']}" if number else "Before training"
@@ -632,7 +676,7 @@ def _check_one_pass(task: Task, method: Any, layer: Any) -> None:
 
 
 class _Events:
-    """Writer of pictures in TensorBoard's file format, by TensorFlow alone."""
+    """Writer of pictures and numbers in TensorBoard's file format, by TensorFlow alone."""
 
     def __init__(self, folder: Path):
         self._writer = tf.summary.create_file_writer(str(folder))
@@ -640,16 +684,80 @@ class _Events:
             plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
         )
 
-    def write(self, png: bytes, step: int) -> None:
-        """Write one picture; it is on the disk when this returns."""
-        sides = [str(int.from_bytes(png[start : start + 4], "big")).encode() for start in (16, 20)]  # width, height
+    def write(self, pictures: Mapping[str, bytes], numbers: Mapping[str, float], step: int) -> None:
+        """Write pictures and numbers by tag; they are on the disk when this returns."""
         # `record_if`: keras.callbacks.TensorBoard may have set another one, which counts batches.
         with self._writer.as_default(), tf.summary.record_if(True):
-            tf.summary.write(_TAG, tf.constant([*sides, png]), step, self._metadata)
+            for tag, png in pictures.items():
+                sides = [str(int.from_bytes(png[start : start + 4], "big")).encode() for start in (16, 20)]  # of a PNG
+                tf.summary.write(tag, tf.constant([*sides, png]), step, self._metadata)
+            for tag, value in numbers.items():
+                tf.summary.scalar(tag, value, step)
         self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()
+
+
+class _WandbRun:
+    """Writer to the active run of Weights & Biases, on an axis of its own, so that the run's steps stay as they are."""
+
+    def __init__(self, client: Any):
+        self._client = client
+        self._run: Any = None
+
+    def begin(self) -> None:
+        self._run = self._client.run
+        if self._run is None:
+            raise ValueError(_NO_RUN.format("wandb", "wandb.init(project=...)"))
+        self._run.define_metric(f"{_TAG}/epoch", hidden=True)
+        self._run.define_metric(f"{_TAG}*", step_metric=f"{_TAG}/epoch")
+
+    def write(self, pictures: Mapping[str, bytes], numbers: Mapping[str, float], step: int) -> None:
+        images = {tag: self._client.Image(_pixels(png)) for tag, png in pictures.items()}
+        self._run.log({**images, **numbers, f"{_TAG}/epoch": step})
+
+    def close(self) -> None:
+        self._run = None
+
+
+class _MlflowRun:
+    """Writer to the active run of MLflow."""
+
+    def __init__(self, client: Any):
+        self._client, self._run = client, ""
+
+    def begin(self) -> None:
+        run = self._client.active_run()
+        if run is None:
+            raise ValueError(_NO_RUN.format("mlflow", "mlflow.start_run()"))
+        self._run = run.info.run_id  # named, since MLflow would start another run if this one has ended
+
+    def write(self, pictures: Mapping[str, bytes], numbers: Mapping[str, float], step: int) -> None:
+        client = self._client.MlflowClient()
+        for tag, png in pictures.items():
+            client.log_image(self._run, _pixels(png), key=tag, step=step, synchronous=True)  # so that failures are seen
+        for key, value in numbers.items():
+            client.log_metric(self._run, key, value, step=step)
+
+    def close(self) -> None:
+        self._run = ""
+
+
+_CLIENTS: dict[str, type[_WandbRun] | type[_MlflowRun]] = {"wandb": _WandbRun, "mlflow": _MlflowRun}
+_NO_RUN = "Expected an active run for log_to='{}', found none. Start it before the training: {}."
+
+
+def _png(figure: Figure, dpi: float | Literal["figure"] = "figure") -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    figure.clear()  # frees its pixels now: its parts refer to each other, and wait for the garbage collector
+    return stream.getvalue()
+
+
+def _pixels(png: bytes) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = tf.io.decode_png(png, channels=3).numpy()
+    return pixels
 
 
 def _writable_folder(name: str, folder: str | os.PathLike[str], *inside: str) -> Path:
