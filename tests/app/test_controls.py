@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from html import unescape
 
+import keras
 import pytest
 
 from tests.helpers.app_sessions import new_events
 from tests.helpers.redblue import red_blue_model
-from tf_gradcam._app.controls import look_of
+from tf_gradcam._app.controls import layer_choices, look_of
 from tf_gradcam._app.events import FIRST
+from tf_gradcam._app.model import AppModel
+
+L = keras.layers
 
 
 def last(values):
@@ -75,3 +79,41 @@ def test_weights_that_cannot_be_downloaded_are_told_and_the_model_before_stays(
     status = unescape(last(events.again(session.token, "hue", "gradcam", -1, -1, "raw"))[0])
     assert "The ImageNet weights of MobileNet could not be downloaded" in status
     assert status.endswith("Choose the weights 'none', or upload a model file.</p>")
+
+
+def test_layers_are_grouped_by_block_with_cells_and_stride():
+    inner = keras.Sequential([L.Input((3, 5, 2)), L.Conv2D(2, 1, name="squeeze"), L.ReLU(name="relu")], name="head")
+    layers = [
+        L.Conv2D(2, 3, padding="same", name="stem"),
+        L.Conv2D(2, 3, padding="same", name="block_1_conv"),
+        L.ReLU(name="block_1_relu"),
+        L.Conv2D(2, 3, strides=(2, 2), padding="same", name="block_2_conv"),
+        inner,
+        L.GlobalAveragePooling2D(name="pool"),
+        L.Dense(2, activation="softmax", name="scores"),
+    ]
+    model = AppModel(keras.Sequential([L.Input((6, 10, 3)), *layers]))
+    whole, half = "6 x 10 cells, stride 1", "3 x 5 cells, stride 2"
+    assert layer_choices(model) == [
+        ("stem", "stem", "", whole, True),
+        ("block_1_conv", "block_1_conv", "block_1", whole, True),
+        ("block_1_relu", "block_1_relu", "block_1", whole, True),
+        ("block_2_conv", "block_2_conv", "", half, True),
+        ("head/squeeze", "head/squeeze", "head", half, True),
+        ("head/relu (default)", "head/relu", "head", half, True),
+        ("pool", "pool", "", "its output (B, 2) has no spatial extent", False),
+        ("scores", "scores", "", "its output (B, 2) has no spatial extent", False),
+    ]
+    model.close()
+
+
+def test_clicked_map_of_a_layer_chooses_the_layer_and_opens_explore(sessions, session):
+    events = new_events(sessions)
+    events.select("layers", session.token)
+    last(events.layers(session.token, ["scale"], "hue", "gradcam", -1, -1, "raw"))
+    assert 'data-pick="layer scale" aria-label="Explain the layer scale"' in events.select("layers", session.token)[0]
+    *others, layer, tabs = events.pick(session.token, {"pick": "layer scale"}, -1)
+    assert all("value" not in each for each in others)
+    assert (layer["value"], tabs["selected"], session.tab) == ("scale", "explore", "explore")
+    with pytest.raises(ValueError, match="Expected a click on a picture, a box or a name"):
+        events.pick(session.token, {"pick": "layer gone"}, -1)

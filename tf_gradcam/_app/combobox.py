@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-# The text of an entry and the value that handlers get; then the heading above it and, of an entry that cannot be
-# chosen, the reason. Such entries are listed on request.
-Entry = tuple[str, int | str] | tuple[str, int | str, str, str]
+# The text of an entry and the value that handlers get; then the heading above it, a note beside it, and whether it can
+# be chosen. Those that cannot are listed on request.
+Entry = tuple[str, int | str] | tuple[str, int | str, str, str, bool]
 
 
 def combobox(gradio: ModuleType, choices: Sequence[Entry], value: Any, label: str, **options: Any) -> Any:
@@ -66,15 +66,17 @@ function fill() {
   const top = list.scrollTop;
   list.replaceChildren();
   let parent = list, heading = '', hidden = 0;
-  props.choices.forEach(([text, value, group = '', reason = ''], number) => {
-    if (!words.every(word => `${group} ${text}`.toLowerCase().includes(word))) return;
-    if (reason && !all) { hidden += 1; return; }
+  props.choices.forEach(([text, value, group = '', note = '', isOffered = true], number) => {
+    const searched = `${group} ${text} ${note}`.toLowerCase();
+    if (!words.every(word => searched.includes(word))) return;
+    if (!isOffered && !all) { hidden += 1; return; }
     if (group !== heading) parent = group ? created('div', list, '', {role: 'group', 'aria-label': group}) : list;
     heading = group;
-    const option = created('div', parent, reason ? `${text}: ${reason}` : text, {
+    const option = created('div', parent, text, {
       role: 'option', id: `${list.id}-${number}`, 'aria-selected': isChosen(value),
     });
-    if (reason) option.setAttribute('aria-disabled', true);
+    if (note) created('small', option, note, {});
+    if (!isOffered) option.setAttribute('aria-disabled', true);
     option.choose = () => choose(value);
   });
   if (hidden) {
@@ -173,6 +175,7 @@ CSS = """
 .tg-options [role=option]:hover { background: var(--background-fill-secondary); }
 .tg-options [aria-selected=true] { font-weight: 700; }
 .tg-options .tg-active { background: #1d4ed8 !important; color: #fff; }
+.tg-options [role=group] [role=option] { padding-left: 22px; } .tg-options small { display: block; font-weight: 400; }
 .tg-options [aria-disabled] { cursor: default; font-style: italic; }
 .tg-chosen { display: flex; flex-wrap: wrap; gap: 6px; } .tg-chosen:not(:empty) { margin-bottom: 8px; }
 .tg-chosen button { padding: 2px 8px; font-size: .82rem; border: 1px solid var(--border-color-primary);

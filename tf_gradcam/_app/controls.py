@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tf_gradcam._app.combobox import Entry
 from tf_gradcam._app.question import ALL, EVERYWHERE, POINT, REGION, TOP_THREE, Question, box_number
 from tf_gradcam._models.description import TASKS
 from tf_gradcam._rules.table import METHODS, MethodName, describe, needs_of
@@ -14,6 +17,7 @@ from tf_gradcam.image.overlay import Look, colormap_colors
 
 if TYPE_CHECKING:
     from tf_gradcam._app.model import AppModel
+    from tf_gradcam._models.layers import LayerRow
     from tf_gradcam._results.detections import Detections
 
 TOP, NOTHING = -1, -1  # the first entries of the lists of classes
@@ -173,18 +177,39 @@ def target_choices(model: AppModel, boxes: Detections | None = None, chosen: int
     return [("both sides" if model.is_pair else "top class", TOP), *classes]
 
 
-def layer_choices(model: AppModel) -> list[tuple[str, str]]:
-    """Return the entries of the list of layers, those with a role first, the default marked."""
-    choices = []
-    rows = sorted(model.layers, key=lambda row: row.path not in model.roles)
-    for row in rows:
-        cells = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:-1])
-        marks = [model.roles.get(row.path, ""), "default" if row.path == model.default_layer else ""]
-        text = ", ".join(filter(None, marks))
-        choices.append((f"{row.path}  ({cells}){f'  {text}' if text else ''}", row.path))
-    if model.default_layer not in (row.path for row in model.layers):  # several, of a detector
-        choices.insert(0, (f"{model.default_layer}  default", model.default_layer))
+_BLOCK = re.compile(r"(?:.*/)?(?:[^/]*?\d[a-z]?(?=_|$))?")  # "block5" of "block5_conv3", "head/" of "head/relu"
+
+
+def layer_choices(model: AppModel) -> list[Entry]:
+    """Return the entries of the list of layers: the default marked, grouped by block, those with a role first.
+
+    A block is two or more layers in a row whose names begin alike. Layers that cannot be explained say why.
+    """
+    choices: list[Entry] = []
+    if model.default_layer not in (row.path for row in model.all_layers):  # several, of a detector
+        choices.append((f"{model.default_layer} (default)", model.default_layer))
+    first = [row for row in model.all_layers if row.path in model.roles]
+    choices += [_layer_entry(model, row, "") for row in first]
+    others = (row for row in model.all_layers if row.path not in model.roles)
+    for block, rows in itertools.groupby(others, lambda row: _block_of(row.path)):
+        of_block = list(rows)
+        choices += [_layer_entry(model, row, block if len(of_block) > 1 else "") for row in of_block]
     return choices
+
+
+def _block_of(path: str) -> str:
+    found = _BLOCK.match(path)
+    return found[0].rstrip("/") if found else ""
+
+
+def _layer_entry(model: AppModel, row: LayerRow, block: str) -> Entry:
+    marks = [model.roles.get(row.path, ""), "default" if row.path == model.default_layer else ""]
+    marked = ", ".join(filter(None, marks))
+    cells = " x ".join("any" if side is None else str(side) for side in row.output_shape[1:-1])
+    sides = [f"{side:g}" for side in row.stride or ()]
+    stride = sides[0] if len(set(sides)) == 1 else " x ".join(sides)
+    note = f"{cells} cells{f', stride {stride}' if stride else ''}" if row.explainable else row.reason
+    return f"{row.path} ({marked})" if marked else row.path, row.path, block, note, row.explainable
 
 
 def settings(model: AppModel, asked: Question) -> dict[str, dict[str, Any]]:

@@ -223,25 +223,33 @@ class Events:
         return self._methods[method].about
 
     def pick(self, token: str, picked: Any, target: int | str | None) -> Values:
-        """Take a click on a picture or a name for a choice. Outputs: the list of classes; place; across; down.
+        """Take a click on a picture or a name for a choice. Outputs: the list of classes; place; across; down;
+        the list of layers; the open tab.
 
         Args:
-            picked: {"pick": "class 3" | "box 2" | "point", "x": ..., "y": ...}, the point as shares of the picture.
+            picked: {"pick": "class 3" | "box 2" | "point" | "layer block5_conv3", "x": ..., "y": ...}, the point as
+                shares of the picture.
             target: the present choice.
 
         Raises:
             ValueError: another click, which only a request that is not the page's own can have.
         """
-        kind, _, number = str(picked.get("pick")).partition(" ") if isinstance(picked, dict) else ("", "", "")
+        kind, _, name = str(picked.get("pick")).partition(" ") if isinstance(picked, dict) else ("", "", "")
         same = self._update()
         if kind == "point":
             shares = [picked.get("x"), picked.get("y")]
             if all(type(value) in (int, float) and 0 <= value <= 1 for value in shares):
                 across, down = (min(round(100 * float(value), 2), 99.99) for value in shares)
-                return same, self._update(value=POINT), self._update(value=across), self._update(value=down)
-        elif kind in ("class", "box") and number.isdecimal() and len(number) < 6:
-            chosen = int(number) if kind == "class" else f"box {number}"
-            return self._targets(token, chosen), self._update(value=REGION), same, same
+                point = (self._update(value=value) for value in (POINT, across, down))
+                return same, *point, same, same
+        elif kind in ("class", "box") and name.isdecimal() and len(name) < 6:
+            chosen = int(name) if kind == "class" else f"box {name}"
+            return self._targets(token, chosen), self._update(value=REGION), same, same, same, same
+        elif kind == "layer":
+            session = self._sessions.find(token)
+            if name in (row.path for row in session.model.layers):
+                session.tab = "explore"
+                return same, same, same, same, self._update(value=name), self._update(selected="explore")
         raise ValueError(f"Expected a click on a picture, a box or a name, received {picked}.")
 
     def open(self, token: str, picked: Any) -> Values:

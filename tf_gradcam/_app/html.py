@@ -107,6 +107,11 @@ def point_html(point: tuple[float, float]) -> str:
     return f'<span class="tg-point" style="left:{point[0]:.2%};top:{point[1]:.2%}"></span>'
 
 
+def cover_html(pick: str, name: str) -> str:
+    """Draw a button over all of a picture: what a click on it chooses, and its name."""
+    return f'<button type="button" class="tg-cover" data-pick="{escape(pick)}" aria-label="{escape(name)}"></button>'
+
+
 class PageBox(NamedTuple):
     """A box over a picture: its name, its sides (x1, y1, x2, y2) as shares, its choice, whether it is explained."""
 

@@ -117,7 +117,7 @@ class AppModel:
         roles: path of a layer -> what it is good for, of a segmentation.
         title: its name on the page.
         labels: K names of classes or values, "class 243" for a class without a name; none of a detector without names.
-        layers: rows of `list_layers` that can be explained.
+        all_layers, layers: the rows of `list_layers`, and those that can be explained.
         default_layer: path of the default layer, or of those of a detector's pyramid.
         size: (H0, W0) of its images.
         channels: 1 or 3.
@@ -152,7 +152,8 @@ class AppModel:
         self.class_names = None if class_names is None else list(class_names)
         self.origin = origin or Origin()
         self.title = "bundled model" if self.origin.model is None else Path(self.origin.model).name
-        self.layers: list[LayerRow] = [row for row in list_layers(self._reader) if row.explainable]
+        self.all_layers: list[LayerRow] = list_layers(self._reader)
+        self.layers = [row for row in self.all_layers if row.explainable]
         self._preprocessing = self._opened.preprocessing
         self._reader.preprocessing = replace(
             self._preprocessing, mode="unknown"

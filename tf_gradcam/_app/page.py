@@ -195,7 +195,7 @@ class Page:
         picked = self.view.select(
             self._own(events.pick, is_of_event=True),
             self.target,
-            [self.target, self.where, self.across, self.down],
+            [self.target, self.where, self.across, self.down, self.layer, self.tab_list],
             **at_once,
         )
         explained(picked.then(own(events.explain), question, result, **working))

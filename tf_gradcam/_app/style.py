@@ -91,6 +91,8 @@ CSS = (
   color: #fff; background: #111; }
 .tg-box.tg-own { border-width: 3px; } .tg-box.tg-own span { font-weight: 700; }
 .tg-box:hover, .tg-box:focus-visible { z-index: 1; border-color: #fbbf24; border-width: 3px; }
+.tg-cover { position: absolute; inset: 0; background: none; border: 0; cursor: pointer; border-radius: 4px; }
+.tg-cover:hover { outline: 3px solid #2b6cb0; }
 .tg-choose { padding: 0; border: 0; background: none; font: inherit; color: inherit; cursor: pointer; text-align: left;
   text-decoration: underline dotted; text-underline-offset: 3px; }
 tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--background-fill-secondary); }

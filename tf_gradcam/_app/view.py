@@ -378,7 +378,8 @@ def _many(now: Snapshot, answer: Answer) -> str:
     for name, explanation in answer.explanations.items():
         overlay = data_uri(_overlay(answer, name, picture.shown, look))
         alt = f"Map of {explanation.labels[0]} by {explanation.method} at {explanation.layer_name}"
-        figures.append(Figure(name, overlay, alt, _caption(explanation, tab)))
+        over = apphtml.cover_html(f"layer {name}", f"Explain the layer {name}") if tab == "layers" else ""
+        figures.append(Figure(name, overlay, alt, _caption(explanation, tab), over))
     figures += [Figure(name, "", "", f"Not available here: {reason}") for name, reason in answer.refused.items()]
     html = _outdated(now, answer) + apphtml.figures_html(figures, "many")
     if not answer.explanations:
@@ -388,7 +389,8 @@ def _many(now: Snapshot, answer: Answer) -> str:
     title = f'<p class="tg-headline">{escape(f"{first.labels[0]}, {_score(first, answer)}, {common}")}</p>'
     files = [(f"{tab}.{kind}", f"{tab}.{kind}", f"Figure ({kind.upper()})") for kind in ("png", "pdf")]
     scale = apphtml.scale_html(first.signed, look.colormap, look.threshold, _ends(answer, look))
-    return title + _one_of(answer, tab) + html + scale + apphtml.links_html(now.token, files, look)
+    hint = '<p class="tg-hint">Click a map to explain its layer in Explore.</p>' if tab == "layers" else ""
+    return title + _one_of(answer, tab) + hint + html + scale + apphtml.links_html(now.token, files, look)
 
 
 def _one_of(answer: Answer, tab: str) -> str:

@@ -286,7 +286,7 @@ element.addEventListener('click', event => {
 // The keyboard's focus stays where it was.
 watch('value', () => {
   draw();
-  if (last && document.activeElement === document.body) find(last)?.focus({preventScroll: true});
+  if (last && document.activeElement === document.body) (find(last) ?? find('.tg-stage, button'))?.focus({preventScroll: true});
 });
 new ResizeObserver(draw).observe(element);
 draw();
