@@ -215,7 +215,12 @@ def test_next_batch_replaces_the_files_and_keeps_the_open_picture(sessions):
     assert download(one.session, "overlay.png", Look()).startswith(b"\x89PNG")
     assert current(view_of(one.session).html) == []
     one.session.show_upload(upload(sessions, name="d.png"))
-    assert files_in(sessions.folder.root) == ["c.png", "d.png", "heatmaps.zip"]
+    assert files_in(sessions.folder.root) == [
+        "blue.png",
+        "c.png",
+        "d.png",
+        "heatmaps.zip",
+    ]  # the history shows blue.png
 
 
 @pytest.mark.parametrize(

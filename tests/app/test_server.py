@@ -429,10 +429,14 @@ def test_two_windows_see_their_own(sessions, session):
     assert files_in(sessions.folder.root) == ["photo.png"]
 
 
-def test_closed_window_is_known_no_longer_and_leaves_no_file(sessions):
+def test_closed_window_is_known_no_longer_and_leaves_no_file(sessions, monkeypatch):
+    monkeypatch.setattr("tf_gradcam._app.session._KEPT_SECONDS", 0.0)
     session = sessions.new("window")
     session.show_upload(upload(sessions))
     sessions.close_window("window")
+    end = time.monotonic() + 10
+    while files_in(sessions.folder.root) and time.monotonic() < end:
+        time.sleep(0.01)
     assert files_in(sessions.folder.root) == []
     with pytest.raises(ValueError, match=r"was removed\. Reload the page"):
         sessions.find(session.token)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_gradcam._app.address import MAX_QUERY, read_query
 from tf_gradcam._app.controls import (
     QUESTION,
     look_of,
@@ -26,6 +27,7 @@ from tf_gradcam._app.html import notice_html, progress_html
 from tf_gradcam._app.model import AppModel, Said, headline
 from tf_gradcam._app.question import POINT, REGION, Question
 from tf_gradcam._app.session import Session, Sessions
+from tf_gradcam._app.trail import trail_html
 from tf_gradcam._app.uploads import MAX_BATCH
 from tf_gradcam._app.view import view_of
 from tf_gradcam._app.worker import Job, JobProgress, Stopped
@@ -33,6 +35,7 @@ from tf_gradcam._errors import for_page
 from tf_gradcam._models.images import model_failure
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam._terminal import print_message
+from tf_gradcam.image.overlay import HEAT
 
 FIRST = "first"  # the model that the page began with, in the list of networks
 READY = '<p class="tg-ready">Ready.</p>'
@@ -90,7 +93,22 @@ class Events:
         except ValueError as error:
             yield self._failed(token, error)
             return
-        yield from self._work(token, "explore", asked, lambda session, job: session.explain(asked, job))
+        yield from self._explore(token, asked)
+
+    def _explore(self, token: str, asked: Question) -> Iterator[Values]:
+        """Explain the picture, or show its explanation that is in the history."""
+        try:
+            session = self._sessions.find(token)
+        except ValueError as error:
+            yield self._failed(token, error)
+            return
+        kept = session.kept(asked)
+        if kept is None:
+            yield from self._work(token, "explore", asked, lambda session, job: session.explain(asked, job))
+        else:
+            session.stop()
+            session.question, session.answers["explore"] = asked, kept
+            yield (READY, *view_of(session))
 
     def place(self, token: str, picked: Any) -> Iterator[Values]:
         """Say which classes a clicked place speaks for. Outputs: result.
@@ -291,6 +309,53 @@ class Events:
         answer = session.answers.get("explore")
         found = None if answer is None else answer.found
         return self._update(choices=target_choices(session.model, found, chosen), value=chosen)
+
+    def trail(self, token: str) -> str:
+        """Return the history of a window; "" for a closed one."""
+        try:
+            return trail_html(self._sessions.find(token))
+        except ValueError:
+            return ""
+
+    def go(self, token: str, asked: Any) -> Values:
+        """Show what an address asks for; `resume` follows.
+
+        Outputs: as `controls_of`; the method; opacity, threshold, colours; the list of tabs.
+
+        Args:
+            asked: {"query": of the address, "session": token of the page's earlier session or "", "number": of the
+                request}.
+
+        Raises:
+            ValueError: another request, which only one that is not the page's own can have.
+        """
+        query, before, number = (asked.get(name) for name in ("query", "session", "number"))
+        are_texts = isinstance(query, str) and isinstance(before, str) and len(query) <= MAX_QUERY and len(before) < 100
+        if not are_texts or type(number) is not int:
+            raise ValueError(f"Expected an address of at most {MAX_QUERY} characters, received another one.")
+        session = self._sessions.find(self._sessions.adopt(token, before))
+        session.go(read_query(query, session.model, len(session.samples)))
+        session.wanted = number, session.tab
+        question, look = session.question, session.look
+        values = (question.method, look.alpha, look.threshold, look.colormap or HEAT)
+        controls = self.controls_of(session.model, question)
+        return *controls, *(self._update(value=value) for value in values), self._update(selected=session.tab)
+
+    def resume(self, token: str) -> Iterator[Values]:
+        """Explain the picture of an address, and say what was wrong with the address. Outputs: result."""
+        try:
+            session = self._sessions.find(token)
+        except ValueError as error:
+            yield self._failed(token, error)
+            return
+        session.asked, session.tab = session.wanted
+        problem, session.error = session.error, ""
+        ready = notice_html(problem) or READY
+        if session.picture is None:
+            yield (ready, *view_of(session))
+            return
+        for status, *shown in self._explore(token, session.question):
+            yield (ready if status == READY else status, *shown)
 
     def load_model(self, token: str, file: str | None) -> Values:
         """Load a dropped model; `again` follows. Outputs: the emptied file; as `controls_of`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,8 @@ from tf_gradcam._app.html import progress_html
 from tf_gradcam._app.model import DETECT, AppModel, headline
 from tf_gradcam._app.question import POINT
 from tf_gradcam._app.session import MAX_SESSIONS, Sessions
+from tf_gradcam._app.trail import SCRIPT as TRAIL_SCRIPT
+from tf_gradcam._app.trail import trail_html
 from tf_gradcam._app.view import view_of
 from tf_gradcam._app.viewer import SCRIPT as VIEWER
 from tf_gradcam._files.find import SUFFIXES
@@ -147,11 +149,11 @@ class Page:
         with gr.Tabs() as self.tab_list:
             with gr.Tab("Explore", id="explore", elem_id="tg-tab-explore") as explore:
                 pass
-            with gr.Tab("Compare", elem_id="tg-tab-compare") as compare:
+            with gr.Tab("Compare", id="compare", elem_id="tg-tab-compare") as compare:
                 methods = [(choice.label, choice.name) for choice in method_choices()]
                 self.methods = gr.CheckboxGroup(methods, value=list(_COMPARED), label="Methods", elem_id="tg-methods")
                 self.compare = gr.Button("Compare", variant="primary", elem_id="tg-compare")
-            with gr.Tab("Layers", elem_id="tg-tab-layers") as layers:
+            with gr.Tab("Layers", id="layers", elem_id="tg-tab-layers") as layers:
                 self.layers = combobox(
                     gr, **self._settings["layers"], multiple=True, label="Layers", elem_id="tg-layers"
                 )
@@ -163,6 +165,7 @@ class Page:
                 self.run = gr.Button("Explain all", variant="primary", elem_id="tg-run")
         self.tabs = {"explore": explore, "compare": compare, "layers": layers, "batch": batch}
         self.view = self._html(start.html, elem_id="tg-view", js_on_load=gallery.SCRIPT + VIEWER)
+        self.trail = self._html(trail_html(self._sessions.start), elem_id="tg-trail", js_on_load=TRAIL_SCRIPT)
         with gr.Accordion("Python code for this picture", open=False):
             self.lines = gr.Code(
                 start.lines,
@@ -174,9 +177,9 @@ class Page:
             )
 
     def _wire(self) -> None:
-        events, own = self._events, self._own
+        events, own, showing = self._events, self._own, self._showing
         question = [getattr(self, name) for name in QUESTION]
-        shown = [self.view, self.lines]
+        shown = [self.view, self.lines, self.trail]
         result = [self.status, *shown]
         working = {"trigger_mode": "multiple", **_HIDDEN}  # a new job cancels the old one
         at_once = {"queue": False, **_HIDDEN}
@@ -187,43 +190,51 @@ class Page:
             event.then(own(events.boxes), self.target, self.target, **at_once)
 
         for control in (self.layer, self.method, self.target, self.against, self.mode, self.above, self.where):
-            explained(control.input(own(events.explain), question, result, **working))
+            explained(control.input(showing(events.explain), question, result, **working))
         for control in (self.across, self.down):
             typed = control.submit(own(lambda token: POINT), None, self.where, **at_once)
-            explained(typed.then(own(events.explain), question, result, **working))
-        explained(self.near.submit(own(events.explain), question, result, **working))
+            explained(typed.then(showing(events.explain), question, result, **working))
+        explained(self.near.submit(showing(events.explain), question, result, **working))
         picked = self.view.select(
-            self._own(events.pick, is_of_event=True),
+            self._own(events.pick, said=("pick", "x", "y")),
             self.target,
             [self.target, self.where, self.across, self.down, self.layer, self.tab_list],
             **at_once,
         )
-        explained(picked.then(own(events.explain), question, result, **working))
-        opened = self.view.submit(self._own(events.open, is_of_event=True), None, [*question, self.tab_list], **at_once)
-        explained(opened.then(own(events.again), question, result, **working))
-        self.view.click(self._own(events.place, is_of_event=True), None, result, **working)
+        explained(picked.then(showing(events.explain), question, result, **working))
+        opened = self.view.submit(own(events.open, said=("open",)), None, [*question, self.tab_list], **at_once)
+        explained(opened.then(showing(events.again), question, result, **working))
+        self.view.click(showing(events.place, said=("x", "y")), None, result, **working)
         self.method.change(own(events.describe), self.method, self.method, **at_once)
-        explained(self.file.upload(own(events.upload), [self.file, *question], [self.file, *result], **working))
+        explained(self.file.upload(showing(events.upload), [self.file, *question], [self.file, *result], **working))
         for number, button in enumerate(self.samples):
-            button.click(own(partial(events.sample, number)), question, result, **working)
+            button.click(showing(partial(events.sample, number)), question, result, **working)
         self.stop.click(own(events.stop), None, None, **at_once)
-        self.compare.click(own(events.compare), [self.methods, *question], result, **working)
-        self.deepen.click(own(events.layers), [self.layers, *question], result, **working)
-        self.run.click(own(events.batch), [self.files, *question], [self.files, *result], **working)
+        self.compare.click(showing(events.compare), [self.methods, *question], result, **working)
+        self.deepen.click(showing(events.layers), [self.layers, *question], result, **working)
+        self.run.click(showing(events.batch), [self.files, *question], [self.files, *result], **working)
         for event in (self.files.upload, self.methods.input, self.layers.input):  # an error before is answered by it
             event(lambda: READY, None, self.status, **at_once)
         for control in (look := [self.alpha, self.threshold, self.colormap]):
-            control.input(own(events.paint), look, shown, trigger_mode="always_last", **at_once)
+            control.input(showing(events.paint), look, shown, trigger_mode="always_last", **at_once)
         for name, tab in self.tabs.items():
-            tab.select(own(partial(events.select, name)), None, shown, **at_once)
+            tab.select(showing(partial(events.select, name)), None, shown, **at_once)
         named = {name: getattr(self, name) for name in self._settings}
         controls = [self.headline, *named.values()]
+
+        gone = self.trail.select(
+            self._own(events.go, said=("query", "session", "number")),
+            None,
+            [*controls, self.method, *look, self.tab_list],
+            **at_once,
+        )
+        explained(gone.then(showing(events.resume), None, result, **working))
 
         def changing(event: Any, handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> None:
             """Show that the model is changed, change it, and explain the picture again."""
             loading = event(lambda: progress_html(None, "loading"), None, self.status, **at_once)
             changed = loading.then(own(handler), inputs, outputs, **_HIDDEN)
-            explained(changed.then(own(events.again), question, result, **working))
+            explained(changed.then(showing(events.again), question, result, **working))
 
         changing(self.load.click, events.load_network, [self.network, self.weights], controls)
         changing(self.model_file.upload, events.load_model, self.model_file, [self.model_file, *controls])
@@ -232,11 +243,11 @@ class Page:
         for event in (self.task.input, self.unit.submit, self.decode.submit):
             changing(event, events.say, said, controls)
 
-    def _own(self, handler: Callable[..., Any], is_of_event: bool = False) -> Callable[..., Any]:
+    def _own(self, handler: Callable[..., Any], said: Sequence[str] = ()) -> Callable[..., Any]:
         """Wrap a handler: its first argument is the token of the window's own session; it refuses malformed values.
 
         Args:
-            is_of_event: whether its second argument is what a click says.
+            said: names of what an event of JavaScript says; the handler's second argument has them.
         """
         token_of, is_long = self._sessions.token_of, inspect.isgeneratorfunction(handler)
 
@@ -254,14 +265,26 @@ class Page:
             return next(values_of(request, *values))
 
         def values_of_event(request: Any, event: Any, *values: Any) -> Any:
-            yield from values_of(request, {name: _said_by(event, name) for name in ("pick", "x", "y", "open")}, *values)
+            yield from values_of(request, {name: _said_by(event, name) for name in said}, *values)
 
         def value_of_event(request: Any, event: Any, *values: Any) -> Any:
             return next(values_of_event(request, event, *values))
 
-        if is_of_event:
+        if said:
             return self._asking(values_of_event if is_long else value_of_event)
         return self._asking(values_of if is_long else value_of)
+
+    def _showing(self, handler: Callable[..., Any], said: Sequence[str] = ()) -> Callable[..., Any]:
+        """Wrap a handler as `_own` does; the history follows what it shows."""
+        trail = self._events.trail
+        if not inspect.isgeneratorfunction(handler):
+            return self._own(lambda token, *values: (*handler(token, *values), trail(token)), said)
+
+        def with_trail(token: str, *values: Any) -> Iterator[Any]:
+            for shown in handler(token, *values):
+                yield (*shown, trail(token))
+
+        return self._own(with_trail, said)
 
     def _asking(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Annotate a handler, so that Gradio passes it the request, which knows the window, and the event."""

@@ -16,8 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tf_gradcam._app import uploads
+from tf_gradcam._app.address import AddressState, query_of
 from tf_gradcam._app.batch import BatchReport, explain_batch
+from tf_gradcam._app.html import overlay_picture
 from tf_gradcam._app.model import AppModel, Origin, load_app_model
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.uploads import AppFolder, Sample
@@ -30,10 +34,13 @@ from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
 from tf_gradcam.image.io import Photo, read_picture
 from tf_gradcam.image.overlay import Look
-from tf_gradcam.image.thumbnails import shown_photo
+from tf_gradcam.image.thumbnails import shown_photo, shrunk
 from tf_gradcam.targets.text import Asked
 
 _SHOWN = 512  # longest side of a picture on the page, pixels
+_THUMBNAIL = 96  # of one in the history
+_MAX_HISTORY = 20  # explanations
+_MAX_HISTORY_BYTES = 64 * 2**20  # of the maps and files of a session's history, besides its newest explanation
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,11 @@ class PagePicture:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def key(self) -> str | None:
+        """Its name in the addresses of its session, None for a sample."""
+        return self.path.parent.name if self.sample is None else None
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,20 @@ class Answer:
         return next(iter(self.explanations.values()))
 
 
+class HistoryEntry(NamedTuple):
+    """An explanation in the history of a session.
+
+    Attributes:
+        answer: of *Explore*.
+        thumbnail: (h0, w0, 3) uint8 RGB, its overlay at the size of a stamp.
+        size: of what it keeps, in bytes.
+    """
+
+    answer: Answer
+    thumbnail: Photo
+    size: int
+
+
 class Snapshot(NamedTuple):
     """A copy of what the open tab shows, because handlers of one window run at the same time.
 
@@ -142,6 +168,10 @@ class Session:
         question: the settings of the last explanation.
         answers: "explore", "compare", "layers" -> the last answer.
         batch: the result of *Batch*, or None.
+        history: the last twenty explanations of *Explore*, the newest last: its address without a look -> the entry.
+            It is replaced, never changed, because other threads read it.
+        wanted: number of the last address that the window asked for, and its tab. `asked` is the number once it is
+            shown: before, a new page's own first tab may have been opened.
         shown: the last view and the snapshot that it shows; see `view_of`.
         error: an error that the next event shows, or "".
     """
@@ -157,6 +187,8 @@ class Session:
         self.question = model.default_question
         self.answers: dict[str, Answer] = {}
         self.batch: BatchReport | None = None
+        self.history: dict[str, HistoryEntry] = {}
+        self.asked, self.wanted = 0, (0, "explore")
         self.shown: tuple[Snapshot, Any] | None = None
         self.error = ""
         self._shared = model
@@ -167,6 +199,36 @@ class Session:
         """Return a copy of what the open tab shows now."""
         tab = self.tab
         return Snapshot(self.token, tab, self.look, self.question, self.picture, self.answers.get(tab), self.batch)
+
+    def query(self, picture: PagePicture | None, question: Question, look: Look | None = None, tab: str = "") -> str:
+        """Return the address of a picture and a question, of the usual look on *Explore* by default."""
+        sample = None if picture is None else picture.sample
+        number = next((number for number, each in enumerate(self.samples, start=1) if each is sample), 1)
+        return query_of(self.model, question, number, None if picture is None else picture.key, look, tab)
+
+    def kept(self, question: Question) -> Answer | None:
+        """Return the explanation of the picture in the history, None for another question."""
+        entry = self.history.get(self.query(self.picture, question))
+        return None if entry is None else self._with_place(entry.answer)
+
+    def go(self, place: AddressState) -> None:
+        """Show what an address asks for; what cannot be shown is said by `error`."""
+        self.error = place.problem
+        if place.picture is not None:
+            known = [self.picture, *(entry.answer.picture for entry in self.history.values())]
+            picture = next((each for each in known if each is not None and each.key == place.picture), None)
+            if picture is not None:
+                self._show(picture)
+            else:
+                gone = (
+                    "The picture of this address was uploaded in another window, or is no longer kept. Drop it again."
+                )
+                self.error = f"{gone} {self.error}".rstrip()
+        elif place.sample is None:
+            self._show(None)
+        elif self.picture is None or self.picture.sample is not self.samples[place.sample - 1]:
+            self.show_sample(place.sample - 1)
+        self.question, self.look, self.tab = place.question, place.look, place.tab
 
     def begin(self, work: Callable[[Job], Any], task: Any = None) -> Job:
         """Start a job with the model, and cancel the job before.
@@ -236,19 +298,43 @@ class Session:
         photo = read_picture(sample.path).photo
         return self._show(PagePicture(sample.path, photo, (photo.shape[0], photo.shape[1]), sample))
 
-    def _show(self, picture: PagePicture) -> PagePicture:
+    def _show(self, picture: PagePicture | None) -> Any:
         before, self.picture = self.picture, picture
-        self.stop()
-        self.answers = {}
-        if before is not None and before.sample is None:
-            shutil.rmtree(before.path.parent, ignore_errors=True)
+        if picture is not before:
+            self.stop()
+            self.answers = {}
+            self._remove_file(before)
         return picture
+
+    def _remove_file(self, picture: PagePicture | None) -> None:
+        """Remove the file of a picture that is neither shown nor in the history."""
+        known = [self.picture, *(entry.answer.picture for entry in self.history.values())]
+        if picture is not None and picture.sample is None and all(picture is not each for each in known):
+            shutil.rmtree(picture.path.parent, ignore_errors=True)
+
+    def _remember(self, answer: Answer) -> None:
+        """Add an explanation to the history; the oldest ones go where there are too many, or too large ones."""
+        size = _bytes_in([answer.picture.shown, *answer.explanations.values(), answer.found])
+        size += answer.picture.path.stat().st_size if answer.picture.sample is None else 0
+        stamp = overlay_picture(answer.first, shrunk(answer.picture.shown, _THUMBNAIL), self.look)
+        query = self.query(answer.picture, answer.question)
+        entries = {**self.history, query: HistoryEntry(answer, stamp, size)}
+        dropped = []
+        while len(entries) > _MAX_HISTORY or (
+            len(entries) > 1 and sum(entry.size for entry in entries.values()) > _MAX_HISTORY_BYTES
+        ):
+            dropped.append(entries.pop(next(iter(entries))))
+        self.history = entries
+        for entry in dropped:
+            self._remove_file(entry.answer.picture)
 
     def use(self, model: AppModel) -> None:
         """Use another model from now on, this session's own."""
         self.stop()
         before, self.model = self.model, model
-        self.answers = {}
+        self.answers, forgotten, self.history = {}, self.history, {}
+        for entry in forgotten.values():
+            self._remove_file(entry.answer.picture)
         if self.batch is not None:
             self.batch = dataclasses.replace(self.batch, question=None)
         if before.worker not in (model.worker, self._shared.worker):
@@ -318,11 +404,18 @@ class Session:
             found=maps.found,
             note="; ".join(filter(None, notes)) or None,
         )
+        placed = self._with_place(answer)
+        self._keep("explore", placed, job)
+        if answer.explanations and self.answers.get("explore") is placed:
+            self._remember(answer)
+        return placed
+
+    def _with_place(self, answer: Answer) -> Answer:
+        """Return an answer with the clicked place of the one before, where its maps are the same."""
         before = self.answers.get("explore")
-        if before is not None and _is_of_same_maps(before, answer):
-            answer = dataclasses.replace(answer, place=before.place)
-        self._keep("explore", answer, job)
-        return answer
+        if before is None or before.place is None or not _is_of_same_maps(before, answer):
+            return answer
+        return dataclasses.replace(answer, place=before.place)
 
     def ask_place(self, point: tuple[float, float], job: Job) -> None:
         """Choose a place of the explained picture; the maps of its classes are made for the first one, and kept.
@@ -395,6 +488,15 @@ def _is_of_same_maps(one: Answer, other: Answer) -> bool:
     return is_same and one.question.mode == other.question.mode
 
 
+def _bytes_in(value: Any) -> int:
+    """Return the size of the arrays in a value and in what it is made of."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, (list, tuple)):
+        return sum(map(_bytes_in, value))
+    return sum(map(_bytes_in, vars(value).values())) if type(value).__module__.startswith("tf_gradcam._results") else 0
+
+
 class _Part(Job):
     """One of several parts of a job; it reports the progress of the whole."""
 
@@ -410,6 +512,7 @@ class _Part(Job):
 
 
 MAX_SESSIONS = 64
+_KEPT_SECONDS = 15  # after a window was closed, because it may only be loaded again
 _MAX_WINDOWS = 1024  # whose names are remembered after their sessions were closed
 _MAX_MODELS = 4  # uploaded in all open windows
 
@@ -460,6 +563,7 @@ class Sessions:
         """Create the session of a window, which begins with the view of `start`."""
         session = Session(self.model, self.folder.new(), self.samples)
         session.picture, session.answers = self.start.picture, dict(self.start.answers)
+        session.history = self.start.history
         with self._lock:
             self._open[session.token] = session
             if window:
@@ -495,10 +599,36 @@ class Sessions:
                 "windows, then upload again."
             )
 
-    def close_window(self, window: str) -> None:
-        """Close the session of a closed window."""
+    def adopt(self, token: str, before: str) -> str:
+        """Give a window the session of the page that it shows again, and return its token.
+
+        Args:
+            token: of the window's own session, which is closed.
+            before: token of the session to take, which only its own page knows; an unknown one changes nothing.
+        """
         with self._lock:
-            session = self._open.pop(self._windows.pop(window, ""), None)
+            if before not in self._open or before == token:
+                return token
+            windows = {window: held for window, held in self._windows.items() if held != before}
+            self._windows = {window: before if held == token else held for window, held in windows.items()}
+            new = self._open.pop(token, None)
+        if new is not None:
+            new.close()
+        return before
+
+    def close_window(self, window: str) -> None:
+        """Stop the job of a closed window, and close its session soon, unless the window was only loaded again."""
+        with self._lock:
+            session = self._open.get(token := self._windows.pop(window, ""))
+        if session is not None:
+            session.stop()
+            timer = threading.Timer(_KEPT_SECONDS, self._close_left, [token])
+            timer.daemon = True
+            timer.start()
+
+    def _close_left(self, token: str) -> None:
+        with self._lock:
+            session = None if token in self._windows.values() else self._open.pop(token, None)
         if session is not None:
             session.close()
 

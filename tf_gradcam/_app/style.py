@@ -132,6 +132,12 @@ tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--ba
 .tg-link:hover { text-decoration: underline; }
 .tg-link:focus-visible, .tg-sieve select:focus-visible, .gradio-container button:focus-visible {
   outline: 3px solid #2b6cb0 !important; outline-offset: 2px; }
+.tg-trail ul { display: flex; gap: 8px; overflow-x: auto; list-style: none; margin: 4px 0 0; padding: 3px; }
+.tg-trail h3 { font-size: .9rem; font-weight: 600; margin: 12px 0 0; } .tg-trail li { flex: 0 0 96px; margin: 0; }
+.tg-trail a { display: block; color: var(--body-text-color); text-decoration: none; border-radius: 4px; }
+.tg-trail img { width: 96px; height: 72px; object-fit: cover; border-radius: 4px; display: block; margin: 0 0 6px; }
+.tg-trail span, .tg-trail small { display: block; font-size: .75rem; line-height: 1.25; overflow-wrap: anywhere; }
+.tg-trail a[aria-current] img { outline: 3px solid #2b6cb0; } .tg-trail a:hover { text-decoration: underline; }
 body:not(.dark) #tg-lines .cm-line span { color: #1e3a5f; } /* Gradio's colours are too pale on white */
 #tg-lines .icon-button { min-width: 24px; min-height: 24px; }
 .tg-bar, .tg-cut, .tg-cell, .tg-fill, .tg-color, .tg-notice {
