@@ -108,6 +108,7 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
         "scaling": "raw, from the model's own Rescaling layer",
         "inputs": "",
         "mask": "",
+        "saved": "overlay heatmap",
         "error": "",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ import click
 from tf_gradcam._cli.group import SOME_FAILED, ProgressBar, warnings_as_notes
 from tf_gradcam._cli.options import (
     OutFolder,
+    SavedParam,
     ThresholdParam,
     import_option,
     input_option,
@@ -98,10 +100,22 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     help="Value relative to the map's maximum below which the photo is untouched.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images per batch.")
+@click.option(
+    "--save",
+    "saved",
+    type=SavedParam(),
+    default="overlay,heatmap",
+    show_default=True,
+    metavar="LIST",
+    help="What is written of each map: overlay, heatmap, figure, and of its hot regions (15 % of the maximum or more) "
+    "boxes, masks, contours.",
+)
 @click.option("--out", required=True, type=OutFolder(), help="Folder for the results.")
 @click.option("--resume", is_flag=True, help="Explain only the images without results in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace results there without a note.")
-def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, **options: Any) -> int:
+def explain(
+    images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, saved: tuple[str, ...], **options: Any
+) -> int:
     """Write an overlay and a heatmap for each IMAGE: files, folders (searched to any depth) or quoted patterns.
 
     \b
@@ -112,6 +126,9 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
     Several maps of an image are OUT/<stem>.class-<index>.overlay.png and so on. Of a segmentation the explained region
     is outlined, and OUT/<stem>.mask.png is the predicted mask, an indexed PNG at the picture's size.
 
+    --save adds OUT/<stem>.figure.png, the hot region as OUT/<stem>.region.png, and boxes and contours as COCO in
+    OUT/annotations.json; boxes also as YOLO, in OUT/<stem>.txt and OUT/classes.txt.
+
     A model of your own classes needs their code: --import FILE. A model of several inputs takes each IMAGE as its
     picture, and the others by --input NAME=VALUE.
 
@@ -119,8 +136,9 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
     note; others stay. Exit status: 0 all images are done, 1 some failed and the others are done, 2 wrong use.
     """
     from tf_gradcam._files.atomic import held_folder, remove_leftovers
-    from tf_gradcam._files.find import check_outputs, find_images, prepared_folder
+    from tf_gradcam._files.find import OVERLAY_SUFFIX, SAVED, check_outputs, find_images, prepared_folder
     from tf_gradcam._files.manifest import check_masks, plan_run
+    from tf_gradcam._results.annotations import Annotations, read_annotations
 
     if resume and overwrite:
         raise click.UsageError("Expected --resume or --overwrite, received both.")
@@ -128,8 +146,13 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
         paths = find_images(images)
         with prepared_folder(out), held_folder(out):
             mode: Any = "resume" if resume else "overwrite" if overwrite else ""
-            plan = plan_run(paths, out, mode)
-            check_outputs(paths, plan.stems, out)
+            annotated = None
+            if {"boxes", "contours"} & set(saved):
+                old = {"images": ()} if overwrite else read_annotations(out)
+                annotated = {image["file_name"] for image in old["images"]}
+            plan = plan_run(paths, out, mode, saved, annotated)
+            for what in saved:
+                check_outputs(paths, plan.stems, out, SAVED[what] or OVERLAY_SUFFIX)
             remove_leftovers(out)  # of a run that was killed
             for note in plan.notes:
                 print_message(note, "note: ")
@@ -138,7 +161,10 @@ def explain(images: tuple[str, ...], out: Path, resume: bool, overwrite: bool, *
                 print_text(f"{len(plan.finished)} of {len(paths)} images are done already ({'; '.join(ways)})")
             if not plan.paths:
                 return 0
-            explainer = _batch_explainer(paths, freeze=len(plan.paths) >= _FREEZE_FROM, **options)
+            explainer = _batch_explainer(paths, freeze=len(plan.paths) >= _FREEZE_FROM, saved=saved, **options)
+            if annotated is not None:
+                kept = [] if overwrite else sorted(annotated - {path.as_posix() for path in plan.paths})
+                explainer.annotations = Annotations(out, explainer.class_names, kept, "contours" in saved)
             if explainer.task.name == "segmentation":
                 check_masks(paths, plan, out, mode)
             return _explain_all(explainer, plan, out)
@@ -228,10 +254,16 @@ def _explain_all(explainer: BatchExplainer, plan: Plan, out: Path) -> int:
 
     failed, paths = 0, plan.paths
     is_said, has_note = False, explainer.preprocessing.source == "unknown"  # a note was printed of the scaling
-    with Manifest(out / MANIFEST, plan.kept) as manifest, ProgressBar(len(paths)) as progress:
-        for result in explainer.run(paths, plan.stems, out):
+    with contextlib.ExitStack() as stack:
+        manifest = stack.enter_context(Manifest(out / MANIFEST, plan.kept))
+        progress = stack.enter_context(ProgressBar(len(paths)))
+        if explainer.annotations is not None:
+            stack.callback(explainer.annotations.write, has_boxes="boxes" in explainer.saved)  # interrupted or not
+        for path, result in zip(paths, explainer.run(paths, plan.stems, out), strict=True):
             manifest.add(*result.rows)
             _remove_others(result, plan, out)
+            if explainer.annotations is not None and result.row.status != FAILED:
+                explainer.annotations.add(path.as_posix(), result.size, result.regions)
             progress.clear()
             if result.row.status == FAILED:
                 failed += 1
@@ -252,7 +284,7 @@ def _remove_others(result: Result, plan: Plan, out: Path) -> None:
     """Remove the files of an image's earlier maps that this run has not replaced."""
     from tf_gradcam._files.manifest import files_of
 
-    kept = {name for row in result.rows for name in (*files_of(row.stem, row.map_name), row.mask)}
+    kept = {name for row in result.rows for name in (*files_of(row.stem, row.map_name, row.saved.split()), row.mask)}
     for name in plan.old.get(result.row.stem, ()):
         if name not in kept:
             (out / name).unlink(missing_ok=True)

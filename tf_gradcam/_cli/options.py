@@ -81,6 +81,23 @@ class ThresholdParam(click.ParamType):
         return dict(zip(keys, numbers, strict=True))
 
 
+class SavedParam(click.ParamType):
+    """The type of what is written of each map: names of `SAVED`, separated by commas."""
+
+    name = "saved"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from tf_gradcam._files.find import SAVED
+
+        if not isinstance(value, str):
+            return value
+        names = [name.strip() for name in value.split(",")]
+        unknown = [name for name in names if name not in SAVED]
+        if unknown:
+            self.fail(unknown_name("part of the results", unknown[0], SAVED), param, ctx)
+        return tuple(name for name in SAVED if name in names)
+
+
 preprocess_option = click.option(
     "--preprocess",
     default="auto",

@@ -5,11 +5,14 @@ Axis legend: B images, H0 x W0 pixels, C channels.
 
 from __future__ import annotations
 
+import io
 import os
+import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from multiprocessing.pool import ThreadPool  # its threads do not keep an interrupted program alive
 from pathlib import Path
@@ -24,16 +27,17 @@ from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Align, Explainer
 from tf_gradcam._explain.fusion import Progress
-from tf_gradcam._figures.detections import detection_overlay
+from tf_gradcam._figures.detections import detection_figure, detection_overlay
 from tf_gradcam._files.atomic import encoded_array, write_files
-from tf_gradcam._files.class_names import ClassNamesLike
-from tf_gradcam._files.find import MASK_SUFFIX, find_images
+from tf_gradcam._files.class_names import ClassNames, ClassNamesLike
+from tf_gradcam._files.find import DEFAULT_SAVED, MASK_SUFFIX, SAVED, find_images
 from tf_gradcam._files.manifest import DONE, FAILED, Row, files_of
 from tf_gradcam._models.given_inputs import GivenInputs
 from tf_gradcam._models.images import ModelImages, model_failure
 from tf_gradcam._models.layers import LayerLike
 from tf_gradcam._models.open_model import check_scaling, open_model
 from tf_gradcam._models.preprocessing import Preprocessing
+from tf_gradcam._results.annotations import Annotations, FoundRegion
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.diagnosis import EMPTY_MASK
@@ -41,8 +45,9 @@ from tf_gradcam._results.explanation import Explanation, joined
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import MethodName, find_method
 from tf_gradcam.image.io import Photo, encoded_image, read_picture
-from tf_gradcam.image.masks import RegionFiles, encoded_mask, nearest
+from tf_gradcam.image.masks import RegionFiles, encoded_mask, encoded_region, nearest
 from tf_gradcam.image.overlay import DEFAULT_LOOK, Look, paint
+from tf_gradcam.image.regions import hot_pixels, regions_of
 from tf_gradcam.image.resize import check_size
 from tf_gradcam.image.thumbnails import thumbnail
 from tf_gradcam.targets.base import TargetLike
@@ -54,6 +59,8 @@ from tf_gradcam.targets.text import Asked, NearPicture
 _THREADS = min(8, os.cpu_count() or 1)
 
 _LEAST_SHARE = 0.01  # of the cells, from which on a predicted class is one that an image has
+
+_HOT = 0.15  # relative to the map's maximum, as `Explanation.boxes`
 
 _TOO_LARGE = "The memory is too small for this image. Scale it down with another program."  # MemoryError says nothing
 
@@ -179,6 +186,8 @@ class Result:
         numbers: of each map, its value and unit, the score of its detection, or the score that is explained.
         notes: on its picture and its maps, such as why one shows nothing, or that no class is above its threshold.
         thumbnail: the first overlay as a small JPEG, b"" where none was asked for.
+        size: (height, width) of the picture in its file.
+        regions: the hot regions of its maps, where boxes or contours are saved.
     """
 
     rows: list[Row]
@@ -186,6 +195,8 @@ class Result:
     notes: list[str]
     numbers: list[str] = field(default_factory=list)
     thumbnail: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    regions: list[FoundRegion] = field(default_factory=list)
 
     @property
     def row(self) -> Row:
@@ -331,9 +342,12 @@ class BatchExplainer:
         given: NAME=VALUE for each further input of the model, as `GivenInputs` takes them.
         files: all images, which a table of values names.
         thumbnail_side: longest side of the thumbnails of results, in pixels; 0 for none.
+        saved: what is written of each map, of `SAVED`.
 
     Attributes:
+        annotations: of the boxes and contours that are saved, set before `run`; None where neither is.
         task: of the model.
+        saved: as given.
         layer_name: of the maps.
         preprocessing, size: of the model's images; (height, width) in pixels.
         class_count: number of classes of its outputs, None where they are values.
@@ -357,8 +371,12 @@ class BatchExplainer:
         given: Sequence[str] = (),
         files: Sequence[Path] = (),
         thumbnail_side: int = 0,
+        saved: Sequence[str] = DEFAULT_SAVED,
     ):
         self._explainer = explainer
+        self.saved = saved
+        self._drawing = threading.Lock()  # Matplotlib's settings are those of the process
+        self.annotations: Annotations | None = None
         self._asked = asked or Asked()
         self._thumbnail_side = thumbnail_side
         is_detector = explainer.task.name == "detection"
@@ -382,6 +400,14 @@ class BatchExplainer:
         if isinstance(self._asked.target, NearPicture):
             self._asked = Asked(self._distance_from(self._asked.target))
         self.class_count = self._try_out()
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The names of all classes in their order, of which no two are alike; none where the outputs are values."""
+        known = ClassNames(self._explainer.class_names or None)
+        count = max(self.class_count or 0, 1 + max(known.by_index, default=-1))
+        names = known.labels(range(0 if self.task.name == "regression" else count))
+        return [name if names.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(names)]
 
     def _distance_from(self, near: NearPicture) -> Distance:
         """Return the distance from the value of a picture, which the model says now."""
@@ -520,13 +546,17 @@ class BatchExplainer:
         small = b""
         try:
             read = read_picture(path, self.size)
+            regions: list[FoundRegion] = []
             for one in maps:
-                picture, array = (output.parent / each for each in files_of(output.name, one.name))
                 overlay = self._overlay(one, read.photo)
                 if self._thumbnail_side and one is maps[0]:
                     small = thumbnail(overlay, self._thumbnail_side)
-                files += [(picture, encoded_image(picture, overlay))]
-                files += [(array, encoded_array(one.explanation.heatmaps[one.place]))]
+                files += self._files(output, one, read.photo, overlay)
+                if self.annotations is not None:
+                    regions += self._regions(one, read.photo, read.size)
+            if self.annotations is not None and "boxes" in self.saved:
+                text = self.annotations.yolo(read.size, regions)
+                files.append((output.parent / (output.name + SAVED["boxes"]), text))
             masks, mask = maps[0].explanation.segmentation, ""
             if masks is not None:
                 mask = output.name + MASK_SUFFIX
@@ -538,7 +568,51 @@ class BatchExplainer:
         rows = [self._row(path, output.name, each, read.note, mask) for each in maps]
         notes = [read.note] if read.note else []
         notes += [note for each in maps for note in (each.note, each.explanation.diagnosis[each.place]) if note]
-        return Result(rows, self._largest(maps[0]), notes, [self._number(each) for each in maps], small)
+        numbers = [self._number(each) for each in maps]
+        return Result(rows, self._largest(maps[0]), notes, numbers, small, read.size, regions)
+
+    def _files(self, output: Path, one: ImageMap, photo: Photo, overlay: np.ndarray) -> list[tuple[Path, bytes]]:
+        """Return the files of one map, but for its boxes and contours."""
+        made: dict[str, Callable[[Path], bytes]] = {
+            "overlay": lambda path: encoded_image(path, overlay),
+            "heatmap": lambda _: encoded_array(one.explanation.heatmaps[one.place]),
+            "figure": lambda _: self._figure(one, photo),
+            "masks": lambda _: encoded_region(hot_pixels(one.explanation.heat_at(one.place, photo.shape[:2]), _HOT)),
+        }
+        saved = [what for what in self.saved if what in made]
+        paths = [output.parent / name for name in files_of(output.name, one.name, saved)]
+        return [(path, made[what](path)) for what, path in zip(saved, paths, strict=True)]
+
+    def _figure(self, one: ImageMap, photo: Photo) -> bytes:
+        """Return the figure of one map, as PNG."""
+        part, look, stream = one.explanation.part(slice(one.place, one.place + 1)), self._look, io.BytesIO()
+        with self._drawing:
+            if one.found is None:
+                figure = part.plot([photo], look.colormap, threshold=look.threshold)
+            else:
+                found = one.found
+                own = Detections(found.found, [found.chosen[one.place]], part, found.image_size)
+                figure = detection_figure(own, photo, look)
+            figure.savefig(stream, format="png")
+            figure.clear()
+        return stream.getvalue()
+
+    def _regions(self, one: ImageMap, photo: Photo, size: tuple[int, int]) -> list[FoundRegion]:
+        """Return the hot regions of one map in pixels of a file of `size`, which may be larger than the photo read."""
+        explanation, place, masks = one.explanation, one.place, one.explanation.segmentation
+        label = int(explanation.class_indices[place] if masks is None else masks.explained[place])
+        if label < 0 or self.task.name == "regression":
+            label, category = -1, explanation.labels[place]
+        else:
+            category = dict(enumerate(self.class_names)).get(label) or explanation.class_name(label)
+        probability = explanation.probability(place)
+        score = float(explanation.scores[place]) if probability is None else probability
+        if one.found is not None:
+            score = float(one.found[place].score)
+        height, width = photo.shape[:2]
+        scale = size[0] / height, size[1] / width
+        found = regions_of(explanation.heat_at(place, (height, width)), _HOT)
+        return [FoundRegion.of(region, category, score, scale, label) for region in found]
 
     def _number(self, one: ImageMap) -> str:
         if one.found is not None:
@@ -592,6 +666,7 @@ class BatchExplainer:
             unit=self._unit,
             inputs=self._inputs.text(path),
             mask=mask,
+            saved=" ".join(self.saved),
         )
 
 

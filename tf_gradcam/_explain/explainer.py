@@ -103,6 +103,7 @@ class Explainer:
     Attributes:
         output_name: name of the explained one of several outputs, else None.
         task: the `Task` of the model.
+        class_names: {index: name} of the classes, empty where none are known.
 
     Raises:
         RuntimeError: it is built inside a tf.function.
@@ -142,6 +143,7 @@ class Explainer:
         if is_whole:
             _check_whole(self.method, layer, classifier_layers, align, token_grid)
         self._class_names = ClassNames(class_names)
+        self.class_names = self._class_names.by_index
         self._reader = reader_of(model).with_output(output)
         self.output_name = self._reader.output_name
         self.task = task_of(self._reader, task, self._class_names)

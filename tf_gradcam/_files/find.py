@@ -25,6 +25,18 @@ _UNREAD = {
 OVERLAY_SUFFIX = ".overlay.png"
 HEATMAP_SUFFIX = ".heatmap.npy"
 MASK_SUFFIX = ".mask.png"  # of a segmentation
+FIGURE_SUFFIX, REGION_SUFFIX = ".figure.png", ".region.png"
+
+# What can be written of each map, with its file; the outlines of "contours" are in one file for all images.
+SAVED = {
+    "overlay": OVERLAY_SUFFIX,
+    "heatmap": HEATMAP_SUFFIX,
+    "figure": FIGURE_SUFFIX,
+    "boxes": ".txt",
+    "masks": REGION_SUFFIX,
+    "contours": "",
+}
+DEFAULT_SAVED = ("overlay", "heatmap")
 
 
 def find_images(arguments: Iterable[str], passed_over: Counter[str] | None = None) -> list[Path]:
@@ -41,7 +53,8 @@ def find_images(arguments: Iterable[str], passed_over: Counter[str] | None = Non
     Returns:
         Paths in the order of the arguments, each file once; the files of a folder or pattern are sorted. A folder gives
         its files with the suffix of an image, without hidden files, overlays (`*.overlay.png`) and the masks
-        beside them (`<stem>.mask.png` with `<stem>.overlay.png`).
+        beside them (`<stem>.mask.png` with `<stem>.overlay.png`), and without figures and regions (`*.figure.png`,
+        `*.region.png`) beside a manifest.
 
     Raises:
         ValueError: a folder or pattern has no image, or an argument is empty.
@@ -117,6 +130,7 @@ def _is_image(name: str, others: Set[str]) -> bool:
     """Return whether a name in lower case is an image's, and not an output's, among the other names of its folder."""
     is_output = name.endswith(OVERLAY_SUFFIX)
     is_output |= name.endswith(MASK_SUFFIX) and name.removesuffix(MASK_SUFFIX) + OVERLAY_SUFFIX in others
+    is_output |= name.endswith((FIGURE_SUFFIX, REGION_SUFFIX)) and "manifest.csv" in others
     return name.endswith(SUFFIXES) and not name.startswith(".") and not is_output
 
 

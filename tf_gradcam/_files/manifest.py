@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 from tf_gradcam._files.atomic import write_bytes
 from tf_gradcam._files.find import (
-    HEATMAP_SUFFIX,
+    DEFAULT_SAVED,
     MASK_SUFFIX,
-    OVERLAY_SUFFIX,
+    SAVED,
     check_outputs,
     longest_name,
     output_stems,
@@ -26,6 +26,7 @@ from tf_gradcam._files.opening import check_regular
 COLUMNS = (
     *("file", "status", "class", "label", "score", "layer", "method", "error"),
     *("probability", "output", "scaling", "diagnosis", "note", "stem", "map", "task", "unit", "inputs", "mask"),
+    "saved",
 )
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.csv"
@@ -46,6 +47,7 @@ class Row:
         unit: of the values of a regression.
         inputs: the values of the model's further inputs, such as "age=62".
         mask: name of the file of a segmentation's predicted mask.
+        saved: what was written of the map, of `SAVED`, with spaces between.
     """
 
     file: str
@@ -67,6 +69,7 @@ class Row:
     unit: str = ""
     inputs: str = ""
     mask: str = ""
+    saved: str = ""
 
 
 class Manifest(AbstractContextManager["Manifest"]):
@@ -187,7 +190,13 @@ class Plan(NamedTuple):
     old: dict[str, list[str]]
 
 
-def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "overwrite"] = "") -> Plan:
+def plan_run(
+    paths: Sequence[Path],
+    folder: Path,
+    mode: Literal["", "resume", "overwrite"] = "",
+    saved: Sequence[str] = DEFAULT_SAVED,
+    annotated: Container[str] | None = None,
+) -> Plan:
     """Plan a run so that no result of an earlier one is replaced, or loses its row, against the user's will.
 
     Args:
@@ -196,6 +205,8 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
         mode: "" explains all images, and notes how many results are replaced; "overwrite" does so without the note,
             and replaces files without a row; "resume" leaves out the images that are done. Rows and files of images
             that are not named stay.
+        saved: what is written of each map, of `SAVED`.
+        annotated: the files whose regions the file of all images has; None where it is not written.
 
     Raises:
         ValueError: files without a row would be replaced and the mode is ""; the manifest is not one, unless it is
@@ -216,7 +227,13 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
     for row in rows:
         known.setdefault(_key(row["file"]), []).append(row)
     named = {_key(str(path)): path for path in paths}
-    is_finished = {key for key, path in named.items() if mode == "resume" and _is_done(known.get(key), path, folder)}
+    is_finished = {
+        key
+        for key, path in named.items()
+        if mode == "resume"
+        and _is_done(known.get(key), path, folder, saved)
+        and (annotated is None or path.as_posix() in annotated)
+    }
     kept = [row for key, own in known.items() if key not in named or key in is_finished for row in own]
     todo = [path for key, path in named.items() if key not in is_finished]
     # An image that is explained again keeps the names of its files.
@@ -225,7 +242,7 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
     fresh = [path for path in todo if _key(str(path)) not in old]
     new = dict(zip(fresh, output_stems(fresh, others, longest_name(folder)), strict=True))
     stems = [new.get(path) or old[_key(str(path))] for path in todo]
-    there = [name for stem in stems for name in files_of(stem) if (folder / name).is_file()]
+    there = [name for stem in stems for name in files_of(stem, saved=saved) if (folder / name).is_file()]
     listed = {stem: [name for row in known[key] for name in _files_of_row(row, stem)] for key, stem in old.items()}
     lost = [name for name in there if name not in {each for names in listed.values() for each in names}]
     if lost and not mode:
@@ -247,15 +264,16 @@ def plan_run(paths: Sequence[Path], folder: Path, mode: Literal["", "resume", "o
     return Plan(todo, stems, kept, [known[key][0] for key in named if key in is_finished], notes, listed)
 
 
-def files_of(stem: str, map_name: str = "") -> tuple[str, str]:
-    """Return the names of the files of an image's map."""
+def files_of(stem: str, map_name: str = "", saved: Sequence[str] = DEFAULT_SAVED) -> list[str]:
+    """Return the names of the files of an image's map; the boxes of all its maps are in one."""
     start = f"{stem}.{map_name}" if map_name else stem
-    return start + OVERLAY_SUFFIX, start + HEATMAP_SUFFIX
+    return [(stem if what == "boxes" else start) + SAVED[what] for what in saved if SAVED[what]]
 
 
 def _files_of_row(row: Mapping[str, str], stem: str) -> list[str]:
     masks = [stem + MASK_SUFFIX] if row.get("mask") else []
-    return [*files_of(stem, row.get("map", "")), *masks]
+    saved = [what for what in row.get("saved", "").split() if what in SAVED]  # none in older tables
+    return [*files_of(stem, row.get("map", ""), saved or DEFAULT_SAVED), *masks]
 
 
 def check_masks(paths: Sequence[Path], plan: Plan, folder: Path, mode: Literal["", "resume", "overwrite"]) -> None:
@@ -284,13 +302,17 @@ def _key(file: str) -> str:
     return _encoded(os.path.abspath(file)).decode("utf-8")
 
 
-def _is_done(rows: Sequence[Mapping[str, str]] | None, path: Path, folder: Path) -> bool:
-    """Return whether the files of an image's rows are there and not older than the picture."""
+def _is_done(
+    rows: Sequence[Mapping[str, str]] | None, path: Path, folder: Path, saved: Sequence[str] = DEFAULT_SAVED
+) -> bool:
+    """Return whether what is to be saved of an image was, and its files are there and not older than the picture."""
     if not rows or any(row["status"] != DONE or not row.get("stem") for row in rows):
+        return False
+    if any(not set(saved) <= set(row.get("saved", "").split() or DEFAULT_SAVED) for row in rows):
         return False
     names = [name for row in rows for name in _files_of_row(row, row["stem"])]
     try:
-        made = min((folder / name).stat().st_mtime_ns for name in names)
+        made = min((folder / name).stat().st_mtime_ns for name in names or [MANIFEST])
         return path.stat().st_mtime_ns <= made
     except OSError:
         return False

@@ -305,6 +305,11 @@ class Explanation:
         """
         return place_maps(self.shown[index][None], self._places(), size, only)[0]
 
+    def heat_at(self, index: int, size: Sequence[int]) -> NDArray[np.float32]:
+        """Return heatmap `index` of a picture at another size (H0, W0); errors as `boxes`."""
+        self._check_pictures()
+        return place_maps(self.heatmaps[index][None], self._places(), size)[0]
+
     def at_cells(self) -> Explanation:
         """Return this explanation with the map's own cells as its picture."""
         other = copy.copy(self)

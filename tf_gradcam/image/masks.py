@@ -46,14 +46,21 @@ def encoded_mask(values: NDArray[np.integer]) -> bytes:
     Args:
         values: (H, W) from 0 to 65535.
     """
-    height, width = values.shape
     is_indexed = int(values.max(initial=0)) <= 255
-    rows = values.astype(np.uint8 if is_indexed else ">u2")
+    palette = [(b"PLTE", class_colors().tobytes())] if is_indexed else []
+    return _png(values.astype(np.uint8 if is_indexed else ">u2"), 3 if is_indexed else 0, palette)
+
+
+def encoded_region(inside: NDArray[np.bool_]) -> bytes:
+    """Return a grey PNG file of a region (H, W): 255 inside, 0 outside."""
+    return _png(np.where(inside, 255, 0).astype(np.uint8), 0)
+
+
+def _png(rows: NDArray[Any], kind: int, palette: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """Return a PNG file of values (H, W) of 8 or 16 bits, grey (kind 0) or with a palette (3)."""
     lines = b"".join(b"\0" + row.tobytes() for row in rows)  # each line begins with its filter, none
-    header = struct.pack(">IIBBBBB", width, height, 8 if is_indexed else 16, 3 if is_indexed else 0, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines, 6)), (b"IEND", b"")]
-    if is_indexed:
-        parts.insert(1, (b"PLTE", class_colors().tobytes()))
+    header = struct.pack(">IIBBBBB", rows.shape[1], rows.shape[0], 8 * rows.dtype.itemsize, kind, 0, 0, 0)
+    parts = [(b"IHDR", header), *palette, (b"IDAT", zlib.compress(lines, 6)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in parts)
 
 

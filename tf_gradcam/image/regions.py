@@ -126,6 +126,20 @@ def contours_of(heatmap: np.ndarray, threshold: Threshold) -> list[NDArray[np.in
     return outlines
 
 
+def outline_of(region: HotRegion) -> NDArray[np.int32]:
+    """Return the corners (P, 2) of a region's outer outline, x and y along the edges of its pixels, without holes.
+
+    Pixel 0 reaches from 0 to 1; so a region of one pixel has four corners, and an outline the area of its pixels.
+    """
+    cv2 = opencv()
+    doubled = region.pixels.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    # In a picture of double size an edge lies before each even pixel and behind each odd one.
+    (outline, *_), _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corners = (outline.reshape(-1, 2) + 1) // 2
+    is_new = (corners != np.roll(corners, 1, axis=0)).any(axis=1)
+    return np.asarray(corners[is_new] + region.box[:2], np.int32)
+
+
 def largest_of(heatmap: np.ndarray, threshold: Threshold) -> NDArray[np.bool_]:
     """Return the pixels of the largest region, (H0, W0) bool, all False for a blank map; else as `regions_of`."""
     inside = np.zeros(heatmap.shape, bool)
