@@ -111,7 +111,10 @@ def test_lists_offer_what_is_there():
 
 
 def report_of(results: list[Result]) -> Any:
-    return gallery.BatchReport(Path("batch-1"), Path("a.zip"), results, [None] * len(results), None, "Look twice.")
+    nothing = [None] * len(results)
+    return gallery.BatchReport(
+        Path("batch-1"), Path("a.zip"), results, nothing, app_model().default_question, "Look twice."
+    )
 
 
 def test_doubt_about_the_scaling_stands_above_the_cards():
@@ -176,7 +179,9 @@ def test_strip_opens_with_the_settings_of_the_controls(sessions):
 
 def test_changed_model_is_asked_by_its_own_controls(sessions):
     one = Window(sessions, ("hue", "layercam", 1, 0, "raw"))
+    assert "The model was changed" not in one.html
     one.session.use(app_model())
+    assert "The model was changed since" in view_of(one.session).html
     named, status, html = one.open(0)
     assert named == {}
     assert "Ready" in status

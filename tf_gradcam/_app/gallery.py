@@ -19,6 +19,7 @@ SCRIPT, DROP_SCRIPT = (
     (files("tf_gradcam") / "_app" / name).read_text(encoding="utf-8") for name in ("gallery.js", "drop.js")
 )
 _MAX_LINES = 4  # of explained labels or boxes on a card
+_CHANGED = "The model was changed since. A picture that is opened now is explained by the new one, as its controls say."
 _STATES = {"failed": "failed", "blank": "blank map", "noted": "with a note", "plain": "without remark"}
 
 
@@ -80,13 +81,14 @@ def gallery_html(report: BatchReport, token: str, current: int | None) -> str:
     """
     cards = [card_of(result) for result in report.results]
     count = f"{len(cards)} picture{'s' if len(cards) > 1 else ''}"
+    notes = [report.note or "", "" if report.question else _CHANGED]
     done = sum(card.state != "failed" for card in cards)
     items = "".join(
         _card(card, number, thumbnail_source(report, token, number), number == current)
         for number, card in enumerate(cards)
     )
     return (
-        f'<p class="tg-headline">{done} of {count} explained</p>{notice_html(report.note or "")}'
+        f'<p class="tg-headline">{done} of {count} explained</p>{"".join(map(notice_html, notes))}'
         f'<div class="tg-gallery" data-batch="{report.folder.name}">{_sieve(cards, _noun(report))}'
         f'<ul class="tg-cards" role="list">{items}</ul></div>'
     )
