@@ -64,7 +64,7 @@ def strip(data: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
 
-    from tf_gradcam import Explainer, overlay_heatmap
+    from tf_gradcam import Explainer
     from tf_gradcam.image import load_image
     from tf_gradcam.targets import Contrast
 
@@ -83,8 +83,8 @@ def strip(data: Path) -> None:
     faded = np.repeat(80 + 0.6 * photo.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8)
     panels = [
         (photo, "photograph", f"prediction: {top}, {probability:.0%}"),
-        (overlay_heatmap(photo, one.resized(photo.shape[:2])[0], alpha=1), f"Grad-CAM for '{CLASS}'", "red is hottest"),
-        (one.overlay(photo[None], alpha=0.45)[0], "overlay", "hottest on the coffee"),
+        (one.overlay(photo[None], 1, "viridis")[0], f"Grad-CAM for '{CLASS}'", "yellow is hottest"),
+        (one.overlay(photo[None], alpha=0.5)[0], "overlay", "hottest on the coffee"),
         (both.overlay(faded[None], alpha=0.6)[0], "class against class", ""),
     ]
     figure = Figure(figsize=(16, 4.9), dpi=100, facecolor="white")
@@ -118,7 +118,7 @@ def photograph() -> Iterator[Path]:
 
 # Pages in the browser
 
-WIDTH = 1280  # of both pictures, which stand side by side in the README
+WIDTH = 1200  # of both pictures, which stand side by side in the README
 
 
 def shoot(address: str, name: str, last: str, part: float, act: Callable[[Any], None]) -> None:
@@ -169,9 +169,10 @@ def explain(page: Any, path: Path, layer: str) -> None:
     """Drop a picture on the web page, and choose a layer."""
     page.set_input_files("#tg-file input[type=file]", path)
     ready(page, path.name)
-    page.click("#tg-layer input")
-    page.locator("ul[role=listbox] li").filter(has_text=layer).first.click()
+    page.click("#tg-layer [role=combobox]")
+    page.locator("#tg-layer [role=option]").filter(has_text=layer).first.click()
     ready(page, layer)
+    page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
 
 

@@ -20,7 +20,7 @@ from tf_gradcam import Explainer, list_layers, metrics, targets
 
 HEIGHT, WIDTH = 64, 96
 NAMES = ["background", "square", "disc", "bar"]
-COLOUR = (230, 200, 60)
+COLOUR = (230, 60, 200)
 
 
 def scenes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ def trained() -> keras.Model:
     model = unet()
     pictures, masks = scenes(384, seed=1)
     model.compile(keras.optimizers.Adam(6e-3), "sparse_categorical_crossentropy")
-    model.fit(pictures.astype("float32"), masks[..., None], batch_size=16, epochs=8, verbose=0)
+    model.fit(pictures.astype("float32"), masks[..., None], batch_size=16, epochs=14, verbose=0)
     return model
 
 

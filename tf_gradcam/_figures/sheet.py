@@ -360,7 +360,7 @@ class Sheet:
         ends = [-1, 0, 1] if signed else [0, 0.5, 1]
         ticks = sorted(cuts.union(end for end in ends if all(abs(end - cut) > _TICK_GAP for cut in cuts)))
         bar = self.figure.colorbar(ScalarMappable(norm, colors), cax=axes, ticks=ticks)
-        bar.outline.set_visible(False)
+        bar.outline.set(visible=look.threshold > 0, edgecolor="0.85")
         bar.ax.tick_params(labelsize=7, length=2)
         if sides is None:
             bar.set_label("relative to the\nmap's maximum", fontsize=_LABEL)
