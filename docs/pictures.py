@@ -2,6 +2,7 @@
 
     python docs/pictures.py strip --data DATA    # a real photograph, its map, the overlay, one class against another
     python docs/pictures.py app --data DATA      # the web page, in Chromium
+    python docs/pictures.py app_batch            # that of several pictures
     python docs/pictures.py app_pixel            # the web page of a segmentation, in Chromium
     python docs/pictures.py audit                # the report of an audit, in Chromium
     python docs/pictures.py audit_labels         # that of a multi-label model
@@ -193,6 +194,30 @@ def app(data: Path) -> None:
         shoot(address, "app", "#tg-main", 1, lambda page: explain(page, path, LAYER))
 
 
+def app_batch() -> None:
+    """Write the web page with the cards of a batch: slices that the bundled model has not seen, and a broken file."""
+    from tf_gradcam.demo import phantom_slices
+    from tf_gradcam.image import save_image
+
+    slices = phantom_slices(9, seed=5).images.astype("uint8")
+    with tempfile.TemporaryDirectory() as name, served() as address:
+        paths = [Path(name, f"slice_{number}.png") for number in range(1, 10)]
+        for path, image in zip(paths, slices, strict=True):
+            save_image(path, image)
+        paths.insert(3, Path(name, "unfinished_download.png"))
+        paths[3].write_bytes(paths[0].read_bytes()[:5000])
+
+        def explain_all(page: Any) -> None:
+            page.get_by_role("tab", name="Batch").click()
+            page.set_input_files("#tg-files input[type=file]", paths)
+            page.wait_for_selector("#tg-files .file-preview")
+            page.click("#tg-run")
+            ready(page, "pictures explained")
+            page.wait_for_function("[...document.querySelectorAll('.tg-card img')].every(one => one.naturalWidth)")
+
+        shoot(address, "app_batch", "#tg-view", 1, explain_all)
+
+
 def app_pixel() -> None:
     """Write the web page with the U-Net of examples/segmentation.py, where a pixel of the disc is clicked."""
     from tf_gradcam.image import save_image
@@ -324,6 +349,7 @@ def regression() -> None:
 WITH_DATA = {"strip": strip, "app": app}
 MAKERS: dict[str, Callable[..., None]] = {
     **WITH_DATA,
+    "app_batch": app_batch,
     "app_pixel": app_pixel,
     "audit": audit,
     "audit_labels": audit_labels,
