@@ -91,6 +91,7 @@
     by("before").disabled = !at;
     by("after").disabled = at === list.length - 1 && !(svg.closest("#list") && reach < chosen.length);
     if (!dialog.open) dialog.showModal();
+    if (document.activeElement.disabled) by("close").focus();  // a disabled button would lose the focus
   };
   const step = (by) => {
     let list = neighbours(shown);
@@ -107,9 +108,9 @@
     const svg = event.target.closest && event.target.closest("svg[data-row][tabindex]");
     if (svg && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); enlarge(svg); }
   });
-  dialog.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (steps) { event.preventDefault(); step(steps); }
+    if (steps && dialog.open) { event.preventDefault(); step(steps); }
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => { shown.scrollIntoView({ block: "nearest" }); shown.focus({ preventScroll: true }); });
