@@ -24,12 +24,16 @@ def test_text_is_white_on_dark_in_the_upper_left_corner_alone() -> None:
     assert (inside.min(), inside.max()) == (60, 255)  # three tenths of the light, and letters
 
 
-def test_longer_text_takes_more_room_and_a_very_long_one_ends_in_an_ellipsis() -> None:
-    def width(text: str) -> int:
-        return int((with_text(PHOTO, text) != PHOTO).any((0, 2)).sum())
+def test_longer_text_takes_more_room_and_goes_on_in_the_next_line() -> None:
+    def size(text: str) -> tuple[int, int]:
+        changed = (with_text(PHOTO, text) != PHOTO).any(-1)
+        return int(changed.any(1).sum()), int(changed.any(0).sum())
 
-    assert width("3") < width("31.2 years") < width("31.2 years" * 20) <= 160
-    np.testing.assert_array_equal(with_text(PHOTO, "31.2 years" * 20), with_text(PHOTO, "31.2 years" * 30))
+    short, long, several = size("3"), size("31.2 years"), size("value 7 near 31.2 years of the mother")
+    assert short[0] <= long[0] < several[0] < 96 / 3
+    assert short[1] < long[1] <= 160
+    assert several[1] <= 160
+    np.testing.assert_array_equal(with_text(PHOTO, "31.2 years " * 20), PHOTO)  # it would cover the picture
 
 
 @pytest.mark.parametrize("size", [(6, 10), (20, 160), (96, 12)])

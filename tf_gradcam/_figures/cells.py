@@ -60,7 +60,7 @@ def cells_figure(
     sheet, cards = Sheet.of(cards, title, captions, sides_of(explanation))
     for index, values in enumerate(maps):
         left, top = cards.corner(index)
-        sheet.lines(captions[index], left, top, cards.card)
+        sheet.caption(captions[index], cards, index)
         if photos is not None and is_series:
             axes = sheet.panel(*cards.place(index))
             axes.plot(np.asarray(photos[index]), color="0.35", linewidth=0.6)

@@ -136,7 +136,7 @@ def detection_figure(boxes: Boxed, photo: Any = None, look: Look = DEFAULT_LOOK)
     lines = [[(found, GREY)], *captions] if has_first else captions
     sheet, cards = Sheet.of(cards, titles, lines, sides, below=below)
     for card, each in enumerate(lines):
-        sheet.lines(each, *cards.corner(card), cards.card)
+        sheet.caption(each, cards, card)
     if has_first:
         ground = np.full((*size, 3), 235, np.uint8) if photo is None else photo
         _draw_boxes(sheet.picture(ground, *cards.place(0)), boxes, size, None)

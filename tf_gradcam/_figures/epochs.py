@@ -99,7 +99,7 @@ def epoch_figure(
         for number, heading in enumerate(("photo", "overlay")):
             sheet.text(heading, cards.place(column, number)[0], cards.top - _HEADING, cards.width, 6.5, GREY)
     for index, card in enumerate(shown):
-        sheet.lines(card.lines, *cards.corner(index), cards.card)
+        sheet.caption(card.lines, cards, index)
         draw_truth(sheet.picture(card.photo, *cards.place(index)), card.truth, card.photo.shape)
         if isinstance(card.overlay, str):
             sheet.paragraph(card.overlay, *cards.place(index, 1))

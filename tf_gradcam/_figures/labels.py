@@ -1,4 +1,4 @@
-"""A line of text inside a picture, for files that do not have a caption."""
+"""A text inside a picture, for files that do not have a caption."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ _DARK = 0.3  # of the picture's light behind the text
 
 
 def with_text(photo: np.ndarray, text: str) -> np.ndarray:
-    """Return a photo (H0, W0, 3) uint8 with a line of white text on dark in its upper left corner.
+    """Return a photo (H0, W0, 3) uint8 with white text on dark in its upper left corner, a long one in several lines.
 
-    A picture that is too small for it is returned unchanged, a long text ends in an ellipsis.
+    A picture that is too small for it is returned unchanged.
     """
     height, width = photo.shape[:2]
     size = int(np.clip(min(height, width) / _PART, _SMALLEST, _LARGEST))
     pad = max(1, round(_PAD * size))
-    letters = _letters(text, size)
-    while letters.shape[1] + 2 * pad > width and len(text) > 4:
-        kept = max(3, min(len(text) - 2, len(text) * width // letters.shape[1]))
-        text = text[:kept].rstrip(" …") + "…"
-        letters = _letters(text, size)
-    down, right = letters.shape[0] + 2 * pad, letters.shape[1] + 2 * pad
+    lines = [_letters(words, size) for words in _lines(text, size, width - 2 * pad)]
+    across = max(line.shape[1] for line in lines)
+    rows = [np.pad(line, ((pad if number else 0, 0), (0, across - line.shape[1]))) for number, line in enumerate(lines)]
+    letters = np.vstack(rows)
+    down, right = letters.shape[0] + 2 * pad, across + 2 * pad
     if right > width or down > _MOST * height:
         return photo
     drawn = photo.copy()
@@ -33,8 +32,17 @@ def with_text(photo: np.ndarray, text: str) -> np.ndarray:
     return drawn
 
 
+def _lines(text: str, size: int, width: int) -> list[str]:
+    """Return the words of a text in lines of at most `width` pixels; a word that is wider has its own."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        lines[-1:] = [longer] if not lines[-1] or _letters(longer, size).shape[1] <= width else [lines[-1], word]
+    return lines
+
+
 def _letters(text: str, size: int) -> np.ndarray:
-    """Return the ink of a text, (rows, columns) uint8; letters that the font lacks are question marks."""
+    """Return the ink of a line of text, (rows, columns) uint8; letters that the font lacks are question marks."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     font = get_font(findfont(FontProperties(weight="bold")))  # of this thread

@@ -110,8 +110,7 @@ def picture_figure(
             top = cards.top - heading + (cards.caption if is_over else 0)
             sheet.text(text, cards.place(column, number)[0], top, cards.width, 6.5, GREY)
     for index, lines in enumerate(captions):
-        left, top = cards.corner(index)
-        sheet.lines(lines, left, top - (heading if is_over else 0), cards.card)
+        sheet.caption(lines, cards._replace(top=cards.top - (heading if is_over else 0)), index)
         photo = None if photos is None else shown_photo(photos[index])
         drawn = len(sheet.figure.axes)
         _draw_card(sheet, explanation, index, photo, look, cards)

@@ -305,6 +305,11 @@ class Sheet:
         self.figure.suptitle(wrapped(text, width, size), fontsize=size, color=color, parse_math=False, **place)
         self.lines(others, MARGIN, _OVER_TITLE + _height_of(text, width, size), width, (smaller, smaller))
 
+    def caption(self, lines: Sequence[Line], cards: Grid, index: int) -> None:
+        """Write the caption of a card, the last line next to its panels."""
+        left, top = cards.corner(index)
+        self.lines(lines, left, top + cards.caption - lines_height(lines, cards.card), cards.card)
+
     def lines(
         self,
         lines: Sequence[Line],

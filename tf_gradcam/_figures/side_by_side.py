@@ -204,7 +204,7 @@ def _row(count: int, aspect: float, gap: float, heights: tuple[float, float]) ->
 
 def _draw(sheet: Sheet, cards: Grid, index: int, lines: Sequence[Line], picture: np.ndarray) -> None:
     """Draw a panel under its lines."""
-    sheet.lines(lines, *cards.corner(index), cards.card)
+    sheet.caption(lines, cards, index)
     sheet.picture(picture, *cards.place(index))
 
 
