@@ -106,7 +106,7 @@ def overlay_heatmap(
     """
     if colormap is None:  # of `Look` the default
         colormap_colors(colormap)
-    return paint(image, heatmap, False, Look(alpha, threshold, colormap))
+    return paint(to_photo(image), heatmap, False, Look(alpha, threshold, colormap))  # `paint` takes None
 
 
 def paint(photo: ArrayLike | None, values: ArrayLike, signed: bool, look: Look = DEFAULT_LOOK) -> Photo:
