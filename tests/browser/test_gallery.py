@@ -109,8 +109,9 @@ def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -
 
 
 # Files as the browser hands them over: (name, base64) each.
-HAND_OVER = """([kind, place, files]) => {
+HAND_OVER = """([kind, place, files, text]) => {
   const given = new DataTransfer();
+  if (text) given.setData('text/plain', text);
   for (const [name, text] of files)
     given.items.add(new File([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))], name));
   const target = document.querySelector(place);
@@ -120,10 +121,10 @@ HAND_OVER = """([kind, place, files]) => {
 }"""
 
 
-def hand_over(page: Page, kind: str, *files: tuple[str, bytes], place: str = "#tg-head") -> bool:
+def hand_over(page: Page, kind: str, *files: tuple[str, bytes], place: str = "#tg-head", text: str = "") -> bool:
     """Return whether the page left the event to the browser."""
     named = [(name, base64.b64encode(data).decode()) for name, data in files]
-    return bool(page.page.evaluate(HAND_OVER, [kind, place, named]))
+    return bool(page.page.evaluate(HAND_OVER, [kind, place, named, text]))
 
 
 def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
@@ -136,6 +137,13 @@ def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
     page.shot(f"veil-{page.page.viewport_size['width']}")
     hand_over(page, "dragleave")
     assert not veil.is_visible()
+    hand_over(page, "dragstart")  # a picture of the page itself
+    assert hand_over(page, "dragover", picture(two))
+    hand_over(page, "dragend")
+    page.change_model()
+    page.page.wait_for_selector("#tg-names input", state="attached")
+    assert hand_over(page, "drop", picture(two), place="#tg-names")  # a field for other files
+    page.change_model()
     hand_over(page, "dragover", picture(two))
     page.tab("Layers")
     assert not hand_over(page, "drop", picture(two))
@@ -156,7 +164,8 @@ def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
     assert not hand_over(page, "paste", ("image.png", picture(ten)[1]), place="body")
     page.shows("image.png, 200 x 120")
     page.shows("Ready", "status")
-    assert hand_over(page, "paste", place="#tg-alpha input")  # text, which is none of ours
+    assert hand_over(page, "paste", text="words")
+    assert hand_over(page, "paste", picture(ten), place="#tg-alpha input", text="0.5")  # as spreadsheets copy a cell
     hand_over(page, "drop", ("notes.txt", b"no picture"))
     page.page.get_by_text("Invalid file type: notes.txt").wait_for()
     hand_over(page, "drop", ("bad.png", b"no picture"))

@@ -23,7 +23,7 @@
   document.addEventListener('dragstart', () => { isOwn = true; });
   document.addEventListener('dragend', () => { isOwn = false; });
   const isForUs = event => !isOwn && event.dataTransfer?.types.includes('Files')
-    && !event.target.closest?.('#tg-model-parts');  // which has fields for a model and for names
+    && !event.target.closest?.('#tg-model-file, #tg-names');  // the fields for a model and for names
   document.addEventListener('dragover', event => {
     veil.hidden = !isForUs(event);
     if (!veil.hidden) event.preventDefault();
