@@ -93,6 +93,11 @@ def test_labels_above_the_threshold_are_shown_together(browser: Any, tmp_path: P
         page.shows("above 0.5")
         assert sorted(titles(page)) == ["Photo", "blue disc", "blue disc", "red square"]
         looked_at(page, "multilabel")
+        page.page.get_by_role("button", name="Look closely at red square").click()
+        assert titles(page)[0] == "red square"
+        assert page.page.get_attribute(".tg-overlay", "alt") == "Map of red square painted on shapes.png"
+        sources = page.page.locator("img[data-map]").evaluate_all("images => images.map(image => image.src)")
+        assert sources[0] == sources[2] != sources[1]
         page.page.get_by_role("button", name="blue disc", exact=True).click()
         page.page.wait_for_function(
             "document.querySelectorAll('#tg-view h3').length === 3 && "
