@@ -1,13 +1,15 @@
-"""What axe-core finds on every tab of the page and on a report, how both print, and errors that are out of date."""
+"""What axe-core finds on every tab of the page and on a report, how the page prints, and where its parts are."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from tests.helpers.app_server import served
 from tests.helpers.audits import result_of
 from tests.helpers.browser import NEEDS_BROWSER, Page
 from tests.helpers.pictures import encoded
+from tests.helpers.redblue import red_blue_model
 from tf_gradcam.audit.report.page import write_report
 from tf_gradcam.demo import phantom_slices
 
@@ -81,4 +83,43 @@ def test_printed_page_has_its_bars_and_no_controls(browser, server):
     assert one.page.locator("#tg-view").is_visible()
     for part in ("#tg-file", "#tg-layer", "#tg-stop", "footer", "button[role=tab]"):
         assert not any(each.is_visible() for each in one.page.locator(part).all()), part
+    one.context.close()
+
+
+def test_own_model_and_picture_are_zoomed_for_a_chosen_class_without_scrolling(browser, tmp_path):
+    """On a laptop: start with the model, drop a picture, click a class, zoom."""
+    red_blue_model().save(tmp_path / "own.keras")
+    with served(tmp_path / "temporary", str(tmp_path / "own.keras")) as server:
+        one = Page(browser, server.address, has_map=False, viewport={"width": 1440, "height": 900})
+        square = np.random.default_rng(1).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+        one.drop("file", ("square.png", encoded(square, "PNG")))
+        one.shows("square.png, 400 x 400")
+        one.shows("Ready", "status")
+        before = one.text()
+        for part in ("#tg-file", "#tg-class", ".tg-choose >> nth=1", "#tg-view button:text-is('+')", ".tg-stage"):
+            box = one.page.locator(part).bounding_box()
+            assert box["y"] >= 0, part
+            assert box["y"] + box["height"] <= 900, (part, box)
+        one.page.locator(".tg-choose").nth(1).click()
+        one.page.wait_for_function("before => document.querySelector('#tg-view').innerText !== before", arg=before)
+        one.shows("Ready", "status")
+        one.page.locator("#tg-view button:text-is('+')").click()
+        one.page.wait_for_selector(".tg-zoomed")
+        assert one.page.evaluate("scrollY") == 0
+        one.shot("laptop")
+        one.context.close()
+
+
+def test_phone_shows_picture_question_and_result_in_this_order(browser, server):
+    one = Page(browser, server.address, viewport={"width": 390, "height": 844})
+    assert not one.page.locator("#tg-alpha").is_visible()  # folded
+    tops = [one.page.locator(f"#tg-{name}").bounding_box()["y"] for name in ("file", "layer", "class", "look", "view")]
+    assert tops == sorted(tops)
+    assert tops[-1] < 1200
+    assert one.page.locator("#tg-layer").bounding_box()["y"] == one.page.locator("#tg-method").bounding_box()["y"]
+    one.shot("phone")
+    one.page.locator("#tg-look > button").click()
+    one.slide("alpha", 0.7)
+    one.page.wait_for_selector("#tg-view a[href*='alpha=0.7']")
+    assert one.problems == []
     one.context.close()

@@ -74,7 +74,7 @@ class Page:
 
     def _build_picture(self) -> None:
         gr = self._gr
-        self.file = gr.File(label="Picture", file_types=list(SUFFIXES), height=130, elem_id="tg-file")
+        self.file = gr.File(label="Picture", file_types=list(SUFFIXES), height=120, elem_id="tg-file")
         self.samples = []
         if self._sessions.samples:
             self._html('<p class="tg-label">or a generated slice, with its true class:</p>')
@@ -105,11 +105,12 @@ class Page:
 
     def _build_look(self) -> None:
         gr = self._gr
-        self.alpha = gr.Slider(0, 1, 0.4, step=0.05, label="Opacity of the map", elem_id="tg-alpha")
-        threshold = "Threshold, relative to the map's maximum"
-        self.threshold = gr.Slider(0, 0.95, 0, step=0.05, label=threshold, elem_id="tg-threshold")
-        colors = [(name, name) for name in COLORMAPS]
-        self.colormap = combobox(gr, colors, HEAT, "Colours", elem_id="tg-colors")
+        with gr.Accordion("Opacity, threshold, colours", elem_id="tg-look"):  # the script closes it on a narrow screen
+            self.alpha = gr.Slider(0, 1, 0.4, step=0.05, label="Opacity of the map", elem_id="tg-alpha")
+            threshold = "Threshold, relative to the map's maximum"
+            self.threshold = gr.Slider(0, 0.95, 0, step=0.05, label=threshold, elem_id="tg-threshold")
+            colors = [(name, name) for name in COLORMAPS]
+            self.colormap = combobox(gr, colors, HEAT, "Colours", elem_id="tg-colors")
 
     def _build_model(self, model: AppModel) -> None:
         gr, own = self._gr, self._settings

@@ -34,6 +34,7 @@ SCRIPT = (
     }
   };
   name();
+  if (innerWidth <= 860) document.querySelector('#tg-look > button')?.click();
   new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
 """
     + gallery.DROP_SCRIPT
@@ -50,9 +51,10 @@ CSS = (
 .gradio-container .html-container { padding: 0 !important; }
 #tg-head { gap: 2px !important; } .tg-label { margin: 0; font-size: .85rem; } .tg-ready { margin: 0; }
 .tg-model { margin: 0; font-size: .9rem; }
-#tg-head h1 { font-size: 1.5rem; font-weight: 700; margin: 0; }
+#tg-head h1 { font-size: 1.5rem; font-weight: 700; margin: 0 14px 0 0; }
+#tg-head h1, #tg-head h1 + p { display: inline; }
 #tg-head p { margin: .2rem 0 0; color: var(--body-text-color); }
-#tg-model { margin-top: 8px; overflow: visible !important; }
+#tg-model { margin-top: 8px; } #tg-model, #tg-look { overflow: visible !important; }
 #tg-model-parts { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }
 #tg-main { display: grid !important; grid-template-columns: 320px minmax(0, 1fr);
   grid-template-areas: "pick out" "set out"; grid-template-rows: auto 1fr; gap: 16px; align-items: start; }
@@ -60,7 +62,9 @@ CSS = (
 #tg-pick { grid-area: pick; } #tg-set { grid-area: set; } #tg-out { grid-area: out; min-width: 0; }
 #tg-main > .column { min-width: 0 !important; width: 100%; }
 @media (max-width: 860px) {
-  #tg-main { grid-template-columns: minmax(0, 1fr); grid-template-areas: "pick" "out" "set"; } }
+  #tg-main { grid-template-columns: minmax(0, 1fr); grid-template-areas: "pick" "set" "out"; grid-template-rows: none; }
+  #tg-set { display: grid !important; grid-template-columns: repeat(2, minmax(0, 1fr)); align-items: end; }
+  #tg-look, #tg-set > .form { grid-column: 1 / -1; } #tg-set .tg-info { display: none; } }
 #tg-samples { display: grid !important; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 6px; }
 #tg-samples button { min-width: 0; padding: 4px; flex-direction: column; font-size: .72rem; font-weight: 500;
   gap: 3px; }
@@ -69,7 +73,7 @@ CSS = (
 #tg-bar-row:not(:has(progress)) #tg-stop { visibility: hidden; }
 .tg-unseen { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
-.gradio-container .html-container:has(> .prose > .tg-unseen) { position: absolute; }
+#tg-main > .column > :has(h2.tg-unseen) { position: absolute; }
 .tg-hint { margin: 0 0 8px; } #tg-tab-explore { padding: 0 !important; border: 0 !important; }
 #tg-stop { flex: 0 0 auto; min-width: 90px; transition: none; }
 .tg-grid { display: grid; gap: 12px; }
@@ -147,7 +151,7 @@ body:not(.dark) #tg-lines .cm-line span { color: #1e3a5f; } /* Gradio's colours 
   #tg-main { display: block !important; } .tg-figure, .tg-top { break-inside: avoid; } }
 .tg-closely { display: grid; grid-template-columns: minmax(0, 1fr) minmax(260px, 36%); gap: 16px; align-items: start; }
 @media (max-width: 1100px) { .tg-closely { grid-template-columns: minmax(0, 1fr); } }
-.tg-stage { position: relative; overflow: hidden; width: 100%; min-height: 200px; max-height: min(58vh, 640px);
+.tg-stage { position: relative; overflow: hidden; width: 100%; min-height: 200px; max-height: min(54vh, 640px);
   background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 4px;
   touch-action: pan-y; user-select: none; }
 .tg-stage.tg-zoomed { touch-action: none; cursor: grab; }
