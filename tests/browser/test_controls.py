@@ -1,4 +1,7 @@
-"""The controls of the web page: lists by keyboard and mouse, the choice of the model, the list of layers."""
+"""The controls of the web page: lists by keyboard and mouse, the choice of the model, the list of layers.
+
+Also tests _app/combobox.py.
+"""
 
 from __future__ import annotations
 
