@@ -211,3 +211,9 @@ def ramp(step: float = 0.0) -> np.ndarray:
 def test_blank_maps_are_not_one() -> None:
     blank = {name: seeing(lambda images: -images[..., 0]) for name in ("one", "two")}
     assert len(panels(compare(blank, IMAGE).figure)) == 2
+
+
+@pytest.mark.parametrize(("is_linear", "reason"), [(True, ONE), (False, "one map, equal up to rounding")])
+def test_reason_is_given_only_where_the_head_is_proven_to_be_linear(is_linear: bool, reason: str) -> None:
+    maps = {name: seeing(first_channel, method=name, is_behind_pooling=is_linear) for name in ("gradcam", "hirescam")}
+    assert captions(compare(maps, IMAGE).figure)[-2:] == ["gradcam, hirescam", reason]
