@@ -130,11 +130,12 @@ def test_model_is_changed_at_the_top_and_the_lists_offer_what_it_has(page, tmp_p
     red_blue_model().save(tmp_path / "model.keras")
     page.drop("model-file", ("red_blue.keras", (tmp_path / "model.keras").read_bytes()))
     page.shows("at hue, 6 x 10 cells")
+    assert page.page.input_value("#tg-layer [role=combobox]") == "hue (default)"
+    assert page.page.input_value("#tg-class [role=combobox]") == "top class"
     assert entries(page, "class") == ["top class", "class 0", "class 1"]
     assert entries(page, "against") == ["nothing", "class 0", "class 1"]
     layers = ["scale\n6 x 10 cells, stride 1", "hue (default)\n6 x 10 cells, stride 1"]
     assert entries(page, "layer") == [*layers, "Show all: 2 more that cannot be chosen"]
-    assert page.page.input_value("#tg-class [role=combobox]") == "top class"
     page.choose("network", "bundled model (at the start)")
     page.page.click("#tg-load")
     page.shows("at block5_conv3, 14 x 14 cells")
