@@ -57,7 +57,8 @@ function point(option) {
   input.removeAttribute('aria-activedescendant');
   if (!option) return;
   option.classList.add('tg-active');
-  option.scrollIntoView({block: 'nearest'});
+  if (option === offered()[0]) list.scrollTop = 0;  // with its heading
+  else option.scrollIntoView({block: 'nearest'});
   input.setAttribute('aria-activedescendant', option.id);
 }
 
@@ -136,7 +137,7 @@ function show() {
 
 input.addEventListener('focus', () => input.select());
 input.addEventListener('blur', close);
-input.addEventListener('click', () => { if (list.hidden) open(); });
+input.addEventListener('click', () => { input.focus(); if (list.hidden) open(); });
 input.addEventListener('input', () => { typed = true; open(); });
 input.addEventListener('keydown', event => {
   const options = list.hidden ? [] : offered(), active = list.querySelector('.tg-active');
