@@ -53,6 +53,8 @@ class Page:
 
     def slide(self, control, value):
         field = self.page.locator(f"#tg-{control} input[type=number]")
+        if not field.is_visible():  # folded, on a narrow screen
+            self.page.click("#tg-look > button")
         field.fill(str(value))
         field.press("Enter")
 
