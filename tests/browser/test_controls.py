@@ -85,6 +85,7 @@ def test_click_elsewhere_or_on_another_list_closes_a_list(page):
     assert page.page.locator(OPEN).count() == 1
     page.page.click("#tg-colors [role=combobox]")
     assert page.page.locator(OPEN).count() == 1
+    assert page.page.locator(OPEN).evaluate("one => one.getBoundingClientRect().bottom <= innerHeight")
     page.page.click("#tg-head h1")
     assert page.page.locator(OPEN).count() == 0
     assert page.page.evaluate("document.querySelector('#tg-layer label').control.role") == "combobox"

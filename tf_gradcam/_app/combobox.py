@@ -94,6 +94,7 @@ function open() {
   list.hidden = false;
   input.setAttribute('aria-expanded', true);
   fill();
+  list.scrollIntoView({block: 'nearest'});
   point(typed ? offered()[0] : list.querySelector('[aria-selected=true]'));
 }
 
