@@ -304,6 +304,7 @@ def test_every_line_of_shell_is_of_a_known_program() -> None:
         "python -m tf_gradcam.training.",  # the same programs, of an installed package
         "python -m benchmarks",
         "python -m pytest",
+        "tensorboard --logdir",
     )
     variable = re.compile(r'\w="')
     assert [line for _, line in COMMANDS if not line.startswith(known) and not variable.match(line)] == []

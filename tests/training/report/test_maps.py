@@ -83,7 +83,7 @@ def test_maps_show_the_evidence_for_the_prediction(samples: Samples) -> None:
         green = photo[..., 1] / photo[..., 1].max()
         np.testing.assert_array_equal(drawn[3 * index], photo)
         np.testing.assert_allclose(drawn[3 * index + 1], green, atol=1e-6)
-        overlay = overlay_heatmap(photo, green).astype(int)
+        overlay = overlay_heatmap(photo, green, colormap="heat").astype(int)
         np.testing.assert_allclose(drawn[3 * index + 2].astype(int), overlay, atol=1)  # float32 rounds a level off
 
 
