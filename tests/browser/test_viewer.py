@@ -71,7 +71,8 @@ class Viewer:
     def clipped(self):
         """The share of the picture's width that the overlay leaves to the photo."""
         clip = self.page.evaluate("document.querySelector('.tg-overlay').style.clipPath")
-        return float(re.search(r"([\d.]+)px\)$", clip)[1]) / self.picture["width"]
+        sides = re.findall(r"([\d.]+)px", clip)  # "inset(0px)" where all are alike
+        return float(sides[1 % len(sides)]) / self.picture["width"]
 
 
 def check_values(viewer, values):
@@ -101,9 +102,9 @@ def test_picture_is_looked_at_closely(browser, server, values, width):
     assert viewer.clipped() == 0  # the whole overlay
     viewer.page.focus(".tg-slide input")
     for _ in range(25):
-        viewer.page.keyboard.press("ArrowRight")
+        viewer.page.keyboard.press("ArrowLeft")
     assert viewer.clipped() == pytest.approx(0.25, abs=0.01)
-    assert viewer.page.get_attribute(".tg-slide input", "aria-valuetext") == "25% photo, 75% overlay"
+    assert viewer.page.get_attribute(".tg-slide input", "aria-valuetext") == "75% overlay, 25% photo"
 
     viewer.do("pixels")
     assert viewer.zoom == pytest.approx(1)

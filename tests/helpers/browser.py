@@ -24,6 +24,10 @@ SECOND = 1000  # milliseconds
 PATIENCE = 240 * SECOND  # of what waits for a model on a busy machine
 
 
+def is_of_event(request):
+    return request.method == "POST" and "/gradio_api/run/" in request.url
+
+
 class Page:
     """A window with the page, and what a user does in it."""
 
@@ -34,6 +38,10 @@ class Page:
         self.page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self.note(request.url, origin or address))
+        self.open_requests = set()
+        self.page.on("request", lambda request: is_of_event(request) and self.open_requests.add(request))
+        for end in ("requestfinished", "requestfailed"):
+            self.page.on(end, lambda request: self.open_requests.discard(request))
         self.page.goto(address)
         self.up = time.monotonic()
         if has_map:
@@ -59,6 +67,10 @@ class Page:
         field.press("Enter")
 
     def tab(self, name):
+        """Open a tab, once Gradio's own event for the first tab is done, which it sends soon after loading."""
+        self.page.wait_for_timeout(100)
+        while self.open_requests:
+            self.page.wait_for_timeout(20)
         self.page.get_by_role("tab", name=name).click()
 
     def change_model(self):

@@ -5,7 +5,7 @@
 
 const FRESH = {zoom: null, x: 0.5, y: 0.5, map: 0, cross: null};  // zoom null: as large as the frame
 const STEP = 1.25, MOST = 32;
-let view = {...FRESH}, key = '', answer = '', split = 0, pixel = null, drag = null, wasDragged = false, last = null;
+let view = {...FRESH}, key = '', answer = '', split = 100, pixel = null, drag = null, wasDragged = false, last = null;
 let timer = 0;
 const fetched = {};  // class of a picture -> {address, source}, with the pixels of the photo's file
 const find = selector => element.querySelector(selector);
@@ -45,12 +45,12 @@ function draw() {
   title(overlay);
   const from = Math.max(now.left, 0), to = Math.min(now.left + now.across, stage.clientWidth);
   const line = from + split / 100 * (to - from);
-  overlay.style.clipPath = `inset(0 0 0 ${line - now.left}px)`;
+  overlay.style.clipPath = `inset(0 ${now.left + now.across - line}px 0 0)`;
   const top = Math.max(now.top, 0), height = Math.min(now.top + now.down, stage.clientHeight) - top;
   Object.assign(find('.tg-split').style, {left: `${line}px`, top: `${top}px`, height: `${height}px`});
   const slider = find('.tg-slide input');
   slider.value = split;
-  slider.setAttribute('aria-valuetext', `${split}% photo, ${100 - split}% overlay`);
+  slider.setAttribute('aria-valuetext', `${split}% overlay, ${100 - split}% photo`);
   find('.tg-zoom').textContent = `${Math.round(100 * now.zoom)}%`;
   stage.classList.toggle('tg-zoomed', now.across > stage.clientWidth + 1 || now.down > stage.clientHeight + 1);
   find('[data-do=cross]').setAttribute('aria-pressed', view.cross !== null);

@@ -130,7 +130,7 @@ def lens_html(lens: Lens) -> str:
         '<span class="tg-cross"></span></div>'
         '<span class="tg-split"></span></div>'
         '<div class="tg-tools"><label class="tg-slide"><span>Photo</span>'
-        '<input type="range" min="0" max="100" value="0" aria-label="Photo, from the left">'
+        '<input type="range" min="0" max="100" value="100" aria-label="Overlay, from the left">'
         f"<span>Overlay</span></label>{buttons}"
         '<button type="button" data-do="cross" aria-pressed="false">Crosshair</button>'
         '<span class="tg-zoom"></span></div>'
