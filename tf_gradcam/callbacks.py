@@ -680,8 +680,10 @@ class _Events:
 
     def __init__(self, folder: Path):
         self._writer = tf.summary.create_file_writer(str(folder))
-        self._metadata = tf.compat.v1.SummaryMetadata(
-            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
+        # By hand, because `tf.summary.image` and `tf.summary.scalar` need the package `tensorboard`.
+        self._image, self._scalar = (
+            tf.compat.v1.SummaryMetadata(plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=name))
+            for name in ("images", "scalars")
         )
 
     def write(self, pictures: Mapping[str, bytes], numbers: Mapping[str, float], step: int) -> None:
@@ -690,9 +692,9 @@ class _Events:
         with self._writer.as_default(), tf.summary.record_if(True):
             for tag, png in pictures.items():
                 sides = [str(int.from_bytes(png[start : start + 4], "big")).encode() for start in (16, 20)]  # of a PNG
-                tf.summary.write(tag, tf.constant([*sides, png]), step, self._metadata)
+                tf.summary.write(tag, tf.constant([*sides, png]), step, self._image)
             for tag, value in numbers.items():
-                tf.summary.scalar(tag, value, step)
+                tf.summary.write(tag, tf.constant(value, tf.float32), step, self._scalar)
         self._writer.flush()
 
     def close(self) -> None:

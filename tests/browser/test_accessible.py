@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.app_server import served
 from tests.helpers.audits import result_of
-from tests.helpers.browser import NEEDS_BROWSER, Page
+from tests.helpers.browser import NEEDS_BROWSER, Page, hand_over
 from tests.helpers.pictures import encoded
 from tests.helpers.redblue import red_blue_model
 from tf_gradcam.audit.report.page import write_report
@@ -108,6 +108,29 @@ def test_own_model_and_picture_are_zoomed_for_a_chosen_class_without_scrolling(b
         assert one.page.evaluate("scrollY") == 0
         one.shot("laptop")
         one.context.close()
+
+
+def test_own_model_and_picture_are_dropped_and_zoomed_in_four_actions(browser, server, tmp_path):
+    """On a laptop, from the page's own beginning: drop a model and a picture anywhere, click a class, zoom."""
+    red_blue_model().save(tmp_path / "own.keras")
+    one = Page(browser, server.address, viewport={"width": 1440, "height": 900})
+    hand_over(one, "drop", ("own.keras", (tmp_path / "own.keras").read_bytes()))
+    one.shows("own.keras, 2 classes", "head")
+    one.shows("Ready", "status")
+    assert not one.page.locator("#tg-model-file").is_visible()  # the fold is closed again
+    square = np.random.default_rng(1).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    hand_over(one, "drop", ("square.png", encoded(square, "PNG")))
+    one.shows("square.png, 400 x 400")
+    one.shows("Ready", "status")
+    one.page.locator(".tg-choose").nth(1).click()
+    one.shows("class 1, ")
+    zoom = one.page.locator("#tg-view button:text-is('+')")
+    assert zoom.bounding_box()["y"] + zoom.bounding_box()["height"] <= 900
+    zoom.click()
+    one.page.wait_for_selector(".tg-zoomed")
+    assert one.page.evaluate("scrollY") == 0
+    assert one.problems == []
+    one.context.close()
 
 
 def test_phone_shows_picture_question_and_result_in_this_order(browser, server):

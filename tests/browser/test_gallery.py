@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.helpers.app_server import Server, served
-from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, Page
+from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, Page, hand_over
 from tests.helpers.pictures import encoded
 from tests.helpers.redblue import red_blue_model, red_blue_photo
 
@@ -108,32 +107,13 @@ def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -
     page.shot(f"strip-{page.page.viewport_size['width']}")
 
 
-# Files as the browser hands them over: (name, base64) each.
-HAND_OVER = """([kind, place, files, text]) => {
-  const given = new DataTransfer();
-  if (text) given.setData('text/plain', text);
-  for (const [name, text] of files)
-    given.items.add(new File([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))], name));
-  const target = document.querySelector(place);
-  const options = {bubbles: true, cancelable: true, dataTransfer: given, clipboardData: given};
-  if (kind === 'paste') return target.dispatchEvent(new ClipboardEvent('paste', options));
-  return target.dispatchEvent(new DragEvent(kind, options));
-}"""
-
-
-def hand_over(page: Page, kind: str, *files: tuple[str, bytes], place: str = "#tg-head", text: str = "") -> bool:
-    """Return whether the page left the event to the browser."""
-    named = [(name, base64.b64encode(data).decode()) for name, data in files]
-    return bool(page.page.evaluate(HAND_OVER, [kind, place, named, text]))
-
-
 def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
     two, ten, _ = COLUMNS
     veil = page.page.locator("#tg-veil")
     assert not veil.is_visible()
     assert not hand_over(page, "dragover", picture(two))
     assert veil.is_visible()
-    assert "Drop pictures here" in veil.inner_text()
+    assert "Drop pictures or a model here" in veil.inner_text()
     page.shot(f"veil-{page.page.viewport_size['width']}")
     hand_over(page, "dragleave")
     assert not veil.is_visible()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -105,3 +106,22 @@ class Page:
         folder = os.environ.get("TF_GRADCAM_SCREENSHOTS")
         if folder:
             self.page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
+
+
+# Files as the browser hands them over: (name, base64) each.
+HAND_OVER = """([kind, place, files, text]) => {
+  const given = new DataTransfer();
+  if (text) given.setData('text/plain', text);
+  for (const [name, text] of files)
+    given.items.add(new File([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))], name));
+  const target = document.querySelector(place);
+  const options = {bubbles: true, cancelable: true, dataTransfer: given, clipboardData: given};
+  if (kind === 'paste') return target.dispatchEvent(new ClipboardEvent('paste', options));
+  return target.dispatchEvent(new DragEvent(kind, options));
+}"""
+
+
+def hand_over(page, kind, *files, place="#tg-head", text=""):
+    """Drop or paste files, (name, bytes) each; return whether the page left the event to the browser."""
+    named = [(name, base64.b64encode(data).decode()) for name, data in files]
+    return bool(page.page.evaluate(HAND_OVER, [kind, place, named, text]))

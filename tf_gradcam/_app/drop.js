@@ -1,16 +1,29 @@
-// Files that are dropped anywhere on the page, and pictures that are pasted: one goes to Explore, several to Batch.
+// Files that are dropped anywhere on the page, and pictures that are pasted: one goes to Explore, several to Batch, and
+// a model is loaded.
 // They go through the page's own fields for files, so that the limits and the guard of uploads hold. It runs once.
 {
   const veil = document.createElement('div');
   veil.id = 'tg-veil';
   veil.hidden = true;
-  veil.innerHTML = '<p>Drop pictures here<br><small>one is explained, several go to Batch</small></p>';
+  veil.innerHTML = '<p>Drop pictures or a model here<br><small>one picture is explained, several go to Batch</small></p>';
   document.body.append(veil);
 
   const hand = async files => {
+    const fold = document.querySelector('#tg-model > button');
+    if (files.length === 1 && /[.](keras|h5|hdf5|model|zip)$/i.test(files[0].name)) {
+      const isClosed = !document.querySelector('#tg-model-file')?.offsetParent;
+      if (isClosed) fold.click();
+      await give('model-file', files);
+      if (isClosed) fold.click();
+      return;
+    }
     const [tab, field] = files.length > 1 ? ['batch', 'files'] : ['explore', 'file'];
     document.getElementById(`tg-tab-${tab}-button`).click();
-    let input = null;  // Gradio makes it when the tab is opened, and again after an upload
+    await give(field, files);
+  };
+
+  const give = async (field, files) => {
+    let input = null;  // Gradio makes it when the tab or the fold is opened, and again after an upload
     while (!(input = document.querySelector(`#tg-${field} input[type=file]`)))
       await new Promise(resolve => setTimeout(resolve, 50));
     const given = new DataTransfer();
