@@ -191,7 +191,13 @@ def app(data: Path) -> None:
     options = ["--model", "MobileNet", "--model-arg", "alpha=0.75"]
     options += ["--weights", str(data / WEIGHTS), "--class-names", str(data / CLASSES)]
     with photograph() as path, served(*options) as address:
-        shoot(address, "app", "#tg-main", 1, lambda page: explain(page, path, LAYER))
+
+        def act(page: Any) -> None:
+            explain(page, path, LAYER)
+            page.click(".tg-stage", position={"x": 150, "y": 130})  # the coffee
+            ready(page, ", speaks most for")
+
+        shoot(address, "app", "#tg-main", 1, act)
 
 
 def app_batch() -> None:
