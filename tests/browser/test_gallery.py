@@ -30,7 +30,7 @@ def server(tmp_path_factory: Any) -> Iterator[Server]:
         yield one
 
 
-@pytest.fixture(params=[1440, 390])
+@pytest.fixture(params=[1440, 1024, 390])
 def page(request: Any, browser: Any, server: Server) -> Iterator[Page]:
     one = Page(browser, server.address, has_map=False, viewport={"width": request.param, "height": 900})
     one.page.wait_for_selector("#tg-veil", state="attached")
