@@ -527,7 +527,7 @@ def test_downloaded_overlay_of_a_box_is_the_photo_with_map_and_boxes(window: Any
     one.explain()
     overlay = png(download(one.session, "overlay.png", one.session.look))
     heat = next(iter(one.session.answers["explore"].explanations.values())).resized((12, 20))[0]
-    plain = overlay_heatmap(one.photo, heat)
+    plain = overlay_heatmap(one.photo, heat, colormap="heat")
     np.testing.assert_array_equal(overlay[2:10, 2:6], plain[2:10, 2:6])  # inside the red box
     np.testing.assert_array_equal(overlay[0, :8], np.full((8, 3), 255))  # its own side
 
