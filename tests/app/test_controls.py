@@ -1,4 +1,4 @@
-"""What the controls of the web page offer, and what is refused that they do not offer."""
+"""The entries of the page's controls, and the refusal of values that they do not offer."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def coded(rows: np.ndarray, is_marked: bool) -> np.ndarray:
 
 
 def test_suspects_are_tested_with_the_rows_of_their_pictures() -> None:
-    """What a mark replaces is a small part: the median of the red says which row a changed picture was."""
+    """The median of the red says which row a changed picture was, as a mark replaces a small part only."""
     own = np.arange(0, 200, 10)
     others = own + 1  # so that both are of one tone, and a tint changes nothing
     heatmaps = np.zeros((20, 6, 9), np.float32)

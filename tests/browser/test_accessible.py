@@ -1,4 +1,4 @@
-"""What axe-core finds on every tab of the page and on a report, how the page prints, and where its parts are."""
+"""Faults of access on every tab of the page and on a report, the printed page, and the places of its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tf-gradcam explain --save` writes: figures, and the hot regions as boxes, masks and contours."""
+"""The files of `tf-gradcam explain --save`: figures, and the hot regions as boxes, masks and contours."""
 
 from __future__ import annotations
 

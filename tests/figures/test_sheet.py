@@ -113,7 +113,7 @@ def test_title_of_several_images_is_what_they_have_in_common() -> None:
 
 
 def bar_texts(figure: Figure) -> list[str]:
-    """What is written beside the colour bar, from its lower end to its upper one."""
+    """Return the texts beside the colour bar, from its lower end to its upper one."""
     found = [text for text in figure.texts if text.get_rotation() == 90]
     return [text.get_text().replace("\n", " ") for text in sorted(found, key=lambda text: text.get_position()[1])]
 

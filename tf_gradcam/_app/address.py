@@ -25,7 +25,7 @@ _NAMES = (
 
 
 class AddressState(NamedTuple):
-    """What an address asks for.
+    """The state that an address asks for.
 
     Attributes:
         sample: number of a sample, from 1, or None.

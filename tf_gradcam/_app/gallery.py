@@ -24,7 +24,7 @@ _STATES = {"failed": "failed", "blank": "blank map", "noted": "with a note", "pl
 
 
 class PictureCard(NamedTuple):
-    """What a card says of a picture.
+    """The texts of a card of the gallery, and what it is sorted and found by.
 
     Attributes:
         name: of its file.

@@ -291,7 +291,7 @@ class Explainer:
 
     @cached_property
     def _is_behind_pooling(self) -> bool:
-        """Whether the layer's cells meet the outputs by their mean and one linear layer alone."""
+        """True if the layer's cells meet the outputs by their mean and one linear layer alone."""
         return not self._is_whole and linear_tail(self.split) is not None
 
     def _unit_of(self, target: Any, results: MapArrays | None = None) -> str | None:
