@@ -6,7 +6,9 @@ _app/session.py, _app/style.py, _app/uploads.py, _app/view.py, _app/worker.py.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import inspect
 import io
 import json
 import os
@@ -49,6 +51,7 @@ from tf_gradcam._app import uploads as appfiles
 from tf_gradcam._app.controls import method_choices
 from tf_gradcam._app.html import css_gradient, map_picture, overlay_picture, png_bytes
 from tf_gradcam._app.model import AppModel, headline, load_app_model
+from tf_gradcam._app.page import Page
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.server import create_app, listening, without_addresses
 from tf_gradcam._app.session import Session
@@ -1024,6 +1027,25 @@ def test_download_needs_the_token_of_a_window(server):
 def test_files_elsewhere_are_not_served(server):
     for path in ("/etc/passwd", str(Path(__file__).resolve())):
         assert server.get(f"/gradio_api/file={path}")[0] in (403, 404)
+
+
+@needs_gradio
+def test_events_of_the_model_begin_in_their_order(sessions):
+    import gradio
+    from gradio.queueing import Event
+
+    async def built():  # within a loop: else Gradio opens several and leaves them open
+        return Page(gradio, sessions).blocks
+
+    blocks = asyncio.run(built())
+    handlers = [one for one in blocks.fns.values() if one.queue and inspect.isgeneratorfunction(one.fn)]
+    sent = [Event("window", handler, None, None) for handler in handlers] * 2
+    assert len(sent) > 30
+    for event in sent:
+        blocks._queue.create_event_queue_for_fn(event.fn)
+        blocks._queue.event_queue_per_concurrency_id[event.concurrency_id].queue.append(event)
+    begun = [event for _ in sent for event in blocks._queue.get_events()[0]]
+    assert [id(event) for event in begun] == [id(event) for event in sent]
 
 
 @needs_gradio

@@ -28,8 +28,11 @@ from tf_gradcam.image.overlay import HEAT
 
 COLORMAPS = (HEAT, "jet", "turbo", "viridis", "inferno", "magma", "hot", "bone", "PuOr", "coolwarm")
 _COMPARED = ("gradcam", "gradcam_pp", "xgradcam", "hirescam", "layercam", "eigencam")
-_MAX_HANDLERS = 16  # that wait for a model at the same time; each model runs one job
+_MAX_HANDLERS = 32  # that wait for a model at the same time; each model runs one job
 _HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+# Handlers that run a model begin in the order of their events. Gradio otherwise keeps a queue for each handler and
+# takes from any of them first: on a busy machine the answer to an older choice would replace the newer one.
+_IN_ORDER = {**_HIDDEN, "concurrency_id": "model"}
 _HEADING = '<h2 class="tg-unseen">{}</h2>'  # for screen readers, which go from heading to heading
 
 
@@ -182,7 +185,7 @@ class Page:
         question = [getattr(self, name) for name in QUESTION]
         shown = [self.view, self.lines, self.trail]
         result = [self.status, *shown]
-        working = {"trigger_mode": "multiple", **_HIDDEN}  # a new job cancels the old one
+        working = {"trigger_mode": "multiple", **_IN_ORDER}  # a new job cancels the old one
         at_once = {"queue": False, **_HIDDEN}
         close = self._sessions.close_window
         self.blocks.unload(self._asking(lambda request: close(request.session_hash or "")))
@@ -234,7 +237,7 @@ class Page:
         def changing(event: Any, handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> None:
             """Show that the model is changed, change it, and explain the picture again."""
             loading = event(lambda: progress_html(None, "loading"), None, self.status, **at_once)
-            changed = loading.then(own(handler), inputs, outputs, **_HIDDEN)
+            changed = loading.then(own(handler), inputs, outputs, **_IN_ORDER)
             explained(changed.then(showing(events.again), question, result, **working))
 
         changing(self.load.click, events.load_network, [self.network, self.weights], controls)
