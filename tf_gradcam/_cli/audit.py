@@ -103,6 +103,7 @@ def audit(
     OUT/index.html      the report, one page: open it in a browser
     OUT/images/         larger pictures for it
     OUT/audit.json      its numbers
+    OUT/findings.npz    what was erased and pasted in each finding
     OUT/rows/           a Parquet data set, one row per image; an interrupted audit continues from it
 
     Exit status: 0 all images were explained, with or without findings; 1 some failed, see their rows; 2 wrong use.

@@ -93,6 +93,7 @@ class Finding:
         others: of a regression, the mean value of the opposite images as they are; else None.
         effect: the larger of the two effects beyond their controls; 1 is a class that appears or vanishes altogether,
             or the difference between high and low values.
+        suspect: what was erased and pasted, as arrays by name: see `Suspect`; its members are positions in the table.
     """
 
     class_index: int
@@ -114,6 +115,7 @@ class Finding:
     is_unsure: bool = False
     others: Interval | None = None
     effect: float = 0.0
+    suspect: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

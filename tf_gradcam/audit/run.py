@@ -29,6 +29,7 @@ from tf_gradcam.audit.result import AuditResult, Metric, SanityCheck
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.sanity import sanity_checks
 from tf_gradcam.audit.shortcuts.search import find_shortcuts, look_at
+from tf_gradcam.audit.shortcuts.stored import SUSPECTS, write_suspects
 from tf_gradcam.audit.sources import DatasetSource, Samples
 from tf_gradcam.audit.table import PartFolder
 from tf_gradcam.audit.tasks import strengths
@@ -173,6 +174,7 @@ def audit(
             unit,
         )
         write_numbers(result, directory / "audit.json")
+        write_suspects([finding.suspect for finding in findings], directory / SUSPECTS)
         write_report(result, directory / "index.html", under_audit.larger)
         report("pictures", 1, 1)
     return result

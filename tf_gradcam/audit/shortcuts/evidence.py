@@ -209,13 +209,22 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class _Versions:
-    """Images after an intervention, each (n, H0, W0, 3); the controls are several draws."""
+class Versions:
+    """Images after an intervention, each (n, H0, W0, 3), made when they are asked for.
 
-    erased: dict[str, np.ndarray]
+    Attributes:
+        fills: names of the ways to erase.
+        erased: fill -> the images of the answer without the suspect.
+        controls: fill -> several draws, in which something else was erased.
+        pasted: the others with the suspect.
+        pasted_controls: several draws, in which something else was pasted.
+    """
+
+    fills: tuple[str, ...]
+    erased: Callable[[str], np.ndarray]
     controls: Callable[[str], list[np.ndarray]]
-    pasted: np.ndarray
-    pasted_controls: list[np.ndarray]
+    pasted: Callable[[], np.ndarray]
+    pasted_controls: Callable[[], list[np.ndarray]]
 
 
 def gather_evidence(
@@ -243,7 +252,7 @@ def gather_evidence(
         `Evidence`; erasing counts with the fill that leaves most of the answer.
     """
     generator = np.random.default_rng(seed)
-    versions = _INTERVENE[suspect.kind](suspect, photos, others, generator)
+    versions = intervene(suspect, photos, others, generator)
 
     of_others = predict_others or predict
 
@@ -254,16 +263,17 @@ def gather_evidence(
         return reading.turned(of_others(images))
 
     before = measured(photos)
-    left = {fill: measured(images) for fill, images in versions.erased.items()}
+    left = {fill: measured(versions.erased(fill)) for fill in versions.fills}
     fill = max(left, key=lambda name: reading.sign * float(left[name].mean()))
     controls = versions.controls(fill)
     control = np.mean([measured(images) for images in controls], axis=0)
-    pasted = turned(versions.pasted)
-    pasted_control = np.mean([turned(images) for images in versions.pasted_controls], axis=0)
+    with_it = versions.pasted()
+    pasted = turned(with_it)
+    pasted_control = np.mean([turned(images) for images in versions.pasted_controls()], axis=0)
     # The examples show images that turned, if there are any.
     shown = np.argsort(-reading.sign * pasted, kind="stable")
     count = min(4, len(photos), len(others))
-    examples = photos, versions.erased[fill], controls[0], versions.pasted[shown]
+    examples = photos, versions.erased(fill), controls[0], with_it[shown]
     return Evidence(
         fill,
         before=bootstrap_interval(before, seed=seed),
@@ -279,20 +289,26 @@ def gather_evidence(
     )
 
 
-def _place(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
+def intervene(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> Versions:
+    """Erase a suspect from images, and paste it into others; arguments as `gather_evidence`."""
+    return _INTERVENE[suspect.kind](suspect, photos, others, generator)
+
+
+def _place(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> Versions:
     assert suspect.region is not None
     region = suspect.region
     away = [elsewhere(region, generator) for _ in range(_CONTROL_DRAWS)]
     donors = photos[generator.integers(len(photos), size=len(others))]
-    return _Versions(
-        {fill: erase(photos, region, fill) for fill in FILLS},
+    return Versions(
+        tuple(FILLS),
+        lambda fill: erase(photos, region, fill),
         lambda fill: [erase(photos, other, fill) for other in away],
-        paste(others, donors, region),
-        [paste(others, donors, other) for other in away],
+        lambda: paste(others, donors, region),
+        lambda: [paste(others, donors, other) for other in away],
     )
 
 
-def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
+def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> Versions:
     assert suspect.places is not None
     assert suspect.patch_region is not None
     assert suspect.patch is not None
@@ -301,15 +317,14 @@ def _mark(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: n
     away = [np.stack([elsewhere(region, generator) for region in regions]) for _ in range(_CONTROL_DRAWS)]
     room = [max(1, whole - part + 1) for whole, part in zip(size, suspect.patch_region.shape, strict=True)]
     targets = np.stack([generator.integers(free, size=len(others)) for free in room], axis=-1)
-    stamped = np.stack(
-        [stamp(photo, suspect.patch, suspect.patch_region, place) for photo, place in zip(others, targets, strict=True)]
-    )
-    pasted_at = np.stack([region_at(suspect.patch_region, place, size) for place in targets])
-    return _Versions(
-        {fill: erase(photos, regions, fill) for fill in FILLS},
+    patch, patch_region = suspect.patch, suspect.patch_region
+    pasted_at = np.stack([region_at(patch_region, place, size) for place in targets])
+    return Versions(
+        tuple(FILLS),
+        lambda fill: erase(photos, regions, fill),
         lambda fill: [erase(photos, other, fill) for other in away],
-        stamped,
-        [
+        lambda: np.stack([stamp(photo, patch, patch_region, at) for photo, at in zip(others, targets, strict=True)]),
+        lambda: [
             paste(others, _donors_without(photos, regions, pasted_at, generator), pasted_at)
             for _ in range(_CONTROL_DRAWS)
         ],
@@ -327,20 +342,21 @@ def _donors_without(
     return photos[chosen]
 
 
-def _tint(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> _Versions:
+def _tint(suspect: Suspect, photos: np.ndarray, others: np.ndarray, generator: np.random.Generator) -> Versions:
     assert suspect.tone is not None
     tone, other_tone = suspect.tone
     # An equally strong change of another hue: red and blue exchanged, one of them with the opposite sign.
     turned = np.stack([-(tone - other_tone)[1], (tone - other_tone)[0]])
-    return _Versions(
-        {"the colour of the others": retoned(photos, tone, other_tone)},
+    return Versions(
+        ("the colour of the others",),
+        lambda fill: retoned(photos, tone, other_tone),
         lambda fill: [retoned(photos, other_tone, other_tone + sign * turned) for sign in (1, -1)],
-        retoned(others, other_tone, tone),
-        [retoned(others, other_tone, other_tone + sign * turned) for sign in (1, -1)],
+        lambda: retoned(others, other_tone, tone),
+        lambda: [retoned(others, other_tone, other_tone + sign * turned) for sign in (1, -1)],
     )
 
 
-_INTERVENE: dict[str, Callable[[Suspect, np.ndarray, np.ndarray, np.random.Generator], _Versions]] = {
+_INTERVENE: dict[str, Callable[[Suspect, np.ndarray, np.ndarray, np.random.Generator], Versions]] = {
     "place": _place,
     "mark": _mark,
     "tint": _tint,

@@ -15,6 +15,7 @@ from tf_gradcam.audit.answers import AnswerReading
 from tf_gradcam.audit.result import MIN_IMAGES, Finding
 from tf_gradcam.audit.shortcuts.clusters import heat_shares
 from tf_gradcam.audit.shortcuts.evidence import Evidence, gather_evidence, place_in_words, region_at
+from tf_gradcam.audit.shortcuts.stored import to_arrays
 from tf_gradcam.audit.shortcuts.suspects import (
     DRAWN,
     Suspect,
@@ -209,6 +210,7 @@ def _finding(sample: AnswerSample, suspect: Suspect, evidence: Evidence) -> Find
         is_unsure=bool(doubt),
         others=evidence.others,
         effect=evidence.strength,
+        suspect=to_arrays(replace(suspect, members=sample.rows[suspect.members])),
     )
 
 
