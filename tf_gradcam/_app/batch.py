@@ -45,7 +45,7 @@ class BatchReport:
         """Return the JPEG of a picture; raise ValueError where it has none."""
         found = self.results[number].thumbnail if number < len(self.results) else b""
         if not found:
-            raise ValueError(f"There is no thumbnail {number}: the batch has {len(self.results)} pictures.")
+            raise ValueError(f"There is no thumbnail {number} of {len(self.results)} pictures. Open the page again.")
         return found
 
 

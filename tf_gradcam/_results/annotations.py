@@ -73,12 +73,14 @@ class Annotations:
         stays = {image["id"]: image for image in old["images"] if image["file_name"] in set(kept)}
         self._images: list[dict[str, Any]] = []
         self._regions: list[dict[str, Any]] = []
+        numbers: dict[int, int] = {}  # old -> new
         for number, image in stays.items():
-            self._images.append({**image, "id": len(self._images) + 1})
-            for region in old["annotations"]:
-                if region["image_id"] == number:
-                    place = {"id": len(self._regions) + 1, "image_id": len(self._images)}
-                    self._regions.append({**region, **place})
+            numbers[number] = len(numbers) + 1
+            self._images.append({**image, "id": numbers[number]})
+        for region in old["annotations"]:
+            if region["image_id"] in numbers:
+                place = {"id": len(self._regions) + 1, "image_id": numbers[region["image_id"]]}
+                self._regions.append({**region, **place})
 
     def number_of(self, category: str, class_index: int = -1) -> int:
         """Return the number of a category, from 0: a new one gets the next, or that of its class if this is larger."""
