@@ -82,6 +82,37 @@ def test_only_pictures_of_several_inputs_are_mirrored(names: tuple[str, str] | N
     np.testing.assert_array_equal(vector, vectors)
 
 
+# The spread of the copies.
+
+
+def test_spread_of_flips_is_half_the_difference_of_the_two_maps() -> None:
+    """The maps are [1, 1/2, 0] and, brought back from the mirrored copy, [0, 1/2, 1]."""
+    augmented = augment(seeing(lambda images: [[[4.0, 2.0, 0.0]] * 2]))(np.zeros((1, 2, 3, 1)))
+    np.testing.assert_allclose(augmented.spread, [[[0.5, 0.0, 0.5]] * 2], atol=1e-7)
+
+
+def test_spread_counts_only_the_copies_that_show_a_cell() -> None:
+    """Twice as large, the copy shows the middle two of four cells, where its map is 1 and the plain one 0."""
+    maps = iter([[[[1.0, 0.0, 0.0, 1.0]] * 4], [[[1.0] * 4] * 4]])
+    augmented = augment(seeing(lambda images: next(maps)), False, (1.0, 2.0))(np.zeros((1, 4, 4, 1)))
+    np.testing.assert_allclose(augmented.spread[0, 1:3], [[0.0, 0.5, 0.5, 0.0]] * 2, atol=1e-6)
+    np.testing.assert_array_equal(augmented.spread[0, [0, 3]], 0.0)
+
+
+def test_spread_of_noisy_copies_is_that_of_their_own_maps() -> None:
+    """Maps [1, 0], [0, 1] and [0, 1], of any scale: a share of 1/3 in a cell has the deviation sqrt(2)/3."""
+    maps = iter([[[[9.0, 9.0]]], [[[5.0, 0.0]]], [[[0.0, 2.0]]], [[[0.0, 7.0]]]])
+    smoothed = smooth(seeing(lambda images: next(maps)), copies=3)(np.zeros((1, 1, 2, 1)))
+    np.testing.assert_allclose(smoothed.spread, np.full((1, 1, 2), np.sqrt(2) / 3), rtol=1e-6)
+
+
+def test_spread_goes_with_its_image_and_not_with_other_maps() -> None:
+    augmented = augment(seeing(first_channel))(np.stack([PICTURES[0], PICTURES[0, :, ::-1]]))
+    np.testing.assert_array_equal(augmented.part(slice(1, 2)).spread, augmented.spread[1:])
+    assert fuse([augment(seeing(first_channel))])(PICTURES).spread is None
+    assert seeing(first_channel)(PICTURES).spread is None
+
+
 # Zoomed copies.
 
 

@@ -264,6 +264,13 @@ def test_save_writes_maps(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.load(path, allow_pickle=False), heatmap)
 
 
+def test_save_writes_the_spread_where_there_is_one(tmp_path: Path) -> None:
+    spread = np.full_like(DRAWN.raw, 0.25)
+    places = {"layer_name": "cells", "method": "by_hand", "placement": DRAWN.placement, "diagnosis": DRAWN.diagnosis}
+    DRAWN.with_raw(DRAWN.raw, **places, spread=spread).save(tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "0001.spread.npy"), spread[1])
+
+
 def test_save_writes_overlays_of_photos_of_any_size(tmp_path: Path) -> None:
     given = [photos_of(DRAWN, 6 + index, 10)[index] for index in range(3)]
     written = DRAWN.save(tmp_path, given)

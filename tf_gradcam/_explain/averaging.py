@@ -51,9 +51,9 @@ def augment(explainer: ExplainerLike, flips: bool = True, scales: Sequence[float
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
         all copies together. In a list or dict, all inputs that are pictures are changed alike. Scores, labels,
-        probabilities and, for target=None, the class come from the unchanged images. The mask or point of a
-        `targets.Region` is mirrored with the images. It raises ValueError for signals, for maps with other axes than
-        the images, and for a mask or point in zoomed copies.
+        probabilities and, for target=None, the class come from the unchanged images; `spread` is the standard deviation
+        of the copies' maps. The mask or point of a `targets.Region` is mirrored with the images. It raises ValueError
+        for signals, for maps with other axes than the images, and for a mask or point in zoomed copies.
 
     Raises:
         TypeError: not a callable.
@@ -97,13 +97,17 @@ def _augmented(
         is_plain = (zoom, flip) == (1, False)
         explanation = plain if is_plain else run(explainer, _changed(images, change), mirrored(same) if flip else same)
         views.append(_brought_back(explanation, zoom, flip, placement))
-    raw = _mean_where_seen(views)
+    seen = np.stack([view.seen for view in views])[:, None]  # the same cells of every image
+    raw = _mean_where_seen(np.stack([view.raw for view in views]), seen)
+    shown = np.stack([view.shown for view in views])
+    spread = np.sqrt(_mean_where_seen((shown - _mean_where_seen(shown, seen)) ** 2, seen))
     return plain.with_raw(
         raw,
         layer_name=plain.layer_name,
         method=f"{plain.method}, mean over {kinds}" if kinds else plain.method,
         placement=placement,
         diagnosis=joint_diagnosis(raw, [view.explanation for view in views], _CANCELLED),
+        spread=spread,
     )
 
 
@@ -112,6 +116,7 @@ class _Copy(NamedTuple):
 
     explanation: Explanation
     raw: np.ndarray
+    shown: np.ndarray
     seen: np.ndarray
 
 
@@ -159,13 +164,13 @@ def _brought_back(explanation: Explanation, zoom: float, flip: bool, placement: 
         margin = 1e-9 * side
         within = (places > first - margin) & (places < last + margin)
         seen = seen & within.reshape([-1 if axis == number else 1 for axis in range(len(cells))])
-    return _Copy(explanation, sample_maps(explanation.raw, positions), seen)
+    raw, shown = (sample_maps(maps, positions) for maps in (explanation.raw, explanation.shown))
+    return _Copy(explanation, raw, shown, seen)
 
 
-def _mean_where_seen(views: Sequence[_Copy]) -> np.ndarray:
-    counts = np.sum([view.seen for view in views], axis=0, dtype=np.float32)
-    total = np.sum([np.where(view.seen, view.raw, 0) for view in views], axis=0, dtype=np.float32)
-    return total / np.maximum(counts, 1)
+def _mean_where_seen(copies: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    counts = seen.sum(axis=0, dtype=np.float32)
+    return np.where(seen, copies, 0).sum(axis=0, dtype=np.float32) / np.maximum(counts, 1)
 
 
 def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: int = 0) -> ExplainerLike:
@@ -182,7 +187,8 @@ def smooth(explainer: ExplainerLike, copies: int = 8, noise: float = 0.1, seed: 
     Returns:
         A callable `(images, target=None, *, progress=None) -> Explanation`; `progress` is called with (done, total) of
         all copies together. In a list or dict, all inputs that are pictures are changed. `raw` is the mean of the
-        copies' raw maps. Scores, labels, probabilities and, for target=None, the class come from the unchanged images.
+        copies' raw maps, `spread` the standard deviation of their maps. Scores, labels, probabilities and, for
+        target=None, the class come from the unchanged images.
 
     Raises:
         TypeError: not a callable; `copies` or `seed` not an integer.
@@ -229,6 +235,7 @@ def _smoothed(
         method=f"{plain.method}, mean over {count} noisy copies",
         placement=plain.placement,
         diagnosis=joint_diagnosis(raw, explanations, _CANCELLED),
+        spread=np.stack([explanation.shown for explanation in explanations]).std(axis=0),
     )
 
 

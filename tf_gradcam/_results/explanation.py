@@ -35,7 +35,7 @@ _MAX_IN_NOTEBOOK = 24
 _PER_IMAGE = {
     *("heatmaps", "raw", "signed_heatmaps", "outputs", "probabilities", "scores", "class_indices", "labels", "values"),
     *("_gradient_peaks", "_finite_images", "_activation_peaks", "_roundings", "diagnosis", "photos", "truth", "series"),
-    *("segmentation", "sides"),
+    *("segmentation", "sides", "spread"),
 }
 
 
@@ -90,12 +90,15 @@ class Explanation:
         photos: as given to `with_photos`, else None.
         truth: (B,) int32, the true classes given to `with_photos`, else None.
         series: (B, T0) signals or token numbers, of a model whose input has no other axes, else None.
+        spread: (B, H, W) float32, the standard deviation of the maps of the copies over which `augment` or `smooth`
+            took the mean, each as `shown`, relative to its own maximum; None of other explanations.
         segmentation: predicted masks and explained regions, `.predicted` and `.inside` (B, H1, W1) at the cells of the
             output; None where something else was explained.
     """
 
     photos: Photos | None = None
     truth: NDArray[np.int32] | None = None
+    spread: NDArray[np.float32] | None = None
 
     def __init__(
         self,
@@ -232,6 +235,7 @@ class Explanation:
         method: str,
         placement: Placement | Unplaced,
         diagnosis: Sequence[str | None],
+        spread: NDArray[np.float32] | None = None,
     ) -> Explanation:
         """Return this explanation with other maps, for functions that combine or filter maps.
 
@@ -240,12 +244,14 @@ class Explanation:
             layer_name, method: names of what the maps come from.
             placement: of the cells.
             diagnosis: per image None, or the reason why its map shows nothing.
+            spread: (B, H, W) of the maps that were combined; None where they are not copies of one map.
 
         Returns:
             A new `Explanation`; this one does not change.
         """
         other = copy.copy(self)
         vars(other).pop("signed_heatmaps", None)
+        other.spread = spread
         other.raw, other.heatmaps = raw, self._of_finite_images(positive_share(raw))
         other.layer_name, other.method, other.placement = layer_name, method, placement
         vars(other)["diagnosis"] = list(diagnosis)
@@ -588,7 +594,8 @@ class Explanation:
 
         Returns:
             Paths of the files: `<number>.heatmap.npy` (H, W) float32 and, with photos, `<number>.overlay.png`; of a
-            segmentation also `<number>.mask.png`, an indexed PNG of the predicted classes at the photo's size.
+            segmentation also `<number>.mask.png`, an indexed PNG of the predicted classes at the photo's size; where
+            there is a spread, `<number>.spread.npy` (H, W) float32.
 
         Raises:
             TypeError: paths instead of photos.
@@ -613,6 +620,8 @@ class Explanation:
             if stem is None:
                 continue
             files = [(folder / f"{stem}.heatmap.npy", encoded_array(self.heatmaps[index]))]
+            if self.spread is not None:
+                files.append((folder / f"{stem}.spread.npy", encoded_array(self.spread[index])))
             if photos is not None:
                 path = folder / f"{stem}.overlay.png"
                 files.append((path, encoded_image(path, self.picture_of(index, photos[index]))))
