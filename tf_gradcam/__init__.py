@@ -9,6 +9,7 @@ if _typing.TYPE_CHECKING:
     from tf_gradcam import audit as audit
     from tf_gradcam import callbacks as callbacks
     from tf_gradcam import demo as demo
+    from tf_gradcam import guidance as guidance
     from tf_gradcam import image as image
     from tf_gradcam import metrics as metrics
     from tf_gradcam import targets as targets
@@ -73,7 +74,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 # Modules that are public as they are, as keras.callbacks is.
-_MODULES = ("audit", "callbacks", "demo", "image", "metrics", "targets")
+_MODULES = ("audit", "callbacks", "demo", "guidance", "image", "metrics", "targets")
 
 if not _typing.TYPE_CHECKING:  # a type checker that saw it would let every misspelt name pass
 

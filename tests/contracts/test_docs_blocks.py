@@ -256,7 +256,7 @@ def test_published_calls_make_the_picture(here: Path) -> None:
 @pytest.mark.parametrize("block", PYTHON, ids=name_of)
 def test_python_imports_public_names_only(block: Block) -> None:
     compile(block.text, block.page, "exec")
-    public = ("targets", "callbacks", "audit", "demo", "image", "metrics")
+    public = ("targets", "callbacks", "audit", "demo", "guidance", "image", "metrics")
     for module in re.findall(r"^(?:from|import) (tf_gradcam[\w.]*)", block.text, flags=re.M):
         assert module == "tf_gradcam" or module.removeprefix("tf_gradcam.") in public
 

@@ -10,7 +10,7 @@ import pytest
 import tf_gradcam
 from tests.contracts.pages import DOCS, ROOT, TEXTS, links
 
-MODULES = ("targets", "callbacks", "audit", "demo", "image", "metrics")
+MODULES = ("targets", "callbacks", "audit", "demo", "guidance", "image", "metrics")
 REPOSITORY = re.compile(r"https://github\.com/tf-gradcam/tf-gradcam/(?:blob|tree)/main/")
 CONFIGURATION = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 

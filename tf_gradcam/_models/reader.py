@@ -395,7 +395,7 @@ class ModelInputs:
         """
         if self.is_declared:
             return self
-        arrays = [_as_array(array, title) for array, title in zip(self._order(images), self._titles, strict=True)]
+        arrays = [_as_array(array, title) for array, title in zip(self.ordered(images), self._titles, strict=True)]
         kinds = [tf.as_dtype(array.dtype) for array in arrays]
         specs = [
             spec if kind.is_floating else tf.TensorSpec(spec.shape, kind)
@@ -429,7 +429,7 @@ class ModelInputs:
         """
         arrays = [
             _checked(_as_array(array, title), spec, title, self.names)
-            for array, spec, title in zip(self._order(images), self.specs, self._titles, strict=True)
+            for array, spec, title in zip(self.ordered(images), self.specs, self._titles, strict=True)
         ]
         lengths = {name: int(array.shape[0]) for array, name in zip(arrays, self.names, strict=True)}
         if len(set(lengths.values())) > 1:
@@ -445,7 +445,8 @@ class ModelInputs:
             return ["the images"]
         return [f"input '{name}'" for name in self.names]
 
-    def _order(self, images: Any) -> list[Any]:
+    def ordered(self, images: Any) -> list[Any]:
+        """Return the inputs of a batch in the model's order."""
         if _is_deep(self.structure):
             return self._order_deep(images)
         if isinstance(images, Mapping):

@@ -35,9 +35,12 @@ def interpolation_matrix(cells: int, pixels: int, offset: float = 0.0) -> NDArra
     """
     cells, pixels = check_size((cells, pixels), "(cells, pixels)")
     offset, _ = _check_offset((offset, 0.0))
-    near = _neighbours(cells, pixels, offset)
-    matrix = np.zeros((pixels, cells))
-    rows = np.arange(pixels)
+    return _matrix(_neighbours(cells, pixels, offset), cells)
+
+
+def _matrix(near: _Neighbours, cells: int) -> NDArray[np.float64]:
+    matrix = np.zeros((len(near.below), cells))
+    rows = np.arange(len(near.below))
     matrix[rows, near.below] = near.weight_below
     matrix[rows, near.above] += near.weight_above  # added: at the last cell both neighbours are that cell
     return matrix
@@ -365,6 +368,25 @@ def _placed(cells: int, pixels: int, side: int, scale: float, start: float) -> _
     middle = (side / 2 - start) / scale - (cells - 1) / 2
     from_middle = (np.arange(pixels) + 0.5 - pixels / 2) * (side / pixels / scale) + middle
     return _neighbours_of((cells - 1) / 2 + np.round(from_middle * _STEPS) / _STEPS, cells)
+
+
+def placement_matrices(cells: Sequence[int], placement: Placement) -> list[NDArray[np.float64]]:
+    """Return for each axis of a map the matrix (pixels, cells) by which `place_maps` brings it to the picture's size.
+
+    Args:
+        cells: (H, W).
+        placement: of the cells; all axes are places.
+    """
+    reaches = placement.reach or ((-math.inf, math.inf),) * len(placement.axes)
+    matrices = []
+    rows = zip(cells, placement.axes, placement.scale, placement.start, reaches, strict=True)
+    for count, axis, scale, start, (first, last) in rows:
+        side = placement.image_size[axis]
+        matrix = _matrix(_placed(count, side, side, scale, start), count)
+        centres = np.arange(side) + 0.5
+        matrix[(centres < first) | (centres > last)] = 0
+        matrices.append(matrix)
+    return matrices
 
 
 def sample_maps(maps: np.ndarray, positions: Sequence[NDArray[Any]]) -> Maps:
