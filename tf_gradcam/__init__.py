@@ -12,6 +12,7 @@ if _typing.TYPE_CHECKING:
     from tf_gradcam import guidance as guidance
     from tf_gradcam import image as image
     from tf_gradcam import metrics as metrics
+    from tf_gradcam import repair as repair
     from tf_gradcam import targets as targets
     from tf_gradcam._explain.attention import AttentionExplainer as AttentionExplainer
     from tf_gradcam._explain.averaging import augment as augment
@@ -74,7 +75,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 # Modules that are public as they are, as keras.callbacks is.
-_MODULES = ("audit", "callbacks", "demo", "guidance", "image", "metrics", "targets")
+_MODULES = ("audit", "callbacks", "demo", "guidance", "image", "metrics", "repair", "targets")
 
 if not _typing.TYPE_CHECKING:  # a type checker that saw it would let every misspelt name pass
 

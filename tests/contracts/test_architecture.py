@@ -126,7 +126,8 @@ def test_module_says_what_it_is_for(module: str) -> None:
 
 def test_scripts_use_public_names_alone() -> None:
     modules = {
-        f"tf_gradcam.{name}" for name in ("audit", "callbacks", "demo", "guidance", "image", "metrics", "targets")
+        f"tf_gradcam.{name}"
+        for name in ("audit", "callbacks", "demo", "guidance", "image", "metrics", "repair", "targets")
     }
     allowed = {"tf_gradcam", *modules, *(f"tf_gradcam.{name}" for name in tf_gradcam.__all__)}
     for path in [path for folder in ("training", "examples", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")]:

@@ -11,6 +11,7 @@ import argparse
 import re
 import runpy
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from tests.contracts.pages import README, ROOT, TEXTS, Block, blocks, command_bl
 from tests.helpers.own_code import write_own_model
 from tests.helpers.redblue import red_blue_model, red_blue_photo, write_photo
 from tests.helpers.redblue_tasks import of_logit, of_pair, of_value, with_head
+from tests.helpers.repairs import world
 from tests.zoo.detectors import scenes, trained
 from tests.zoo.tasks import REGIONS, segmentation, shapes
 from tests.zoo.transformers import pictures, vit
@@ -165,6 +167,13 @@ def segmented_folder() -> dict[str, Any]:
     return {"model": segmentation(), "names": REGIONS}
 
 
+def planted_report() -> dict[str, Any]:
+    """A model that learned a planted square, its data and the report of its audit in the current folder."""
+    shutil.rmtree("data")
+    world(Path())
+    return {}
+
+
 def keras_hub_task() -> dict[str, Any]:
     """A classifier of keras_hub with its preprocessor, and pictures for it."""
     pytest.importorskip("keras_hub", reason="keras_hub is not installed: pip install keras-hub")
@@ -179,6 +188,7 @@ SETUPS: dict[str, Callable[[], dict[str, Any]]] = {
     "published_vgg": published_vgg,
     "transformer": transformer,
     "small_network": small_network,
+    "planted_report": planted_report,
     "tiny_detector": tiny_detector,
     "tiny_unet": tiny_unet,
     "segmented_folder": segmented_folder,
@@ -256,7 +266,7 @@ def test_published_calls_make_the_picture(here: Path) -> None:
 @pytest.mark.parametrize("block", PYTHON, ids=name_of)
 def test_python_imports_public_names_only(block: Block) -> None:
     compile(block.text, block.page, "exec")
-    public = ("targets", "callbacks", "audit", "demo", "guidance", "image", "metrics")
+    public = ("targets", "callbacks", "audit", "demo", "guidance", "image", "metrics", "repair")
     for module in re.findall(r"^(?:from|import) (tf_gradcam[\w.]*)", block.text, flags=re.M):
         assert module == "tf_gradcam" or module.removeprefix("tf_gradcam.") in public
 

@@ -22,7 +22,7 @@ from tests.helpers.wheel import unpacked_wheel
 from tf_gradcam._rules.table import MethodName
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"audit", "callbacks", "demo", "guidance", "image", "metrics", "targets"}
+MODULES = {"audit", "callbacks", "demo", "guidance", "image", "metrics", "repair", "targets"}
 PUBLIC = {*tf_gradcam.__all__, *MODULES}
 
 # Matplotlib's own hints are the reason for the last one.

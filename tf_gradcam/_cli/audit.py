@@ -115,7 +115,7 @@ def audit(
     start_tensorflow()
     from tf_gradcam.audit.run import audit as run
 
-    with prepared_folder(out), warnings_as_notes(), downloads_on_stderr(), _Stages() as stages:
+    with prepared_folder(out), warnings_as_notes(), downloads_on_stderr(), Stages() as stages:
         result = run(
             model,
             data,
@@ -186,7 +186,7 @@ def _score(result: AuditResult, labelled: int) -> str:
     return f"{result.accuracy:.2%} of {labelled} right"
 
 
-class _Stages(AbstractContextManager["_Stages"]):
+class Stages(AbstractContextManager["Stages"]):
     """A progress bar per stage on stderr, if that is a terminal."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `tf-gradcam explain | layers | methods | demo | audit | describe | app`.
+"""The command line: `tf-gradcam explain | layers | methods | demo | audit | repair | describe | app`.
 
 TensorFlow, OpenCV and NumPy are imported inside the commands, so that help and usage errors are quick.
 """
@@ -13,6 +13,7 @@ from tf_gradcam._cli.describe import describe
 from tf_gradcam._cli.explain import explain
 from tf_gradcam._cli.group import OneLineGroup
 from tf_gradcam._cli.info import demo, layers, methods
+from tf_gradcam._cli.repair import repair
 from tf_gradcam._version import __version__
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -24,5 +25,5 @@ def main() -> None:
     """Heatmaps that show what the predictions of a Keras model rest on."""
 
 
-for command in (explain, layers, methods, demo, audit, describe, app):
+for command in (explain, layers, methods, demo, audit, repair, describe, app):
     main.add_command(command)

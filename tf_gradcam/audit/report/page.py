@@ -241,18 +241,18 @@ def _check(check: SanityCheck) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     """Return JSON with one item of a list per line."""
-    plain = _plain(value)
-    if isinstance(plain, list) and plain:
-        return "[\n  " + ",\n  ".join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in plain) + "\n]"
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+    found = plain(value)
+    if isinstance(found, list) and found:
+        return "[\n  " + ",\n  ".join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in found) + "\n]"
+    return json.dumps(found, ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert to plain Python numbers and texts; None for NaN and infinity."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
