@@ -20,6 +20,7 @@ from tests.helpers.redblue import red_blue_photo
 from tf_gradcam._app.address import AddressState, query_of, read_query
 from tf_gradcam._app.controls import settings
 from tf_gradcam._app.events import READY, Events
+from tf_gradcam._app.html import name_html
 from tf_gradcam._app.model import AppModel, Said
 from tf_gradcam._app.question import Question
 from tf_gradcam._app.session import Session, Sessions
@@ -187,6 +188,10 @@ def test_history_links_to_what_it_shows_and_marks_the_present(sessions: Sessions
     ]
     assert 'data-query="sample=2&amp;layer=scale' in html
     assert html.count('src="data:image/jpeg') == 2
+
+
+def test_long_name_breaks_behind_underscores() -> None:
+    assert name_html("block5_conv3<") == "block5_<wbr>conv3&lt;"
 
 
 def test_history_keeps_twenty_and_no_more_than_its_bytes(

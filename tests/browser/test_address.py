@@ -78,6 +78,8 @@ def test_reload_back_and_a_link_keep_what_was_asked(browser, server):
     other.tab("Explore")
     other.shows("slice-2-meningioma.png")
     assert other.page.input_value("#tg-alpha input[type=number]") == "0.7"
+    other.tab("Layers")
+    other.page.wait_for_selector("#tg-layers button:has-text('block5_conv3')")  # a list of several, also by a link
     assert one.problems == other.problems == []
     one.context.close()
     other.context.close()

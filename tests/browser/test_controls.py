@@ -74,6 +74,9 @@ def test_list_is_searched_and_closed_by_the_keyboard_alone(page):
     page.shows("Ready", "status")
     assert (focused(page), page.page.locator(OPEN).count()) == ("tg-method", 0)
     page.shows("weighted by its activations", "method")  # its summary
+    page.page.click(field)
+    keyboard.type("hires")  # in the place of what stands there
+    assert page.page.locator(f"{OPEN} [role=option]").all_inner_texts() == ["hirescam"]
 
 
 def test_click_elsewhere_or_on_another_list_closes_a_list(page):

@@ -138,7 +138,10 @@ function show() {
 
 input.addEventListener('focus', () => input.select());
 input.addEventListener('blur', close);
-input.addEventListener('click', () => { input.focus(); if (list.hidden) open(); });
+input.addEventListener('mousedown', event => {  // a click selects the whole text, also a second one
+  if (list.hidden && document.activeElement === input) event.preventDefault();
+});
+input.addEventListener('click', () => { input.focus(); if (list.hidden) { input.select(); open(); } });
 input.addEventListener('input', () => { typed = true; open(); });
 input.addEventListener('keydown', event => {
   const options = list.hidden ? [] : offered(), active = list.querySelector('.tg-active');
@@ -164,6 +167,8 @@ CSS = """
 .tg-combobox input { width: 100%; padding: 8px 28px 8px 10px; font-size: .9rem; text-overflow: ellipsis;
   color: var(--body-text-color); border: 1px solid var(--border-color-primary); border-radius: 6px;
   background: var(--input-background-fill); cursor: pointer; }
+@media (max-width: 560px) { .tg-combobox input { padding: 8px 22px 8px 8px; font-size: .82rem; }
+  .block:has(> div > .html-container .tg-combobox), .block:has(> .html-container .tg-combobox) { padding: 8px; } }
 .tg-combobox::after { content: ''; position: absolute; right: 12px; bottom: 15px; width: 7px; height: 7px;
   border: solid var(--body-text-color); border-width: 0 2px 2px 0; transform: rotate(45deg); pointer-events: none; }
 .tg-combobox input:focus { outline: 3px solid #2b6cb0; outline-offset: 0; cursor: text; }

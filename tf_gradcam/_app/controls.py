@@ -244,7 +244,7 @@ def settings(model: AppModel, asked: Question) -> dict[str, dict[str, Any]]:
             "visible": has_classes,
         },
         "mode": {"value": asked.mode},
-        "layers": {"choices": layers, "value": model.stages()},
+        "layers": {"choices": layers, "value": model.stages(), "multiple": True},
         "above": {
             "value": model.threshold if asked.above is None else asked.above,
             "label": counted,

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from tf_gradcam._app.batch import BatchReport
-from tf_gradcam._app.html import notice_html
+from tf_gradcam._app.html import name_html, notice_html
 from tf_gradcam._errors import for_page
 from tf_gradcam._explain.batch import Result
 from tf_gradcam._files.manifest import FAILED, Row
@@ -146,8 +146,7 @@ def _card(card: PictureCard, number: int, source: str, is_current: bool) -> str:
     image = "" if is_failed else f'<img loading="lazy" src="{escape(source)}" alt="">'
     lines = "".join(f"<span>{escape(line)}</span>" for line in card.lines)
     remark = f'<span class="tg-remark">{escape(card.remark)}</span>' if card.remark else ""
-    name = escape(card.name).replace("_", "_<wbr>")  # long names break there first
-    content = f"{image}<strong>{name}</strong>{lines}{remark}"
+    content = f"{image}<strong>{name_html(card.name)}</strong>{lines}{remark}"
     if is_failed:
         content = f'<div class="tg-card tg-failed">{content}</div>'
     else:

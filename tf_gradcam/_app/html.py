@@ -54,6 +54,11 @@ def css_gradient(signed: bool, colormap: str | None) -> str:
     return "linear-gradient(to right, " + ", ".join("rgb({}, {}, {})".format(*color) for color in steps) + ")"
 
 
+def name_html(name: str) -> str:
+    """Return the name of a file or a layer, which breaks behind an underscore first."""
+    return escape(name).replace("_", "_<wbr>")
+
+
 class Figure(NamedTuple):
     """A picture on the page.
 

@@ -158,9 +158,7 @@ class Page:
                 self.methods = gr.CheckboxGroup(methods, value=list(_COMPARED), label="Methods", elem_id="tg-methods")
                 self.compare = gr.Button("Compare", variant="primary", elem_id="tg-compare")
             with gr.Tab("Layers", id="layers", elem_id="tg-tab-layers") as layers:
-                self.layers = combobox(
-                    gr, **self._settings["layers"], multiple=True, label="Layers", elem_id="tg-layers"
-                )
+                self.layers = combobox(gr, **self._settings["layers"], label="Layers", elem_id="tg-layers")
                 self.deepen = gr.Button("Explain these layers", variant="primary", elem_id="tg-deepen")
             with gr.Tab("Batch", id="batch", elem_id="tg-tab-batch") as batch:
                 self.files = gr.File(

@@ -48,6 +48,7 @@ CSS = (
 .gradio-container button[role=tab][aria-selected=true] { color: #1d4ed8 !important; }
 .dark .gradio-container button[role=tab][aria-selected=true] { color: #93c5fd !important; }
 #tg-samples button { white-space: nowrap; overflow: hidden; }
+body .fillable { padding-inline: clamp(16px, 4vw, 32px) !important; }
 .gradio-container .html-container { padding: 0 !important; }
 #tg-head { gap: 2px !important; } .tg-label { margin: 0; font-size: .85rem; } .tg-ready { margin: 0; }
 .tg-model { margin: 0; font-size: .9rem; }

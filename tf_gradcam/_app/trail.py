@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from html import escape
 
+from tf_gradcam._app.html import name_html
 from tf_gradcam._app.session import HistoryEntry, Session
 from tf_gradcam.image.thumbnails import thumbnail
 
@@ -81,5 +82,5 @@ def _link(session: Session, query: str, entry: HistoryEntry, is_shown: bool) -> 
     return (
         f'<li><a href="?{escape(target)}" title="{escape(f"{answer.picture.name}: {words}")}"{current}>'
         f'<img src="data:image/jpeg;base64,{source}" alt=""><span>{escape(label)}</span>'
-        f"<small>{escape(answer.question.method)}, {escape(answer.first.layer_name)}</small></a></li>"
+        f"<small>{escape(answer.question.method)}, {name_html(answer.first.layer_name)}</small></a></li>"
     )
