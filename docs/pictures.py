@@ -1,10 +1,13 @@
 """Take the pictures of the README and the manual again, each into docs/pictures/.
 
     python docs/pictures.py strip --data DATA    # a real photograph, its map, the overlay, one class against another
-    python docs/pictures.py app --data DATA      # the web page, in Chromium
+    python docs/pictures.py app --data DATA      # the web page, in Chromium, and its parts:
+                                                 # app_closely.png, app_layers.png, app_phones.png
+    python docs/pictures.py app_list             # its list of layers
     python docs/pictures.py app_batch            # that of several pictures
     python docs/pictures.py app_pixel            # the web page of a segmentation, in Chromium
-    python docs/pictures.py audit                # the report of an audit, in Chromium
+    python docs/pictures.py audit                # the report of an audit, in Chromium, and its parts:
+                                                 # audit_large.png, audit_list.png, audit_phones.png
     python docs/pictures.py audit_labels         # that of a multi-label model
     python docs/pictures.py audit_values         # that of a regression
     python docs/pictures.py demo
@@ -36,9 +39,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -119,37 +125,64 @@ def photograph() -> Iterator[Path]:
 
 # Pages in the browser
 
-WIDTH = 1200  # of both pictures, which stand side by side in the README
+WIDTH, HEIGHT = 1200, 1000  # of a window
+REPORT_WIDTH = 1040
+PHONE = {"width": 390, "height": 844}
+MARGIN = 12  # around what is shown
 
 
-def shoot(address: str, name: str, last: str, part: float, act: Callable[[Any], None]) -> None:
-    """Write a picture of a page, from its top into one element.
-
-    Args:
-        address: of the page.
-        name: of the picture, without folder and ".png".
-        last: selector of the element.
-        part: share of the element's height that is shown.
-        act: called with Playwright's page once it is loaded; returns when everything is shown.
-    """
-    from PIL import Image
+@contextmanager
+def window(address: str, width: int = WIDTH, height: int = HEIGHT, **options: Any) -> Iterator[Any]:
+    """Open an address in Chromium, and yield Playwright's page; `options` are those of its `new_page`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
+        page = browser.new_page(viewport={"width": width, "height": height}, **options)
         page.set_default_timeout(PATIENCE)
         page.goto(address)
-        act(page)
-        page.wait_for_function("[...document.images].every(one => one.complete || one.loading === 'lazy')")
-        box = page.locator(last).first.bounding_box()
-        assert box is not None, f"{last} is not shown"
-        clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + part * box["height"]}
-        picture = page.screenshot(full_page=True, clip=clip, animations="disabled")
+        yield page
         browser.close()
-    # Packed better than the browser does, with every colour kept.
-    Image.open(io.BytesIO(picture)).convert("RGB").save(PICTURES / f"{name}.png", optimize=True)
+
+
+def shown(page: Any, first: str = "", last: str = "", part: float = 1) -> Image:
+    """Return a picture of a page, from one element into another; of the window alone without elements.
+
+    Args:
+        page: Playwright's page.
+        first, last: selectors of the elements; the same one for its picture alone.
+        part: share of the last element's height that is shown.
+    """
+    from PIL import Image
+
+    page.wait_for_function("[...document.images].every(one => one.complete || one.loading === 'lazy')")
+    where: dict[str, Any] = {}
+    if first:
+        page.evaluate("scrollTo(0, 0)")  # what sticks to the window is where it begins
+        top, end = (page.locator(each).first.bounding_box() for each in (first, last))
+        if top is None or end is None:
+            raise RuntimeError(f"{first} or {last} is not shown")
+        left, up = max(min(top["x"], end["x"]) - MARGIN, 0), max(top["y"] - MARGIN, 0)
+        right = max(top["x"] + top["width"], end["x"] + end["width"]) + MARGIN
+        down = end["y"] + part * end["height"] + (MARGIN if part == 1 else 0)
+        clip = {"x": left, "y": up, "width": right - left, "height": down - up}
+        where = {"full_page": True, "clip": clip}
+    return Image.open(io.BytesIO(page.screenshot(animations="disabled", **where)))
+
+
+def write(name: str, *pictures: Image) -> None:
+    """Write pictures side by side as PNG, packed better than the browser does, with every colour kept."""
+    from PIL import Image
+
+    gap = 24  # transparent, as the space below the lower ones is
+    size = sum(each.width for each in pictures) + gap * (len(pictures) - 1), max(each.height for each in pictures)
+    whole = Image.new("RGBA", size)
+    left = 0
+    for each in pictures:
+        whole.paste(each, (left, 0))
+        left += each.width + gap
+    whole.convert("RGB" if len(pictures) == 1 else "RGBA").save(PICTURES / f"{name}.png", optimize=True)
 
 
 @contextmanager
@@ -166,15 +199,21 @@ def served(*options: str) -> Iterator[str]:
             server.communicate()
 
 
-def explain(page: Any, path: Path, layer: str) -> None:
+def explain(page: Any, path: Path, layer: str = "") -> None:
     """Drop a picture on the web page, and choose a layer."""
     page.set_input_files("#tg-file input[type=file]", path)
     ready(page, path.name)
-    page.click("#tg-layer [role=combobox]")
-    page.locator("#tg-layer [role=option]").filter(has_text=layer).first.click()
-    ready(page, layer)
+    if layer:
+        choose(page, "layer", layer)
+        ready(page, layer)
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
+
+
+def choose(page: Any, control: str, text: str) -> None:
+    """Choose the first entry of a list that has a text."""
+    page.click(f"#tg-{control} [role=combobox]")
+    page.locator(f"#tg-{control} [role=option]").filter(has_text=text).first.click()
 
 
 def ready(page: Any, text: str) -> None:
@@ -187,17 +226,59 @@ def ready(page: Any, text: str) -> None:
 
 
 def app(data: Path) -> None:
-    """Write the web page with the photograph and MobileNet."""
+    """Write the web page with the photograph and MobileNet, and pictures of its parts."""
     options = ["--model", "MobileNet", "--model-arg", "alpha=0.75"]
     options += ["--weights", str(data / WEIGHTS), "--class-names", str(data / CLASSES)]
     with photograph() as path, served(*options) as address:
-
-        def act(page: Any) -> None:
+        with window(address) as page:
             explain(page, path, LAYER)
             page.click(".tg-stage", position={"x": 150, "y": 130})  # the coffee
             ready(page, ", speaks most for")
+            write("app", shown(page, "#tg-head", "#tg-main"))
+        with window(f"{address}?__theme=dark") as page:
+            _look_closely(page, path)
+            write("app_closely", shown(page, "#tg-out .tab-container", "#tg-trail"))
+        with window(f"{address}?method=layercam&opacity=0.7") as page:
+            explain(page, path)
+            page.get_by_role("tab", name="Layers").click()
+            page.click("#tg-deepen")
+            ready(page, "Click a map")
+            write("app_layers", shown(page, "#tg-out .tab-container", "#tg-view .tg-links"))
+        phones = []
+        for theme, top in (("light", "#tg-head"), ("dark", "#tg-out")):
+            with window(f"{address}?__theme={theme}", **PHONE, is_mobile=True) as page:
+                explain(page, path, LAYER)
+                page.evaluate(f"scrollTo(0, document.querySelector('{top}').getBoundingClientRect().y - {MARGIN})")
+                phones.append(shown(page))
+        write("app_phones", *phones)
 
-        shoot(address, "app", "#tg-main", 1, act)
+
+def _look_closely(page: Any, path: Path) -> None:
+    """Explain by several questions, zoom in, move the slider to the middle, and point at a place."""
+    explain(page, path, LAYER)
+    for control, text in (("class", OTHER), ("method", "layercam"), ("class", "top class")):
+        choose(page, control, text)
+        ready(page, f"{CLASS}, " if text == "top class" else text)
+    for _ in range(3):
+        page.click("[data-do=in]")
+    page.locator(".tg-slide input").fill("50")
+    page.evaluate("document.activeElement.blur()")
+    page.hover(".tg-stage", position={"x": 130, "y": 120})
+
+
+def app_list() -> None:
+    """Write the end of the list of layers, and that with all layers, in the dark."""
+    lists = []
+    with served() as address:
+        for theme, opened in (("light", ["#tg-layer input"]), ("dark", ["#tg-layer input", "text=Show all"])):
+            with window(f"{address}?__theme={theme}") as page:
+                page.wait_for_selector("#tg-view .tg-lens img")
+                for each in opened:
+                    page.click(each)
+                page.evaluate("document.querySelector('#tg-layer [role=listbox]').scrollTo(0, 1e6)")
+                page.mouse.move(0, 0)
+                lists.append(shown(page, "#tg-layer", "#tg-layer [role=listbox]"))
+    write("app_list", *lists)
 
 
 def app_batch() -> None:
@@ -205,23 +286,22 @@ def app_batch() -> None:
     from tf_gradcam.demo import phantom_slices
     from tf_gradcam.image import save_image
 
-    slices = phantom_slices(9, seed=5).images.astype("uint8")
+    slices = phantom_slices(8, seed=5).images.astype("uint8")
     with tempfile.TemporaryDirectory() as name, served() as address:
-        paths = [Path(name, f"slice_{number}.png") for number in range(1, 10)]
+        paths = [Path(name, f"slice_{number}.png") for number in range(1, 9)]
         for path, image in zip(paths, slices, strict=True):
             save_image(path, image)
         paths.insert(3, Path(name, "unfinished_download.png"))
         paths[3].write_bytes(paths[0].read_bytes()[:5000])
 
-        def explain_all(page: Any) -> None:
+        with window(address) as page:
             page.get_by_role("tab", name="Batch").click()
             page.set_input_files("#tg-files input[type=file]", paths)
             page.wait_for_selector("#tg-files .file-preview")
             page.click("#tg-run")
             ready(page, "pictures explained")
             page.wait_for_function("[...document.querySelectorAll('.tg-card img')].every(one => one.naturalWidth)")
-
-        shoot(address, "app_batch", "#tg-view", 1, explain_all)
+            write("app_batch", shown(page, "#tg-out .tab-container", "#tg-view"))
 
 
 def app_pixel() -> None:
@@ -237,8 +317,8 @@ def app_pixel() -> None:
         model.save(folder / "unet.keras")
         (folder / "names.txt").write_text("\n".join(example["NAMES"]), encoding="utf-8")
         save_image(folder / "scene.png", photos[0].repeat(4, 0).repeat(4, 1))
-
-        def click(page: Any) -> None:
+        options = ["--model", str(folder / "unet.keras"), "--class-names", str(folder / "names.txt")]
+        with served(*options) as address, window(address) as page:
             explain(page, folder / "scene.png", "decoder")
             frame = page.locator("#tg-view .tg-picture[data-pick]").bounding_box()
             height, width = truth.shape[1:]
@@ -246,16 +326,14 @@ def app_pixel() -> None:
             page.mouse.click(x, y)
             ready(page, "disc at ")
             page.mouse.move(0, 0)
-
-        with served("--model", str(folder / "unet.keras"), "--class-names", str(folder / "names.txt")) as address:
-            shoot(address, "app_pixel", "#tg-view", 1, click)
+            write("app_pixel", shown(page, "#tg-head", "#tg-main"))
 
 
 SLICES = 640
 
 
 def audit() -> None:
-    """Write the upper part of the report on slices with a planted square, those of examples/audit_a_dataset.py."""
+    """Write parts of the report on slices with a planted square, those of examples/audit_a_dataset.py."""
     from tf_gradcam.audit import audit
     from tf_gradcam.demo import CLASS_NAMES, phantom_slices
     from tf_gradcam.image import save_image
@@ -270,8 +348,27 @@ def audit() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_image(path, image.astype(np.uint8))
         audit(Path(folder, "best.keras"), Path(folder, "data"), Path(folder, "report"))
-        report = Path(folder, "report", "index.html").as_uri()
-        shoot(report, "audit", "article.shortcut .shown", 0.51, lambda page: None)  # two of its four rows
+        _photograph_report(Path(folder, "report", "index.html").as_uri())
+
+
+def _photograph_report(address: str) -> None:
+    """Write the finding, a large picture, the list of all images, and two phones."""
+    thumbnail = ".finding .cards svg[data-row]"
+    with window(address, REPORT_WIDTH) as page:
+        write("audit", shown(page, ".top", "article.shortcut .shown", 0.51))  # two of its four rows
+        page.locator(thumbnail).first.click()
+        write("audit_large", shown(page, "dialog", "dialog"))
+    phones = []
+    with window(address, **PHONE, is_mobile=True) as page:
+        phones.append(shown(page))
+    with window(address, **PHONE, is_mobile=True, color_scheme="dark") as page:
+        page.locator(thumbnail).first.click()
+        phones.append(shown(page))
+    write("audit_phones", *phones)
+    with window(address, REPORT_WIDTH, color_scheme="dark") as page:
+        page.select_option("#sort", label="confidence, lowest first")
+        page.select_option("#kind", "wrong")
+        write("audit_list", shown(page, "#all h2", "#list .card:nth-child(12)"))
 
 
 def audit_labels() -> None:
@@ -303,11 +400,10 @@ def _audit_scenes(world: str, name: str, last: str) -> None:
         given.model.save(model)
         audit(model, table, Path(folder, "report"), num_images=4, sanity=False, **options)
 
-        def shorten(page: Any) -> None:
+        with window(Path(folder, "report", "index.html").as_uri(), REPORT_WIDTH) as page:
             parts = ".shown, .evidence, .finding h4, .finding .cards, #findings > details"
             page.evaluate(f"document.querySelectorAll('{parts}').forEach(one => one.remove())")
-
-        shoot(Path(folder, "report", "index.html").as_uri(), name, last, 1, shorten)
+            write(name, shown(page, ".top", last))
 
 
 def demo() -> None:
@@ -355,6 +451,7 @@ def regression() -> None:
 WITH_DATA = {"strip": strip, "app": app}
 MAKERS: dict[str, Callable[..., None]] = {
     **WITH_DATA,
+    "app_list": app_list,
     "app_batch": app_batch,
     "app_pixel": app_pixel,
     "audit": audit,
