@@ -1,7 +1,7 @@
 """Repairs of planted shortcuts, and of clean twins: phantom slices, a mark on nine tenths of one class, small networks.
 
-    python -m benchmarks.repairs [--kinds corner,border,tint,moving,clean] [--seeds 5] [--epochs 30]
-                                 [--learning-rate 0.001] [--from-layer PATH] [--keep FOLDER]
+    python -m benchmarks.repairs [--kinds corner,border,tint,moving,clean] [--seeds 5] [--how augment]
+                                 [--epochs 30] [--learning-rate 0.001] [--from-layer PATH] [--keep FOLDER]
 
 Each world is trained, audited and repaired. A row says in how many the mark's effect when it is pasted fell below what
 the audit calls a shortcut, on slices that were held out, and what became of the accuracy on 400 other slices without
@@ -156,12 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kinds", default=",".join(MARKS), help="names, separated by commas")
     parser.add_argument("--seeds", type=int, default=5, help="number of worlds of each kind")
+    parser.add_argument("--how", choices=["augment", "guide", "both"], default="augment")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--from-layer", help="first layer that is fine-tuned")
     parser.add_argument("--keep", type=Path, help="folder that keeps the worlds, to try other settings on them")
     options = parser.parse_args(arguments)
-    settings = {name: getattr(options, name) for name in ("epochs", "learning_rate", "from_layer")}
+    settings = {name: getattr(options, name) for name in ("how", "epochs", "learning_rate", "from_layer")}
     outcomes: dict[str, list[Outcome]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for seed in range(options.seeds):

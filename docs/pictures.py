@@ -10,6 +10,7 @@
                                                  # audit_large.png, audit_list.png, audit_phones.png
     python docs/pictures.py audit_labels         # that of a multi-label model
     python docs/pictures.py audit_values         # that of a regression
+    python docs/pictures.py repair               # maps before and after a repair
     python docs/pictures.py demo
     python docs/pictures.py methods
     python docs/pictures.py detector
@@ -406,6 +407,14 @@ def _audit_scenes(world: str, name: str, last: str) -> None:
             write(name, shown(page, ".top", last))
 
 
+def repair() -> None:
+    """Write maps of the same slices before and after a repair."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--kinds", "corner", "--seeds", "1", "--keep", folder]
+        subprocess.run([sys.executable, "-m", "benchmarks.repairs", *options], cwd=ROOT, check=True)
+        shutil.copy(Path(folder, "corner0", "repaired", "repair.png"), PICTURES)
+
+
 def demo() -> None:
     """Write the picture of `tf-gradcam demo`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -457,6 +466,7 @@ MAKERS: dict[str, Callable[..., None]] = {
     "audit": audit,
     "audit_labels": audit_labels,
     "audit_values": audit_values,
+    "repair": repair,
     "demo": demo,
     "methods": methods,
     "detector": detector,

@@ -136,6 +136,7 @@ def test_repair_follows_its_seed(planted: Planted, tmp_path: Path) -> None:
     [
         ({"finding": 9}, "no finding 9 in '.*'. It has 1 to"),
         ({"from_layer": "secnd"}, "Unknown layer with weights 'secnd'. Did you mean 'second'"),
+        ({"how": "agument"}, "Unknown way to repair 'agument'. Did you mean 'augment'"),
         ({"epochs": 0}, "epochs at least 1, received 0"),
         ({"learning_rate": 0.0}, "learning_rate above 0, received 0.0"),
         ({"held_out": 1.0}, "held_out between 0 and 1, received 1.0"),
@@ -235,11 +236,11 @@ USED, CLEAN = numbers(LARGE, 0.8, True), numbers(NONE, 0.8, False)
         (USED, USED, False, "NOT REPAIRED `down` still uses it: pasting it turns 90% of the others"),
         (
             USED,
-            numbers(NONE, 0.74, False),
+            numbers(NONE, 0.69, False),
             False,
-            "NOT REPAIRED .* the accuracy with it erased fell from 0.800 to 0.740",
+            "NOT REPAIRED .* the accuracy with it erased fell from 0.800 to 0.690",
         ),
-        (USED, numbers(NONE, 0.76, False), True, "REPAIRED"),
+        (USED, numbers(NONE, 0.71, False), True, "REPAIRED"),
         (CLEAN, CLEAN, True, "Nothing to repair on the held-out images"),
     ],
 )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from tests.helpers.repairs import SQUARE, network, stripes
 from tf_gradcam.audit.shortcuts.suspects import Suspect
+from tf_gradcam.guidance import DifferentiableMaps
 from tf_gradcam.repair.samples import RepairSamples
-from tf_gradcam.repair.training import changed_photos, class_loss, fine_tune, tuned_variables
+from tf_gradcam.repair.training import (
+    _mean_heat,
+    changed_photos,
+    class_loss,
+    fine_tune,
+    regions_of,
+    tuned_variables,
+)
 
 REGION = np.zeros((24, 24), bool)
 REGION[SQUARE] = True
@@ -110,6 +120,62 @@ def test_layers_frozen_by_their_owner_are_trained_too() -> None:
 def test_diverging_training_is_refused() -> None:
     with pytest.raises(FloatingPointError, match=r"The loss is nan in step .* Lower the learning rate"):
         tuned(network(), samples(), learning_rate=float("inf"))
+
+
+# The region in the loss.
+
+
+def test_region_is_forbidden_where_the_suspect_is() -> None:
+    given = samples()
+    regions = regions_of(given, np.array([0, given.suspect.members[0], 2]))
+    np.testing.assert_array_equal(regions, np.stack([0 * REGION, REGION, 0 * REGION]))
+    mark = Suspect(
+        "mark", "", np.array([4, 7]), places=np.array([[1, 2], [20, 21]]), patch_region=np.ones((5, 4), bool)
+    )
+    regions = regions_of(replace(given, suspect=mark), np.array([7, 4]))
+    assert regions[0].sum() == 4 * 3  # cut off at the corner
+    assert regions[1].sum() == regions[1, 1:6, 2:6].sum() == 5 * 4
+
+
+def test_tint_has_no_region_to_forbid() -> None:
+    tinted = replace(samples(), suspect=Suspect("tint", "", np.arange(3), tone=(np.ones((2, 2)), np.ones((2, 2)))))
+    with pytest.raises(ValueError, match="a finding with a region to guide maps away from, received a tint"):
+        regions_of(tinted, np.arange(4))
+
+
+def test_heat_is_counted_by_the_forbidden_part_of_each_cell() -> None:
+    """Of 2 x 2 cells of 2 x 2 pixels, the last cell is forbidden and half of the third; the second image is free."""
+    maps = tf.constant([[[1.0, 2.0], [4.0, 3.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    forbidden = np.zeros((2, 4, 4), np.float32)
+    forbidden[0, 2:, 2:] = forbidden[0, 2:, 0] = 1
+    np.testing.assert_allclose(_mean_heat(maps, forbidden), (3 + 4 / 2) / 10, rtol=1e-6)
+    np.testing.assert_allclose(_mean_heat(maps, 0 * forbidden), 0)
+
+
+@pytest.mark.parametrize("how", ["guide", "both"])
+def test_guided_training_moves_heat_out_of_the_region(how: Literal["guide", "both"]) -> None:
+    """The left half is forbidden, where half of the heat is. The images stay as they are unless both is asked for."""
+    left = np.zeros((24, 24), bool)
+    left[:, :12] = True
+    model, given = network(), samples()
+    given = replace(given, suspect=replace(given.suspect, region=left))
+    own = given.suspect.members
+    photos, regions = given.photos[own].astype(np.float32), regions_of(given, own)
+    maps = DifferentiableMaps(model, "second")
+    before = float(_mean_heat(maps(photos, given.labels[own]), regions))
+    same: list[bool] = []
+
+    def inputs(batch: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        same.append(np.array_equal(batch, given.photos[rows]))
+        return batch
+
+    _, variables = tuned_variables(model, "first")
+    settings = {"epochs": 12, "learning_rate": 1e-2, "seed": 0, "progress": lambda done, total: None}
+    fine_tune(model, given, inputs, variables, how=how, layer="second", **settings)
+    after = float(_mean_heat(maps(photos, given.labels[own]), regions))
+    assert before > 0.4
+    assert after < 0.75 * before
+    assert all(same) is (how == "guide")
 
 
 LOGITS = np.array([[1.0, 3.0], [0.5, -1.0]], np.float32)

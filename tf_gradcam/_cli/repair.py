@@ -27,6 +27,13 @@ from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorfl
     help="Number of the finding in the report, from 1; the strongest shortcut by default.",
 )
 @click.option(
+    "--how",
+    type=click.Choice(["augment", "guide", "both"]),
+    default="augment",
+    show_default=True,
+    help="Change the images, forbid the region of the finding to the maps, or both.",
+)
+@click.option(
     "--from-layer",
     metavar="PATH",
     help="First layer that is fine-tuned, as `tf-gradcam layers` lists it; the middle one of those with weights by "

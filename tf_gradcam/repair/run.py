@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_gradcam._errors import unknown_name
 from tf_gradcam._files.atomic import made_folder, write_bytes
 from tf_gradcam._models.description import describe
 from tf_gradcam._models.preprocessing import MODES
@@ -29,7 +30,7 @@ from tf_gradcam.repair.measure import RepairNumbers, choose_held_out, measure_ag
 from tf_gradcam.repair.picture import draw_maps, maps_of
 from tf_gradcam.repair.reports import ReportedFinding, model_file, read_finding
 from tf_gradcam.repair.samples import read_samples
-from tf_gradcam.repair.training import fine_tune, tuned_variables
+from tf_gradcam.repair.training import HOW, How, fine_tune, regions_of, tuned_variables
 
 MODEL, NUMBERS, HELD_OUT, PICTURE = "model.keras", "repair.json", "held_out.csv", "repair.png"
 _ROWS = {
@@ -80,6 +81,7 @@ def repair(
     out: str | os.PathLike[str],
     *,
     finding: int | None = None,
+    how: How = "augment",
     from_layer: str | None = None,
     epochs: int = 30,
     learning_rate: float = 1e-3,
@@ -104,6 +106,8 @@ def repair(
         out: folder for the repaired model (model.keras, with its class names inside), the numbers (repair.json), maps
             before and after (repair.png), and the held-out images (held_out.csv), which `audit` takes as data.
         finding: number of the finding, from 1 in the order of the report; None for the strongest shortcut.
+        how: "augment" changes the images, "guide" adds the share of the map's heat in the region of the finding to the
+            loss and leaves the images as they are, "both" does both. Defaults to "augment".
         from_layer: path of the first layer that is fine-tuned, as `list_layers` shows it; None for the middle one of
             the layers with weights. Batch normalisations stay as they are.
         epochs: passes over the images, at least 1. Defaults to 30.
@@ -129,6 +133,8 @@ def repair(
     ):
         if not is_right:
             raise ValueError(f"Expected {name} {wanted}, received {value}.")
+    if how not in HOW:
+        raise ValueError(unknown_name("way to repair", how, HOW))
     tell: StageProgress = progress or (lambda stage, done, total: None)
     found = read_finding(report, finding)
     given = model if isinstance(model, keras.Model) else model_file(model)
@@ -141,6 +147,8 @@ def repair(
     mapper.prepare(source)
     _check_same(mapper, source, found, Path(report))
     samples = read_samples(mapper, source, found.suspect, found.class_index, held_out, seed)
+    if how != "augment":
+        regions_of(samples, samples.rows[:0])  # refuses a finding without a region
     tell("images", len(samples.files), len(samples.files))
     directory, under_audit = made_folder(out, "out"), ModelUnderAudit(mapper, source)
 
@@ -159,6 +167,8 @@ def repair(
             samples,
             all_inputs,
             variables,
+            how=how,
+            layer=mapper.layer_name,
             epochs=epochs,
             learning_rate=learning_rate,
             seed=seed,
@@ -169,7 +179,7 @@ def repair(
         _save(mapper, directory / MODEL)
     is_removed, verdict = _verdict(found.label, before, after)
     about = {
-        "how": "augment",
+        "how": how,
         "from_layer": first_layer,
         "epochs": epochs,
         "learning_rate": learning_rate,
@@ -237,7 +247,7 @@ def _write(result: RepairResult, names: Sequence[str], files: Sequence[tuple[str
 def _verdict(label: str, before: RepairNumbers, after: RepairNumbers) -> tuple[bool, str]:
     """Return whether the repair helped, and what it did in a sentence."""
     # The accuracy on the images as they are counts what the shortcut got right, so it may fall.
-    is_worse = after.accuracy_without.value < before.accuracy_without.low
+    is_worse = after.accuracy_without.high < before.accuracy_without.low
     loss = f"the accuracy with it erased fell from {before.accuracy_without.value:.3f} to "
     loss += f"{after.accuracy_without.value:.3f}"
     if after.is_used:

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradcam._errors import unknown_name
+from tf_gradcam._errors import Message, unknown_name
 from tf_gradcam._models.graph import first_output
 from tf_gradcam._models.keras_internals import sublayers
 from tf_gradcam._models.reader import reader_of
 from tf_gradcam._models.split import open_head
 from tf_gradcam.audit.sanity import learned_layers
-from tf_gradcam.audit.shortcuts.evidence import intervene, stamp
+from tf_gradcam.audit.shortcuts.evidence import intervene, region_at, stamp
 from tf_gradcam.audit.shortcuts.suspects import Suspect
+from tf_gradcam.guidance import DifferentiableMaps, energy_outside
 from tf_gradcam.repair.samples import RepairSamples
 
 BATCH_SIZE = 32
+How: TypeAlias = Literal["augment", "guide", "both"]
+HOW: tuple[How, ...] = get_args(How)
 
 
 def tuned_variables(model: keras.Model, from_layer: str | None) -> tuple[str, list[Any]]:
@@ -92,6 +95,8 @@ def fine_tune(
     inputs: Callable[[np.ndarray, np.ndarray], Any],
     variables: list[Any],
     *,
+    how: How = "augment",
+    layer: str | None = None,
     epochs: int,
     learning_rate: float,
     seed: int,
@@ -104,6 +109,8 @@ def fine_tune(
         samples: those that are not held out are trained on.
         inputs: (photos (B, H0, W0, 3) float32, positions (B,)) -> all inputs of the model.
         variables: of `tuned_variables`.
+        how: "augment" to change the images, "guide" to forbid the suspect's region to the maps, or "both".
+        layer: of the maps.
         epochs, learning_rate: of Adam, whose rate falls to zero along a cosine.
         seed: of the order and of the changes.
         progress: called with (done, total) steps.
@@ -118,21 +125,26 @@ def fine_tune(
     loss_of = class_loss(model)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps))
     optimizer.build(variables)
+    maps_of = None if how == "augment" else DifferentiableMaps(model, layer)
 
     @tf.function(reduce_retracing=True)
-    def step(images: Any, labels: Any) -> Any:
+    def step(images: Any, labels: Any, forbidden: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = loss_of(labels, first_output(model(images, training=False)))
+            if maps_of is not None:
+                loss += _mean_heat(maps_of(images, labels), forbidden)
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         known = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
         optimizer.apply([g for g, _ in known], [v for _, v in known])
         return loss
 
     for number, some in enumerate(_batches(rows, size, epochs, generator)):
-        photos = changed_photos(samples, some, generator)
-        loss = step(
-            keras.tree.map_structure(tf.convert_to_tensor, inputs(photos, some)), tf.constant(samples.labels[some])
-        )
+        photos = samples.photos[some].astype(np.float32)
+        if how != "guide":
+            photos = changed_photos(samples, some, generator)
+        images = keras.tree.map_structure(tf.convert_to_tensor, inputs(photos, some))
+        forbidden = regions_of(samples, some) if maps_of is not None else np.zeros(0, np.float32)
+        loss = step(images, tf.constant(samples.labels[some]), tf.constant(forbidden))
         if not np.isfinite(loss.numpy()):
             raise FloatingPointError(f"The loss is {loss.numpy()} in step {number + 1}. Lower the learning rate.")
         progress(number + 1, epochs * steps)
@@ -183,3 +195,30 @@ def _stamped(suspect: Suspect, photos: np.ndarray, places: np.ndarray) -> np.nda
     assert suspect.patch_region is not None
     stamped = [stamp(one, suspect.patch, suspect.patch_region, at) for one, at in zip(photos, places, strict=True)]
     return np.stack(stamped).astype(np.float32)
+
+
+def regions_of(samples: RepairSamples, rows: np.ndarray) -> np.ndarray:
+    """Return (B, H0, W0) float32: 1 where the suspect is in an image that shows it, else 0.
+
+    Raises:
+        ValueError: the suspect is a property of the whole image.
+    """
+    suspect, size = samples.suspect, samples.photos.shape[1:3]
+    if suspect.region is None and suspect.patch_region is None:
+        fact = f"Expected a finding with a region to guide maps away from, received a {suspect.kind} of whole images."
+        raise ValueError(Message(fact, "Use how='augment'.", "Use --how augment."))
+    regions = np.zeros((len(rows), *size), np.float32)
+    for number in np.flatnonzero(np.isin(rows, suspect.members)):
+        at = np.searchsorted(suspect.members, rows[number])
+        if suspect.region is not None:
+            regions[number] = suspect.region
+        elif suspect.places is not None and suspect.patch_region is not None:
+            regions[number] = region_at(suspect.patch_region, suspect.places[at], (size[0], size[1]))
+    return regions
+
+
+def _mean_heat(maps: Any, forbidden: Any) -> Any:
+    """Return the mean share of the heat in the forbidden pixels, over the images that have such; 0 without any."""
+    inside = tf.image.resize(forbidden[..., None], tf.shape(maps)[1:], "area")[..., 0]  # parts of the cells
+    has_any = tf.cast(tf.reduce_any(forbidden > 0, axis=(1, 2)), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(has_any * energy_outside(maps, 1 - inside)), tf.reduce_sum(has_any))
