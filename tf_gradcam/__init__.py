@@ -14,6 +14,9 @@ if _typing.TYPE_CHECKING:
     from tf_gradcam import metrics as metrics
     from tf_gradcam import repair as repair
     from tf_gradcam import targets as targets
+    from tf_gradcam._diff.evidence import assert_same_evidence as assert_same_evidence
+    from tf_gradcam._diff.result import ModelDiff as ModelDiff
+    from tf_gradcam._diff.run import compare_models as compare_models
     from tf_gradcam._explain.attention import AttentionExplainer as AttentionExplainer
     from tf_gradcam._explain.averaging import augment as augment
     from tf_gradcam._explain.averaging import smooth as smooth
@@ -51,10 +54,13 @@ _HOMES = {
     "GuidedBackprop": "_explain.guided",
     "METHODS": "_rules.table",
     "ScalingRanking": "_models.scaling",
+    "ModelDiff": "_diff.result",
     "Preprocessing": "_models.preprocessing",
     "SplitModel": "_models.split",
+    "assert_same_evidence": "_diff.evidence",
     "augment": "_explain.averaging",
     "compare": "_explain.compare",
+    "compare_models": "_diff.run",
     "describe": "_models.description",
     "eigen_smooth": "_rules.eigen_smooth",
     "explain": "_explain.batch",

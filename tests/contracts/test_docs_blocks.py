@@ -46,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name, all of the model that one can do in one's head."""
     monkeypatch.chdir(tmp_path)
     model = red_blue_model(size=(48, 80))
-    for name in ("my_model.keras", "theirs.keras", "best.keras", "RUN/best.keras"):
+    for name in ("my_model.keras", "theirs.keras", "best.keras", "old.keras", "new.keras", "RUN/best.keras"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         model.save(tmp_path / name)
     _, code = write_own_model(tmp_path, "gated.keras", "layers.py")

@@ -1,4 +1,4 @@
-"""The command line: `tf-gradcam explain | layers | methods | demo | audit | repair | describe | app`.
+"""The command line: `tf-gradcam explain | layers | methods | demo | audit | repair | diff | describe | app`.
 
 TensorFlow, OpenCV and NumPy are imported inside the commands, so that help and usage errors are quick.
 """
@@ -10,6 +10,7 @@ import click
 from tf_gradcam._cli.app import app
 from tf_gradcam._cli.audit import audit
 from tf_gradcam._cli.describe import describe
+from tf_gradcam._cli.diff import diff
 from tf_gradcam._cli.explain import explain
 from tf_gradcam._cli.group import OneLineGroup
 from tf_gradcam._cli.info import demo, layers, methods
@@ -25,5 +26,5 @@ def main() -> None:
     """Heatmaps that show what the predictions of a Keras model rest on."""
 
 
-for command in (explain, layers, methods, demo, audit, repair, describe, app):
+for command in (explain, layers, methods, demo, audit, repair, diff, describe, app):
     main.add_command(command)

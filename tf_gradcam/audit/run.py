@@ -112,10 +112,10 @@ def audit(
         fact = f"Expected no boxes or masks of objects for the task {mapper.task.name}, whose suspects are not tested."
         remedy = "Masks of true classes are"
         raise ValueError(Message(fact, f"{remedy} truth=FOLDER.", f"{remedy} --truth FOLDER."))
-    source = _source(data, mapper, engine, classes, truth)
+    source = open_source(data, mapper, engine, classes, truth)
     if isinstance(source, Samples):
         mapper.prepare(source)
-    names = _class_names(mapper, source)
+    names = names_of_outputs(mapper, source)
     regions = _regions(source, boxes, masks)
     directory, begun = Path(out), time.perf_counter()
     with PartFolder(directory / PARTS, mapper.fingerprint(source.digest()), source.row_count) as parts:
@@ -180,13 +180,14 @@ def audit(
     return result
 
 
-def _source(
+def open_source(
     data: str | os.PathLike[str] | tf.data.Dataset,
     mapper: AuditMapper,
     engine: str,
     classes: str | os.PathLike[str] | None,
     truth: str | os.PathLike[str] | None,
 ) -> Samples | DatasetSource:
+    """Return the images of a data set with what it says of them; errors as `audit`."""
     names = mapper.class_names if mapper.has_names else None
     if not isinstance(data, (str, os.PathLike)) and classes is not None:
         raise ValueError("Expected a folder as data set for a table of folders, received a tf.data.Dataset.")
@@ -213,7 +214,7 @@ def _about_names(mapper: AuditMapper, task: str) -> dict[str, str]:
     return {"class names": "as given" if mapper.has_names else "from the data set, in its order"}
 
 
-def _class_names(mapper: AuditMapper, source: Samples | DatasetSource) -> list[str]:
+def names_of_outputs(mapper: AuditMapper, source: Samples | DatasetSource) -> list[str]:
     """Return the model's class names, or the data set's if only they are known and their number is right."""
     if mapper.has_names or not source.class_names:
         return mapper.class_names

@@ -43,7 +43,7 @@ def write_pictures(result: AuditResult, folder: Path, larger: LargerPhotos | Non
     images = made_folder(folder / FOLDER, "images")
     for row, photo in larger(listed) if larger else ((row, b"") for row in listed):
         data = photo or bytes(rows.thumbnail[row])
-        size = _jpeg_size(data)
+        size = jpeg_size(data)
         if size is None:
             continue
         sizes[row] = size
@@ -54,7 +54,7 @@ def write_pictures(result: AuditResult, folder: Path, larger: LargerPhotos | Non
     return sizes
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) from a JPEG's frame header; None for other data."""
     at = 2
     while data.startswith(b"\xff\xd8") and at + 9 <= len(data) and data[at] == 0xFF:

@@ -63,17 +63,27 @@ def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
     named by their position in the table.
     An existing file is replaced; raises as `write_bytes`.
     """
+    return write_json(_numbers(result), path)
+
+
+def write_json(numbers: dict[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Write numbers as JSON with a line for each item of a list, whole or not at all; NaN becomes null."""
     path = Path(path)
-    parts = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in _numbers(result).items())
+    parts = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in numbers.items())
     # A file name that is not UTF-8 contains lone surrogates; written as \udcff they are valid JSON.
     write_bytes(path, f"{{\n{parts}\n}}\n".encode("utf-8", "backslashreplace"))
     return path
 
 
-def _page(result: AuditResult, sizes: dict[int, tuple[int, int]]) -> str:
+def page_environment(package: str) -> Any:
+    """Return the Jinja2 environment of a page whose templates lie in a package.
+
+    Raises:
+        ImportError: Jinja2 is not installed.
+    """
     jinja2, markup = require("jinja2", extra="audit"), require("markupsafe", extra="audit")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tf_gradcam.audit.report"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -108,29 +118,38 @@ def _page(result: AuditResult, sizes: dict[int, tuple[int, int]]) -> str:
         tick=lambda value, digits: f"{value:g}" if value in (-1, 0, 1) else format_number(value, digits),
         ticked=ticked,
     )
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    return environment
+
+
+def _page(result: AuditResult, sizes: dict[int, tuple[int, int]]) -> str:
+    markup = require("markupsafe", extra="audit")
+    style, script = (asset(name) for name in ("report.css", "report.js"))
     model, data = title_of(result.about)
     view = PageView(result)
     return str(
-        environment.get_template("report.html.j2").render(
+        page_environment("tf_gradcam.audit.report")
+        .get_template("report.html.j2")
+        .render(
             view=view,
             listing=markup.Markup(listing(result, view.cards, sizes)),
             model=model,
             data=data,
             style=markup.Markup(style),
-            style_hash=_hash(style),
+            style_hash=content_hash(style),
             script=markup.Markup(script),
-            script_hash=_hash(script),
+            script_hash=content_hash(script),
         )
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a style or script of the report."""
     text = files("tf_gradcam.audit.report").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")  # as a browser reads it, and so hashes it
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """Return the hash by which a Content-Security-Policy allows a style or a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 

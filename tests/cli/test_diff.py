@@ -1,0 +1,48 @@
+"""The command `tf-gradcam diff`: what it prints and writes, and its exit status."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tests.diff.worlds import BLUE, GREENISH, PLAIN, folder, model
+from tf_gradcam import describe
+from tf_gradcam._cli.main import main
+
+pytestmark = pytest.mark.core
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with old.keras, new.keras, whose evidence of one image moved, and photos/."""
+    monkeypatch.chdir(tmp_path)
+    for name, network in (("old.keras", model()), ("new.keras", model(green=3))):
+        network.save(name)
+        describe(name, class_names=["red", "blue"])
+    folder(tmp_path, red_plain=PLAIN, red_greenish=GREENISH, blue_plain=BLUE)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["diff", *map(str, arguments)])
+
+
+def test_prints_the_shares_and_writes_the_page(here):
+    result = run("old.keras", "new.keras", "photos", "--out", "changes")
+    assert result.exit_code == 0, result.output
+    assert "answer changed: 0 of 3, 0.000" in result.stdout
+    assert "evidence moved, answer the same: 1 of 3, 0.333" in result.stdout
+    assert "accuracy: old 1.000" in result.stdout
+    assert json.loads((here / "changes" / "diff.json").read_text())["moved"]["value"] == pytest.approx(1 / 3)
+    assert (here / "changes" / "index.html").stat().st_size > 10_000
+
+
+def test_a_broken_picture_ends_with_1_and_wrong_use_with_2(here):
+    (here / "photos" / "red" / "broken.png").write_bytes(b"no picture")
+    result = run("old.keras", "new.keras", "photos", "--copies", 1)
+    assert result.exit_code == 1
+    assert "not compared: 1, the first: " in result.stdout
+    result = run("old.keras", "old.keras", "nowhere")
+    assert result.exit_code == 2
+    assert "nowhere" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

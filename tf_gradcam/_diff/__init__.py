@@ -1,0 +1,1 @@
+"""Two models over one data set: whose answers changed, and whose evidence moved."""
