@@ -457,14 +457,14 @@ class GuidedModel(keras.Model):
         return self.model(inputs, training=training)
 
     def compile(self, *args: Any, jit_compile: bool | str = False, **kwargs: Any) -> None:
-        """Configure the training as `keras.Model.compile` does, without XLA.
+        """Configure the training as `keras.Model.compile` does, without XLA, also for `jit_compile="auto"`.
 
         Raises:
             ValueError: `jit_compile=True`, or a loss of values.
         """
         if jit_compile is True:
             raise ValueError(
-                "Expected jit_compile=False, received True: the gradients of maps are not compiled by XLA. Leave "
+                "Expected jit_compile=False, received True: XLA leaves out the checks of the masks' values. Leave "
                 "jit_compile out."
             )
         super().compile(*args, jit_compile=False, **kwargs)
