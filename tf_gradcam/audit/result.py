@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from tf_gradcam.audit.answers import ModelAnswer, answers_of, digits_of
+from tf_gradcam.audit.duplicates import DuplicateGroup, find_duplicates
+from tf_gradcam.audit.label_errors import LabelError, find_label_errors
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.scores import (
     ErrorScore,
@@ -189,6 +191,16 @@ class AuditResult:
     def in_words(self, value: float, sign: str = "") -> str:
         """Return a value with its unit as text; `sign` "+" for a difference."""
         return f"{value:{sign}.{self.digits}f} {self.unit}".rstrip()
+
+    @cached_property
+    def duplicates(self) -> list[DuplicateGroup]:
+        """Groups of images that are the same picture, the largest first."""
+        return find_duplicates(self.rows)
+
+    @cached_property
+    def label_errors(self) -> list[LabelError]:
+        """Images whose class in the data set is probably wrong; empty for other tasks than classification."""
+        return find_label_errors(self.rows, self.duplicates) if self.task == "classification" else []
 
     @property
     def shortcuts(self) -> list[Finding]:

@@ -22,6 +22,15 @@ def thumbnail(photo: np.ndarray, side: int) -> bytes:
     return bytes(data)
 
 
+def read_thumbnail(data: bytes) -> np.ndarray | None:
+    """Return the pixels of a `thumbnail`, (H0, W0, 3) uint8 RGB; None of other bytes."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    cv2 = opencv()
+    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if photo is None else np.ascontiguousarray(photo[..., ::-1])
+
+
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
     """Return an image (H0, W0, C) whose longer side has at most `side` pixels, averaged; a smaller image unchanged."""
     height, width, channels = image.shape

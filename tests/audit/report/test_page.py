@@ -29,6 +29,7 @@ from tf_gradcam.audit.report.text import common_folder, format_count, format_pro
 from tf_gradcam.audit.report.view import metric_rows
 from tf_gradcam.audit.result import AuditResult, Metric
 from tf_gradcam.image.overlay import colors_of, paint
+from tf_gradcam.image.thumbnails import thumbnail
 from tf_gradcam.metrics.intervals import Interval
 
 EMPTY = {"meta", "link", "br", "img", "input", "hr"}
@@ -529,6 +530,8 @@ def test_numbers_hold_what_the_page_says(tmp_path: Path) -> None:
         "confusion",
         "classes",
         "findings",
+        "duplicates",
+        "label_errors",
         "metrics",
         "sanity",
     ]
@@ -691,3 +694,40 @@ def test_region_is_tinted_and_the_rest_is_darker() -> None:
     inside, outside = picture[20, 20].astype(int), picture[-20, -20].astype(int)
     assert inside[0] > 100 > inside[2]
     np.testing.assert_array_equal(outside, 55)
+
+
+def distinct_thumbnails(count: int) -> np.ndarray:
+    """Pictures of random colours, no two of them alike."""
+    colours = np.random.default_rng(5).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
+    photos = [cv2.resize(one, (96, 72), interpolation=cv2.INTER_LINEAR) for one in colours]
+    return np.array([thumbnail(photo, 96) for photo in photos], object)
+
+
+def test_section_of_the_data_shows_twins_side_by_side_and_the_probable_label_errors(tmp_path: Path) -> None:
+    """Rows 0 and 5 are one picture with two labels, and row 9 is another four times: "and N more" has their number."""
+    result = result_of(40, failed=0)
+    rows = replace(result.rows, thumbnail=distinct_thumbnails(40))
+    rows.thumbnail[5] = rows.thumbnail[0]
+    rows.thumbnail[[17, 25, 29, 33]] = rows.thumbnail[9]
+    result = replace(result, rows=rows)
+    page = page_of(result, tmp_path)
+    assert [group.rows for group in result.duplicates] == [[9, 17, 25, 29, 33], [0, 5]]
+    section = page.html.partition('<section id="data">')[2].partition("</section>")[0]
+    first, second = section.partition('<div class="twins">')[2].split("</article>")[:2]
+    assert "2 times the same picture, labelled differently" in first
+    assert first.count("<figure") == 2
+    assert "5 times the same picture" in second
+    assert second.count("<figure") == 4
+    assert "Shown are 4." in second
+    assert f"Probable label errors <small>{len(result.label_errors)}<" in section
+    numbers = json.loads(write_numbers(result, tmp_path / "audit.json").read_text(encoding="utf-8"))
+    assert numbers["duplicates"][0] == {"rows": [9, 17, 25, 29, 33], "similarity": 1.0}
+    assert [one["row"] for one in numbers["label_errors"]] == [one.row for one in result.label_errors]
+
+
+def test_clean_data_have_no_section_of_faults(tmp_path: Path) -> None:
+    result = result_of(12, failed=0, labelled=False)
+    result = replace(result, rows=replace(result.rows, thumbnail=distinct_thumbnails(12)))
+    page = page_of(result, tmp_path)
+    assert "data" not in page.ids
+    assert "#data" not in page.html

@@ -59,8 +59,8 @@ def write_numbers(result: AuditResult, path: str | os.PathLike[str]) -> Path:
 
     Keys: about, task, class_names, images (counts and accuracy), confusion (K rows of true classes, K columns of
     predicted ones; null without classes), labels (`LabelScore`) of a multi-label model, errors (`ErrorScore`) and unit
-    of a regression, segmentation (`SegmentationScore`), classes (`ClassLook`), findings, metrics, sanity. Images are
-    named by their position in the table.
+    of a regression, segmentation (`SegmentationScore`), classes (`ClassLook`), findings, duplicates (`DuplicateGroup`),
+    label_errors (`LabelError`), metrics, sanity. Images are named by their position in the table.
     An existing file is replaced; raises as `write_bytes`.
     """
     return write_json(_numbers(result), path)
@@ -176,6 +176,8 @@ def _numbers(result: AuditResult) -> dict[str, Any]:
         **_scores(result),
         "classes": [_look(look, result) for look in result.looks],
         "findings": [_finding(finding) for finding in result.findings],
+        "duplicates": [_fields(group) for group in result.duplicates],
+        "label_errors": [_fields(error) for error in result.label_errors],
         "metrics": [
             {"name": one.name, "method": one.method, **vars(one.interval), "count": one.count, "better": one.better}
             for one in result.metrics

@@ -19,6 +19,7 @@ from tf_gradcam.audit.rows import Rows
 from tf_gradcam.image.opencv import opencv
 from tf_gradcam.image.overlay import colors_of, paint
 from tf_gradcam.image.resize import resize_heatmaps
+from tf_gradcam.image.thumbnails import read_thumbnail
 
 _MEAN_SIDE = 160  # longer side of a mean picture, pixels
 _MEAN_ROWS = 64  # images that a mean picture is made of: more look the same
@@ -114,7 +115,7 @@ class RowPictures:
 
     def photo(self, row: int) -> np.ndarray | None:
         """Return the pixels of the thumbnail, RGB; None if there are none."""
-        return _decoded(bytes(self._rows.thumbnail[row]))
+        return read_thumbnail(bytes(self._rows.thumbnail[row]))
 
     def _shot(self, row: int, label: int | None) -> Shot | None:
         photo = None if self._store.is_full else self.photo(row)
@@ -239,11 +240,3 @@ def _encoded(photo: np.ndarray, quality: int) -> bytes:
     cv2 = opencv()
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(photo[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data)
-
-
-def _decoded(data: bytes) -> np.ndarray | None:
-    if not data.startswith(b"\xff\xd8"):
-        return None
-    cv2 = opencv()
-    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return None if photo is None else np.ascontiguousarray(photo[..., ::-1])

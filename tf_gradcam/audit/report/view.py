@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_gradcam.audit.answers import ModelAnswer
+from tf_gradcam.audit.duplicates import DuplicateGroup
 from tf_gradcam.audit.report.cards import (
     Card,
     CardMaker,
@@ -54,6 +55,7 @@ BASELINES = ("random", "centre")
 _PICTURE_BUDGET = 11_000_000  # bytes of pictures: a page below 15 MB with its text
 _SHORTCUTS_BUDGET, _HARMLESS_BUDGET = 4_000_000, 2_000_000  # bytes of pictures of findings
 _GALLERY_CARDS, _FINDING_CARDS, _CLUSTER_CARDS = 24, 8, 4  # most cards of each
+_TWINS, _TWIN_CARDS = 24, 4  # most groups of duplicates, and cards of each
 _MATRIX_CLASSES = 30  # more classes have a list of pairs in place of a matrix
 _LISTED_PAIRS = 40
 _LISTED_FAILURES = 100  # files per error, and errors
@@ -189,6 +191,20 @@ class GalleryView(NamedTuple):
     empty: str = ""
 
 
+class TwinsView(NamedTuple):
+    """Images that are the same picture.
+
+    Attributes:
+        title: their number and their labels, if these differ.
+        note: how similar they are.
+        gallery: the pictures, side by side.
+    """
+
+    title: str
+    note: str
+    gallery: Gallery
+
+
 class GalleryGroup(NamedTuple):
     """Galleries of one label; a group without a title is open and has no heading."""
 
@@ -270,6 +286,7 @@ class PageView:
         self.shortcuts = self._findings(True, _SHORTCUTS_BUDGET)
         self.metrics: list[MetricRow] = metric_rows(result.metrics)
         self.baselines = [name for name in BASELINES if any(one.method == name for one in result.metrics)]
+        self._data_faults()
         self._galleries()
         looks = {look.class_index: look for look in result.looks}
         shown = self._shown_answers()
@@ -389,6 +406,40 @@ class PageView:
         if photo is None:
             photo = np.full((*finding.region.shape, 3), 255, np.uint8)
         return self.store.add_photo(f"l{number}", mark_region(photo, finding.region))
+
+    def _data_faults(self) -> None:
+        """Fill the probable label errors, and the duplicates: those with different labels first."""
+        result, errors = self.result, self.result.label_errors
+        names = result.class_names
+        chosen = [
+            self._labelled(one.row, True, "" if one.twin is None else f"its twin: {names[one.likely]}")
+            for one in errors[:_GALLERY_CARDS]
+        ]
+        self.label_errors = Gallery(chosen, len(errors))
+        is_wrong = {error.row for error in errors if error.twin is not None}
+        groups = sorted(result.duplicates, key=lambda group: is_wrong.isdisjoint(group.rows))
+        self.copies = sum(len(group.rows) - 1 for group in groups)
+        self.duplicates = [self._twins(group, is_wrong) for group in groups[:_TWINS]]
+        self.duplicates_left = max(0, len(groups) - _TWINS)
+
+    def _twins(self, group: DuplicateGroup, is_wrong: set[int]) -> TwinsView:
+        rows = sorted(group.rows, key=lambda row: row not in is_wrong)
+        shown = [rows[0], *rows[:0:-1][: _TWIN_CARDS - 1]]  # one whose label is wrong beside others
+        title = f"{format_count(len(rows))} times the same picture"
+        if is_wrong.isdisjoint(rows):
+            note = "The same file or pixels." if group.similarity == 1 else "Saved or scaled again."
+        else:
+            title, note = f"{title}, labelled differently", "Unless a small detail tells them apart, a label is wrong."
+        cards = [self._labelled(row, row in is_wrong) for row in shown]
+        return TwinsView(title, note, Gallery(cards, len(rows)))
+
+    def _labelled(self, row: int, is_wrong: bool, after: str = "") -> Card:
+        """Return the card of a row with its class in the data set."""
+        card, label = self.cards.card(row), int(self.result.rows.label[row])
+        if self.result.task != "classification" or label < 0:
+            return card
+        kind = "wrong" if is_wrong else ""
+        return card._replace(kind=kind, remark="labelled:", truth=self.result.class_names[label], next=after)
 
     def _galleries(self) -> None:
         gallery, result = self.cards.gallery, self.result
