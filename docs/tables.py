@@ -1,4 +1,4 @@
-"""Write the generated blocks of the manual: the table of methods and the options of the command line.
+"""Write the generated blocks of the manual: the tables of methods and of quantities, and the options of the commands.
 
     python docs/tables.py
 
@@ -80,10 +80,25 @@ def _default(option: click.Option) -> str:
     return f"`{option.default}`"
 
 
+def quantities_table() -> str:
+    """Return a row for each number that a condition of an audit can name."""
+    from tf_gradcam.audit.quantities import QUANTITIES
+
+    rows = ["| name | number | alone | tasks |", "| --- | --- | --- | --- |"]
+    for one in QUANTITIES:
+        tasks = "all" if len(one.tasks) == 4 else ", ".join(one.tasks)
+        rows.append(f"| `{one.name}` | {one.meaning} | {'yes' if one.is_fault else ''} | {tasks} |")
+    return "\n".join(rows) + "\n"
+
+
 def content(name: str) -> str:
-    """Return the text of the block `name`: "methods", or "options COMMAND"."""
+    """Return the text of the block `name`: "methods", "quantities", or "options COMMAND"."""
     kind, _, argument = name.partition(" ")
-    makers: dict[str, Callable[[], str]] = {"methods": methods_table, "options": lambda: options_table(argument)}
+    makers: dict[str, Callable[[], str]] = {
+        "methods": methods_table,
+        "quantities": quantities_table,
+        "options": lambda: options_table(argument),
+    }
     return makers[kind]()
 
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
+from tf_gradcam._cli.group import GATE_FAILED, SOME_FAILED, warnings_as_notes
 from tf_gradcam._cli.options import (
     OutFolder,
     ThresholdParam,
+    gate_options,
     import_option,
     input_option,
+    is_gate_passed,
     method_option,
+    prepared_junit,
     preprocess_option,
     task_option,
     unit_option,
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
 @click.option("--num-images", type=click.IntRange(min=0), default=48, show_default=True, help="Images for the metrics.")
 @click.option("--sanity/--no-sanity", default=True, show_default=True, help="Test the method on random weights.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random choices.")
+@gate_options
 @click.option("--out", required=True, type=OutFolder(), help="Folder for the report.")
 def audit(
     data: str,
@@ -87,6 +91,8 @@ def audit(
     preprocess: str,
     size: int | None,
     given: tuple[str, ...],
+    fail_on: str | None,
+    junit: Path | None,
     **options: Any,
 ) -> int:
     """Test over the data set DATA whether a model recognises its classes by shortcuts.
@@ -106,16 +112,24 @@ def audit(
     OUT/findings.npz    what was erased and pasted in each finding
     OUT/rows/           a Parquet data set, one row per image; an interrupted audit continues from it
 
-    Exit status: 0 all images were explained, with or without findings; 1 some failed, see their rows; 2 wrong use.
+    Exit status: 0 all images were explained, with or without findings; 1 some failed, see their rows; 2 wrong use; 3 a
+    condition of --fail-on holds, whether or not images failed.
     """
     from tf_gradcam._files.class_names import load_class_names
     from tf_gradcam._files.find import prepared_folder
 
     names = None if class_names is None else load_class_names(class_names)
     start_tensorflow()
+    from tf_gradcam.audit.quantities import QUANTITIES, measured_quantities
     from tf_gradcam.audit.run import audit as run
 
-    with prepared_folder(out), warnings_as_notes(), downloads_on_stderr(), Stages() as stages:
+    with (
+        prepared_folder(out),
+        prepared_junit(fail_on, junit),
+        warnings_as_notes(),
+        downloads_on_stderr(),
+        Stages() as stages,
+    ):
         result = run(
             model,
             data,
@@ -127,13 +141,19 @@ def audit(
             preprocess=preprocess,
             size=(size, size) if size else None,
             inputs=given,
+            fail_on=fail_on,
             progress=stages,
             **options,
         )
-    return _report(result, out)
+    failed = _report(result)
+    values = measured_quantities(result) if fail_on is not None else {}
+    is_passed = is_gate_passed("tf-gradcam audit", fail_on, QUANTITIES, values, junit)
+    print_text(f"see {out / 'index.html'}")
+    return failed if is_passed else GATE_FAILED
 
 
-def _report(result: AuditResult, out: Path) -> int:
+def _report(result: AuditResult) -> int:
+    """Print what was found; return the exit status."""
     from tf_gradcam.audit.result import MIN_IMAGES
 
     failed, count = int((~result.rows.is_done).sum()), len(result.rows.index)
@@ -158,8 +178,17 @@ def _report(result: AuditResult, out: Path) -> int:
     for check in result.sanity:
         if not check.is_passed:
             print_text(f"NOT TRUSTWORTHY {check.sentence}")
-    print_text(f"see {out / 'index.html'}")
+    _report_data(result)
     return SOME_FAILED if failed else 0
+
+
+def _report_data(result: AuditResult) -> None:
+    """Print how many images repeat others, and how many labels are probably wrong."""
+    copies, wrong = sum(len(group.rows) - 1 for group in result.duplicates), len(result.label_errors)
+    if copies:
+        print_text(f"{copies} image{' repeats' if copies == 1 else 's repeat'} an earlier one.")
+    if wrong:
+        print_text(f"{wrong} label{' is' if wrong == 1 else 's are'} probably wrong.")
 
 
 _NOUNS = {

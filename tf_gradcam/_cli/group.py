@@ -16,7 +16,7 @@ from tf_gradcam._errors import ModelWarning
 from tf_gradcam._terminal import PROGRAM, print_message
 
 TRACEBACK = "TF_GRADCAM_TRACEBACK"  # if set, errors show their traceback
-WRONG_USE, SOME_FAILED, INTERRUPTED = 2, 1, 130
+WRONG_USE, SOME_FAILED, GATE_FAILED, INTERRUPTED = 2, 1, 3, 130
 
 
 class OneLineGroup(click.Group):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from tf_gradcam._errors import unknown_name
+from tf_gradcam._terminal import print_text
+
+if TYPE_CHECKING:
+    from tf_gradcam.audit.gate import Quantity
+    from tf_gradcam.metrics.intervals import Interval
 
 # The keys of METHODS, in its order: importing that table imports TensorFlow, too slow for each Tab in the shell.
 METHOD_NAMES = (
@@ -127,6 +134,51 @@ input_option = click.option(
     help="A further input of the model, once for each: a number, a list (1,2,3), a .npy file, a picture, or a CSV file "
     "with a column `file` and a row for each image.",
 )
+
+
+def gate_options(command: Any) -> Any:
+    """Add the options that make a command fail on conditions."""
+    fail_on = click.option(
+        "--fail-on",
+        metavar="CONDITION,...",
+        help="Exit with 3 where a condition holds, such as shortcut,accuracy<0.95,blank>0.01.",
+    )
+    junit = click.option(
+        "--junit",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the conditions of --fail-on to this file as tests in JUnit's XML.",
+    )
+    return fail_on(junit(command))
+
+
+@contextlib.contextmanager
+def prepared_junit(fail_on: str | None, junit: Path | None) -> Iterator[None]:
+    """Check that the file of `--junit` can be written, before the work begins; errors as `prepared_folder`."""
+    from tf_gradcam._files.find import prepared_folder
+
+    if junit is not None and fail_on is None:
+        raise click.UsageError("Expected conditions for the file of --junit. Give them with --fail-on")
+    with prepared_folder(junit.parent) if junit else contextlib.nullcontext():
+        yield
+
+
+def is_gate_passed(
+    suite: str, fail_on: str | None, known: Sequence[Quantity], values: Mapping[str, Interval], junit: Path | None
+) -> bool:
+    """Print the conditions that hold and write the file of `--junit`; return whether none holds."""
+    from tf_gradcam.audit.gate import parse_conditions, reasons, write_junit
+
+    if fail_on is None:
+        return True
+    conditions = parse_conditions(fail_on, known)
+    found = [reason for reason in reasons(conditions, values) if reason]
+    for reason in found:
+        print_text(f"FAILED {reason}")
+    if not found:
+        print_text(f"PASSED {', '.join(condition.text for condition in conditions)}")
+    if junit is not None:
+        write_junit(junit, suite, conditions, values)
+    return not found
 
 
 def weights_options(command: Any) -> Any:

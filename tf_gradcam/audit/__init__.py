@@ -2,6 +2,7 @@
 
 from tf_gradcam.audit.duplicates import DuplicateGroup
 from tf_gradcam.audit.label_errors import LabelError
+from tf_gradcam.audit.quantities import failures
 from tf_gradcam.audit.result import AuditResult, ClassLook, Finding, Metric, SanityCheck
 from tf_gradcam.audit.rows import Rows
 from tf_gradcam.audit.run import audit
@@ -22,4 +23,5 @@ __all__ = [
     "SegmentationScore",
     "ValueBin",
     "audit",
+    "failures",
 ]

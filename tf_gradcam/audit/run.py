@@ -22,8 +22,10 @@ from tf_gradcam._errors import Message, for_page, require, unknown_name, warn
 from tf_gradcam.audit.annotations import BoxTable, KnownRegions, MaskFolder
 from tf_gradcam.audit.answers import answers_of
 from tf_gradcam.audit.engines import run_local, run_ray
+from tf_gradcam.audit.gate import check_measured, parse_conditions
 from tf_gradcam.audit.mapper import AuditMapper, ModelUnderAudit
 from tf_gradcam.audit.measure import measure
+from tf_gradcam.audit.quantities import QUANTITIES, missing_needs
 from tf_gradcam.audit.report.page import write_numbers, write_report
 from tf_gradcam.audit.result import AuditResult, Metric, SanityCheck
 from tf_gradcam.audit.rows import Rows
@@ -56,6 +58,7 @@ def audit(
     num_images: int = 48,
     sanity: bool = True,
     seed: int = 0,
+    fail_on: str | None = None,
     progress: StageProgress | None = None,
     **mapper_arguments: Any,
 ) -> AuditResult:
@@ -88,6 +91,7 @@ def audit(
         num_images: number of images that the method is measured on; 0 skips the metrics. Defaults to 48.
         sanity: True to try the method on models with random weights.
         seed: of every sample and random place.
+        fail_on: conditions that `failures` will be asked for; they are checked before the work begins.
         progress: called with (stage, done, total); total is None while unknown.
         **mapper_arguments: layer, method, class_names, preprocess, size, weights, model_args, imports, inputs, freeze,
             task, threshold, unit, target as `AuditMapper` takes them.
@@ -97,7 +101,8 @@ def audit(
 
     Raises:
         FileNotFoundError, ValueError, TypeError: the model, data set, boxes or masks cannot be used, the engine is
-            unknown, or an option is for another task; raised before any image is explained.
+            unknown, an option is for another task, or `fail_on` names what the audit will not measure; raised before
+            any image is explained.
         BlockingIOError: another audit is writing to `out`.
         ImportError: the extra `audit` is not installed.
         OSError: `out` cannot be written.
@@ -106,6 +111,7 @@ def audit(
         raise ValueError(unknown_name("engine", engine, list(ENGINES)))
     for package in ("sklearn", "jinja2", "scipy"):  # a missing one is reported before an hour of work
         require(package, extra="audit")
+    conditions = [] if fail_on is None else parse_conditions(fail_on, QUANTITIES)
     report: StageProgress = progress or (lambda stage, done, total: None)
     mapper = AuditMapper(model, **mapper_arguments)
     if (boxes is not None or masks is not None) and not mapper.task.is_tested:
@@ -117,17 +123,17 @@ def audit(
         mapper.prepare(source)
     names = names_of_outputs(mapper, source)
     regions = _regions(source, boxes, masks)
+    has_truth = isinstance(source, DatasetSource) or source.has_truth
+    has_regions = regions is not None and num_images > 0
+    task = mapper.task.name
+    check_measured(conditions, missing_needs(task, has_truth=has_truth, has_regions=has_regions, has_sanity=sanity))
     directory, begun = Path(out), time.perf_counter()
     with PartFolder(directory / PARTS, mapper.fingerprint(source.digest()), source.row_count) as parts:
         _pass(mapper, source, parts, engine, batch_size, workers, lambda done, total: report("images", done, total))
         rows = _with_known_labels(parts.read(), len(names))
         passed = time.perf_counter() - begun
         under_audit = ModelUnderAudit(mapper, source, rows.digest)
-        task, thresholds, unit = (
-            mapper.task.name,
-            tuple(mapper.task.thresholds.tolist()),
-            mapper.arguments["unit"] or "",
-        )
+        thresholds, unit = tuple(mapper.task.thresholds.tolist()), mapper.arguments["unit"] or ""
         answers = answers_of(task, rows, names, thresholds, unit)
         looks = look_at(answers, seed)
         findings = find_shortcuts(

@@ -56,6 +56,12 @@ class Samples:
         """N."""
         return len(self.files)
 
+    @property
+    def has_truth(self) -> bool:
+        """True if a class, a label, a value or a mask of any file is known."""
+        truth = self.labels >= 0 if self.truth is None else np.isfinite(self.truth)
+        return bool(truth.any() if self.masks is None else any(self.masks))
+
     def digest(self) -> str:
         """Return a hexadecimal digest of the absolute paths and the labels; the pixels are not read."""
         found = hashlib.sha256()
