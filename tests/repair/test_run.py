@@ -9,6 +9,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,8 @@ USED, CLEAN = numbers(LARGE, 0.8, True), numbers(NONE, 0.8, False)
             "NOT REPAIRED .* the accuracy with it erased fell from 0.800 to 0.690",
         ),
         (USED, numbers(NONE, 0.71, False), True, "REPAIRED"),
+        (USED, replace(CLEAN, erasing=Interval(-0.2, -0.3, -0.1)), True, "REPAIRED .* against .* erasing it adds 0.20"),
+        (USED, replace(CLEAN, erasing=Interval(-0.2, -0.5, 0.1)), True, "REPAIRED .* on held-out images.$"),
         (CLEAN, CLEAN, True, "Nothing to repair on the held-out images"),
     ],
 )

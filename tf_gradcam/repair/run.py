@@ -33,6 +33,7 @@ from tf_gradcam.repair.samples import read_samples
 from tf_gradcam.repair.training import HOW, How, fine_tune, regions_of, tuned_variables
 
 MODEL, NUMBERS, HELD_OUT, PICTURE = "model.keras", "repair.json", "held_out.csv", "repair.png"
+_NOTABLE = 0.1  # of the probability: what the shortcut takes from the class after the repair
 _ROWS = {
     "erasing": "effect of erasing it",
     "pasting": "effect of pasting it",
@@ -259,4 +260,7 @@ def _verdict(label: str, before: RepairNumbers, after: RepairNumbers) -> tuple[b
         return False, f"NOT REPAIRED `{label}` does not use it any more, but {loss}."
     if not before.is_used:
         return True, f"Nothing to repair on the held-out images: `{label}` did not use it there, and does not now."
-    return True, f"REPAIRED `{label}` does not use it any more on held-out images."
+    verdict = f"REPAIRED `{label}` does not use it any more on held-out images."
+    if after.erasing.high < 0 and after.erasing.value <= -_NOTABLE:
+        verdict += f" It now speaks against the class a little: erasing it adds {-after.erasing.value:.2f}."
+    return True, verdict
