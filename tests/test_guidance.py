@@ -18,6 +18,7 @@ from keras import layers
 
 from tests.zoo.styles import photos, small_net
 from tf_gradcam import Explainer, guidance
+from tf_gradcam.callbacks import GradCAMCallback
 from tf_gradcam.metrics import energy_in_region
 
 HEIGHT, WIDTH, CHANNELS, UNITS, CLASSES = 4, 6, 2, 3, 2
@@ -403,10 +404,30 @@ def test_masks_of_another_size_or_with_other_values_are_refused(masks: np.ndarra
         fit(guided({"energy_outside": 1.0}), dataset(images, labels, masks))
 
 
-def test_remedies_for_masks_work() -> None:
+def test_remedies_for_sizes_work() -> None:
+    """Masks of another size, and images of unknown size for a model that takes any."""
+    image = keras.Input((None, None, 3))
+    cells = layers.Conv2D(4, 3, activation="relu")(image)
+    model = keras.Model(image, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(cells)))
     images, labels, _ = batch()
-    small = tf.image.resize(np.ones((3, 8, 12, 1), np.float32), (4, 6), "area")
-    fit(guided({"energy_outside": 1.0}), dataset(images, labels, small))
+    masks = np.ones((3, 8, 12, 1), np.float32)
+    signature = [tf.TensorSpec(shape, tf.float32) for shape in ((None, None, None, 3), (None,), (None, None, None, 1))]
+    unknown = tf.data.Dataset.from_generator(lambda: [(images, labels, masks)], output_signature=tuple(signature))
+    with pytest.raises(ValueError, match=r"Expected images of one known size.*tf\.image\.resize\(images"):
+        fit(guided({"energy_outside": 1.0}, model), unknown.map(lambda x, y, m: (x, y, x[..., 0])))
+    known = unknown.map(lambda x, y, m: (tf.image.resize(x, (4, 6)), y, tf.image.resize(m, (4, 6), "area")))
+    history = fit(guided({"energy_outside": 1.0}, model), known, steps_per_epoch=1)
+    assert history["energy_outside"] == [0.0]
+    assert history["guided"] == [1.0]
+
+
+def test_pictures_of_each_epoch_are_those_of_the_plain_model(tmp_path: Path) -> None:
+    images, labels, masks = batch()
+    photos = np.uint8(images * 255)
+    wrapped = guided({"energy_outside": 1.0})
+    pictures = GradCAMCallback(images, tmp_path, labels, photos=photos, model=wrapped.model)
+    fit(wrapped, dataset(images, labels, masks), callbacks=[pictures])
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["epoch_0000.png", "epoch_0001.png"]
 
 
 def test_models_and_layers_without_a_map_are_refused() -> None:
