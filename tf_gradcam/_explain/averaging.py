@@ -93,10 +93,10 @@ def _augmented(
         placement = _mirrored_mean(plain, placement)
     views = []
     for zoom, flip in copies:
-        change = functools.partial(_copied, zoom=zoom, flip=flip, rank=len(plain.image_size))
+        change = functools.partial(copied, zoom=zoom, flip=flip, rank=len(plain.image_size))
         is_plain = (zoom, flip) == (1, False)
-        explanation = plain if is_plain else run(explainer, _changed(images, change), mirrored(same) if flip else same)
-        views.append(_brought_back(explanation, zoom, flip, placement))
+        explanation = plain if is_plain else run(explainer, changed(images, change), mirrored(same) if flip else same)
+        views.append(brought_back(explanation, zoom, flip, placement))
     seen = np.stack([view.seen for view in views])[:, None]  # the same cells of every image
     raw = _mean_where_seen(np.stack([view.raw for view in views]), seen)
     shown = np.stack([view.shown for view in views])
@@ -120,17 +120,17 @@ class _Copy(NamedTuple):
     seen: np.ndarray
 
 
-def _copied(array: np.ndarray, zoom: float, flip: bool, rank: int) -> np.ndarray:
+def copied(array: np.ndarray, zoom: float, flip: bool, rank: int) -> np.ndarray:
     """Zoom and mirror pictures (B, ..., H0, W0, C), or pictures without an axis of channels, which have `rank` axes."""
     if array.ndim == rank + 1 <= 4:
-        return _copied(array[..., None], zoom, flip, rank)[..., 0]
-    changed = array[..., ::-1, :] if flip else array
+        return copied(array[..., None], zoom, flip, rank)[..., 0]
+    result = array[..., ::-1, :] if flip else array
     if zoom == 1:
-        return changed
+        return result
     rows, columns = (zoom_matrix(side, zoom) for side in array.shape[-3:-1])
     with np.errstate(invalid="ignore"):  # an image that is not finite stays so, and its explanation says so
-        changed = np.einsum("ij,...jkc->...ikc", rows, changed, optimize=True)
-        return _as_type(np.einsum("ij,...kjc->...kic", columns, changed, optimize=True), array)
+        result = np.einsum("ij,...jkc->...ikc", rows, result, optimize=True)
+        return as_type(np.einsum("ij,...kjc->...kic", columns, result, optimize=True), array)
 
 
 def _mirrored_mean(plain: Explanation, placement: Placement) -> Placement:
@@ -147,7 +147,7 @@ def _mirrored_mean(plain: Explanation, placement: Placement) -> Placement:
     return replace(placement, start=tuple(start), reach=tuple(reach) or None)
 
 
-def _brought_back(explanation: Explanation, zoom: float, flip: bool, placement: Placement) -> _Copy:
+def brought_back(explanation: Explanation, zoom: float, flip: bool, placement: Placement) -> _Copy:
     """Sample the maps of a copy at the cells of `placement`, whose centres it shows or does not show."""
     own, rank, cells = explanation.placement, len(explanation.image_size), explanation.raw.shape[1:]
     assert isinstance(own, Placement)
@@ -226,7 +226,7 @@ def _smoothed(
     explanations = []
     for copy in range(count):
         draw = np.random.default_rng([seed, copy])
-        noisy = _changed(images, functools.partial(_with_noise, noise=noise, draw=draw))
+        noisy = changed(images, functools.partial(with_noise, noise=noise, draw=draw))
         explanations.append(run(explainer, noisy, same))
     raw = np.stack([explanation.raw for explanation in explanations]).mean(axis=0)
     return plain.with_raw(
@@ -239,30 +239,36 @@ def _smoothed(
     )
 
 
-def _with_noise(array: np.ndarray, noise: float, draw: np.random.Generator) -> np.ndarray:
+def with_noise(array: np.ndarray, noise: float, draw: np.random.Generator) -> np.ndarray:
     values = array.astype(np.result_type(array.dtype, np.float32), copy=False)
     axes = tuple(range(1, array.ndim))
     low, high = values.min(axis=axes, keepdims=True), values.max(axis=axes, keepdims=True)
     with np.errstate(invalid="ignore"):
         noisy = values + noise * (high - low) * draw.standard_normal(array.shape[1:], np.float32)
-        return _as_type(np.clip(noisy, low, high), array)
+        return as_type(np.clip(noisy, low, high), array)
 
 
-def _as_type(values: np.ndarray, array: np.ndarray) -> np.ndarray:
+def as_type(values: np.ndarray, array: np.ndarray) -> np.ndarray:
     """Convert values to the type of `array`, rounded for whole numbers."""
     return (np.rint(values) if array.dtype.kind in "iu" else values).astype(array.dtype)
 
 
-def _changed(images: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+def is_of_parts(images: Any) -> bool:
+    """Return whether images are a list or dict for a model of several inputs."""
+    return isinstance(images, Mapping) or (
+        isinstance(images, (list, tuple)) and any(np.ndim(part) > 3 for part in images)
+    )
+
+
+def changed(images: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     """Change the pictures of a model's input: in a list or dict, arrays of at least four axes, else of most axes."""
-    is_list = isinstance(images, (list, tuple)) and any(np.ndim(part) > 3 for part in images)
-    if not (is_list or isinstance(images, Mapping)):
+    if not is_of_parts(images):
         return change(np.asarray(images))
     items = images.items() if isinstance(images, Mapping) else enumerate(images)
     arrays = {key: np.asarray(part) for key, part in items}
     rank = min(4, max(array.ndim for array in arrays.values()))
-    changed = {key: change(array) if array.ndim >= rank else array for key, array in arrays.items()}
-    return changed if isinstance(images, Mapping) else list(changed.values())
+    results = {key: change(array) if array.ndim >= rank else array for key, array in arrays.items()}
+    return results if isinstance(images, Mapping) else list(results.values())
 
 
 def _placement_of_pictures(explanation: Explanation) -> Placement:

@@ -24,6 +24,7 @@ from tf_gradcam._explain.fullgrad import FullGradPass
 from tf_gradcam._explain.fusion import Progress, fuse
 from tf_gradcam._explain.passes import NOT_FINITE, GradientPass, Pass
 from tf_gradcam._explain.probing import ProbingPass
+from tf_gradcam._explain.verdict import judge
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike, check_classes, class_indices
 from tf_gradcam._models.alignment import measure_places
 from tf_gradcam._models.detectors import DecodeLike, own_detector, pyramid_layers
@@ -48,6 +49,7 @@ from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.diagnosis import may_be_blank
 from tf_gradcam._results.explanation import Explanation, MapArrays
 from tf_gradcam._results.segmentation import Segmentation
+from tf_gradcam._results.verdict import Verdict
 from tf_gradcam._rules.contract import Rule
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of, required_tail
 from tf_gradcam.image.resize import Placement, Unplaced, plain_placement
@@ -422,6 +424,51 @@ class Explainer:
             decode_name=getattr(decode, "__name__", type(decode).__name__) if callable(decode) else None,
             places=[member._placement for member in self._members or [self]],
         )
+
+    def judge(
+        self,
+        explanation: Explanation,
+        images: Images,
+        target: TargetLike = None,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> list[Verdict]:
+        """Judge each map: does the model need what is hot, and is the map stable and confirmed by another rule?
+
+        Args:
+            explanation: of these images, by this explainer or by `augment` or `smooth` of it.
+            images: as they were explained.
+            target: the callable that was explained; None for classes and values, which the explanation knows.
+            seed: of the random regions and the noise, the same for every image.
+            progress: called with (done, total) during the work.
+
+        Returns:
+            B `Verdict`: `.holds`, `.words` and its numbers.
+
+        Raises:
+            TypeError: not an explanation.
+            ValueError: a task other than classification, multilabel and regression; maps that are not pictures, are of
+                another layer or of other images; no target where a callable was explained.
+
+        Cost: for each image 28 runs of the model, four more maps by its method, and one by AblationCAM, which runs what
+        lies behind the layer once for each channel; or by Grad-CAM, where the method itself does not use gradients.
+        """
+        return judge(self, explanation, images, target, seed=seed, progress=progress)
+
+    @cached_property
+    def other_family(self) -> Explainer:
+        """An explainer of the same layer by a rule of another family, which `judge` compares with."""
+        is_of_gradients = needs_of(self._rule) in ("gradients", "curvature")
+        arguments: dict[str, Any] = {**self._arguments, "method": "ablationcam" if is_of_gradients else "gradcam"}
+        other = Explainer(self._reader, **arguments)
+        other._reader.preprocessing = self._reader.preprocessing
+        return other
+
+    @property
+    def runs_once(self) -> bool:
+        """Whether a map costs one run of the model."""
+        return needs_of(self._rule) != "probing"
 
     @property
     def detection_layers(self) -> str:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from tf_gradcam._files.atomic import encoded_array, made_folder, write_files
 from tf_gradcam._files.class_names import ClassNames, Labels, check_classes, label_indices
 from tf_gradcam._results.diagnosis import EMPTY_MASK, EMPTY_REGION, diagnose
 from tf_gradcam._results.segmentation import Segmentation
+from tf_gradcam._results.verdict import Verdict
 from tf_gradcam.image.io import Photo, Photos, encoded_image
 from tf_gradcam.image.masks import encoded_mask, outlined
 from tf_gradcam.image.overlay import Look, paint, to_photo
@@ -61,6 +62,12 @@ class MapArrays(NamedTuple):
     finite_images: NDArray[np.bool_]
     activation_peaks: NDArray[np.float32] | None = None
     roundings: NDArray[np.float32] | None = None
+
+
+class Judge(Protocol):
+    """An explainer that judges its maps."""
+
+    def judge(self, explanation: Explanation, images: Any, target: Any = None, *, seed: int = 0) -> list[Verdict]: ...
 
 
 class Explanation:
@@ -313,7 +320,7 @@ class Explanation:
 
     def heat_at(self, index: int, size: Sequence[int]) -> NDArray[np.float32]:
         """Return heatmap `index` of a picture at another size (H0, W0); errors as `boxes`."""
-        self._check_pictures()
+        self.check_pictures()
         return place_maps(self.heatmaps[index][None], self._places(), size)[0]
 
     def at_cells(self) -> Explanation:
@@ -364,7 +371,7 @@ class Explanation:
         threshold: float = 0.0,
     ) -> Photo:
         """Paint map `index` on a photo (H0, W0, 3) uint8 of any size; else as `overlay`."""
-        self._check_pictures()
+        self.check_pictures()
         _check_no_path(photo)
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not -len(self) <= index < len(self):
             raise IndexError(f"Expected index, the number of a map, from 0 to {len(self) - 1}, received {index!r}.")
@@ -406,7 +413,8 @@ class Explanation:
         is_of_inputs = isinstance(photos, (list, tuple)) and len(photos) == len(names) > 1
         return photos[index] if is_of_inputs and np.ndim(photos[index]) > len(self.image_size) + 1 else photos
 
-    def _check_pictures(self) -> None:
+    def check_pictures(self) -> None:
+        """Raise a ValueError unless the maps are of pictures, at known places."""
         if not self.unplaced and len(self.image_size) != 2:
             raise ValueError(
                 f"Expected maps of pictures (B, H, W), received {self.heatmaps.shape}. Use plot(photos) for signals, "
@@ -415,8 +423,28 @@ class Explanation:
         self._places()
 
     def _read(self, read: Callable[[np.ndarray, Threshold], Any], threshold: Threshold) -> list[Any]:
-        self._check_pictures()
+        self.check_pictures()
         return [read(heatmap, threshold) for heatmap in self.resized()]
+
+    def verdict(self, explainer: Judge, images: Any, target: Any = None, *, seed: int = 0) -> list[Verdict]:
+        """Judge each map: does the model need what is hot, and is the map stable and confirmed by another rule?
+
+            explanation.verdict(explainer, images)[0].words
+
+        Args:
+            explainer: the `Explainer` of these maps.
+            images: as they were explained.
+            target: the callable that was explained; None for classes and values.
+            seed: of the random regions and the noise, the same for every image.
+
+        Returns, Raises: as `Explainer.judge`, which this calls; TypeError for another explainer.
+        """
+        if not hasattr(explainer, "judge"):
+            raise TypeError(
+                "Expected the Explainer of these maps, such as Explainer(model), to run the model again, received "
+                f"{type(explainer).__name__}."
+            )
+        return explainer.judge(self, images, target, seed=seed)
 
     def binary(self, threshold: Threshold = 0.15) -> NDArray[np.bool_]:
         """Return the hot pixels of each heatmap, at the size of the model's input.
@@ -611,7 +639,7 @@ class Explanation:
         """Write the files of each of B stems, such as `<stem>.heatmap.npy`, nothing for None; else as `save`."""
         if photos is not None:
             photos = self.taken_photos(photos)
-            self._check_pictures()
+            self.check_pictures()
             for photo in photos:
                 to_photo(photo)
         folder = made_folder(directory, "directory")

@@ -68,7 +68,7 @@ def road_paths(
     if not len(shares) or not all(0 < share < 1 for share in shares):
         raise ValueError(f"Expected shares between 0 and 1, received {tuple(shares)}.")
     generator = np.random.default_rng(seed)
-    rank = _heat_ranks(heatmap)
+    rank = heat_ranks(heatmap)
     counts = [min(max(1, round(share * heatmap.size)), heatmap.size - 1) for share in shares]
     hot = [impute(image, rank < count, generator) for count in counts]
     cold = [impute(image, rank >= heatmap.size - count, generator) for count in counts]
@@ -283,7 +283,7 @@ def exchange_path(start: np.ndarray, end: np.ndarray, heatmap: np.ndarray, num_s
         raise ValueError(f"Expected num_steps of at least 1, received {num_steps}.")
     _check_sizes(start, heatmap)
     limits = np.linspace(0, heatmap.size, num_steps + 1)
-    exchanged = _heat_ranks(heatmap) < limits[:, None, None]
+    exchanged = heat_ranks(heatmap) < limits[:, None, None]
     return np.where(exchanged[..., None], end, start).astype(np.float32)
 
 
@@ -301,7 +301,7 @@ def _check_sizes(image: np.ndarray, heatmap: np.ndarray) -> None:
         )
 
 
-def _heat_ranks(heatmap: np.ndarray) -> np.ndarray:
+def heat_ranks(heatmap: np.ndarray) -> np.ndarray:
     """Return the ranks, (H0, W0) int64: 0 for the hottest pixel; equal pixels in reading order."""
     ranks = np.empty(heatmap.shape, np.int64)
     ranks.flat[np.argsort(-heatmap, axis=None, kind="stable")] = np.arange(heatmap.size)

@@ -29,7 +29,7 @@ def rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     have the mean of their ranks. Deviation: none.
     """
     pairs = _pairs(first, second)
-    return np.array([_correlation(_ranks(a), _ranks(b)) for a, b in zip(*pairs, strict=True)])
+    return np.array([correlation(_ranks(a), _ranks(b)) for a, b in zip(*pairs, strict=True)])
 
 
 def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -64,7 +64,8 @@ def _ranks(heatmap: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts + 1) / 2)[place]
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return Pearson's correlation of two flat arrays; NaN if one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / norm if norm > 0 else float("nan")
