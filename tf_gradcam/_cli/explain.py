@@ -110,6 +110,13 @@ _FREEZE_FROM = 64  # images: constant weights make each one faster, but delay th
     help="What is written of each map: overlay, heatmap, figure, and of its hot regions (15 % of the maximum or more) "
     "boxes, masks, contours.",
 )
+@click.option(
+    "--verdict",
+    "is_judged",
+    is_flag=True,
+    help="Say of each map whether to rely on it: its hot region is erased, and it is compared with the maps of noisy "
+    "and mirrored copies and of another method. Costs about 35 runs of the model for each map.",
+)
 @click.option("--out", required=True, type=OutFolder(), help="Folder for the results.")
 @click.option("--resume", is_flag=True, help="Explain only the images without results in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace results there without a note.")
@@ -296,7 +303,7 @@ def _failure(result: Result) -> str:
 
 
 def _report(result: Result) -> str:
-    """Return the lines of an image: what is explained, the five most probable classes, what is to be noted.
+    """Return the lines of an image: what is explained, the five most probable classes, verdicts, what is to be noted.
 
     Without probabilities the first line ends in the score, or in the value and its unit.
     """
@@ -305,6 +312,8 @@ def _report(result: Result) -> str:
     labels = "; ".join(_with_number(each.label, text) for each, text in zip(result.rows, numbers, strict=True))
     lines = [f"{row.file}: {labels}"]
     lines += [f"  {probability:.4f}  {label}" for label, probability in result.top]
+    names = [f"{each.label}: " if len(result.rows) > 1 else "" for each in result.rows]
+    lines += [f"  {name}{each.verdict}" for name, each in zip(names, result.rows, strict=True) if each.verdict]
     lines += [f"  note: {for_command_line(note)}" for note in result.notes]
     return "\n".join(lines)
 

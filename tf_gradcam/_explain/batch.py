@@ -27,6 +27,7 @@ from tf_gradcam._explain.class_maps import Thresholds
 from tf_gradcam._explain.detections import NothingFoundWarning
 from tf_gradcam._explain.explainer import Align, Explainer
 from tf_gradcam._explain.fusion import Progress
+from tf_gradcam._explain.verdict import check_task, row_of
 from tf_gradcam._figures.detections import detection_figure, detection_overlay
 from tf_gradcam._files.atomic import encoded_array, write_files
 from tf_gradcam._files.class_names import ClassNames, ClassNamesLike
@@ -212,6 +213,7 @@ class ImageMap(NamedTuple):
         name: what the names of its files have behind the image's stem, "" for the only map.
         note: what is to be noted, or None.
         found: of a detector, whose boxes are drawn; else None.
+        verdict: the words of its verdict, "" where none was asked for.
     """
 
     explanation: Explanation
@@ -219,6 +221,7 @@ class ImageMap(NamedTuple):
     name: str = ""
     note: str | None = None
     found: Detections | None = None
+    verdict: str = ""
 
 
 def maps_of(
@@ -343,6 +346,7 @@ class BatchExplainer:
         files: all images, which a table of values names.
         thumbnail_side: longest side of the thumbnails of results, in pixels; 0 for none.
         saved: what is written of each map, of `SAVED`.
+        is_judged: whether each map gets a verdict.
 
     Attributes:
         annotations: of the boxes and contours that are saved, set before `run`; None where neither is.
@@ -354,7 +358,7 @@ class BatchExplainer:
 
     Raises:
         OSError, ValueError: as `GivenInputs`; other channels, a `size` that the model does not take, an unknown class
-            or colour map; a layer that sees another input than the images.
+            or colour map; a layer that sees another input than the images; a task whose maps cannot be judged.
     """
 
     def __init__(
@@ -372,8 +376,12 @@ class BatchExplainer:
         files: Sequence[Path] = (),
         thumbnail_side: int = 0,
         saved: Sequence[str] = DEFAULT_SAVED,
+        is_judged: bool = False,
     ):
         self._explainer = explainer
+        if is_judged:
+            check_task(explainer.task.name)
+        self._is_judged = False  # while the model is tried out
         self.saved = saved
         self._drawing = threading.Lock()  # Matplotlib's settings are those of the process
         self.annotations: Annotations | None = None
@@ -400,6 +408,7 @@ class BatchExplainer:
         if isinstance(self._asked.target, NearPicture):
             self._asked = Asked(self._distance_from(self._asked.target))
         self.class_count = self._try_out()
+        self._is_judged = is_judged
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -530,7 +539,19 @@ class BatchExplainer:
         batch, asked = self._inputs.stacked([image.inputs for image in images]), self._asked
         asked = replace(asked, target=self._target([image.place for image in images]))
         maps = maps_of(self._explainer, batch, asked, self._threshold)
-        return [for_command_line(each) if isinstance(each, str) else each for each in maps]
+        found = [for_command_line(each) if isinstance(each, str) else each for each in maps]
+        if not self._is_judged:
+            return found
+        return [self._judged(row, each, batch, asked.target) for row, each in enumerate(found)]
+
+    def _judged(self, row: int, maps: list[ImageMap] | str, batch: Any, target: Any) -> list[ImageMap] | str:
+        """Return the maps of an image of the batch with the words of their verdicts."""
+        if isinstance(maps, str):
+            return maps
+        image, own = row_of(batch, row), target if callable(target) else None
+        alone = [one.explanation.part(slice(one.place, one.place + 1)) for one in maps]
+        words = [for_command_line(self._explainer.judge(each, image, own)[0].words) for each in alone]
+        return [one._replace(verdict=each) for one, each in zip(maps, words, strict=True)]
 
     def _target(self, places: Sequence[Any]) -> Any:
         """Return the target of a batch, with the mask or the point of each image."""
@@ -667,6 +688,7 @@ class BatchExplainer:
             inputs=self._inputs.text(path),
             mask=mask,
             saved=" ".join(self.saved),
+            verdict=one.verdict,
         )
 
 

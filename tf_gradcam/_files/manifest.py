@@ -26,7 +26,7 @@ from tf_gradcam._files.opening import check_regular
 COLUMNS = (
     *("file", "status", "class", "label", "score", "layer", "method", "error"),
     *("probability", "output", "scaling", "diagnosis", "note", "stem", "map", "task", "unit", "inputs", "mask"),
-    "saved",
+    *("saved", "verdict"),
 )
 DONE, FAILED = "done", "failed"
 MANIFEST = "manifest.csv"
@@ -48,6 +48,7 @@ class Row:
         inputs: the values of the model's further inputs, such as "age=62".
         mask: name of the file of a segmentation's predicted mask.
         saved: what was written of the map, of `SAVED`, with spaces between.
+        verdict: the words of the map's verdict; "" where none was asked for.
     """
 
     file: str
@@ -70,6 +71,7 @@ class Row:
     inputs: str = ""
     mask: str = ""
     saved: str = ""
+    verdict: str = ""
 
 
 class Manifest(AbstractContextManager["Manifest"]):
