@@ -123,6 +123,14 @@ class Events:
         if not all(type(value) in (int, float) and 0 <= value <= 1 for value in shares):
             raise ValueError(f"Expected a click on a picture, received {picked}.")
         x, y = map(float, shares)
+        yield from self._ask(token, "place", lambda session, job: session.ask_place((x, y), job))
+
+    def judge(self, token: str) -> Iterator[Values]:
+        """Say whether to rely on the map that is shown. Outputs: result."""
+        yield from self._ask(token, "verdict", Session.judge)
+
+    def _ask(self, token: str, about: str, work: Work) -> Iterator[Values]:
+        """Ask something about the map that is shown, which must not be a map that is still being made."""
         try:
             session = self._sessions.find(token)
             if session.is_busy:
@@ -130,7 +138,7 @@ class Events:
         except ValueError as error:
             yield self._failed(token, error)
             return
-        yield from self._work(token, "place", session.question, lambda session, job: session.ask_place((x, y), job))
+        yield from self._work(token, about, session.question, work)
 
     def compare(self, token: str, methods: Sequence[str], *question: Any) -> Iterator[Values]:
         """Compare the chosen methods; each map is shown when it is ready. Outputs: result."""

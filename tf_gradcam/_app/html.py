@@ -18,6 +18,7 @@ from tf_gradcam.image.overlay import Look, colors_of, paint
 
 if TYPE_CHECKING:
     from tf_gradcam._results.explanation import Explanation
+    from tf_gradcam._results.verdict import Verdict
     from tf_gradcam.image.io import Photo
 
 
@@ -165,6 +166,12 @@ def notice_html(text: str, kind: str = "note") -> str:
     """Highlight a sentence of kind "note" or "error"; "" for no text."""
     head = "<strong>Note:</strong> " if kind == "note" else ""
     return f'<p class="tg-notice tg-{kind}">{head}{escape(text)}</p>' if text else ""
+
+
+def verdict_html(verdict: Verdict, name: str) -> str:
+    """Show the words of a verdict, as a warning unless the map holds."""
+    kind = "sure" if verdict.holds else "note"
+    return f'<p class="tg-notice tg-{kind}">{escape(name + verdict.words)}</p>'
 
 
 def progress_html(part: float | None, label: str) -> str:

@@ -39,6 +39,7 @@ from tf_gradcam._models.split import linear_tail
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._results.verdict import Verdict
 from tf_gradcam._rules.table import METHODS, MethodName, find_method, needs_of
 from tf_gradcam.demo import CLASS_NAMES, load_demo_model
 from tf_gradcam.image.io import read_picture
@@ -333,6 +334,18 @@ class AppModel:
         is_cheap = len(self.labels) <= _FEW_CLASSES or linear_tail(explainer.split) is not None
         image = self.image(picture, question.mode)[None]
         return explainer.class_maps(image, top=None if is_cheap else _FEW_CLASSES)
+
+    def judge(self, picture: Path, question: Question, explanation: Explanation, job: Job) -> Verdict:
+        """Return the verdict on the map of a picture; runs in the thread of `worker`.
+
+        Raises:
+            ValueError: as `Explainer.judge`.
+        """
+        job.report(0.0, "judging the map")
+        target: Any = self.asked(question).target
+        explainer, image = self.explainer(question.layer, question.method), self.image(picture, question.mode)[None]
+        own = target if callable(target) else None
+        return explainer.judge(explanation, image, own, progress=_progress(job, 0, 1))[0]
 
     def _explain_boxes(self, explainer: Explainer, image: np.ndarray, question: Question, job: Job) -> PictureMaps:
         """Find the boxes of an image, and explain those that are asked for.

@@ -152,7 +152,7 @@ class Page:
             self.stop = gr.Button("Stop", size="sm", elem_id="tg-stop")
         with gr.Tabs() as self.tab_list:
             with gr.Tab("Explore", id="explore", elem_id="tg-tab-explore") as explore:
-                pass
+                self.judge = gr.Button("Judge this map", size="sm", elem_id="tg-judge")
             with gr.Tab("Compare", id="compare", elem_id="tg-tab-compare") as compare:
                 methods = [(choice.label, choice.name) for choice in method_choices()]
                 self.methods = gr.CheckboxGroup(methods, value=list(_COMPARED), label="Methods", elem_id="tg-methods")
@@ -207,6 +207,7 @@ class Page:
         opened = self.view.submit(own(events.open, said=("open",)), None, [*question, self.tab_list], **at_once)
         explained(opened.then(showing(events.again), question, result, **working))
         self.view.click(showing(events.place, said=("x", "y")), None, result, **working)
+        self.judge.click(showing(events.judge), None, result, **working)
         self.method.change(own(events.describe), self.method, self.method, **at_once)
         explained(self.file.upload(showing(events.upload), [self.file, *question], [self.file, *result], **working))
         for number, button in enumerate(self.samples):

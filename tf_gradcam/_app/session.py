@@ -32,6 +32,7 @@ from tf_gradcam._models.loading import model_names
 from tf_gradcam._results.class_maps import ClassMaps
 from tf_gradcam._results.detections import Detections
 from tf_gradcam._results.explanation import Explanation
+from tf_gradcam._results.verdict import Verdict
 from tf_gradcam.image.io import Photo, read_picture
 from tf_gradcam.image.overlay import Look
 from tf_gradcam.image.thumbnails import shown_photo, shrunk
@@ -99,6 +100,7 @@ class Answer:
         refused: name of a method or layer without a map -> the reason.
         note: a warning about the picture, or None.
         place: the clicked place, or None.
+        verdict: on the first map, or None.
     """
 
     question: Question
@@ -110,6 +112,7 @@ class Answer:
     refused: dict[str, str] = field(default_factory=dict)
     note: str | None = None
     place: AskedPlace | None = None
+    verdict: Verdict | None = None
 
     @property
     def first(self) -> Explanation:
@@ -434,6 +437,21 @@ class Session:
             except (TypeError, ValueError) as error:
                 place = AskedPlace(point, reason=for_page(error.args[0]))
         self._keep("explore", dataclasses.replace(answer, place=place), job)
+
+    def judge(self, job: Job) -> None:
+        """Judge the first map of the explained picture.
+
+        Raises:
+            ValueError: nothing is explained; a task whose maps cannot be judged.
+        """
+        answer = self.answers.get("explore")
+        if answer is None or not answer.explanations:
+            raise ValueError("Expected an explained picture to judge its map, but none is explained. Choose a picture.")
+        try:
+            verdict = answer.model.judge(answer.picture.path, answer.question, answer.first, job)
+        except ValueError as error:
+            raise ValueError(for_page(error.args[0])) from error
+        self._keep("explore", dataclasses.replace(answer, verdict=verdict), job)
 
     def explain_each(self, tab: str, questions: dict[str, Question], job: Job) -> Answer:
         """Explain the picture for each question, or note the reason of a failure; the answer grows map by map."""

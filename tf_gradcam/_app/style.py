@@ -75,7 +75,8 @@ body .fillable { padding-inline: clamp(16px, 4vw, 32px) !important; }
 .tg-unseen { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
 #tg-main > .column > :has(h2.tg-unseen) { position: absolute; }
-.tg-hint { margin: 0 0 8px; } #tg-tab-explore { padding: 0 !important; border: 0 !important; }
+.tg-hint { margin: 0 0 8px; } #tg-judge { align-self: start; width: auto; padding: 6px 12px; }
+#tg-tab-explore { padding: 0 !important; border: 0 !important; }
 #tg-stop { flex: 0 0 auto; min-width: 90px; transition: none; }
 .tg-grid { display: grid; gap: 12px; }
 .tg-three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
@@ -114,6 +115,7 @@ tr[data-pick] { cursor: pointer; } tr[data-pick]:hover th { background: var(--ba
 .tg-headline { font-weight: 600; margin: 0 0 8px; }
 .tg-notice { padding: 8px 12px; border-radius: 6px; margin: 0 0 10px; border-left: 4px solid; overflow-wrap: anywhere; }
 .tg-note { background: #fff4d6; color: #4a3500; border-color: #b7791f; }
+.tg-sure { background: #e2f5e6; color: #14421f; border-color: #2f855a; }
 .tg-error { background: #fde4e4; color: #6b0f0f; border-color: #c53030; }
 .tg-progress { display: flex; align-items: center; gap: 10px; }
 .tg-progress progress { width: 220px; height: 14px; appearance: none; border: 0; border-radius: 7px;

@@ -92,6 +92,8 @@ def _explore(now: Snapshot, answer: Answer) -> str:
         return notices + apphtml.figures_html([_photo_figure(answer)._replace(over=over)], "three") + _table(answer)
     reasons = (for_page(each.diagnosis[0] or "") for each in answer.explanations.values())
     notices += "".join(map(apphtml.notice_html, dict.fromkeys(reasons)))
+    if answer.verdict is not None:
+        notices += apphtml.verdict_html(answer.verdict, f"{names[0]}: " if len(names) > 1 else "")
     overlays = [_overlay_figure(now, answer, name) for name in names]
     figures = [_photo_figure(answer), *(overlays if len(overlays) > 1 else [_map_figure(answer, look)])]
     if answer.first.segmentation is not None:
