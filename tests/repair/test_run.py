@@ -190,7 +190,10 @@ def planted_with(planted: Planted, report: Path, out: Path) -> None:
     ("values", "message"),
     [
         ({"task": "regression"}, "Expected an audit of classes.* of the task regression"),
-        ({"findings": [{"is_shortcut": True}]}, "damaged: 'class_index' is missing"),
+        ({"findings": [{"is_shortcut": True}]}, "damaged: 'kind' is missing"),
+        ({"findings": [{"is_shortcut": True, "kind": "place"}]}, "damaged: 'class_index' is missing"),
+        ({"findings": [{"is_shortcut": True, "kind": "noise"}]}, "finding 1 is of the kind noise. Choose another by"),
+        ({"findings": [{"is_shortcut": True, "kind": "mark", "classes": [0, 1]}]}, "is shared by several classes"),
     ],
 )
 def test_unfit_report_is_refused(values: dict[str, Any], message: str, planted: Planted, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tf_gradcam.audit.shortcuts.stored import SUSPECTS, read_suspect
 from tf_gradcam.audit.shortcuts.suspects import Suspect
 from tf_gradcam.audit.table import RUN_FILE
 
+KINDS = ("place", "mark", "tint")
 _MODELS = ("best.keras", "model.keras")  # in the folder of a training run, or of a repair
 
 
@@ -76,6 +77,7 @@ def read_finding(report: str | os.PathLike[str], number: int | None = None) -> R
         findings, fingerprint = numbers["findings"], dict(run["fingerprint"])
         at = _chosen(findings, number, folder)
         finding = findings[at]
+        _check_kind(finding, at + 1)
         suspect = read_suspect(folder / SUSPECTS, at)
         if suspect is None:
             raise KeyError(SUSPECTS)
@@ -88,6 +90,17 @@ def read_finding(report: str | os.PathLike[str], number: int | None = None) -> R
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"The report '{folder}' is damaged: {error} is missing. Audit the model again.") from error
+
+
+def _check_kind(finding: dict[str, Any], number: int) -> None:
+    """Refuse the findings for which a repair was not measured."""
+    is_shared = len(finding.get("classes") or ()) > 1
+    if finding["kind"] not in KINDS or is_shared:
+        what = "shared by several classes" if is_shared else f"of the kind {finding['kind']}"
+        fact = (
+            f"Expected a {', '.join(KINDS[:-1])} or {KINDS[-1]} of one class to repair, but finding {number} is {what}."
+        )
+        raise ValueError(Message(fact, "Choose another by finding=.", "Choose another by --finding."))
 
 
 def _chosen(findings: list[dict[str, Any]], number: int | None, folder: Path) -> int:

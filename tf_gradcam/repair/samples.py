@@ -138,7 +138,7 @@ def _find_again(suspect: Suspect, photos: np.ndarray, examples: np.ndarray) -> S
         photos: (n, H0, W0, 3) uint8.
         examples: photos of the audit's sample.
     """
-    return _FIND.get(suspect.kind, _everywhere)(suspect, photos, examples)
+    return _FIND[suspect.kind](suspect, photos, examples)
 
 
 def _everywhere(suspect: Suspect, photos: np.ndarray, examples: np.ndarray) -> Suspect:
