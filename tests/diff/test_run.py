@@ -64,6 +64,7 @@ def test_finds_the_changed_answer(photos):
     np.testing.assert_array_equal(result.changes, [row])
     assert (result.images.old_answer[row], result.images.new_answer[row]) == ("blue", "red")
     assert not result.is_tested[row]
+    assert result.images.similarity[row] == pytest.approx(1)  # both maps are of blue
     assert result.changed.value == pytest.approx(1 / 3)
     assert result.accuracies["new"].value == pytest.approx(2 / 3)
 

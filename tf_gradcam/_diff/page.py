@@ -69,6 +69,8 @@ def write_diff(
         .get_template("diff.html.j2")
         .render(
             result=result,
+            old=base_name(result.about["old"]),
+            new=base_name(result.about["new"]),
             galleries={name: [cards[row] for row in gallery] for name, gallery in galleries.items()},
             totals={
                 "moved": len(result.movers),
@@ -98,7 +100,7 @@ def _card(result: ModelDiff, row: int, photo: bytes, store: PictureStore) -> Dif
     old_heat = store.add_heat(f"r{row}-old", images.old_map[row], plain) if plain else None
     new_heat = store.add_heat(f"r{row}-new", images.new_map[row], plain) if plain else None
     similarity, p_value = images.similarity[row], result.p_value[row]
-    alike = "blank" if np.isnan(similarity) else f"{format_number(similarity, 2)}, p = {format_number(p_value, 3)}"
+    alike = "unknown" if np.isnan(similarity) else f"{format_number(similarity, 2)}, p = {format_number(p_value, 3)}"
     label = int(images.label[row])
     return DiffCard(
         plain,
