@@ -143,6 +143,7 @@ def test_labels_are_compared_as_sets(tmp_path):
     assert (result.images.old_answer[0], result.images.new_answer[0]) == ("red", "no label")
     assert result.changed.value == 1
     assert result.accuracies == {}
+    assert result.lines()[1] == "evidence moved, answer the same: no image to test"
 
 
 def test_data_set_of_tensorflow(tmp_path):

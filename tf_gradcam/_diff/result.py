@@ -208,8 +208,8 @@ class ModelDiff:
         images = self.images
         found = [
             f"answer changed: {_counted(images.is_changed, images.is_done, self.changed)}",
-            f"evidence moved, answer the same: {_counted(self.is_moved, self.is_tested, self.moved)}; "
-            f"{LEVEL:g} is expected by chance",
+            f"evidence moved, answer the same: {_counted(self.is_moved, self.is_tested, self.moved)}"
+            + (f"; {LEVEL:g} is expected by chance" if self.is_tested.any() else ""),
             f"similarity of the maps (rank correlation): {self.similarity}; "
             f"of {self.about['compared with']}: {self.null_similarity}",
         ]
@@ -232,4 +232,4 @@ def _share(hits: np.ndarray, among: np.ndarray) -> Interval:
 
 
 def _counted(hits: np.ndarray, among: np.ndarray, share: Interval) -> str:
-    return f"{int((hits & among).sum())} of {int(among.sum())}, {share}"
+    return f"{int((hits & among).sum())} of {int(among.sum())}, {share}" if among.any() else "no image to test"
