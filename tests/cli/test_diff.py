@@ -46,3 +46,18 @@ def test_a_broken_picture_ends_with_1_and_wrong_use_with_2(here):
     assert result.exit_code == 2
     assert "nowhere" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_condition_that_holds_ends_with_3(here):
+    given = ("old.keras", "new.keras", "photos", "--junit", "gate.xml")
+    result = run(*given, "--fail-on", "changed,moved>0.2,similarity<0.5")
+    assert result.exit_code == 3, result.output
+    assert result.stdout.count("FAILED") == 1
+    assert "FAILED moved>0.2: moved is 0.3333" in result.stdout
+    assert 'failures="1"' in (here / "gate.xml").read_text()
+    result = run(*given, "--copies", 1, "--fail-on", "changed>0.05,moved.low>0.9")
+    assert result.exit_code == 0, result.output
+    assert "PASSED changed>0.05, moved.low>0.9" in result.stdout
+    result = run(*given, "--fail-on", "shortcut")
+    assert result.exit_code == 2
+    assert "Unknown quantity 'shortcut'" in result.stderr

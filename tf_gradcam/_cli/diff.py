@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tf_gradcam._cli.group import SOME_FAILED, warnings_as_notes
+from tf_gradcam._cli.group import GATE_FAILED, SOME_FAILED, warnings_as_notes
 from tf_gradcam._cli.options import (
     OutFolder,
     ThresholdParam,
+    gate_options,
     import_option,
+    is_gate_passed,
     method_option,
+    prepared_junit,
     preprocess_option,
     task_option,
 )
@@ -63,6 +67,7 @@ from tf_gradcam._terminal import downloads_on_stderr, print_text, start_tensorfl
 @click.option("--classes", type=click.Path(), help="CSV of folders: folder, class (a name or an index).")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images per batch.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random choices.")
+@functools.partial(gate_options, example="changed>0.05,moved>0.2")
 def diff(
     old: str,
     new: str,
@@ -70,6 +75,8 @@ def diff(
     out: Path | None,
     class_names: str | None,
     size: int | None,
+    fail_on: str | None,
+    junit: Path | None,
     **options: Any,
 ) -> int:
     """Compare the models OLD and NEW over the data set DATA: whose answers changed, and whose evidence moved.
@@ -84,17 +91,25 @@ def diff(
     OUT/index.html      the page: images whose evidence moved, and whose answer changed
     OUT/diff.json       all numbers, and those of every image
 
-    Exit status: 0 all images were compared; 1 some failed; 2 wrong use.
+    Exit status: 0 all images were compared; 1 some failed; 2 wrong use; 3 a condition of --fail-on
+    holds, whether or not images failed. A condition names changed, moved, undefined (a map is blank), failed or
+    similarity.
     """
     from tf_gradcam._files.class_names import load_class_names
     from tf_gradcam._files.find import prepared_folder
 
     names = None if class_names is None else load_class_names(class_names)
     start_tensorflow()
+    from tf_gradcam._diff.result import QUANTITIES
     from tf_gradcam._diff.run import compare_models
+    from tf_gradcam.audit.gate import parse_conditions
+
+    if fail_on is not None:  # a misspelt one is reported before the work
+        parse_conditions(fail_on, QUANTITIES)
 
     with (
         prepared_folder(out) if out else contextlib.nullcontext(),
+        prepared_junit(fail_on, junit),
         warnings_as_notes(),
         downloads_on_stderr(),
         contextlib.ExitStack() as stack,
@@ -111,9 +126,10 @@ def diff(
         )
     for line in result.lines():
         print_text(line)
+    is_passed = is_gate_passed("tf-gradcam diff", fail_on, QUANTITIES, result.quantities, junit)
     if out is not None:
         print_text(f"see {out / 'index.html'}")
-    return SOME_FAILED if result.failed.value else 0
+    return (SOME_FAILED if result.failed.value else 0) if is_passed else GATE_FAILED
 
 
 def _progress(stack: contextlib.ExitStack) -> Any:

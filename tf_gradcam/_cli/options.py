@@ -136,12 +136,12 @@ input_option = click.option(
 )
 
 
-def gate_options(command: Any) -> Any:
-    """Add the options that make a command fail on conditions."""
+def gate_options(command: Any, example: str = "shortcut,accuracy<0.95,blank>0.01") -> Any:
+    """Add the options that make a command fail on conditions, such as the example."""
     fail_on = click.option(
         "--fail-on",
         metavar="CONDITION,...",
-        help="Exit with 3 where a condition holds, such as shortcut,accuracy<0.95,blank>0.01.",
+        help=f"Exit with 3 where a condition holds, such as {example}.",
     )
     junit = click.option(
         "--junit",

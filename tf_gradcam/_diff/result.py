@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_gradcam._diff.evidence import LEVEL
+from tf_gradcam.audit.gate import Quantity
 from tf_gradcam.metrics.intervals import Interval, bootstrap_interval, wilson_interval
+
+QUANTITIES = (
+    Quantity(name="changed", meaning="share of the images whose answer changed", is_fault=True),
+    Quantity(name="moved", meaning="share of the images with the same answer whose evidence moved", is_fault=True),
+    Quantity(name="undefined", meaning="share of the images without a similarity", is_fault=True),
+    Quantity(name="failed", meaning="share of the images that were not compared", is_fault=True),
+    Quantity(name="similarity", meaning="mean rank correlation of the maps"),
+)
 
 
 @dataclass
@@ -153,6 +162,11 @@ class ModelDiff:
     def similarity(self) -> Interval:
         """Mean rank correlation of the two models' maps."""
         return bootstrap_interval(self.images.similarity, seed=self.seed)
+
+    @property
+    def quantities(self) -> dict[str, Interval]:
+        """The numbers that a condition of `--fail-on` can name."""
+        return {quantity.name: getattr(self, quantity.name) for quantity in QUANTITIES}
 
     @property
     def null_similarity(self) -> Interval:
