@@ -58,7 +58,7 @@ def test_of_twins_the_label_that_the_model_finds_less_probable_is_wrong_and_come
 
 
 def test_twins_of_which_one_has_no_label_do_not_disagree() -> None:
-    rows = rows_of([0, -1, 0], [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1]])
+    rows = rows_of([1, -1, 1], [[0.1, 0.9], [0.9, 0.1], [0.1, 0.9]])
     assert find_label_errors(rows, [DuplicateGroup([0, 1, 2], 1.0)]) == []
 
 

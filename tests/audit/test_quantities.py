@@ -56,6 +56,7 @@ def test_nothing_explained_and_nothing_labelled_fail() -> None:
         "accuracy<0.1: accuracy is not known",
         "failed: failed is 1 (0.6097 to 1)",
     ]
+    assert failures(replace(result_of(), sanity=[]), "sanity") == ["sanity: sanity is not known"]
     assert failures(result_of(6, labelled=False), "accuracy<0.1") == ["accuracy<0.1: accuracy is not known"]
 
 
