@@ -94,6 +94,8 @@ function open() {
   list.hidden = false;
   input.setAttribute('aria-expanded', true);
   fill();
+  list.style.left = 0;
+  list.style.left = `${Math.min(0, document.body.clientWidth - list.getBoundingClientRect().right)}px`;
   list.scrollIntoView({block: 'nearest'});
   point(typed ? offered()[0] : list.querySelector('[aria-selected=true]'));
 }
@@ -172,9 +174,9 @@ CSS = """
 .tg-combobox::after { content: ''; position: absolute; right: 12px; bottom: 15px; width: 7px; height: 7px;
   border: solid var(--body-text-color); border-width: 0 2px 2px 0; transform: rotate(45deg); pointer-events: none; }
 .tg-combobox input:focus { outline: 3px solid #2b6cb0; outline-offset: 0; cursor: text; }
-.tg-options { position: absolute; z-index: 50; top: calc(100% + 4px); left: 0; min-width: 100%; max-height: 320px;
-  overflow-y: auto; padding: 4px 0; font-size: .88rem; color: var(--body-text-color); border-radius: 6px;
-  background: var(--background-fill-primary); border: 1px solid var(--border-color-primary);
+.tg-options { position: absolute; z-index: 50; top: calc(100% + 4px); min-width: max(100%, 280px);
+  max-height: 320px; overflow-y: auto; padding: 4px 0; font-size: .88rem; color: var(--body-text-color);
+  border-radius: 6px; background: var(--background-fill-primary); border: 1px solid var(--border-color-primary);
   box-shadow: 0 6px 18px rgb(0 0 0 / 30%); }
 .tg-options [role=group]::before { content: attr(aria-label); display: block; padding: 6px 10px 2px; font-size: .75rem;
   font-weight: 700; }

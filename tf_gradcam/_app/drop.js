@@ -5,6 +5,8 @@
   const veil = document.createElement('div');
   veil.id = 'tg-veil';
   veil.hidden = true;
+  veil.setAttribute('role', 'region');
+  veil.setAttribute('aria-label', 'Files to drop');
   veil.innerHTML = '<p>Drop pictures or a model here<br><small>one picture is explained, several go to Batch</small></p>';
   document.body.append(veil);
 
