@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.app_server import Server, served
-from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, Page, hand_over
+from tests.helpers.app_server import Server
+from tests.helpers.browser import NEEDS_BROWSER, Page, hand_over, in_each_window
 from tests.helpers.pictures import encoded
-from tests.helpers.redblue import red_blue_model, red_blue_photo
+from tests.helpers.redblue import red_blue_photo
 
 pytestmark = NEEDS_BROWSER
 # Name -> number of red columns of 10. A red column scores 200 and a blue one 100: 4 columns are hardly enough for red.
@@ -21,23 +21,11 @@ COLUMNS = {"p2.png": 2, "p10.png": 10, "p1_with_a_name_that_is_much_longer_than_
 BROKEN = "p3.png"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: Any) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("gallery")
-    red_blue_model().save(folder / "red_blue.keras")
-    (folder / "names.txt").write_text("red\nblue", encoding="utf-8")
-    with served(folder / "temporary", str(folder / "red_blue.keras"), str(folder / "names.txt")) as one:
+@pytest.fixture
+def page(browser: Any, own_server: Server, window: Any) -> Iterator[Page]:
+    """A new window with the page of the red and blue model, which has no sample."""
+    with Page(browser, own_server.address, has_map=False, window=window) as one:
         yield one
-
-
-@pytest.fixture(params=[1440, 1024, 390])
-def page(request: Any, browser: Any, server: Server) -> Iterator[Page]:
-    one = Page(browser, server.address, has_map=False, viewport={"width": request.param, "height": 900})
-    one.page.wait_for_selector("#tg-veil", state="attached")
-    yield one
-    assert one.problems == []
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= request.param
-    one.context.close()
 
 
 def picture(name: str, scale: int = 20) -> tuple[str, bytes]:
@@ -47,10 +35,9 @@ def picture(name: str, scale: int = 20) -> tuple[str, bytes]:
 def explain_all(page: Page) -> None:
     page.tab("Batch")
     page.drop("files", *map(picture, COLUMNS), (BROKEN, b"no picture"))
-    page.page.wait_for_selector("#tg-files .file-preview")
-    page.page.click("#tg-run")
+    page.settle()
+    page.press("#tg-run")
     page.shows("3 of 4 pictures explained")
-    page.shows("Ready", "status")
 
 
 def shown(page: Page) -> list[str]:
@@ -61,11 +48,12 @@ def select(page: Page, name: str, value: str) -> None:
     page.page.select_option(f"[data-sieve={name}]", value)
 
 
+@in_each_window
 def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -> None:
     two, ten, long = COLUMNS
     explain_all(page)
     assert shown(page) == [two, ten, long, BROKEN]
-    page.page.focus("[data-sieve=order]")
+    page.reach("[data-sieve=order]")
     for names in (
         [ten, two, long, BROKEN],  # by probability: the most red, the most blue, the undecided
         [long, two, ten, BROKEN],  # the other way round
@@ -81,7 +69,7 @@ def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -
     page.tab("Batch")
     page.page.wait_for_selector(".tg-cards")
     assert shown(page) == [long, ten]  # as it was left
-    page.shot(f"gallery-{page.page.viewport_size['width']}")
+    page.look("gallery")
     select(page, "label", "")
     select(page, "state", "failed")
     assert shown(page) == [BROKEN]
@@ -92,7 +80,6 @@ def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -
     page.page.keyboard.press("Tab")
     page.page.keyboard.press("Enter")
     page.shows(f"{long}, 200 x 120")
-    page.shows("Ready", "status")
     focus = "document.activeElement.title + document.activeElement.ariaCurrent"
     assert page.page.evaluate(focus) == f"{long}true"
     page.page.keyboard.press("ArrowRight")  # the last one: nothing changes
@@ -100,13 +87,13 @@ def test_batch_is_sorted_filtered_and_opened_by_the_keyboard_alone(page: Page) -
     page.shows(f"{ten}, 200 x 120")
     page.page.keyboard.press("Home")
     page.shows(f"{two}, 200 x 120")
-    page.shows("Ready", "status")
     assert page.page.evaluate(focus) == f"{two}true"
     assert page.page.locator(".tg-thumb[tabindex='0']").count() == 1
     page.page.wait_for_function("[...document.querySelectorAll('.tg-thumb img')].every(one => one.naturalWidth > 0)")
-    page.shot(f"strip-{page.page.viewport_size['width']}")
+    page.look("strip")
 
 
+@in_each_window
 def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
     two, ten, _ = COLUMNS
     veil = page.page.locator("#tg-veil")
@@ -114,7 +101,7 @@ def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
     assert not hand_over(page, "dragover", picture(two))
     assert veil.is_visible()
     assert "Drop pictures or a model here" in veil.inner_text()
-    page.shot(f"veil-{page.page.viewport_size['width']}")
+    page.look("veil")
     hand_over(page, "dragleave")
     assert not veil.is_visible()
     hand_over(page, "dragstart")  # a picture of the page itself
@@ -128,7 +115,6 @@ def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
     page.tab("Layers")
     assert not hand_over(page, "drop", picture(two))
     page.shows(f"{two}, 200 x 120")  # one in Explore
-    page.shows("Ready", "status")
     assert not veil.is_visible()
 
     for place in (
@@ -138,12 +124,11 @@ def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
         assert not hand_over(page, "drop", picture(ten), (BROKEN, b"no picture"), place=place)
         page.page.wait_for_selector("#tg-files .file-preview")
     page.page.wait_for_selector("#tg-files .file-preview tr >> nth=3")
-    page.page.click("#tg-run")
+    page.press("#tg-run")
     page.shows("2 of 4 pictures explained")
 
     assert not hand_over(page, "paste", ("image.png", picture(ten)[1]), place="body")
     page.shows("image.png, 200 x 120")
-    page.shows("Ready", "status")
     assert hand_over(page, "paste", text="words")
     assert hand_over(page, "paste", picture(ten), place="#tg-alpha input", text="0.5")  # as spreadsheets copy a cell
     hand_over(page, "drop", ("notes.txt", b"no picture"))
@@ -153,22 +138,21 @@ def test_files_are_dropped_and_pasted_anywhere(page: Page) -> None:
     assert "image.png" in page.text()
 
 
-def test_card_brings_the_question_of_its_batch(browser: Any, server: Server) -> None:
-    page = Page(browser, server.address, has_map=False)
+@in_each_window
+def test_card_brings_the_question_of_its_batch(page: Page) -> None:
     page.choose("method", "hirescam")
     page.choose("against", "blue")
     explain_all(page)
     page.choose("method", "gradcam")
     page.choose("against", "nothing")
-    page.page.click(".tg-cards button >> nth=1")
-    page.shows("red against blue", "view")
-    page.shows("hirescam at hue")
+    page.press(".tg-cards button >> nth=1")
+    page.shows("hirescam at hue")  # cards name no layer
+    assert "red against blue" in page.text()
     assert page.page.input_value("#tg-method input") == "hirescam"
     page.choose("method", "gradcam")
     page.shows("gradcam at hue")
-    page.page.click(".tg-thumb >> nth=0")  # with what was chosen since
-    page.page.wait_for_selector(".tg-thumb[aria-current] >> nth=0", timeout=PATIENCE)
-    page.shows("p2.png")
-    page.shows("gradcam at hue")
-    assert page.problems == []
-    page.context.close()
+    page.press(".tg-thumb >> nth=0")  # with what was chosen since
+    page.shows("p2.png, 200 x 120")
+    assert page.page.locator(".tg-thumb").first.get_attribute("aria-current") == "true"
+    assert "gradcam at hue" in page.text()
+    assert "hirescam" not in page.text()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tests.helpers.app_server import served
-from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, Page
+from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, WINDOWS, Page
 from tests.helpers.pictures import encoded
 from tests.helpers.spots import IMAGES, spots_model
 
@@ -21,22 +21,19 @@ pytestmark = NEEDS_BROWSER
 def test_map_is_judged_by_a_button_and_the_next_map_has_no_verdict_yet(browser: Any, tmp_path: Path) -> None:
     spots_model().save(tmp_path / "spots.keras")
     photo = IMAGES[0].astype(np.uint8).repeat(8, 0).repeat(8, 1)
-    with served(tmp_path / "temporary", str(tmp_path / "spots.keras")) as server:
-        page = Page(browser, server.address, has_map=False)
+    with (
+        served(tmp_path / "temporary", str(tmp_path / "spots.keras")) as server,
+        Page(browser, server.address, has_map=False) as page,
+    ):
         page.drop("file", ("spots.png", encoded(photo, "PNG")))
         page.page.wait_for_selector("#tg-view .tg-lens img", timeout=PATIENCE)
-        page.page.click("#tg-judge")
+        page.press("#tg-judge")
         page.shows("The map holds: erasing the hottest 5 % of the picture takes the probability from 1.00 to 0.02")
-        for width in (1440, 1024, 390):
-            page.page.set_viewport_size({"width": width, "height": 1000})
-            for scheme in ("light", "dark"):
-                page.page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
-                page.shot(f"verdict-{width}-{scheme}")
-        page.page.set_viewport_size({"width": 1440, "height": 1000})
+        for window in WINDOWS:
+            page.resize(window)
+            page.look("verdict")
         page.choose("class", "class 1")
-        page.page.wait_for_selector("#tg-view .tg-sure", state="detached", timeout=PATIENCE)
-        page.page.wait_for_selector("#tg-status:has-text('Ready.')", timeout=PATIENCE)
-        page.page.click("#tg-judge")
+        page.settle()
+        assert page.page.locator("#tg-view .tg-sure").count() == 0
+        page.press("#tg-judge")
         page.shows("This map cannot be judged: ")
-        assert page.problems == []
-        page.context.close()

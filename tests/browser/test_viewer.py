@@ -7,8 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.helpers.app_server import served
-from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, Page
+from tests.helpers.browser import NEEDS_BROWSER, PATIENCE, in_each_window
 from tests.helpers.pictures import encoded
 from tf_gradcam import explain
 from tf_gradcam.demo import LAYER_NAME, load_demo_model, phantom_slices
@@ -16,12 +15,6 @@ from tf_gradcam.demo import LAYER_NAME, load_demo_model, phantom_slices
 pytestmark = NEEDS_BROWSER
 PHOTO = phantom_slices(8, 2026).images[0].astype(np.uint8)[37:187].repeat(4, 0).repeat(4, 1)  # 600 x 896
 HEIGHT, WIDTH = PHOTO.shape[:2]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("server") / "temporary") as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +81,10 @@ def check_values(viewer, values):
         assert (row, column) == (int((y + 0.5) / HEIGHT * 14), int((x + 0.5) / WIDTH * 14))
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 390])
-def test_picture_is_looked_at_closely(browser, server, values, width):
-    page = Page(browser, server.address, viewport={"width": width, "height": 900})
+@in_each_window
+def test_picture_is_looked_at_closely(page, values):
     page.drop("file", ("scan.png", encoded(PHOTO, "PNG")))
     page.shows("scan.png, 896 x 600")
-    page.shows("Ready", "status")
     viewer = Viewer(page)
     viewer.scroll()
     check_values(viewer, values)
@@ -146,18 +137,15 @@ def test_picture_is_looked_at_closely(browser, server, values, width):
     viewer.page.mouse.down()
     viewer.page.mouse.up()
     page.shows(f"This place, cell (row {cell[0]}, column {cell[1]}), speaks ")
-    page.shot(f"closely-{width}")
-    assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width
+    page.look("closely")
     viewer.do("fit")
     assert viewer.picture["width"] <= viewer.frame["width"] + 1
-    assert page.problems == []
-    page.context.close()
 
 
-def test_keyboard_alone_reads_cells_and_explains_a_row(browser, server):
-    page = Page(browser, server.address, color_scheme="dark")
+@in_each_window
+def test_keyboard_alone_reads_cells_and_explains_a_row(page):
     viewer = Viewer(page)
-    viewer.page.focus(".tg-stage")
+    page.reach(".tg-stage")
     for key in "+++":
         viewer.page.keyboard.press(key)
     zoom = viewer.page.inner_text(".tg-zoom")
@@ -178,20 +166,15 @@ def test_keyboard_alone_reads_cells_and_explains_a_row(browser, server):
     assert viewer.page.get_attribute(".tg-said", "aria-live") == "polite"
     viewer.page.keyboard.press("Enter")
     page.shows(f"This place, cell (row {moved[3]}, column {moved[4]}), speaks ")
-    page.shows("Ready", "status")
     assert viewer.page.evaluate("document.activeElement.className").startswith("tg-stage")
-    page.shot("closely-dark")
     viewer.page.keyboard.press("Escape")
     assert viewer.page.locator(".tg-cross.tg-on").count() == 0
     viewer.page.keyboard.press("0")
     assert viewer.page.inner_text(".tg-zoom") != zoom
-    viewer.page.get_by_role("button", name="pituitary", exact=True).and_(viewer.page.locator(".tg-choose")).focus()
-    viewer.page.keyboard.press("Space")
+    page.press(".tg-choose:text-is('pituitary')", "Space")
     viewer.page.wait_for_selector(".tg-explained:has-text('pituitary')", timeout=PATIENCE)
     viewer.page.locator("tr[data-pick] .tg-cell").nth(1).click()  # the bar of the second class
     viewer.page.wait_for_selector("tr.tg-explained:nth-child(2)", timeout=PATIENCE)
     page.slide("threshold", 0.5)
     viewer.page.wait_for_selector(".tg-bar .tg-cut")
-    page.shot("closely-row")
-    assert page.problems == []
-    page.context.close()
+    page.look("closely-row")

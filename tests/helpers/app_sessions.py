@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import keras
@@ -50,4 +51,5 @@ def new_events(sessions: Sessions) -> Events:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    """Names of the files below a folder; what is removed meanwhile, by a page that is served, does not count."""
+    return sorted(name for _, _, names in os.walk(folder) for name in names)

@@ -24,16 +24,83 @@ NEEDS_BROWSER = [
 SECOND = 1000  # milliseconds
 PATIENCE = 240 * SECOND  # of what waits for a model on a busy machine
 
+# Width, height and colour scheme of a desk, a small laptop and a phone: each feature is driven in each of them, and
+# looked at in the other scheme too.
+WINDOWS = [(1440, 900, "light"), (1024, 768, "dark"), (390, 844, "dark")]
+in_each_window = pytest.mark.parametrize("window", WINDOWS, ids=lambda window: f"{window[0]}-{window[2]}")
+
+# Every rule of WCAG 2.2 AA, the habits of good pages, and the rules that axe-core still tries out.
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"]
+# Colours at once, instead of fading to them.
+AT_ONCE = "document.getAnimations().forEach(one => one instanceof CSSTransition && one.finish())"
+# What keeps an element from a user: its middle is out of the window, or something lies above it.
+OUT_OF_REACH = """one => {
+  const {left, top, width, height} = one.getBoundingClientRect();
+  const found = document.elementFromPoint(left + width / 2, top + height / 2);
+  const say = one => one?.outerHTML.slice(0, 200);
+  return one.contains(found) ? '' : `${say(one)} at ${left}, ${top}, where ${say(found)}`;
+}"""
+OPEN_LISTS = """() => [...document.querySelectorAll('[role=listbox]:not([hidden])')].map(one => {
+  const {left, right, top, bottom} = one.getBoundingClientRect();
+  return left >= 0 && right <= innerWidth + 1 && top >= 0 && bottom <= innerHeight + 1;  // rounded
+})"""
+# Relative luminance and contrast as WCAG 2.2 defines them; the background is the first opaque one around.
+UNREADABLE = """() => {
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = one => {
+    for (; one; one = one.parentElement) {
+      const color = rgb(getComputedStyle(one).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const one of document.querySelectorAll('.gradio-container *')) {
+    const words = [...one.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join('');
+    const style = getComputedStyle(one);
+    if (!words || one.offsetParent === null || style.visibility === 'hidden') continue;
+    const [a, b] = [light(rgb(style.color)), light(ground(one))].sort((x, y) => y - x);
+    const size = parseFloat(style.fontSize), bold = parseInt(style.fontWeight) >= 700;
+    const least = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
+    if ((a + 0.05) / (b + 0.05) < least) found.push([words, ((a + 0.05) / (b + 0.05)).toFixed(2)]);
+  }
+  return found;
+}"""
+
+
+def faults_of(page):
+    """(rule, element, what to mend) for each fault that axe-core finds; the page does not scroll sideways."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.evaluate(AT_ONCE)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    answer = Axe().run(page, options={"runOnly": {"type": "tag", "values": TAGS}}).response
+    return [
+        (fault["id"], node["html"][:200], node["failureSummary"])
+        for fault in answer["violations"]
+        for node in fault["nodes"]
+    ]
+
 
 def is_of_event(request):
-    return request.method == "POST" and "/gradio_api/run/" in request.url
+    """Tell a request that lasts until events are answered: an upload, an event, the stream of answers to several."""
+    return re.search("/gradio_api/(run/|upload|queue/)", request.url)
 
 
 class Page:
-    """A window with the page, and what a user does in it."""
+    """A window with the page, and what a user does in it, by the keyboard.
 
-    def __init__(self, browser, address, has_map=True, origin="", **options):
-        self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})
+    As a context manager it is closed at the end, and must not have reported a problem or scroll sideways.
+    """
+
+    def __init__(self, browser, address, has_map=True, origin="", window=WINDOWS[0], **options):
+        self.width, height, self.scheme = window
+        self.context = browser.new_context(
+            viewport={"width": self.width, "height": height}, color_scheme=self.scheme, **options
+        )
         self.page = self.context.new_page()
         self.problems = []
         self.page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
@@ -45,41 +112,112 @@ class Page:
             self.page.on(end, lambda request: self.open_requests.discard(request))
         self.page.goto(address)
         self.up = time.monotonic()
+        self.page.wait_for_selector("#tg-veil", state="attached", timeout=PATIENCE)  # made by the page's script
         if has_map:
             self.page.wait_for_selector("#tg-view .tg-lens img", timeout=PATIENCE)
             self.first_map = time.monotonic() - self.up
             self.page.wait_for_selector("#tg-view a.tg-link", timeout=PATIENCE)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if error is None:
+                assert not self.problems, self.problems
+                assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        finally:
+            self.context.close()
+
     def note(self, url, address):
         if not url.startswith((address, "data:", "blob:")):
             self.problems.append(f"asked for {url}")
 
+    def settle(self):
+        """Wait until all that was asked is answered and shown, and nothing else is asked because of it."""
+        is_at_rest = False
+        while not is_at_rest:
+            # An event of the page takes a turn of its own before it asks the server.
+            self.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 80)))")
+            is_at_rest = not self.open_requests
+            start = time.monotonic()
+            while self.open_requests and not (is_at_rest := self.is_left_open(start)):
+                assert time.monotonic() < start + PATIENCE / SECOND, [one.url for one in self.open_requests]
+                self.page.wait_for_timeout(20)
+
+    def is_left_open(self, start):
+        """Tell whether all is answered but Gradio's stream, which it at times leaves open after two quick events."""
+        is_stream = all("/queue/data" in one.url for one in self.open_requests)
+        return is_stream and time.monotonic() > start + 2 and not self.page.locator("#tg-status progress").count()
+
+    def resize(self, window):
+        """Give the window another size and colour scheme."""
+        self.width, height, self.scheme = window
+        self.page.evaluate("document.activeElement.blur()")  # an element with the focus is not scrolled to
+        self.page.set_viewport_size({"width": self.width, "height": height})
+        self.paint(self.scheme)
+
+    def paint(self, scheme):
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
+        self.page.evaluate(AT_ONCE)
+
+    def look(self, name):
+        """Find no fault of access, in the other colour scheme no text that is hard to read; keep pictures of both."""
+        self.settle()
+        for scheme in ("dark", "light") if self.scheme == "light" else ("light", "dark"):
+            self.paint(scheme)
+            unreadable = self.page.evaluate(UNREADABLE)
+            assert not unreadable, (name, scheme, unreadable)
+            self.shot(f"{name}-{self.width}-{scheme}")
+        faults = faults_of(self.page)
+        assert not faults, (name, faults)
+
+    def reach(self, place):
+        """Move the keyboard's focus to an element, which then stands in the window with nothing above it."""
+        one = self.page.locator(place).first
+        one.focus(timeout=PATIENCE)
+        obstacle = one.evaluate(OUT_OF_REACH)
+        assert not obstacle, (place, obstacle)
+        return one
+
+    def press(self, place, key="Enter"):
+        self.reach(place)
+        self.page.keyboard.press(key)
+
     def choose(self, control, text):
         """Choose the first entry that begins with a text."""
-        self.page.click(f"#tg-{control} [role=combobox]")
-        options = self.page.locator(f"#tg-{control} [role=option]")
-        options.filter(has_text=re.compile(rf"^{re.escape(text)}")).first.click()
+        self.reach(f"#tg-{control} [role=combobox]")
+        self.page.keyboard.insert_text(text)
+        active = self.page.locator(f"#tg-{control} .tg-active")
+        while not active.inner_text().startswith(text):
+            self.page.keyboard.press("ArrowDown")
+        assert self.page.evaluate(OPEN_LISTS) == [True]  # one, as a whole in the window
+        self.page.keyboard.press("Enter")
+        self.page.keyboard.press("Escape")  # the list of several entries is still open
+        assert self.page.evaluate(OPEN_LISTS) == []
+
+    def fill(self, control, value):
+        """Write a value into a field and press Enter."""
+        self.reach(f"#tg-{control} :is(input:not([type=range]), textarea)").fill(str(value))
+        self.page.keyboard.press("Enter")
 
     def slide(self, control, value):
-        field = self.page.locator(f"#tg-{control} input[type=number]")
-        if not field.is_visible():  # folded, on a narrow screen
-            self.page.click("#tg-look > button")
-        field.fill(str(value))
-        field.press("Enter")
+        if not self.page.locator("#tg-alpha").is_visible():  # folded, on a narrow screen
+            self.press("#tg-look > button")
+        self.fill(control, value)
 
     def tab(self, name):
         """Open a tab, once Gradio's own event for the first tab is done, which it sends soon after loading."""
-        self.page.wait_for_timeout(100)
-        while self.open_requests:
-            self.page.wait_for_timeout(20)
-        self.page.get_by_role("tab", name=name).click()
+        self.settle()
+        self.press(f"#tg-tab-{name.lower()}-button")
 
     def change_model(self):
         """Open or close the part with the controls of the model."""
-        self.page.get_by_role("button", name="Change model").click()
+        self.press("#tg-model > button")
 
     def sample(self, number):
-        self.page.click(f"#tg-sample-{number}")
+        self.press(f"#tg-sample-{number}")
 
     def drop(self, control, *files):
         """(name, bytes) as if they were chosen in the dialogue."""
@@ -87,7 +225,8 @@ class Page:
         self.page.set_input_files(f"#tg-{control} input[type=file]", payload)
 
     def shows(self, text, place="view"):
-        """Wait until a text stands there."""
+        """Wait until a text stands there, after all that was asked before is answered."""
+        self.settle()
         self.page.wait_for_function(
             "([place, text]) => document.querySelector(place)?.innerText.includes(text)",
             arg=[f"#tg-{place}", text],
@@ -97,9 +236,12 @@ class Page:
     def text(self, place="view"):
         return self.page.inner_text(f"#tg-{place}")
 
+    def titles(self):
+        return self.page.locator("#tg-view h3").all_inner_texts()
+
     def download(self, words):
         with self.page.expect_download() as waiting:
-            self.page.click(f"#tg-view a.tg-link:has-text('{words}')")
+            self.press(f"#tg-view a.tg-link:has-text('{words}')")
         return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
     def shot(self, name):
