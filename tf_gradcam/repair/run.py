@@ -252,10 +252,10 @@ def _verdict(label: str, before: RepairNumbers, after: RepairNumbers) -> tuple[b
     loss = f"the accuracy with it erased fell from {before.accuracy_without.value:.3f} to "
     loss += f"{after.accuracy_without.value:.3f}"
     if after.is_used:
-        numbers = (
-            f"pasting it turns {after.pasting.value:.0%} of the others, and erasing it costs {after.erasing.value:.2f}"
-        )
-        return False, f"NOT REPAIRED `{label}` still uses it: {numbers}{f'; {loss}' if is_worse else ''}."
+        pasting = [f"pasting it turns {after.pasting.value:.0%} of the others"] * after.is_pasted
+        erasing = [f"erasing it costs {after.erasing.value:.2f}"] * after.is_needed
+        facts = [*pasting, *erasing, *[loss] * is_worse]
+        return False, f"NOT REPAIRED `{label}` still uses it: {'; '.join(facts)}."
     if is_worse:
         return False, f"NOT REPAIRED `{label}` does not use it any more, but {loss}."
     if not before.is_used:
