@@ -109,6 +109,7 @@ def test_explain_writes_map_overlay_and_manifest(folder, model_file):
         "inputs": "",
         "mask": "",
         "saved": "overlay heatmap",
+        "verdict": "",
         "error": "",
     }
 
