@@ -36,6 +36,7 @@ def explain_all(page: Page) -> None:
     page.tab("Batch")
     page.drop("files", *map(picture, COLUMNS), (BROKEN, b"no picture"))
     page.settle()
+    page.page.wait_for_selector("#tg-files .file-preview tr >> nth=3")
     page.press("#tg-run")
     page.shows("3 of 4 pictures explained")
 

@@ -133,12 +133,16 @@ class Page:
         if not url.startswith((address, "data:", "blob:")):
             self.problems.append(f"asked for {url}")
 
+    def reload(self):
+        self.page.reload()
+        self.page.wait_for_selector("#tg-veil", state="attached", timeout=PATIENCE)
+
     def settle(self):
         """Wait until all that was asked is answered and shown, and nothing else is asked because of it."""
         is_at_rest = False
         while not is_at_rest:
             # An event of the page takes a turn of its own before it asks the server.
-            self.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 80)))")
+            self.page.evaluate("new Promise(done => setTimeout(done, 80))")
             is_at_rest = not self.open_requests
             start = time.monotonic()
             while self.open_requests and not (is_at_rest := self.is_left_open(start)):
@@ -222,7 +226,8 @@ class Page:
     def drop(self, control, *files):
         """(name, bytes) as if they were chosen in the dialogue."""
         payload = [{"name": name, "mimeType": "", "buffer": data} for name, data in files]
-        self.page.set_input_files(f"#tg-{control} input[type=file]", payload)
+        with self.page.expect_request(re.compile("/gradio_api/upload[?]"), timeout=PATIENCE):
+            self.page.set_input_files(f"#tg-{control} input[type=file]", payload)
 
     def shows(self, text, place="view"):
         """Wait until a text stands there, after all that was asked before is answered."""
