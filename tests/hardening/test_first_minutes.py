@@ -17,7 +17,7 @@ from tf_gradcam._errors import for_command_line
 from tf_gradcam._files.class_names import load_class_names
 from tf_gradcam._models.loading import load_network
 from tf_gradcam._models.preprocessing import Preprocessing, range_warning
-from tf_gradcam.audit.run import _class_names
+from tf_gradcam.audit.run import names_of_outputs
 
 IMAGES = np.linspace(0, 1, 180, dtype=np.float32).reshape(1, 6, 10, 3)
 
@@ -224,5 +224,5 @@ def test_remedy_is_spelled_for_python_and_for_the_command_line(
 def test_audit_of_fewer_folders_than_classes_names_the_option() -> None:
     mapper = SimpleNamespace(has_names=False, class_names=["0", "1", "2"])
     with pytest.raises(ValueError, match=r"Give names in class order by class_names\.$") as caught:
-        _class_names(mapper, SimpleNamespace(class_names=["cat", "dog"]))  # type: ignore[arg-type]
+        names_of_outputs(mapper, SimpleNamespace(class_names=["cat", "dog"]))  # type: ignore[arg-type]
     assert for_command_line(caught.value).endswith("by --class-names.")
