@@ -113,6 +113,7 @@ def test_opacity_reacts_while_the_model_is_busy(page):
     """The slow method holds the model; what is painted meanwhile is the map that is kept."""
     before = page.page.get_attribute("#tg-view img.tg-overlay", "src")
     page.choose("method", "iscam (slow)")
+    page.is_patient = False
     page.page.wait_for_selector("#tg-status progress")
     page.slide("alpha", 0.9)
     page.page.wait_for_function(

@@ -42,7 +42,8 @@ OUT_OF_REACH = """one => {
 }"""
 OPEN_LISTS = """() => [...document.querySelectorAll('[role=listbox]:not([hidden])')].map(one => {
   const {left, right, top, bottom} = one.getBoundingClientRect();
-  return left >= 0 && right <= innerWidth + 1 && top >= 0 && bottom <= innerHeight + 1;  // rounded
+  const isMoved = document.querySelector('.gradio-container').scrollLeft;  // all else, to show the list
+  return !isMoved && left >= 0 && right <= innerWidth + 1 && top >= 0 && bottom <= innerHeight + 1;  // rounded
 })"""
 # Relative luminance and contrast as WCAG 2.2 defines them; the background is the first opaque one around.
 UNREADABLE = """() => {
@@ -107,9 +108,11 @@ class Page:
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self.note(request.url, origin or address))
         self.open_requests = set()
-        self.page.on("request", lambda request: is_of_event(request) and self.open_requests.add(request))
+        self.is_patient = True
+        self.last = 0.0  # time of the last action or request
+        self.page.on("request", lambda request: is_of_event(request) and self.follow(request, self.open_requests.add))
         for end in ("requestfinished", "requestfailed"):
-            self.page.on(end, lambda request: self.open_requests.discard(request))
+            self.page.on(end, lambda request: self.follow(request, self.open_requests.discard))
         self.page.goto(address)
         self.up = time.monotonic()
         self.page.wait_for_selector("#tg-veil", state="attached", timeout=PATIENCE)  # made by the page's script
@@ -126,6 +129,7 @@ class Page:
             if error is None:
                 assert not self.problems, self.problems
                 assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                assert self.page.evaluate("document.querySelector('.gradio-container').scrollLeft") == 0
         finally:
             self.context.close()
 
@@ -137,22 +141,25 @@ class Page:
         self.page.reload()
         self.page.wait_for_selector("#tg-veil", state="attached", timeout=PATIENCE)
 
+    def follow(self, request, change):
+        change(request)
+        self.last = time.monotonic()
+
     def settle(self):
         """Wait until all that was asked is answered and shown, and nothing else is asked because of it."""
-        is_at_rest = False
-        while not is_at_rest:
-            # An event of the page takes a turn of its own before it asks the server.
-            self.page.evaluate("new Promise(done => setTimeout(done, 80))")
-            is_at_rest = not self.open_requests
-            start = time.monotonic()
-            while self.open_requests and not (is_at_rest := self.is_left_open(start)):
-                assert time.monotonic() < start + PATIENCE / SECOND, [one.url for one in self.open_requests]
-                self.page.wait_for_timeout(20)
+        start = time.monotonic()
+        # One answer leads to the next request after a few turns of the page; each evaluation takes one.
+        while (is_open := bool(self.open_requests)) or time.monotonic() < self.last + 0.15:
+            if is_open and self.is_left_open():
+                break
+            assert time.monotonic() < start + PATIENCE / SECOND, [one.url for one in self.open_requests]
+            self.page.evaluate("new Promise(done => setTimeout(done, 20))")
 
-    def is_left_open(self, start):
+    def is_left_open(self):
         """Tell whether all is answered but Gradio's stream, which it at times leaves open after two quick events."""
         is_stream = all("/queue/data" in one.url for one in self.open_requests)
-        return is_stream and time.monotonic() > start + 2 and not self.page.locator("#tg-status progress").count()
+        is_quiet = is_stream and time.monotonic() > self.last + 2
+        return is_quiet and not self.page.locator("#tg-status progress").count()
 
     def resize(self, window):
         """Give the window another size and colour scheme."""
@@ -178,11 +185,17 @@ class Page:
         assert not faults, (name, faults)
 
     def reach(self, place):
-        """Move the keyboard's focus to an element, which then stands in the window with nothing above it."""
+        """Move the keyboard's focus to an element, which then stands in the window with nothing above it.
+
+        Not before all is answered, as Gradio may lose the answers to events that follow each other in milliseconds.
+        """
+        if self.is_patient:
+            self.settle()
         one = self.page.locator(place).first
         one.focus(timeout=PATIENCE)
         obstacle = one.evaluate(OUT_OF_REACH)
         assert not obstacle, (place, obstacle)
+        self.last = time.monotonic()
         return one
 
     def press(self, place, key="Enter"):
@@ -198,6 +211,7 @@ class Page:
             self.page.keyboard.press("ArrowDown")
         assert self.page.evaluate(OPEN_LISTS) == [True]  # one, as a whole in the window
         self.page.keyboard.press("Enter")
+        self.last = time.monotonic()
         self.page.keyboard.press("Escape")  # the list of several entries is still open
         assert self.page.evaluate(OPEN_LISTS) == []
 
@@ -225,6 +239,7 @@ class Page:
 
     def drop(self, control, *files):
         """(name, bytes) as if they were chosen in the dialogue."""
+        self.settle()
         payload = [{"name": name, "mimeType": "", "buffer": data} for name, data in files]
         with self.page.expect_request(re.compile("/gradio_api/upload[?]"), timeout=PATIENCE):
             self.page.set_input_files(f"#tg-{control} input[type=file]", payload)
@@ -270,5 +285,8 @@ HAND_OVER = """([kind, place, files, text]) => {
 
 def hand_over(page, kind, *files, place="#tg-head", text=""):
     """Drop or paste files, (name, bytes) each; return whether the page left the event to the browser."""
+    page.settle()
     named = [(name, base64.b64encode(data).decode()) for name, data in files]
-    return bool(page.page.evaluate(HAND_OVER, [kind, place, named, text]))
+    is_left = bool(page.page.evaluate(HAND_OVER, [kind, place, named, text]))
+    page.last = time.monotonic()
+    return is_left
