@@ -22,7 +22,7 @@ NEEDS_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM"),
 ]
 SECOND = 1000  # milliseconds
-PATIENCE = 240 * SECOND  # of what waits for a model on a busy machine
+PATIENCE = 120 * SECOND  # of what waits for a model on a busy machine
 
 # Width, height and colour scheme of a desk, a small laptop and a phone: each feature is driven in each of them, and
 # looked at in the other scheme too.
