@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import re
+import threading
 import zipfile
 from collections.abc import Sequence
 from html import escape
@@ -42,6 +44,7 @@ from tf_gradcam.image.thumbnails import shown_photo
 from tf_gradcam.targets.outputs import Distance
 from tf_gradcam.targets.regions import Region
 
+_NUMBERS, _NUMBERING = itertools.count(), threading.Lock()  # of answers, in the order of what they show
 _BUTTONS = {"compare": "Compare", "layers": "Explain these layers"}
 
 
@@ -53,14 +56,18 @@ class WindowContent(NamedTuple):
 
 
 def view_of(session: Session) -> WindowContent:
-    """Return the open tab of a session, built again only if something has changed."""
-    now, before = session.snapshot(), session.shown
+    """Return the open tab of a session, built again only if something has changed.
+
+    Its HTML begins with a number that grows with each call, by which the page keeps the newest of its answers.
+    """
+    with _NUMBERING:
+        number, now, before = next(_NUMBERS), session.snapshot(), session.shown
     if before is not None and all(new is old for new, old in zip(now, before[0], strict=True)):
         view: WindowContent = before[1]
     else:
         view = _view(now)
         session.shown = (now, view)
-    return view
+    return view._replace(html=f"<!--{number}-->{view.html}")
 
 
 def _view(now: Snapshot) -> WindowContent:

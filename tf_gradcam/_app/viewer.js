@@ -3,6 +3,16 @@
 // Gradio runs it once, with `element` (the tab's HTML), `trigger` (starts a handler) and `watch`. It updates the nodes
 // in place and takes away what the server did not send; so `draw` sets everything that this script adds.
 
+// Answers to two events may come in another order than they were made, each with its number: the newest one stays.
+{
+  const numberOf = html => Number(/^<!--(\d+)-->/.exec(html)?.[1] ?? -1);
+  let newest = props.value;
+  watch('value', () => {
+    if (numberOf(props.value) < numberOf(newest)) props.value = newest;
+    else newest = props.value;
+  });
+}
+
 const FRESH = {zoom: null, x: 0.5, y: 0.5, map: 0, cross: null};  // zoom null: as large as the frame
 const STEP = 1.25, MOST = 32;
 let view = {...FRESH}, key = '', answer = '', split = 100, pixel = null, drag = null, wasDragged = false, last = null;
