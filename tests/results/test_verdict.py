@@ -1,4 +1,4 @@
-"""What a verdict says of its numbers."""
+"""The words of a verdict on its numbers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ QUANTITIES = (
 
 @dataclass
 class ImageChanges:
-    """What changed in each of N images, in the order of the data set.
+    """The changes in each of N images, in the order of the data set.
 
     Attributes:
         file, label: of the data set; label -1 is unknown.

@@ -467,7 +467,7 @@ class Explainer:
 
     @property
     def runs_once(self) -> bool:
-        """Whether a map costs one run of the model."""
+        """True if a map costs one run of the model."""
         return needs_of(self._rule) != "probing"
 
     @property

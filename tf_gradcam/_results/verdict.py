@@ -54,12 +54,12 @@ class Verdict:
 
     @property
     def fall(self) -> float:
-        """What the hot region takes away beyond random regions, relative to what the whole picture takes away."""
+        """The loss by the hot region beyond random regions, relative to the loss by the whole picture."""
         return self._share(self.random.value - self.erased)
 
     @property
     def beyond_centre(self) -> float:
-        """What it takes away beyond the centre of the picture, likewise; `holds` does not depend on it."""
+        """The loss beyond that by the centre of the picture, likewise; `holds` does not depend on it."""
         return self._share(self.centre - self.erased)
 
     def _share(self, left: float) -> float:

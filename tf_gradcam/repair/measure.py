@@ -20,7 +20,7 @@ _MAX_IMAGES = 120  # that an intervention runs on
 
 @dataclass(frozen=True)
 class RepairNumbers:
-    """What a model does with the held-out images.
+    """The answers of a model to the held-out images, in numbers.
 
     Attributes:
         erasing: probability of the class that is lost by erasing the shortcut, beyond what is lost by erasing a random
